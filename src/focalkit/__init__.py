@@ -1,0 +1,1 @@
+"""focalkit: learning when almost everything is background."""

@@ -1,0 +1,154 @@
+"""Configuration of a training run: frozen dataclasses, free of torch.
+
+Order of precedence: defaults < preset < TOML file < command-line flags. The resolved configuration is written to
+`run.json`, and `--config run.json` reproduces the run. What this file does not do: it builds nothing; every part takes
+its values from here as plain arguments.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The structure of the detector: enough, with the number of classes, to build it again."""
+
+    backbone: str = "resnet50"
+    """resnet18 .. resnet152, resnext50_32x4d, resnext101_32x8d, mobilenet_v2, mobilenet_v2_tf, tiny"""
+    backbone_norm: Literal["frozen", "batch"] = "frozen"
+    """BatchNorm of the backbone: fixed statistics and scales, or live (needed when training from scratch)"""
+    freeze_at: int = 2
+    """Backbone stages, from the stem on, whose weights do not train (0 trains everything)"""
+    fpn_channels: int = 256
+    head_channels: int = 256
+    head_depth: int = 4
+    head_norm: Literal["none", "group", "batch"] = "none"
+    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    """Side in pixels of the square anchor on P3 .. P7; halve them for small objects"""
+    anchor_scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Height / width"""
+    prior_prob: float | None = 0.01
+    """Foreground probability at initialisation (Lin et al., sec. 4.1); None leaves the bias at 0"""
+
+
+@dataclass(frozen=True)
+class CriterionConfig:
+    """How anchors are matched and what is minimised, beside the classification loss."""
+
+    fg_iou: float = 0.5
+    bg_iou: float = 0.4
+    min_pos_iou: float = 0.05
+    """A box whose best anchors overlap less than this stays unmatched"""
+    box_loss: str = "smooth_l1"
+    """smooth_l1, l1, giou, diou, ciou, or a spec such as "smooth_l1(beta=0.1)" """
+    box_weight: float = 1.0
+    normalizer: Literal["batch", "image", "ema"] = "batch"
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Training-time augmentation; evaluation only resizes."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip"""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of the random resize, relative to the evaluation size"""
+    crop: float = 0.0
+    """Probability of a random crop that keeps at least one box centre where there is one"""
+    color: float = 0.0
+    """Strength of brightness, contrast and saturation jitter, 0 to 1"""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser and schedule. `lr` is given for `lr_batch` images and scaled linearly to the real batch."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    lr_batch: int = 16
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Literal["constant", "step", "cosine", "onecycle"] = "step"
+    milestones: tuple[float, ...] = (2 / 3, 8 / 9)
+    """Fractions of the run after which "step" divides the rate by ten"""
+    warmup_steps: int = 500
+    """Linear warm-up from lr/1000; capped at a tenth of the run"""
+    clip_norm: float | None = 10.0
+    ema_decay: float | None = None
+    """Evaluate and keep an exponential moving average of the weights"""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything `focalkit train` needs, except where the run goes."""
+
+    data: Path | None = None
+    """Directory in COCO, Pascal VOC or YOLO form"""
+    train_json: Path | None = None
+    val_json: Path | None = None
+    images: Path | None = None
+    """With --train-json / --val-json: the directory that file names are relative to"""
+
+    loss: str = "focal(gamma=2.0, alpha=0.25)"
+    """Classification loss: a catalog spec, or "my_pkg.mod:MyLoss(gamma=1)" """
+    epochs: int = 12
+    max_steps: int | None = None
+    """Stop after this many optimiser steps instead of `epochs`"""
+    batch_size: int = 16
+    """Images per optimiser step over all devices"""
+    accumulate: int = 1
+    """Split each step's batch into this many forward passes"""
+    min_size: int = 800
+    """Short side in pixels after resizing"""
+    max_size: int = 1333
+    """Upper bound of the long side"""
+    precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    workers: int = 2
+    """Data-loading processes per device"""
+    seed: int = 0
+    patience: int | None = None
+    """Stop after this many evaluations without a better AP"""
+    evaluate_every: int = 1
+    """Epochs between evaluations"""
+    logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"
+    backbone_weights: Path | None = None
+    """ImageNet weights of the backbone: .pth, .safetensors or .npz (needs no network)"""
+    pretrained_backbone: bool = False
+    """Download the torchvision ImageNet weights of the backbone"""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    criterion: CriterionConfig = field(default_factory=CriterionConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+
+def paper() -> TrainConfig:
+    """Lin et al., 2017, sec. 4: ResNet-50-FPN, 600 px, SGD, batch 16, 90k steps, flip only."""
+    return TrainConfig(min_size=600, max_size=1000, max_steps=90_000, batch_size=16, pretrained_backbone=True)
+
+
+def cpu_small() -> TrainConfig:
+    """A laptop: MobileNetV2, 64-channel pyramid and head, images up to 416 px, AdamW with a one-cycle rate."""
+    return TrainConfig(
+        epochs=24,
+        batch_size=8,
+        min_size=416,
+        max_size=416,
+        model=ModelConfig(
+            backbone="mobilenet_v2",
+            freeze_at=2,
+            fpn_channels=64,
+            head_channels=64,
+            anchor_sizes=(16.0, 32.0, 64.0, 128.0, 256.0),
+        ),
+        augment=AugmentConfig(scale=(0.8, 1.2), color=0.2),
+        optim=OptimConfig(optimizer="adamw", lr=5e-4, lr_batch=8, weight_decay=1e-4, schedule="onecycle"),
+    )
+
+
+PRESETS = {"cpu-small": cpu_small, "paper": paper}

@@ -1,0 +1,82 @@
+"""What the parts of a detector hand to each other."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+BACKGROUND = -1
+IGNORE = -100
+
+
+def _no_boxes() -> Tensor:
+    return torch.zeros(0, 4)
+
+
+@dataclass(frozen=True)
+class DetectionTarget:
+    """The truth of one image, in the pixels of the network's input.
+
+    Attributes:
+        boxes: float32 (m, 4), xyxy.
+        labels: int64 (m,), 0..K-1.
+        ignore_boxes: float32 (r, 4): crowd regions. Priors that lie in one are neither positive nor negative.
+        image_id: The id in the data set.
+        size: Height and width of the image inside the padded batch.
+        original_size: Height and width of the file.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    ignore_boxes: Tensor = field(default_factory=_no_boxes)
+    image_id: int = 0
+    size: tuple[int, int] = (0, 0)
+    original_size: tuple[int, int] = (0, 0)
+
+    def to(self, device: torch.device | str) -> "DetectionTarget":
+        return DetectionTarget(
+            self.boxes.to(device),
+            self.labels.to(device),
+            self.ignore_boxes.to(device),
+            self.image_id,
+            self.size,
+            self.original_size,
+        )
+
+
+@dataclass(frozen=True)
+class DenseOutputs:
+    """A dense detector's raw predictions, the same in training and evaluation.
+
+    The native layout is kept: class channel a*K + k, box channel a*4 + (dx, dy, dw, dh).
+
+    Attributes:
+        logits: Per level (b, a*k, h, w), before the sigmoid.
+        deltas: Per level (b, a*4, h, w).
+        priors: Per level (h*w*a, 4), xyxy in pixels, in the order of `flatten_level`.
+        num_classes: K.
+    """
+
+    logits: tuple[Tensor, ...]
+    deltas: tuple[Tensor, ...]
+    priors: tuple[Tensor, ...]
+    num_classes: int
+
+
+def flatten_level(level: Tensor, width: int) -> Tensor:
+    """(b, a*width, h, w) -> (b, h*w*a, width); a view when `level` is channels_last."""
+    b, _, h, w = level.shape
+    return level.permute(0, 2, 3, 1).reshape(b, h * w * (level.shape[1] // width), width)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which truth each prior answers for.
+
+    Attributes:
+        labels: int64 (n,): class 0..K-1, -1 background, -100 ignored.
+        gt_index: int64 (n,): row of the target's boxes, -1 where there is none.
+    """
+
+    labels: Tensor
+    gt_index: Tensor

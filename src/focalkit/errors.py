@@ -1,0 +1,46 @@
+"""Every exception that focalkit raises on purpose.
+
+    FocalkitError               catch this to catch them all
+    ├── InputError              a bad argument, file or data set; the message says what came, what was expected, what to do
+    │   └── DataError           one or more problems in a data set, all reported at once (`.problems`)
+    ├── ConfigError             an unknown key, an impossible value, a run directory that does not fit
+    └── BackendError            a kernel backend was asked for that cannot run here
+
+Shape and value mistakes in loss calls are plain `ValueError` / `TypeError`, as in PyTorch.
+"""
+
+from collections.abc import Sequence
+
+
+class FocalkitError(Exception):
+    """Base class of focalkit's own exceptions."""
+
+
+class InputError(FocalkitError):
+    """The caller's input cannot be used. The command line exits with status 2."""
+
+
+class DataError(InputError):
+    """Problems found while reading a data set.
+
+    Attributes:
+        problems: One line each, naming the file, the image and the annotation.
+    """
+
+    shown = 20
+
+    def __init__(self, source: object, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = [f"{source}: {len(self.problems)} problem{'s' if len(self.problems) != 1 else ''} in the data"]
+        lines += [f"  {p}" for p in self.problems[: self.shown]]
+        if len(self.problems) > self.shown:
+            lines.append(f"  ... and {len(self.problems) - self.shown} more")
+        super().__init__("\n".join(lines))
+
+
+class ConfigError(InputError):
+    """A configuration that cannot be used."""
+
+
+class BackendError(FocalkitError):
+    """The kernel backend asked for cannot run; the message says why."""
