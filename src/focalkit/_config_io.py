@@ -1,0 +1,176 @@
+"""Configuration dataclasses <-> plain dicts, TOML files and run.json. Free of torch.
+
+A key that no dataclass has is an error with the nearest name; so is a value of the wrong type. TOML has no null: the
+string "none" stands for it where a field may be `None`.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from focalkit.config import TrainConfig
+from focalkit.errors import ConfigError
+
+C = TypeVar("C")
+
+
+def config_to_dict(config: object) -> dict[str, Any]:
+    """A configuration as JSON-ready values: paths become strings, tuples become lists."""
+    return {f.name: _to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}  # pyright: ignore[reportArgumentType]
+
+
+def config_from_dict(
+    values: Mapping[str, Any], base: TrainConfig | None = None, *, source: str = "configuration"
+) -> TrainConfig:
+    """`base` with `values` put over it; the inverse of `config_to_dict`.
+
+    Args:
+        values: Nested like `TrainConfig`; keys that are missing keep the value of `base`.
+        source: Named in the messages.
+
+    Raises:
+        ConfigError: Every unknown key (with the nearest name) and every value of the wrong type, all at once.
+
+    Example:
+        >>> config_from_dict({"epochs": 3, "model": {"backbone": "resnet18"}}).model.backbone
+        'resnet18'
+    """
+    problems: list[str] = []
+    config = _overlay(TrainConfig() if base is None else base, values, "", problems)
+    if problems:
+        raise ConfigError("\n  ".join([f"{source}: {len(problems)} problem{'s' * (len(problems) > 1)}", *problems]))
+    return config
+
+
+def load_config(path: Path, base: TrainConfig | None = None) -> TrainConfig:
+    """`base` with a TOML file, or with the configuration in a `run.json`, put over it.
+
+    Relative paths inside the file are taken as flags are: from the working directory.
+
+    Raises:
+        ConfigError: The file is missing, malformed, or fails `config_from_dict`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "run.json"
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected a TOML file or the run.json of an earlier run")
+    try:
+        if path.suffix == ".json":
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values = values.get("config", values) if isinstance(values, dict) else values
+        else:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: cannot be read as {'JSON' if path.suffix == '.json' else 'TOML'} ({error})"
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a table of settings, got {type(values).__name__}")
+    return config_from_dict(values, base, source=str(path))
+
+
+def differences(a: object, b: object, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted names of the fields in which two configurations of one type differ, with both values."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for f in dataclasses.fields(a):  # pyright: ignore[reportArgumentType]
+        left, right = getattr(a, f.name), getattr(b, f.name)
+        if dataclasses.is_dataclass(left):
+            found |= differences(left, right, f"{prefix}{f.name}.")
+        elif left != right:
+            found[prefix + f.name] = (left, right)
+    return found
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """'; did you mean "x"?' or the list of known names, for the end of a message."""
+    if close := difflib.get_close_matches(name, known, n=1, cutoff=0.6):
+        return f'; did you mean "{close[0]}"?'
+    return f"; known: {', '.join(known)}"
+
+
+def _overlay(base: C, values: Mapping[str, Any], prefix: str, problems: list[str]) -> C:
+    hints = get_type_hints(type(base))
+    changed: dict[str, Any] = {}
+    for key, value in values.items():
+        name = prefix + key
+        if key not in hints:
+            problems.append(f'unknown key "{name}"{_suggest(name, key, prefix, list(hints))}')
+            continue
+        current = getattr(base, key)
+        if dataclasses.is_dataclass(current) and not isinstance(current, type):
+            if isinstance(value, Mapping):
+                changed[key] = _overlay(current, value, f"{name}.", problems)
+            else:
+                problems.append(f'"{name}" is a table, got {value!r}')
+            continue
+        try:
+            changed[key] = _convert(value, hints[key])
+        except (TypeError, ValueError):
+            problems.append(f'"{name}" expects {_describe(hints[key])}, got {value!r}')
+    return dataclasses.replace(base, **changed)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def _suggest(name: str, key: str, prefix: str, siblings: list[str]) -> str:
+    # a key in the wrong table ("lr" for "optim.lr") is as common as a misspelt one
+    elsewhere = [n for n in _all_names(TrainConfig()) if n.rpartition(".")[2] == key and n != name]
+    if elsewhere:
+        return f'; did you mean "{elsewhere[0]}"?'
+    return nearest(name, [prefix + s for s in siblings])
+
+
+def _all_names(config: object, prefix: str = "") -> list[str]:
+    names = []
+    for f in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+        value = getattr(config, f.name)
+        names += _all_names(value, f"{prefix}{f.name}.") if dataclasses.is_dataclass(value) else [prefix + f.name]
+    return names
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if value in args or str(value) in args:
+            return value if value in args else str(value)
+        raise ValueError
+    if origin in (Union, types.UnionType):
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
+            return None
+        return _convert(value, next(a for a in args if a is not type(None)))
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError
+        if args[-1] is not Ellipsis and len(value) != len(args):
+            raise ValueError
+        return tuple(_convert(v, args[0]) for v in value)
+    if hint is Path:
+        return Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
+        return value
+    raise TypeError
+
+
+def _describe(hint: Any) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(a) for a in args)
+    if origin in (Union, types.UnionType):
+        return _describe(next(a for a in args if a is not type(None))) + ' or "none"'
+    if origin is tuple:
+        return f"a list of {'numbers' if args[-1] is Ellipsis else f'{len(args)} numbers'}"
+    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false", Path: "a path"}[hint]
+
+
+def _to_plain(value: object) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return config_to_dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    return [_to_plain(v) for v in value] if isinstance(value, tuple) else value

@@ -1,0 +1,212 @@
+"""Run directories: what one training run leaves on disk, and the atomic writes behind it.
+
+    RUN/run.json            schema version, resolved configuration, categories, seed, command, commit, versions, device
+        metrics.jsonl       one JSON object per line: {"kind": "train" | "val", "step": ..., "epoch": ..., ...}
+        result.json         the numbers of the best checkpoint; "finished": true ends the run
+        checkpoints/        best.ckpt, last.ckpt
+        predictions.json  evaluation.json  gallery/  report.html  tensorboard/
+
+Free of torch. What this file does not do: it neither trains nor evaluates.
+"""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from focalkit._config_io import config_from_dict
+from focalkit.config import TrainConfig
+from focalkit.errors import ConfigError
+
+SCHEMA = 1
+_FILES = ("run.json", "metrics.jsonl", "result.json", "predictions.json", "evaluation.json", "report.html")
+_FOLDERS = ("checkpoints", "gallery", "tensorboard", "wandb", "mlruns")
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees the old file or the whole new one, never a part; folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        # subtle: mkstemp makes the file private (0600); a result should have the mode that open() would have given it
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json_atomic(path: Path, value: object, *, indent: int | None = 1) -> None:
+    """`write_text_atomic` of `value` as strict JSON: NaN and infinities, which JSON lacks, become null."""
+    write_text_atomic(path, dump_json(value, indent=indent) + "\n")
+
+
+def dump_json(value: object, *, indent: int | None = None) -> str:
+    """`value` as strict JSON text: NaN and infinities become null, paths become strings."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except (ValueError, TypeError):
+        return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run directory.
+
+    Example:
+        >>> run = RunDir(Path("runs/facemask"))
+        >>> run.finished, run.checkpoint("best").name
+        (False, 'best.ckpt')
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / "run.json").is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run here came to its end."""
+        return bool(self.read_result().get("finished", False))
+
+    def checkpoint(self, which: Literal["best", "last"]) -> Path:
+        """Where a checkpoint lies; it need not exist yet."""
+        return self.path / "checkpoints" / f"{which}.ckpt"
+
+    def read_run(self) -> dict[str, Any]:
+        """`run.json` as it stands.
+
+        Raises:
+            ConfigError: There is no run here, or the file cannot be read, or a newer focalkit wrote it.
+        """
+        file = self.path / "run.json"
+        if not file.is_file():
+            raise ConfigError(f"{self.path}: not a run directory, it has no run.json; expected the --out of a training")
+        run = _read_json(file)
+        schema = run.get("schema")
+        if schema != SCHEMA:
+            raise ConfigError(
+                f"{file}: schema {schema!r}, this focalkit reads schema {SCHEMA}; use the version that wrote it"
+            )
+        return run
+
+    def read_config(self) -> TrainConfig:
+        """The resolved configuration in `run.json`."""
+        return config_from_dict(self.read_run()["config"], source=str(self.path / "run.json"))
+
+    def write_run(self, run: Mapping[str, Any]) -> None:
+        """Write `run.json`; the schema number is added."""
+        write_json_atomic(self.path / "run.json", {"schema": SCHEMA, **run})
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add one line to `metrics.jsonl`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8", newline="\n") as file:
+            file.write(dump_json(row) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All lines of `metrics.jsonl`, without one that a killed process left half written."""
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return []
+        rows = []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return rows
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop what was written after optimiser step `step`: a resumed run takes those steps again."""
+        rows = [row for row in self.read_metrics() if row.get("step", 0) <= step]
+        write_text_atomic(self.path / "metrics.jsonl", "".join(dump_json(row) + "\n" for row in rows))
+
+    def read_result(self) -> dict[str, Any]:
+        """`result.json`, or an empty dict where there is none yet."""
+        file = self.path / "result.json"
+        return _read_json(file) if file.is_file() else {}
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Replace `result.json`."""
+        write_json_atomic(self.path / "result.json", dict(result))
+
+    def clear(self) -> None:
+        """Delete what a run writes, by name; other files in the directory stay."""
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for name in _FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
+    """The directory for a run that is about to start or continue.
+
+    | what is there   | plain | `resume`  | `force` |
+    |-----------------|-------|-----------|---------|
+    | no run          | start | start     | start   |
+    | unfinished run  | error | continue  | clear, start |
+    | finished run    | error | unchanged | clear, start |
+
+    Raises:
+        ConfigError: As in the table, or `resume` and `force` together, or `path` is a file.
+    """
+    run = RunDir(path)
+    if resume and force:
+        raise ConfigError("--resume continues the run and --force deletes it: give one of them")
+    if run.path.exists() and not run.path.is_dir():
+        raise ConfigError(f"{path}: expected a directory for the run, got a file")
+    if force:
+        run.clear()
+    elif run.exists and not resume:
+        if run.finished:
+            raise ConfigError(
+                f"{path}: holds a finished run; choose another --out, or --force to delete it and start over"
+            )
+        raise ConfigError(f"{path}: holds an unfinished run; --resume continues it, --force deletes it and starts over")
+    elif not run.exists and (left := [n for n in (*_FILES, *_FOLDERS) if (run.path / n).exists()]):
+        raise ConfigError(
+            f"{path}: has no run.json but holds {', '.join(left)}; choose another --out, or --force to delete them"
+        )
+    return run
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{file}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
