@@ -1,7 +1,7 @@
 """Every exception that focalkit raises on purpose.
 
     FocalkitError               catch this to catch them all
-    ├── InputError              a bad argument, file or data set; the message says what came, what was expected, what to do
+    ├── InputError              a bad argument, file or data set; the message says what to do
     │   └── DataError           one or more problems in a data set, all reported at once (`.problems`)
     ├── ConfigError             an unknown key, an impossible value, a run directory that does not fit
     └── BackendError            a kernel backend was asked for that cannot run here

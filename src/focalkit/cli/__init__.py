@@ -1,1 +1,130 @@
+"""The `focalkit` command: picks a command by its first word, runs it, turns what goes wrong into an exit status.
 
+Each command is a module of this package with `main(argv) -> int`, imported only when it is asked for, so that
+`focalkit --help` answers without importing torch. This file parses no command's flags; every command does its own.
+
+Exit status: 0 done; 1 it failed; 2 wrong usage or bad input; 130 interrupted. `--debug` shows the traceback.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+
+from focalkit.errors import FocalkitError, InputError
+
+COMMANDS = {
+    "demo": "train and compare two small detectors on built-in scenes: needs no data, no network, no GPU",
+    "inspect": "look at a data set: format, counts, classes, every problem found",
+    "train": "train a RetinaNet on a COCO, Pascal VOC or YOLO folder",
+    "evaluate": "COCO AP of a trained run, over all classes and per class",
+    "predict": "detect objects in image files and folders",
+    "report": "one HTML file from one or more runs",
+    "losses": "the losses there are; with a name, its formula, defaults and paper",
+    "doctor": "what this machine has: versions, devices, compiler, missing extras",
+}
+"""Command -> one line of help. The command `x` lives in `focalkit.cli.x`."""
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+READER_LEFT = 141  # 128 + SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after `focalkit`; `None` takes them from `sys.argv`.
+
+    Returns:
+        The exit status.
+    """
+    words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
+    if not words:
+        print(_help(), file=sys.stderr)
+        return 2
+    command, rest = words[0], words[1:]
+    if command in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if command in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"focalkit {version('focalkit')}")
+        return 0
+    if command not in COMMANDS:
+        print(_unknown(command), file=sys.stderr)
+        return 2
+    if debug:
+        return _run(command, rest)
+    return _guarded(command, rest)
+
+
+def _run(command: str, argv: list[str]) -> int:
+    run: Callable[[list[str]], int] = importlib.import_module(f"focalkit.cli.{command}").main
+    status = run(argv)
+    sys.stdout.flush()
+    return status
+
+
+def _guarded(command: str, argv: list[str]) -> int:
+    """Run a command; every exception becomes a message on stderr and an exit status."""
+    try:
+        return _run(command, argv)
+    except SystemExit as exit_:  # how argument parsers end
+        if isinstance(exit_.code, str):
+            return _fail(exit_.code, 1)
+        return exit_.code or 0
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; give it somewhere to write to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_LEFT
+    except FocalkitError as error:
+        return _fail(str(error), 2 if isinstance(error, InputError) else 1)
+    except ImportError as error:
+        return _fail(_missing(command, error), 1)
+    except Exception as error:  # a bug of ours, a full disk, a device out of memory
+        text = f"{type(error).__name__}: {error}\n  run again with --debug for the traceback"
+        return _fail(text, 1)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"focalkit: {message}", file=sys.stderr)
+    return status
+
+
+def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
+    """Take `--debug` out, wherever it stands before a bare `--`."""
+    end = list(argv).index("--") if "--" in argv else len(argv)
+    kept = [word for word in argv[:end] if word != "--debug"]
+    return kept + list(argv[end:]), len(kept) < end
+
+
+def _missing(command: str, error: ImportError) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("focalkit"):
+        package = error.name.partition(".")[0]
+        return f"{command} needs the package {package!r}, which is not installed: pip install 'focalkit[all]'"
+    return f"{command}: {error}\n  run again with --debug for the traceback"
+
+
+def _unknown(command: str) -> str:
+    near = get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(COMMANDS)}"
+    return f"focalkit: there is no command {command!r}; {hint}\n  `focalkit --help` lists the commands"
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    table = "\n".join(f"  {name:<{width}}  {line}" for name, line in COMMANDS.items())
+    return f"""usage: focalkit COMMAND [arguments]
+
+Focal losses, RetinaNet, and a workbench for imbalanced data.
+
+commands:
+{table}
+
+`focalkit COMMAND --help` shows a command's flags. For all commands:
+  --debug    show the traceback when something fails
+  --version  print the version (instead of a command)"""
