@@ -1,1 +1,42 @@
+"""Detection data: COCO, Pascal VOC and YOLO readers with checks, transforms, and the built-in demo scenes.
 
+Names are loaded when first used, so that reading annotations needs neither torch nor torchvision.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from focalkit.data._records import Category as Category
+    from focalkit.data._records import DetectionData as DetectionData
+    from focalkit.data._records import ImageRecord as ImageRecord
+    from focalkit.data.dataset import DetectionBatch as DetectionBatch
+    from focalkit.data.dataset import DetectionDataset as DetectionDataset
+    from focalkit.data.dataset import collate as collate
+    from focalkit.data.demo import write_demo_scenes as write_demo_scenes
+    from focalkit.data.find import open_detection_data as open_detection_data
+    from focalkit.data.find import open_train_and_val as open_train_and_val
+
+_HOME = {
+    "Category": "_records",
+    "DetectionBatch": "dataset",
+    "DetectionData": "_records",
+    "DetectionDataset": "dataset",
+    "ImageRecord": "_records",
+    "collate": "dataset",
+    "open_detection_data": "find",
+    "open_train_and_val": "find",
+    "write_demo_scenes": "demo",
+}
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"focalkit.data.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,45 @@
+"""The words by which data sets call their splits."""
+
+import re
+
+SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "minival", "dev"),
+    "test": ("test", "testing"),
+}
+_SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
+
+
+def canonical(word: str) -> str:
+    """The split a word means; the word itself where it is none of the known ones.
+
+    Example:
+        >>> canonical("validation"), canonical("fold3")
+        ('val', 'fold3')
+    """
+    return _SPLIT_OF.get(word.lower(), word)
+
+
+def split_in(name: str) -> str | None:
+    """The split that a file or folder name speaks of, None where it names none.
+
+    Example:
+        >>> split_in("instances_val2017.json"), split_in("annotations.json")
+        ('val', None)
+    """
+    found = {_SPLIT_OF[w] for w in re.findall("[a-z]+", name.lower()) if w in _SPLIT_OF}
+    return found.pop() if len(found) == 1 else None
+
+
+def split_words(name: str) -> list[str]:
+    """The words of a name that speak of a split, with the year that may follow them.
+
+    Example:
+        >>> split_words("instances_val2017")
+        ['val2017', 'val']
+    """
+    words: list[str] = []
+    for word, year in re.findall("([a-z]+)([0-9]*)", name.lower()):
+        if word in _SPLIT_OF:
+            words += [word + year, word]
+    return list(dict.fromkeys(words))

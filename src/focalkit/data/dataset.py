@@ -1,0 +1,141 @@
+"""A split as a torch data set, and its batches.
+
+Workers read, augment and batch; images stay uint8 until the batch is made. Sampling and worker counts are the
+trainer's business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from focalkit.config import AugmentConfig
+from focalkit.data._records import DetectionData, ImageRecord
+from focalkit.data.transforms import Sample, augment, fit
+from focalkit.detection._images import pad_batch, read_image
+from focalkit.detection._types import DetectionTarget
+from focalkit.errors import InputError
+
+
+class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
+    """Images and targets of a split.
+
+    A sample depends on (seed, epoch, index) alone, whatever the number of workers. `set_epoch` reaches workers that are
+    already running (`persistent_workers`), because the epoch lies in shared memory.
+
+    Args:
+        data: The records.
+        min_size: Short side in pixels after resizing.
+        max_size: Bound of the long side.
+        augment: Random changes for training; None only resizes.
+        seed: Of the random changes.
+
+    Example:
+        >>> dataset = DetectionDataset(data, 320, 416)   # doctest: +SKIP
+        >>> image, target = dataset[0]                   # doctest: +SKIP
+    """
+
+    def __init__(
+        self, data: DetectionData, min_size: int, max_size: int, augment: AugmentConfig | None = None, *, seed: int = 0
+    ) -> None:
+        self.data = data
+        self.min_size = min_size
+        self.max_size = max_size
+        self.augment = augment
+        self.seed = seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.data.images)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the random changes of this epoch; call it before iterating."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, DetectionTarget]:
+        """uint8 (3, h, w) and its target, in the pixels of the resized image."""
+        record = self.data.images[index]
+        sample = read_sample(record)
+        if self.augment is None:
+            sample = fit(sample, self.min_size, self.max_size)
+        else:
+            sample = augment(sample, self.augment, self.min_size, self.max_size, self._generator(index))
+        target = DetectionTarget(
+            boxes=sample.boxes,
+            labels=sample.labels,
+            ignore_boxes=sample.ignore_boxes,
+            image_id=record.id,
+            size=sample.size,
+            original_size=(record.height, record.width),
+        )
+        return sample.image, target
+
+    def _generator(self, index: int) -> torch.Generator:
+        # subtle: hash() of a tuple of integers is the same in every process, unlike that of a string
+        return torch.Generator().manual_seed(hash((self.seed, int(self._epoch), index)) & 0x7FFFFFFFFFFFFFFF)
+
+
+def read_sample(record: ImageRecord) -> Sample:
+    """Decode the image of a record, with its boxes.
+
+    Raises:
+        InputError: The file cannot be read, or has another size than the record.
+    """
+    image = read_image(record.path)
+    if tuple(image.shape[-2:]) != (record.height, record.width):
+        raise InputError(
+            f"{record.path}: image {record.id} is {image.shape[-1]}x{image.shape[-2]} (width x height), "
+            f"the annotations say {record.width}x{record.height}"
+        )
+    boxes = torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4)
+    crowd = torch.tensor(record.crowd, dtype=torch.bool)
+    labels = torch.tensor(record.labels, dtype=torch.int64)
+    return Sample(image, boxes[~crowd], labels[~crowd], boxes[crowd])
+
+
+@dataclass(frozen=True)
+class DetectionBatch:
+    """Images padded to one size, and their targets.
+
+    Attributes:
+        images: float32 (b, 3, H, W) in [0, 1], channels_last.
+        targets: One per image.
+    """
+
+    images: Tensor
+    targets: list[DetectionTarget]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "DetectionBatch":
+        """The batch on `device` (Lightning calls this)."""
+        return DetectionBatch(
+            self.images.to(device, non_blocking=non_blocking), [target.to(device) for target in self.targets]
+        )
+
+    def pin_memory(self) -> "DetectionBatch":
+        """The batch with its images in page-locked memory (`DataLoader(pin_memory=True)` calls this)."""
+        return DetectionBatch(self.images.pin_memory(), self.targets)
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Makes a batch of samples; see `collate`."""
+
+    fill: tuple[float, ...]
+    multiple: int = 32
+
+    def __call__(self, samples: Sequence[tuple[Tensor, DetectionTarget]]) -> DetectionBatch:
+        return DetectionBatch(pad_batch([s[0] for s in samples], self.fill, self.multiple), [s[1] for s in samples])
+
+
+def collate(fill: Sequence[float], multiple: int = 32) -> Collate:
+    """A `collate_fn` for `DataLoader`: pads with the colour `fill` (0 to 1) to a multiple of `multiple` pixels.
+
+    Example:
+        >>> DataLoader(dataset, 8, collate_fn=collate(model.pixel_mean.flatten().tolist()))   # doctest: +SKIP
+    """
+    return Collate(tuple(float(v) for v in fill), multiple)

@@ -1,0 +1,154 @@
+"""Finding out which format a data set has, by looking at it, and opening a split of it.
+
+Does not read images or annotations itself: `coco`, `voc` and `yolo` each say what they recognise and read it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from focalkit.data import coco, voc, yolo
+from focalkit.data._records import DetectionData
+from focalkit.data._splits import canonical
+from focalkit.errors import DataError, InputError
+
+_FORMATS = {"COCO": coco, "Pascal VOC": voc, "YOLO": yolo}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What lies at a path: the format's name and, per split, how to read it with (check, repair)."""
+
+    format: str
+    splits: Mapping[str, Callable[[bool, bool], DetectionData]]
+
+
+def find_layout(path: Path | str) -> Layout:
+    """The format and splits of the data set at `path`.
+
+    Raises:
+        InputError: Nothing or more than one format was recognised; says what was looked for and what was there.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    found: dict[str, Layout] = {}
+    for name, reader in _FORMATS.items():
+        places = reader.find(path)
+        if places:
+            found[name] = Layout(name, {split: _opener(reader, split, where) for split, where in places.items()})
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        what = "; ".join(f"{name} with the splits {', '.join(layout.splits)}" for name, layout in found.items())
+        raise InputError(
+            f"{path} looks like several data sets at once: {what}. Name one: a JSON file with --train-json / "
+            "--val-json, a YAML file as the data path, or a folder that holds only one of them"
+        )
+    looked = "".join(f"\n  {reader.LOOKED_FOR}" for reader in _FORMATS.values())
+    raise InputError(f"{path}: no data set was recognised. Looked for{looked}\nFound {_listing(path)}")
+
+
+def _opener(reader, split: str, where) -> Callable[[bool, bool], DetectionData]:
+    return lambda check, repair: reader.read(split, where, check=check, repair=repair)
+
+
+def _listing(path: Path) -> str:
+    if path.is_file():
+        return f"a file of the kind {path.suffix or '(no suffix)'}"
+    names = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return (", ".join(names[:12]) + more) or "nothing in it"
+
+
+def open_detection_data(
+    path: Path | str | None,
+    split: str = "train",
+    *,
+    train_json: Path | str | None = None,
+    val_json: Path | str | None = None,
+    images: Path | str | None = None,
+    check: bool = True,
+    repair: bool = False,
+) -> DetectionData:
+    """Read one split of a COCO, Pascal VOC or YOLO data set, and check it.
+
+    Args:
+        path: The folder, or its JSON or YAML file; may be None where the split's JSON file is given.
+        split: "train", "val" or "test"; "all" for a file that names no split.
+        train_json: COCO file of the split "train", instead of looking for one.
+        val_json: COCO file of the split "val".
+        images: The folder that file names in these JSON files are relative to.
+        check: Open every image (its header) to see that it is there and has the size the annotations say.
+        repair: Leave out boxes without area and clip boxes that reach out of their image, with counted warnings,
+            instead of stopping.
+
+    Raises:
+        InputError: The data or the split is not there.
+        DataError: All problems of the split, one line each.
+
+    Example:
+        >>> data = open_detection_data("my-data", "val")   # doctest: +SKIP
+    """
+    split = canonical(split)
+    given = {"train": train_json, "val": val_json}.get(split)
+    if given is not None:
+        return coco.read(split, coco.files(Path(given), Path(images) if images else None), check=check, repair=repair)
+    if path is None:
+        raise InputError(f"no data for the split {split!r}: give the data folder (--data) or --{split}-json")
+    layout = find_layout(path)
+    if split not in layout.splits:
+        raise InputError(
+            f"{path}: a {layout.format} data set with the split{'s' * (len(layout.splits) > 1)} "
+            f"{', '.join(layout.splits)}, but no {split!r}. {_how_to_give(layout.format, split)}"
+        )
+    return layout.splits[split](check, repair)
+
+
+def _how_to_give(form: str, split: str) -> str:
+    ways = {
+        "COCO": f"Add annotations/instances_{split}.json"
+        + (f", or name a COCO file with --{split}-json" if split in ("train", "val") else ""),
+        "Pascal VOC": f"Add ImageSets/Main/{split}.txt with one image name per line",
+        "YOLO": f"Add '{split}: images/{split}' to the YAML file",
+    }
+    return ways[form]
+
+
+def open_train_and_val(
+    path: Path | str | None,
+    *,
+    train_json: Path | str | None = None,
+    val_json: Path | str | None = None,
+    images: Path | str | None = None,
+    check: bool = True,
+    repair: bool = False,
+) -> tuple[DetectionData, DetectionData]:
+    """Read both splits that training needs, and check that they belong together.
+
+    Raises:
+        InputError: A split is not there.
+        DataError: All problems of both splits; the categories differ; both splits are the same file.
+    """
+    opened: list[DetectionData] = []
+    problems: list[str] = []
+    for split in ("train", "val"):
+        try:
+            data = open_detection_data(
+                path, split, train_json=train_json, val_json=val_json, images=images, check=check, repair=repair
+            )
+            opened.append(data)
+        except DataError as error:
+            problems += error.problems
+    source = path or train_json
+    if problems:
+        raise DataError(source, problems)
+    train, val = opened
+    if train.categories != val.categories:
+        differ = sorted({(c.id, c.name) for c in train.categories} ^ {(c.id, c.name) for c in val.categories})
+        listed = ", ".join(f"{key} {name!r}" for key, name in differ[:10])
+        raise DataError(source, [f"the categories of train and val differ: {listed}"])
+    shared = len({i.path.resolve() for i in train.images} & {i.path.resolve() for i in val.images})
+    if shared == len(val.images):
+        raise DataError(source, [f"every val image is also a train image ({train.source}, {val.source})"])
+    return train, val

@@ -1,0 +1,145 @@
+"""From a file's image and boxes to the network's input: crop, resize, flip, colour.
+
+Geometry and colour are torchvision's (transforms.v2); this file decides the parameters, from a generator of its own, so
+that a sample depends on nothing but (seed, epoch, index). A box whose centre a crop cuts off is no truth any more; what
+is still visible of it becomes a region to ignore, so that half an object is not taught as background.
+Not here: mosaic, mix-up, rotation, blur.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional
+
+from focalkit.config import AugmentConfig
+from focalkit.detection._images import fit_size, resize
+
+_CROP = (0.5, 1.0)
+"""Range of a crop's sides relative to the image's"""
+_SMALLEST = 1.0
+"""A box with a side below this many pixels after a crop is removed"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and what is in it.
+
+    Attributes:
+        image: uint8 (3, h, w).
+        boxes: float32 (m, 4), xyxy in the image's pixels.
+        labels: int64 (m,).
+        ignore_boxes: float32 (r, 4), xyxy.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    ignore_boxes: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+
+def fit(sample: Sample, min_size: int, max_size: int) -> Sample:
+    """Resize to the evaluation size, keeping the ratio."""
+    return _resized(sample, fit_size(*sample.size, min_size, max_size))
+
+
+def augment(sample: Sample, config: AugmentConfig, min_size: int, max_size: int, generator: torch.Generator) -> Sample:
+    """Crop, resize to a random scale, flip and recolour, as `config` says.
+
+    Args:
+        sample: With the boxes inside the image.
+        config: Probabilities and ranges.
+        min_size: Short side at scale 1. A crop keeps the scale that the whole image would have had.
+        max_size: Bound of the long side at scale 1.
+        generator: The only source of chance.
+    """
+    scale = _uniform(*config.scale, generator)
+    height, width = fit_size(*sample.size, max(1, round(min_size * scale)), max(1, round(max_size * scale)))
+    zoom = height / sample.size[0], width / sample.size[1]
+    if _uniform(0, 1, generator) < config.crop:
+        sample = random_crop(sample, generator)
+        height, width = (max(1, round(side * z)) for side, z in zip(sample.size, zoom, strict=True))
+    sample = _resized(sample, (height, width))
+    if _uniform(0, 1, generator) < config.flip:
+        sample = flip(sample)
+    if config.color > 0:
+        sample = replace(sample, image=_recolour(sample.image, config.color, generator))
+    return sample
+
+
+def flip(sample: Sample) -> Sample:
+    """Mirror left and right."""
+    return Sample(
+        functional.horizontal_flip(sample.image),
+        _plain(functional.horizontal_flip(_boxes(sample.boxes, sample.size))),
+        sample.labels,
+        _plain(functional.horizontal_flip(_boxes(sample.ignore_boxes, sample.size))),
+    )
+
+
+def random_crop(sample: Sample, generator: torch.Generator) -> Sample:
+    """Cut out a window of half to all of each side, around the centre of a box where there is one."""
+    window = [max(1, round(side * _uniform(*_CROP, generator))) for side in sample.size]
+    low, high = [0, 0], [side - part for side, part in zip(sample.size, window, strict=True)]
+    if len(sample.boxes):
+        chosen = sample.boxes[int(_uniform(0, len(sample.boxes), generator))]
+        centre = ((chosen[1] + chosen[3]) / 2).item(), ((chosen[0] + chosen[2]) / 2).item()
+        low = [max(0, int(c - part // 1) + 1 if c >= part else 0) for c, part in zip(centre, window, strict=True)]
+        high = [min(most, int(c)) for c, most in zip(centre, high, strict=True)]
+    top, left = (a + int(_uniform(0, b - a + 1, generator)) for a, b in zip(low, high, strict=True))
+    return crop(sample, top, left, window[0], window[1])
+
+
+def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    """Cut out a window. Boxes whose centre lies outside, or of which less than a pixel is left, are removed."""
+    shift = torch.tensor([left, top, left, top], dtype=torch.float32)
+    x, y = ((sample.boxes - shift)[:, i::2].mean(1) for i in (0, 1))
+    centred = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    boxes, ignore = (_clamp(b - shift, height, width) for b in (sample.boxes, sample.ignore_boxes))
+    visible, ignore_visible = (((b[:, 2:] - b[:, :2]) >= _SMALLEST).all(1) for b in (boxes, ignore))
+    kept = centred & visible
+    return Sample(
+        functional.crop(sample.image, top, left, height, width),
+        boxes[kept],
+        sample.labels[kept],
+        torch.cat([ignore[ignore_visible], boxes[visible & ~centred]]),
+    )
+
+
+def _clamp(boxes: Tensor, height: int, width: int) -> Tensor:
+    most = torch.tensor([width, height, width, height], dtype=boxes.dtype)
+    return torch.minimum(boxes.clamp(min=0), most)
+
+
+def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
+    def scaled(boxes: Tensor) -> Tensor:
+        return _plain(functional.resize(_boxes(boxes, sample.size), list(size)))
+
+    image = resize(sample.image, size)
+    return Sample(image, scaled(sample.boxes), sample.labels, scaled(sample.ignore_boxes))
+
+
+def _recolour(image: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Brightness, contrast and saturation, each by a factor in 1 - strength .. 1 + strength."""
+    adjust = (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation)
+    for step in adjust:
+        image = step(image, _uniform(max(0.0, 1 - strength), 1 + strength, generator))
+    return image
+
+
+def _boxes(boxes: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
+    return tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size)  # pyright: ignore[reportCallIssue]
+
+
+def _plain(boxes: Tensor) -> Tensor:
+    return boxes.as_subclass(Tensor)
+
+
+def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
