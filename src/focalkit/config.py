@@ -90,6 +90,8 @@ class TrainConfig:
     val_json: Path | None = None
     images: Path | None = None
     """With --train-json / --val-json: the directory that file names are relative to"""
+    repair: bool = False
+    """Leave out boxes without area and clip boxes that reach out of their image, instead of stopping"""
 
     loss: str = "focal(gamma=2.0, alpha=0.25)"
     """Classification loss: a catalog spec, or "my_pkg.mod:MyLoss(gamma=1)" """
