@@ -1,1 +1,44 @@
+"""Dense detection from exchangeable parts: priors, assigner, coder, head, criterion, postprocess, and RetinaNet.
 
+Importing this package loads torch only; torchvision is loaded when a part that needs it is used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from focalkit.detection._images import fit_size as fit_size
+from focalkit.detection._images import pad_batch as pad_batch
+from focalkit.detection._images import read_image as read_image
+from focalkit.detection._images import resize as resize
+from focalkit.detection._images import to_unit as to_unit
+from focalkit.detection._types import BACKGROUND as BACKGROUND
+from focalkit.detection._types import IGNORE as IGNORE
+from focalkit.detection._types import Assignment as Assignment
+from focalkit.detection._types import DenseOutputs as DenseOutputs
+from focalkit.detection._types import DetectionTarget as DetectionTarget
+from focalkit.detection._types import flatten_level as flatten_level
+from focalkit.detection.assign import MaxIoUAssigner as MaxIoUAssigner
+from focalkit.detection.backbones import BACKBONES as BACKBONES
+from focalkit.detection.backbones import build_backbone as build_backbone
+from focalkit.detection.backbones import resolve_backbone as resolve_backbone
+from focalkit.detection.coder import DeltaXYWH as DeltaXYWH
+from focalkit.detection.criterion import DetectionCriterion as DetectionCriterion
+from focalkit.detection.criterion import build_criterion as build_criterion
+from focalkit.detection.detections import Detections as Detections
+from focalkit.detection.fpn import FPN as FPN
+from focalkit.detection.head import RetinaNetHead as RetinaNetHead
+from focalkit.detection.postprocess import DensePostprocess as DensePostprocess
+from focalkit.detection.priors import AnchorGrid as AnchorGrid
+from focalkit.detection.retinanet import RetinaNet as RetinaNet
+from focalkit.detection.retinanet import build_retinanet as build_retinanet
+from focalkit.detection.retinanet import retinanet as retinanet
+
+if TYPE_CHECKING:
+    from focalkit.detection.detector import Detector as Detector
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Detector":
+        from focalkit.detection.detector import Detector
+
+        return Detector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,245 @@
+"""Backbones by name: networks that turn an image into C3, C4, C5 (strides 8, 16, 32).
+
+The architectures are torchvision's, without what follows C5, under torchvision's key names; plus `tiny`, a small
+network that trains from scratch on a CPU. Any other module serves as well: it needs `.channels` (of C3, C4, C5), a
+`forward` that returns the three maps, and may have `.pixel_mean` and `.pixel_std`.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from focalkit.detection._backbone_weights import download, is_folded, load_into, read_weights
+from focalkit.errors import ConfigError, InputError
+
+RESNETS = {  # name -> channels of C3, C4, C5
+    "resnet18": (128, 256, 512),
+    "resnet34": (128, 256, 512),
+    "resnet50": (512, 1024, 2048),
+    "resnet101": (512, 1024, 2048),
+    "resnet152": (512, 1024, 2048),
+    "resnext50_32x4d": (512, 1024, 2048),
+    "resnext101_32x8d": (512, 1024, 2048),
+}
+BACKBONES = (*RESNETS, "mobilenet_v2", "mobilenet_v2_tf", "tiny")
+"""Names that `retinanet` and `--model.backbone` take."""
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+PLUS_MINUS_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+class StagedBackbone(nn.Module):
+    """Named layers run in stages; the last three stages give C3, C4, C5.
+
+    The first `freeze_at` stages do not train: they run without recording a graph, so the backward pass neither visits
+    nor stores them, their parameters ask for no gradient, and their BatchNorm keeps its statistics.
+
+    Args:
+        layers: Top-level layers by torchvision's name.
+        stages: For each stage, the paths of its layers ("layer1", "features.0").
+        channels: Of C3, C4, C5.
+        normalisation: Mean and standard deviation that the weights expect, for inputs in [0, 1].
+        freeze_at: Number of frozen stages.
+    """
+
+    def __init__(
+        self,
+        layers: dict[str, nn.Module],
+        stages: Sequence[Sequence[str]],
+        channels: Sequence[int],
+        normalisation: tuple[Sequence[float], Sequence[float]] = IMAGENET,
+        freeze_at: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= freeze_at <= len(stages):
+            raise ConfigError(f"freeze_at counts frozen stages, 0 to {len(stages)}, got {freeze_at}")
+        self.body = nn.ModuleDict(layers)
+        self.stages = tuple(tuple(stage) for stage in stages)
+        self.channels = tuple(channels)
+        self.pixel_mean, self.pixel_std = normalisation
+        self.freeze_at = freeze_at
+        for layer in self._layers(0, freeze_at):
+            layer.requires_grad_(False)
+
+    def _layers(self, first: int, last: int) -> list[nn.Module]:
+        return [self.body.get_submodule(path) for stage in self.stages[first:last] for path in stage]
+
+    def train(self, mode: bool = True) -> "StagedBackbone":
+        super().train(mode)
+        for layer in self._layers(0, self.freeze_at):
+            layer.eval()
+        return self
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised images (b, 3, h, w) -> C3, C4, C5."""
+        outputs = []
+        for number in range(len(self.stages)):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number >= self.freeze_at):
+                for layer in self._layers(number, number + 1):
+                    x = layer(x)
+            outputs.append(x)
+        c3, c4, c5 = outputs[-3:]
+        return c3, c4, c5
+
+
+def build_backbone(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    pretrained: bool = False,
+    norm: Literal["frozen", "batch"] = "frozen",
+    freeze_at: int = 2,
+) -> StagedBackbone:
+    """A backbone by name, with random weights, those of a file, or torchvision's downloaded ones.
+
+    Stages end at strides 4 (stem), 4, 8, 16, 32 in ResNets, and 2, 4, 8, 16, 32 in MobileNetV2. `tiny` has no
+    pretrained weights: its BatchNorm is always live and all of it trains, whatever `norm` and `freeze_at` say.
+    `mobilenet_v2` becomes `mobilenet_v2_tf` where the file's BatchNorm is folded (`resolve_backbone`).
+
+    Raises:
+        InputError: Unknown name, or weights that do not fit.
+        ConfigError: Options that contradict each other.
+    """
+    if pretrained and weights is not None:
+        raise ConfigError(f"either download the backbone's weights or take those of {weights}, not both")
+    name = resolve_backbone(name, weights)
+    if name == "tiny":
+        if pretrained or weights is not None:
+            raise ConfigError("the backbone tiny has no pretrained weights: it trains from scratch")
+        return _tiny()
+    if name == "mobilenet_v2_tf":
+        if pretrained:
+            raise ConfigError("mobilenet_v2_tf has no weights to download; use mobilenet_v2, or give a weights file")
+        if norm == "batch":
+            raise ConfigError(
+                "mobilenet_v2_tf has its BatchNorm folded into the convolutions: set backbone_norm to frozen"
+            )
+    backbone = _mobilenet(name, norm, freeze_at) if name.startswith("mobilenet") else _resnet(name, norm, freeze_at)
+    if weights is not None:
+        load_into(backbone.body, read_weights(weights), weights)
+    elif pretrained:
+        load_into(backbone.body, download(name), f"torchvision's {name}")
+    return backbone.train()
+
+
+def resolve_backbone(name: str, weights: str | Path | None = None) -> str:
+    """The architecture that a weights file needs: `mobilenet_v2_tf` for `mobilenet_v2` with a folded file.
+
+    Record this name with a run, so that the model can be built again without the file.
+
+    Raises:
+        InputError: An unknown name (the nearest is given), or an unreadable file.
+    """
+    if name not in BACKBONES:
+        import difflib
+
+        close = difflib.get_close_matches(name, BACKBONES, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise InputError(f"unknown backbone {name!r}; {hint}known: {', '.join(BACKBONES)}")
+    if weights is None or not name.startswith("mobilenet_v2"):
+        return name
+    folded = is_folded(read_weights(weights))
+    if name == "mobilenet_v2_tf" and not folded:
+        raise InputError(f"{weights}: has BatchNorm layers; the backbone for it is mobilenet_v2, not mobilenet_v2_tf")
+    return "mobilenet_v2_tf" if folded else name
+
+
+def _resnet(name: str, norm: str, freeze_at: int) -> StagedBackbone:
+    import torchvision
+
+    net = torchvision.models.get_model(name, weights=None, norm_layer=_norm_layer(norm))
+    layers = {key: layer for key, layer in net.named_children() if key not in ("avgpool", "fc")}
+    stages = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+    return StagedBackbone(layers, stages, RESNETS[name], freeze_at=freeze_at)
+
+
+def _mobilenet(name: str, norm: str, freeze_at: int) -> StagedBackbone:
+    import torchvision
+
+    net = torchvision.models.mobilenet_v2(weights=None, norm_layer=_norm_layer(norm))
+    features = net.features[:18]  # the 1x1 convolution behind features.17 belongs to the classifier
+    assert isinstance(features, nn.Sequential)
+    normalisation = IMAGENET
+    if name == "mobilenet_v2_tf":
+        _fold(features)
+        normalisation = PLUS_MINUS_ONE
+    ends = (0, 2, 4, 7, 14, 18)  # layers before which strides 2, 4, 8, 16, 32 are complete
+    stages = [[f"features.{i}" for i in range(a, b)] for a, b in pairwise(ends)]
+    return StagedBackbone({"features": features}, stages, (32, 96, 320), normalisation, freeze_at)
+
+
+def _norm_layer(norm: str) -> type[nn.Module]:
+    from torchvision.ops import FrozenBatchNorm2d
+
+    if norm not in ("frozen", "batch"):
+        raise ConfigError(f'backbone_norm must be "frozen" or "batch", got {norm!r}')
+    return FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
+
+
+class _SameConv2d(nn.Conv2d):
+    """3x3 convolution of stride 2 with TensorFlow's SAME padding: an even side is padded at its end only."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        h, w = input.shape[-2:]
+        top, left = h % 2, w % 2
+        return super().forward(F.pad(input, (left, 1, top, 1)))
+
+
+def _fold(features: nn.Module) -> None:
+    """Give every convolution the bias that its BatchNorm would add, and TensorFlow's padding to those of stride 2."""
+    for parent in list(features.modules()):
+        for key, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Conv2d):
+                strided = layer.stride == (2, 2)
+                conv = (_SameConv2d if strided else nn.Conv2d)(
+                    layer.in_channels,
+                    layer.out_channels,
+                    layer.kernel_size,  # pyright: ignore[reportArgumentType]
+                    layer.stride,  # pyright: ignore[reportArgumentType]
+                    0 if strided else layer.padding,  # pyright: ignore[reportArgumentType]
+                    groups=layer.groups,
+                )
+                nn.init.kaiming_normal_(conv.weight, mode="fan_out")
+                assert conv.bias is not None
+                nn.init.zeros_(conv.bias)
+                setattr(parent, key, conv)
+            elif type(layer).__name__ in ("BatchNorm2d", "FrozenBatchNorm2d"):
+                setattr(parent, key, nn.Identity())
+
+
+class _Residual(nn.Module):
+    """conv-BN-ReLU-conv-BN beside a shortcut (He et al., 2016, fig. 2); the shortcut is a 1x1 where sizes differ."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
+
+
+def _tiny() -> StagedBackbone:
+    """For images of about 256 px: a 7x7 convolution straight to stride 4, then one residual block per level."""
+    layers = {
+        "stem": nn.Sequential(nn.Conv2d(3, 32, 7, 4, 3, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True)),
+        "layer3": _Residual(32, 48, 2),
+        "layer4": _Residual(48, 96, 2),
+        "layer5": _Residual(96, 128, 2),
+    }
+    for layer in layers.values():
+        for module in layer.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return StagedBackbone(layers, [[name] for name in layers], (48, 96, 128))

@@ -1,0 +1,89 @@
+"""The two subnets of RetinaNet (Lin et al., 2017, sec. 4), shared over the pyramid's levels."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+
+from focalkit.losses import prior_bias
+
+Norm = Literal["group", "batch"] | None
+
+
+class RetinaNetHead(nn.Module):
+    """Class and box towers of 3x3 convolutions; the weights are shared over levels, not between the towers.
+
+    Args:
+        in_channels: Channels of the pyramid.
+        num_classes: K foreground classes.
+        num_priors: Anchors per cell.
+        channels: Width of the towers.
+        depth: 3x3 convolutions in each tower, before the last one.
+        norm: None, "group" (32 groups, or as many as divide `channels`), or "batch": live BatchNorm with statistics of
+            its own for each level, because features of different levels are distributed differently.
+        prior_prob: Foreground probability at initialisation (sec. 4.1): the class bias is log(pi / (1 - pi)).
+            None leaves it at 0, that is probability 1/2.
+        num_levels: Levels of the pyramid; matters to "batch" only.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        num_priors: int = 9,
+        *,
+        channels: int = 256,
+        depth: int = 4,
+        norm: Norm = None,
+        prior_prob: float | None = 0.01,
+        num_levels: int = 5,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes counts foreground classes and must be at least 1, got {num_classes}")
+        if norm not in (None, "group", "batch"):
+            raise ValueError(f'norm must be None, "group" or "batch", got {norm!r}')
+        self.num_classes = num_classes
+        self.num_priors = num_priors
+        width = channels if depth else in_channels
+        self.class_tower = _Tower(in_channels, channels, depth, norm, num_levels)
+        self.box_tower = _Tower(in_channels, channels, depth, norm, num_levels)
+        self.class_output = nn.Conv2d(width, num_priors * num_classes, 3, padding=1)
+        self.box_output = nn.Conv2d(width, num_priors * 4, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)  # sec. 4.1
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if prior_prob is not None and self.class_output.bias is not None:
+            nn.init.constant_(self.class_output.bias, prior_bias(prior_prob))
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """P3 .. P7 -> logits, per level (b, a*K, h, w), and deltas, per level (b, a*4, h, w)."""
+        logits = tuple(self.class_output(self.class_tower(x, level)) for level, x in enumerate(features))
+        deltas = tuple(self.box_output(self.box_tower(x, level)) for level, x in enumerate(features))
+        return logits, deltas
+
+
+class _Tower(nn.Module):
+    def __init__(self, in_channels: int, channels: int, depth: int, norm: Norm, num_levels: int) -> None:
+        super().__init__()
+        widths = [in_channels] + [channels] * depth
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1, bias=norm is None) for i, o in pairwise(widths))
+        # norms[layer][level]; a single entry serves all levels
+        self.norms = nn.ModuleList(nn.ModuleList(_norms(norm, channels, num_levels)) for _ in range(depth))
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        for conv, norms in zip(self.convs, self.norms, strict=True):
+            assert isinstance(norms, nn.ModuleList)
+            x = self.act(norms[level if len(norms) > 1 else 0](conv(x)))
+        return x
+
+
+def _norms(norm: Norm, channels: int, num_levels: int) -> list[nn.Module]:
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels) for _ in range(num_levels)]
+    return [nn.GroupNorm(math.gcd(32, channels), channels) if norm == "group" else nn.Identity()]
