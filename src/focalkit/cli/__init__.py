@@ -9,7 +9,7 @@ Exit status: 0 done; 1 it failed; 2 wrong usage or bad input; 130 interrupted. `
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from focalkit.errors import FocalkitError, InputError
@@ -40,41 +40,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
-    if not words:
-        print(_help(), file=sys.stderr)
-        return 2
-    command, rest = words[0], words[1:]
-    if command in ("-h", "--help", "help"):
-        print(_help())
-        return 0
-    if command in ("-V", "--version"):
-        from importlib.metadata import version
-
-        print(f"focalkit {version('focalkit')}")
-        return 0
-    if command not in COMMANDS:
-        print(_unknown(command), file=sys.stderr)
-        return 2
-    if debug:
-        return _run(command, rest)
-    return _guarded(command, rest)
+    return _dispatch(words) if debug else _guarded(words)
 
 
-def _run(command: str, argv: list[str]) -> int:
-    run: Callable[[list[str]], int] = importlib.import_module(f"focalkit.cli.{command}").main
-    status = run(argv)
-    sys.stdout.flush()
+def _dispatch(words: list[str]) -> int:
+    match words:
+        case []:
+            print(_help(), file=sys.stderr)
+            status = 2
+        case ["-h" | "--help" | "help", *_]:
+            print(_help())
+            status = 0
+        case ["-V" | "--version", *_]:
+            from importlib.metadata import version
+
+            print(f"focalkit {version('focalkit')}")
+            status = 0
+        case [command, *rest] if command in COMMANDS:
+            status = importlib.import_module(f"focalkit.cli.{command}").main(rest)
+        case _:
+            status = _fail(_unknown(words[0]), 2)
+    sys.stdout.flush()  # here, so that a reader who has left is met inside the guard
     return status
 
 
-def _guarded(command: str, argv: list[str]) -> int:
+def _guarded(words: list[str]) -> int:
     """Run a command; every exception becomes a message on stderr and an exit status."""
     try:
-        return _run(command, argv)
+        return _dispatch(words)
     except SystemExit as exit_:  # how argument parsers end
-        if isinstance(exit_.code, str):
-            return _fail(exit_.code, 1)
-        return exit_.code or 0
+        return _fail(exit_.code, 1) if isinstance(exit_.code, str) else exit_.code or 0
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -84,10 +79,9 @@ def _guarded(command: str, argv: list[str]) -> int:
     except FocalkitError as error:
         return _fail(str(error), 2 if isinstance(error, InputError) else 1)
     except ImportError as error:
-        return _fail(_missing(command, error), 1)
+        return _fail(_not_importable(words[0], error), 1)
     except Exception as error:  # a bug of ours, a full disk, a device out of memory
-        text = f"{type(error).__name__}: {error}\n  run again with --debug for the traceback"
-        return _fail(text, 1)
+        return _fail(f"{type(error).__name__}: {error}\n  run again with --debug for the traceback", 1)
 
 
 def _fail(message: str, status: int) -> int:
@@ -102,17 +96,17 @@ def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
     return kept + list(argv[end:]), len(kept) < end
 
 
-def _missing(command: str, error: ImportError) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("focalkit"):
-        package = error.name.partition(".")[0]
-        return f"{command} needs the package {package!r}, which is not installed: pip install 'focalkit[all]'"
-    return f"{command}: {error}\n  run again with --debug for the traceback"
+def _not_importable(command: str, error: ImportError) -> str:
+    package = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package not in ("", "focalkit"):
+        return f"`{command}` needs the package {package!r}, which is not installed: pip install 'focalkit[all]'"
+    return f"`{command}` cannot start: {error}\n  run again with --debug for the traceback"
 
 
-def _unknown(command: str) -> str:
-    near = get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
+def _unknown(word: str) -> str:
+    near = get_close_matches(word, COMMANDS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(COMMANDS)}"
-    return f"focalkit: there is no command {command!r}; {hint}\n  `focalkit --help` lists the commands"
+    return f"there is no command {word!r}; {hint}\n  `focalkit --help` lists the commands"
 
 
 def _help() -> str:

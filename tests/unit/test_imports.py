@@ -1,0 +1,94 @@
+"""What an import costs: measured in fresh interpreters, so that no other test can hide a heavy import."""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import focalkit
+
+HEAVY = [
+    "torch",
+    "torchvision",
+    "lightning",
+    "triton",
+    "plotly",
+    "jinja2",
+    "tyro",
+    "sklearn",
+    "faster_coco_eval",
+    "PIL",
+]
+PACKAGES = ["data", "detection", "losses", "metrics", "report", "training"]
+
+
+def loaded_by(code: str) -> set[str]:
+    """The heavy packages that a fresh interpreter holds after running `code`."""
+    report = f"\nimport sys; print('loaded:', *[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_importing_focalkit_loads_nothing_heavy():
+    assert loaded_by("import focalkit") == set()
+
+
+def test_losses_load_torch_alone():
+    assert loaded_by("import focalkit.losses") == loaded_by("import torch")
+
+
+def test_top_level_names_of_the_losses_load_torch_alone():
+    names = [n for n, home in focalkit._HOME.items() if home in ("errors", "losses")]
+    code = "import focalkit\n" + "\n".join(f"focalkit.{name}" for name in names)
+    assert loaded_by(code) == loaded_by("import torch")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["tarin"]])
+def test_the_command_line_answers_without_torch(words: list[str]):
+    assert loaded_by(f"from focalkit.cli import main; main({words})") == set()
+
+
+def test_losses_cost_little_beyond_torch():
+    # CPU seconds, not the clock: other processes of a busy machine do not count. Measured: 0.1 s; the bound is 0.3 s.
+    code = "import torch, time; start = time.process_time(); import focalkit.losses; print(time.process_time() - start)"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
+    assert min(float(run.stdout) for run in runs) < 0.3
+
+
+def test_every_top_level_name_resolves():
+    for name in focalkit.__all__:
+        assert getattr(focalkit, name) is not None
+    assert set(focalkit.__all__) <= set(dir(focalkit))
+
+
+def test_an_unknown_top_level_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'sigmoid_fokal_loss'"):
+        focalkit.sigmoid_fokal_loss  # noqa: B018
+
+
+def test_type_checkers_see_the_names_that_exist():
+    tree = ast.parse(inspect.getsource(focalkit))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert seen == {name: f"focalkit.{home}" if home else "focalkit" for name, home in focalkit._HOME.items()}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_all_is_what_is_public(package: str):
+    module = importlib.import_module(f"focalkit.{package}")
+    public = {n for n, value in vars(module).items() if not n.startswith("_") and not isinstance(value, ModuleType)}
+    assert sorted(public) == sorted(module.__all__)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_everything_public_has_a_docstring(package: str):
+    module = importlib.import_module(f"focalkit.{package}")
+    things = {name: getattr(module, name) for name in module.__all__}
+    bare = [n for n, thing in things.items() if callable(thing) and not (thing.__doc__ or "").strip()]
+    assert bare == []
