@@ -10,7 +10,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from focalkit.errors import FocalkitError, InputError
 
@@ -104,9 +103,9 @@ def _not_importable(command: str, error: ImportError) -> str:
 
 
 def _unknown(word: str) -> str:
-    near = get_close_matches(word, COMMANDS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(COMMANDS)}"
-    return f"there is no command {word!r}; {hint}\n  `focalkit --help` lists the commands"
+    from focalkit._config_io import nearest
+
+    return f"there is no command {word!r}{nearest(word, list(COMMANDS))}\n  `focalkit --help` lists the commands"
 
 
 def _help() -> str:

@@ -58,7 +58,7 @@ def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]):
 
 def test_a_typo_names_the_nearest_command(capsys: pytest.CaptureFixture[str]):
     assert main(["trian", "--data", "x"]) == 2
-    assert "'trian'; did you mean 'train'?" in capsys.readouterr().err
+    assert "'trian'; did you mean \"train\"?" in capsys.readouterr().err
 
 
 def test_a_strange_word_lists_the_commands(capsys: pytest.CaptureFixture[str]):

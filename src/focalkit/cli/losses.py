@@ -1,0 +1,86 @@
+"""`focalkit losses`: the catalog as a table; with a name, everything there is to know about that loss.
+
+Formula, arguments and advice are the docstring's and the defaults are the module's: nothing is written twice.
+"""
+
+import inspect
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from focalkit._config_io import nearest
+from focalkit.errors import InputError
+
+if TYPE_CHECKING:
+    from focalkit.losses import LossSpec
+
+COMMON = ("class_weight", "weight", "ignore_index", "class_dim", "reduction", "normalizer", "backend")
+"""Arguments of every loss, left out where a loss shows its own."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """The losses there are; with a name, its formula, arguments, defaults and paper."""
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    """A name of the table, for example focal"""
+    json: bool = False
+    """Print one JSON object"""
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run."""
+    return run(tyro.cli(Args, args=argv, prog="focalkit losses"))
+
+
+def run(args: Args) -> int:
+    """Print the table, or one loss."""
+    from focalkit.losses import LOSSES
+
+    if args.name is not None and args.name not in LOSSES:
+        raise InputError(f"there is no loss {args.name!r}{nearest(args.name, list(LOSSES))}")
+    if args.json:
+        chosen = LOSSES if args.name is None else {args.name: LOSSES[args.name]}
+        print(json.dumps({name: _facts(spec) for name, spec in chosen.items()}, indent=2))
+    else:
+        print(table(LOSSES) if args.name is None else page(LOSSES[args.name]))
+    return 0
+
+
+def table(losses: "dict[str, LossSpec]") -> str:
+    """One line a loss."""
+    rows = [("NAME", "TARGETS", "WHAT IT IS", "PAPER")]
+    rows += [(name, spec.targets, spec.summary, spec.paper) for name, spec in losses.items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", '`focalkit losses NAME` shows one; `--loss "focal(gamma=1)"` trains with it'])
+
+
+def page(spec: "LossSpec") -> str:
+    """One loss: its spec with the defaults, where it is, and its docstring."""
+    facts = _facts(spec)
+    arguments = ", ".join(f"{name}={value}" for name, value in facts["defaults"].items() if name not in COMMON)
+    lines = [f"{spec.name}({arguments})", f"  {spec.summary}", ""]
+    lines += [f"{name + ':':<10}{facts[name]}" for name in ("function", "module", "targets", "paper") if facts[name]]
+    return "\n".join([*lines, "", facts["doc"]])
+
+
+def _facts(spec: "LossSpec") -> dict[str, Any]:
+    module = inspect.signature(spec.module).parameters.values()
+    return {
+        "name": spec.name,
+        "summary": spec.summary,
+        "targets": spec.targets,
+        "paper": spec.paper,
+        "fused": spec.fused,
+        "function": _place(spec.function) if spec.function else None,
+        "module": _place(spec.module),
+        "defaults": {p.name: repr(p.default) for p in module if p.default is not p.empty},
+        "doc": inspect.getdoc(spec.function or spec.module) or "",
+    }
+
+
+def _place(thing: Any) -> str:
+    return f"focalkit.losses.{thing.__name__}"
