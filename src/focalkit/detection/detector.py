@@ -1,0 +1,221 @@
+"""A trained model as a thing to call on images: files, folders, PIL images, arrays and tensors in, detections out.
+
+An image takes the road it takes in evaluation: read, resized, padded with the same functions, and the boxes are brought
+back to its own pixels.
+
+Not here: sliding windows, test-time augmentation, video, downloads.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from focalkit._runs import RunDir
+from focalkit.detection._images import fit_size, pad_batch, resize
+from focalkit.detection._inputs import as_image, each_image
+from focalkit.detection._types import DenseOutputs
+from focalkit.detection.detections import Detections
+from focalkit.detection.postprocess import DensePostprocess
+from focalkit.detection.retinanet import build_retinanet
+from focalkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+WINDOW = 8  # batches that are read ahead, so that images of similar shape can share one
+
+
+class Detector:
+    """Finds objects in images.
+
+    While it predicts, the model is in evaluation mode; afterwards it is in the mode it was in before.
+
+    Args:
+        model: Images (b, 3, H, W) in [0, 1] -> `DenseOutputs`; has `pixel_mean`.
+        score_threshold: Detections that score no more than this are not reported.
+        names: Of the K classes, for drawing and reading.
+        device: Where to compute; None leaves the model where it is.
+        min_size: Short side in pixels to which images are resized: what the model was trained with.
+        max_size: Bound of the long side.
+        category_ids: The data set's id of each class, for COCO results.
+        postprocess: Other thresholds and limits; its own score threshold is not used.
+
+    Example:
+        >>> detector = Detector.from_run("runs/first")            # doctest: +SKIP
+        >>> found = detector.predict("photo.jpg")[0]              # doctest: +SKIP
+        >>> found.draw("photo.jpg").save("drawn.jpg")             # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        score_threshold: float = 0.05,
+        names: Sequence[str] | None = None,
+        device: torch.device | str | None = None,
+        min_size: int = 800,
+        max_size: int = 1333,
+        category_ids: Sequence[int] | None = None,
+        postprocess: DensePostprocess | None = None,
+    ) -> None:
+        self.model = model if device is None else model.to(device)
+        self.names = None if names is None else tuple(names)
+        self.min_size, self.max_size = min_size, max_size
+        self.category_ids = None if category_ids is None else tuple(category_ids)
+        self.postprocess = replace(postprocess or DensePostprocess(), score_threshold=score_threshold)
+        num_classes = getattr(model, "num_classes", None)
+        for what, given in (("names", self.names), ("category_ids", self.category_ids)):
+            if given is not None and num_classes is not None and len(given) != num_classes:
+                raise ValueError(f"expected {num_classes} {what}, one for each class of the model, got {len(given)}")
+
+    @classmethod
+    def from_run(
+        cls,
+        run_dir: str | os.PathLike[str],
+        device: torch.device | str | None = None,
+        *,
+        score_threshold: float = 0.05,
+    ) -> "Detector":
+        """The detector of a training run: its best checkpoint, or its last where there is no best.
+
+        Args:
+            run_dir: What was given to training as `out`.
+            device: None takes a GPU where there is one.
+            score_threshold: See the class.
+
+        Raises:
+            ConfigError: No run there, no checkpoint in it, or one that does not fit its configuration.
+        """
+        run = RunDir(Path(run_dir))
+        config, categories = run.read_config(), run.read_run()["categories"]
+        model = build_retinanet(config.model, len(categories))
+        load_checkpoint(model, run)
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(
+            model,
+            score_threshold=score_threshold,
+            names=[c["name"] for c in categories],
+            device=device,
+            min_size=config.min_size,
+            max_size=config.max_size,
+            category_ids=[c["id"] for c in categories],
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.model.parameters())).device
+
+    def predict(
+        self,
+        images: "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | Sequence[Any]",
+        score_threshold: float | None = None,
+        batch_size: int = 8,
+    ) -> list[Detections]:
+        """Detections per image, in the order given, with boxes in the image's own pixels.
+
+        Args:
+            images: One image or a sequence of them. A file; a folder (its images in the order of `find_images`); a PIL
+                image; an array (h, w, 3) or (h, w), uint8, RGB; a tensor (3, h, w), uint8 or float in [0, 1]. A batch
+                (b, 3, h, w) counts as a sequence. Files are turned upright by their EXIF orientation, PIL images taken
+                as they are.
+            score_threshold: Instead of the detector's own.
+            batch_size: Images per pass through the model.
+
+        Raises:
+            InputError: A URL, a missing or unreadable file (named), a folder without images, or something that is no
+                image.
+        """
+        postprocess = self.postprocess
+        if score_threshold is not None:
+            postprocess = replace(postprocess, score_threshold=score_threshold)
+        results: list[Detections] = []
+        window: list[Tensor] = []
+        for image in each_image(images):
+            window.append(as_image(image))
+            if len(window) == batch_size * WINDOW:
+                results += self._predict_window(window, postprocess, batch_size)
+                window = []
+        return results + self._predict_window(window, postprocess, batch_size)
+
+    def _predict_window(self, images: list[Tensor], postprocess: DensePostprocess, batch_size: int) -> list[Detections]:
+        originals = [(image.shape[1], image.shape[2]) for image in images]
+        sizes = [fit_size(*size, self.min_size, self.max_size) for size in originals]
+        results: list[Detections | None] = [None] * len(images)
+        order = sorted(range(len(images)), key=lambda i: sizes[i][0] / sizes[i][1])
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            resized = [resize(images[i], sizes[i]) for i in rows]
+            batch = pad_batch(resized, _fill(self.model)).to(self.device)
+            found = detect(self.model, postprocess, batch, [sizes[i] for i in rows], [originals[i] for i in rows])
+            for i, detections in zip(rows, found, strict=True):
+                results[i] = replace(detections, names=self.names)
+        return [r for r in results if r is not None]
+
+
+def detect(
+    model: nn.Module,
+    postprocess: DensePostprocess,
+    images: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    original_sizes: Sequence[tuple[int, int]],
+) -> list[Detections]:
+    """One padded batch through the model; boxes in original pixels, on the CPU.
+
+    Args:
+        model: Put in evaluation mode for the time of the call.
+        postprocess: Outputs and sizes to detections.
+        images: float (b, 3, H, W) in [0, 1], on the model's device.
+        sizes: (height, width) of each image inside the batch.
+        original_sizes: (height, width) to which the boxes are brought.
+    """
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        with torch.inference_mode():
+            outputs: DenseOutputs = model(images)
+            found = postprocess(outputs, sizes)
+            rows = zip(found, sizes, original_sizes, strict=True)
+            found = [detections.rescale(size, original).cpu() for detections, size, original in rows]
+    finally:
+        if training:
+            model.train()
+    # subtle: tensors made in inference mode may not be changed outside of it; copies may
+    return [replace(d, boxes=d.boxes.clone(), scores=d.scores.clone(), labels=d.labels.clone()) for d in found]
+
+
+def load_checkpoint(model: nn.Module, run: RunDir) -> Path:
+    """Load a run's best weights, or its last where there are no best; tensors only, no code is run from the file.
+
+    Returns:
+        The file read.
+
+    Raises:
+        ConfigError: No checkpoint, one that cannot be read, or one of another model.
+    """
+    files = [run.checkpoint("best"), run.checkpoint("last")]
+    path = next((f for f in files if f.is_file()), None)
+    if path is None:
+        raise ConfigError(f"{run.path}: no checkpoint, expected {files[0]} or {files[1].name}; has the training begun?")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        weights = checkpoint["model"]
+    except Exception as error:
+        raise ConfigError(f"{path}: cannot be read as a checkpoint of focalkit ({error})") from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: does not fit the model that {run.path / 'run.json'} describes: {error}") from error
+    return path
+
+
+def _fill(model: nn.Module) -> list[float]:
+    mean: Tensor = model.pixel_mean  # pyright: ignore[reportAssignmentType]
+    return mean.flatten().tolist()
