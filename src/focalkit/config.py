@@ -117,6 +117,8 @@ class TrainConfig:
     """Stop after this many evaluations without a better AP"""
     evaluate_every: int = 1
     """Epochs between evaluations"""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints within an epoch: what a killed run loses at most"""
     logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"
     backbone_weights: Path | None = None
     """ImageNet weights of the backbone: .pth, .safetensors or .npz (needs no network)"""

@@ -1,0 +1,131 @@
+"""`focalkit train`: a data folder in, a run directory out, with its evaluation and report."""
+
+import argparse
+import json
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from focalkit._config_io import load_config
+from focalkit._runs import RunDir
+from focalkit.config import PRESETS, TrainConfig
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train a RetinaNet, evaluate it, and write a report.
+
+    Settings come from, in rising order: the preset, the --config file, the flags. The resolved ones go into
+    OUT/run.json, which --config reads again.
+    """
+
+    out: Path
+    """The run directory"""
+    preset: Literal["cpu-small", "paper", "default"] | None = None
+    """cpu-small: MobileNetV2, 64 channels, 416 px. paper: ResNet-50-FPN, 600 px, 90k steps of 16 images.
+    default: ResNet-50-FPN, 800 px, 12 epochs. Not given: cpu-small where there is no GPU, else default"""
+    config: Path | None = None
+    """TOML file, or the run.json of an earlier run"""
+    resume: Flag = False
+    """Continue the unfinished run in OUT, with its settings; start where there is none"""
+    force: Flag = False
+    """Delete the run in OUT and start over"""
+    json: Flag = False
+    """Print one JSON object on stdout"""
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+
+
+def main(argv: list[str]) -> int:
+    base, note = starting_point(argv)
+    args = tyro.cli(Args, args=argv, prog="focalkit train", default=Args(out=tyro.MISSING, train=base))
+    if note:
+        print(note, file=sys.stderr)
+    from focalkit.training import train
+
+    result = train(
+        args.train, args.out, resume=args.resume, force=args.force, command=shlex.join(["focalkit", "train", *argv])
+    )
+    if not result:  # not the first process of a job that torchrun or Slurm started
+        return 0
+    notes = [*evaluate(args), *report(args)]
+    if args.json:
+        print(json.dumps({"run": str(args.out), **RunDir(args.out).read_result(), "notes": notes}))
+    else:
+        print(_ending(args, notes))
+    return 0
+
+
+def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:
+    """What the flags are put over, and a line about a choice that nobody made."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument("--preset", choices=["default", *PRESETS])
+    early.add_argument("--config", type=Path)
+    early.add_argument("--out", type=Path)
+    early.add_argument("--resume", action="store_true")
+    try:
+        given, _ = early.parse_known_args(argv)
+    except argparse.ArgumentError:  # tyro will say it better
+        return TrainConfig(), ""
+    if given.resume and given.out and RunDir(given.out).exists:
+        return RunDir(given.out).read_config(), ""
+    note = ""
+    if given.preset is None and given.config is None and not {"-h", "--help"} & set(argv):
+        given.preset = "default" if _has_gpu() else "cpu-small"
+        why = "a GPU was found" if given.preset == "default" else "no GPU was found"
+        note = f"note: preset {given.preset}, because {why} and neither --preset nor --config was given"
+    base = PRESETS[given.preset]() if given.preset in PRESETS else TrainConfig()
+    return (base if given.config is None else load_config(given.config, base)), note
+
+
+def evaluate(args: Args) -> list[str]:
+    """Evaluate the best checkpoint for predictions, per-class numbers and gallery; what went wrong, as notes."""
+    from focalkit.training.evaluate import evaluate_run
+
+    config = RunDir(args.out).read_config()
+    try:
+        evaluate_run(args.out, config.data, split="val")
+    except Exception as error:
+        return [f"the evaluation failed ({type(error).__name__}: {error}); the training is kept"]
+    return []
+
+
+def report(args: Args) -> list[str]:
+    """Write OUT/report.html; what went wrong, as notes."""
+    try:
+        from focalkit.report import write_report
+
+        write_report([args.out], args.out / "report.html")
+    except Exception as error:
+        return [f"the report failed ({type(error).__name__}: {error}); the training is kept"]
+    return []
+
+
+def _ending(args: Args, notes: list[str]) -> str:
+    run, config = RunDir(args.out), RunDir(args.out).read_config()
+    result: dict[str, Any] = run.read_result()
+    m = result["metrics"]
+    out, data = shlex.quote(str(args.out)), shlex.quote(str(config.data or config.val_json))
+    lines = [f"AP {m['AP']:.4f}  AP50 {m['AP50']:.4f}  AP75 {m['AP75']:.4f}  on the validation images"]
+    for name, what in (("checkpoints/best.ckpt", "weights"), ("report.html", "report"), ("predictions.json", "boxes")):
+        if (args.out / name).is_file():
+            lines.append(f"{what:<8} {args.out / name}")
+    lines += [f"note: {note}" for note in notes]
+    lines += [
+        "next:",
+        f"  focalkit predict {out} IMAGE_OR_FOLDER --out predictions",
+        f"  focalkit evaluate {out} --data {data}",
+        f"  focalkit report {out} OTHER_RUN --out comparison.html",
+    ]
+    return "\n".join(lines)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

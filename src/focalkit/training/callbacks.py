@@ -1,0 +1,196 @@
+"""Lightning callbacks: the metrics file, the checkpoints, the end of the run, the averaged weights."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+
+from focalkit._runs import RunDir
+from focalkit.training.losses import DivergedError, NotFiniteError
+from focalkit.training.module import DetectionModule
+
+STEPS_BETWEEN_ROWS = 10
+
+
+class RunLog(Callback):
+    """Writes `metrics.jsonl` and feeds the logger, every ten steps, at the end of an epoch and after an evaluation.
+
+    Reading the losses waits for the device, so it is done here only; a loss that is not finite is noticed at that time,
+    and always before a checkpoint is written. `latest` and `rows` are for the progress display.
+    """
+
+    def __init__(self, run: RunDir, *, batch_size: int) -> None:
+        self.run, self.batch_size = run, batch_size
+        self.latest: dict[str, float] = {}
+        self.images_per_second = 0.0
+        self._since, self._step = 0.0, 0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._since, self._step = time.perf_counter(), trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if trainer.global_step - self._step >= STEPS_BETWEEN_ROWS:
+            self.flush(trainer, pl_module)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.flush(trainer, pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, DetectionModule)
+        self._write(trainer, "val", pl_module.val_metrics)
+        self._since, self._step = time.perf_counter(), trainer.global_step
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.flush(trainer, pl_module)
+
+    def flush(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Read the losses of the steps since the last time and write them, if there are any.
+
+        Raises:
+            DivergedError: One of them is not finite.
+        """
+        assert isinstance(pl_module, DetectionModule)
+        try:
+            losses = pl_module.window.read()
+        except NotFiniteError as error:
+            raise DivergedError(_advice(error, pl_module.lr_at(error.step - 1))) from None
+        if not losses:
+            return
+        now, step = time.perf_counter(), trainer.global_step
+        self.images_per_second = self.batch_size * (step - self._step) / max(now - self._since, 1e-9)
+        self._since, self._step = now, step
+        self.latest = losses
+        lr = pl_module.lr_at(step - 1)
+        self._write(trainer, "train", losses | {"lr": lr, "images_per_second": round(self.images_per_second, 2)})
+
+    def _write(self, trainer: L.Trainer, kind: str, values: dict[str, float]) -> None:
+        if not trainer.is_global_zero:
+            return
+        step, epoch = trainer.global_step, trainer.current_epoch + 1
+        self.run.append_metrics({"kind": kind, "step": step, "epoch": epoch, **values})
+        for logger in trainer.loggers:
+            logger.log_metrics({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+
+
+def _advice(error: NotFiniteError, lr: float) -> str:
+    values = ", ".join(f"{name} {value:.4g}" for name, value in error.values.items())
+    return (
+        f"training diverged: the loss of step {error.step} is not finite ({values}; learning rate {lr:.3g}).\n"
+        f"  Try a lower --optim.lr, a longer --optim.warmup-steps, a smaller --optim.clip-norm, or --precision 32;\n"
+        f"  `focalkit inspect DATA` looks for bad boxes. The last checkpoint is from before this step"
+    )
+
+
+class Checkpoints(Callback):
+    """`last.ckpt` at the end of each epoch and every `seconds` in between; `best.ckpt` when the AP rises.
+
+    `last.ckpt` is Lightning's, with optimiser, schedule and progress. `best.ckpt` has the weights alone (the averaged
+    ones where there are). Both are written beside their place and renamed, so that a kill leaves the old file.
+    """
+
+    def __init__(self, run: RunDir, run_log: RunLog, *, seconds: float) -> None:
+        self.run, self.run_log, self.seconds = run, run_log, seconds
+        self.best: dict[str, Any] = {"AP": -2.0, "epoch": 0, "step": 0}
+        self._saved_at = 0.0
+        self._fresh = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or batch_idx + 1 == trainer.num_training_batches:
+            return
+        due = time.monotonic() - self._saved_at >= self.seconds
+        if trainer.world_size > 1:
+            # asking the first process costs a message, so several processes agree only now and then
+            due = trainer.global_step % STEPS_BETWEEN_ROWS == 0 and bool(trainer.strategy.broadcast(due))
+        if due:
+            self.save_last(trainer, pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, DetectionModule)
+        ap = pl_module.val_metrics["AP"]
+        if ap >= self.best["AP"]:  # at AP 0 the later weights are the better guess
+            self.best = {"AP": ap, "epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+            self._fresh = True
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.save_last(trainer, pl_module)
+        if self._fresh and trainer.is_global_zero:
+            write_weights(self.run.checkpoint("last"), self.run.checkpoint("best"))
+        self._fresh = False
+
+    def save_last(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write `last.ckpt`; every process must call it."""
+        self.run_log.flush(trainer, pl_module)
+        path = self.run.checkpoint("last")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            os.replace(temporary, path)
+        self._saved_at = time.monotonic()
+
+
+def write_weights(source: Path, target: Path) -> None:
+    """The weights, categories and configuration of a full checkpoint as a small file of their own."""
+    full = torch.load(source, weights_only=True, map_location="cpu", mmap=True)
+    temporary = target.with_suffix(".tmp")
+    torch.save({name: full[name] for name in ("focalkit", "model", "epoch", "global_step")}, temporary)
+    os.replace(temporary, target)
+
+
+class LastEvaluation(Callback):
+    """Ends the run after `total_steps`, and sees to it that the last weights are evaluated.
+
+    Lightning's own `max_steps` ends without an evaluation in mid-epoch, and an interval of several epochs need not fall
+    on the last one.
+    """
+
+    def __init__(self, total_steps: int) -> None:
+        self.total_steps = total_steps
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if trainer.global_step >= self.total_steps:
+            trainer.check_val_every_n_epoch = 1
+            trainer.should_stop = True
+
+
+class AveragedWeights(WeightAveraging):
+    """Exponential moving average of the weights, used for evaluation and kept in the checkpoints.
+
+    The decay rises as (1 + n) / (10 + n) with the number of updates n until it reaches `decay` (the rule of
+    TensorFlow's `ExponentialMovingAverage`), so that a short run does not remember its first, random weights.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=self._average)
+        self.decay = decay
+        self._updates = 0
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        if step_idx is None:
+            return False
+        self._updates = step_idx
+        return True
+
+    @torch.no_grad()
+    def _average(self, averaged: Any, current: Any, _: Any) -> None:
+        weight = 1 - min(self.decay, (1 + self._updates) / (10 + self._updates))
+        if torch.is_floating_point(averaged[0]):
+            torch._foreach_lerp_(averaged, current, weight)
+        else:
+            for a, c in zip(averaged, current, strict=True):
+                a.copy_(c)

@@ -1,0 +1,122 @@
+"""Lightning's Trainer and DataModule for one run."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import DataLoader
+
+from focalkit.config import TrainConfig
+from focalkit.data import DetectionData
+from focalkit.errors import ConfigError
+from focalkit.training.loaders import train_loader, val_loader
+
+NEVER = 10**9
+
+
+class DetectionLoaders(L.LightningDataModule):
+    """The two loaders, made when Lightning knows which process this is."""
+
+    def __init__(
+        self, train: DetectionData, val: DetectionData, config: TrainConfig, *, fill: Sequence[float], start_step: int
+    ) -> None:
+        super().__init__()
+        self.train_data, self.val_data, self.config, self.fill, self.start_step = train, val, config, fill, start_step
+
+    def train_dataloader(self) -> DataLoader:
+        return train_loader(self.train_data, self.config, fill=self.fill, start_step=self.start_step, **self._place())
+
+    def val_dataloader(self) -> DataLoader:
+        return val_loader(self.val_data, self.config, fill=self.fill, **self._place())
+
+    def _place(self) -> dict[str, int]:
+        assert self.trainer is not None
+        return {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
+
+
+def build_trainer(
+    config: TrainConfig, out: Path, callbacks: list[Callback], *, epochs: int, start_step: int
+) -> L.Trainer:
+    """A Trainer that writes nothing by itself: checkpoints, metrics and display are `callbacks`.
+
+    Raises:
+        ConfigError: The devices, the precision or the logger asked for are not available here.
+    """
+    on_gpu = config.accelerator != "cpu" and torch.cuda.is_available()
+    check_devices(config)
+    ranks = config.devices * config.num_nodes
+    live_norm = config.model.backbone_norm == "batch" or config.model.head_norm == "batch"
+    return L.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=DDPStrategy(gradient_as_bucket_view=True) if ranks > 1 else "auto",
+        precision=config.precision,
+        max_epochs=epochs,
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.optim.clip_norm,
+        check_val_every_n_epoch=config.evaluate_every,
+        num_sanity_val_steps=0,
+        # torch's SyncBatchNorm exists for GPUs only; on several CPU processes each normalises its own images
+        sync_batchnorm=ranks > 1 and on_gpu and live_norm,
+        use_distributed_sampler=False,
+        logger=build_logger(config, out, start_step),
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        log_every_n_steps=NEVER,
+        default_root_dir=out,
+    )
+
+
+def check_devices(config: TrainConfig) -> None:
+    """Raises ConfigError where this machine lacks what `config` asks for."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if config.accelerator == "gpu" and not gpus:
+        raise ConfigError("accelerator is gpu, but torch finds no GPU here; `focalkit doctor` shows what it finds")
+    on_gpu = config.accelerator != "cpu" and gpus > 0
+    if on_gpu and config.devices > gpus:
+        raise ConfigError(f"devices is {config.devices}, but torch finds {gpus} GPU{'s' * (gpus != 1)} here")
+    if config.precision == "16-mixed" and not on_gpu:
+        raise ConfigError("precision 16-mixed needs a GPU; on a CPU use bf16-mixed or 32")
+
+
+def build_logger(config: TrainConfig, out: Path, start_step: int) -> Logger | bool:
+    """The experiment tracker; `False` for none. `metrics.jsonl` is written in any case.
+
+    Raises:
+        ConfigError: The package it needs is not installed.
+    """
+    package = {"none": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}[config.logger]
+    if package is None:
+        return False
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"the logger {config.logger} needs the package {package}: pip install {package}, or --logger none"
+        )
+    if package == "tensorboard":
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        # what lies beyond the step that a run resumes from is hidden
+        return TensorBoardLogger(out, name="", version="tensorboard", purge_step=start_step + 1 if start_step else None)
+    if package == "wandb":
+        from lightning.pytorch.loggers import WandbLogger
+
+        return WandbLogger(
+            name=out.name, project="focalkit", save_dir=out, id=None, resume="allow" if start_step else None
+        )
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    return MLFlowLogger(experiment_name="focalkit", run_name=out.name, save_dir=str(out / "mlruns"))
+
+
+def checkpoint_step(path: Path) -> int:
+    """The optimiser step at which a checkpoint was written."""
+    header: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    return int(header["global_step"])

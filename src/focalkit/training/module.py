@@ -1,0 +1,124 @@
+"""The LightningModule: training step, validation step, optimiser. Epochs, devices and precision are Lightning's."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from focalkit.config import OptimConfig
+from focalkit.data import DetectionBatch, DetectionData
+from focalkit.detection import DensePostprocess, DetectionCriterion, RetinaNet
+from focalkit.training.losses import LossWindow
+from focalkit.training.optim import build_optimizer
+from focalkit.training.schedule import lr_factor
+
+
+class DetectionModule(L.LightningModule):
+    """A detector in training.
+
+    The criterion always runs in float32, whatever the precision of the model.
+
+    With accumulation each forward pass divides by its own number of positives, and the passes are averaged; the result
+    differs slightly from one pass over the whole batch, where images with many positives weigh more.
+
+    Args:
+        model: Images (b, 3, H, W) in [0, 1] -> `DenseOutputs`.
+        criterion: `(outputs, targets)` -> named 0-d losses; their sum is minimised.
+        postprocess: Outputs -> detections in input pixels.
+        val_data: Names, category ids and truth for the AP.
+        optim: Optimiser and schedule.
+        lr: Base rate, already scaled to the batch.
+        total_steps: Optimiser steps of the whole run, for the schedule.
+        header: Plain values that go into every checkpoint under "focalkit".
+    """
+
+    def __init__(
+        self,
+        *,
+        model: RetinaNet,
+        criterion: DetectionCriterion,
+        postprocess: DensePostprocess,
+        val_data: DetectionData,
+        optim: OptimConfig,
+        lr: float,
+        total_steps: int,
+        header: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model, self.criterion, self.postprocess = model, criterion, postprocess
+        self.val_data, self.optim, self.lr, self.total_steps, self.header = val_data, optim, lr, total_steps, header
+        self.window = LossWindow()
+        self.val_metrics: dict[str, float] = {}
+        self._val_losses: list[tuple[int, Tensor]] = []
+        self._detections: list[dict[str, Any]] = []
+
+    def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
+        losses = self._losses(self.model(batch.images), batch)
+        self.window.add(self.global_step + 1, losses)
+        return torch.stack(list(losses.values())).sum()
+
+    def on_validation_epoch_start(self) -> None:
+        self._val_losses, self._detections = [], []
+
+    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
+        outputs = self.model(batch.images)
+        losses = self._losses(outputs, batch)
+        self._loss_names = tuple(losses)
+        self._val_losses.append((len(batch.targets), torch.stack(list(losses.values()))))
+        for target, found in zip(
+            batch.targets, self.postprocess(outputs, [t.size for t in batch.targets]), strict=True
+        ):
+            found = found.rescale(target.size, target.original_size).cpu()
+            self._detections += found.to_coco(target.image_id, self.val_data.category_ids)
+
+    def on_validation_epoch_end(self) -> None:
+        weighted = torch.stack([n * row for n, row in self._val_losses]).sum(0).cpu() if self._val_losses else None
+        mine = (sum(n for n, _ in self._val_losses), weighted, self._detections)
+        parts = self._gather(mine)
+        metrics = self._validation_metrics(parts) if self.global_rank == 0 else {}
+        self.val_metrics = self.trainer.strategy.broadcast(metrics)
+        self._val_losses, self._detections = [], []
+        self.log("AP", self.val_metrics["AP"], logger=False, rank_zero_only=False, sync_dist=False)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = build_optimizer(self.model, self.optim, self.lr)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        prefix = "model."
+        weights = checkpoint["state_dict"]  # the averaged ones, where weights are averaged
+        checkpoint["model"] = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        checkpoint["focalkit"] = self.header
+
+    def lr_at(self, step: int) -> float:
+        """The rate of optimiser step `step`, counted from 0."""
+        return self.lr * self._lr_factor(step)
+
+    def _lr_factor(self, step: int) -> float:
+        o = self.optim
+        return lr_factor(
+            step, total=self.total_steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones
+        )
+
+    def _losses(self, outputs: Any, batch: DetectionBatch) -> dict[str, Tensor]:
+        with torch.autocast(self.device.type, enabled=False):
+            return self.criterion(outputs, batch.targets)
+
+    def _gather(self, mine: Any) -> list[Any]:
+        if not torch.distributed.is_initialized():
+            return [mine]
+        parts: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, mine)
+        return parts
+
+    def _validation_metrics(self, parts: list[Any]) -> dict[str, float]:
+        from focalkit.metrics import coco_ap
+
+        images = sum(n for n, _, _ in parts)
+        losses = torch.stack([w for _, w, _ in parts if w is not None]).sum(0) / max(images, 1)
+        named = dict(zip(self._loss_names, losses.tolist(), strict=True))
+        detections = [d for _, _, found in parts for d in found]
+        ap = coco_ap(self.val_data.to_coco(), detections, per_class=False).metrics
+        return {"loss": sum(named.values()), **named, **ap}

@@ -1,0 +1,116 @@
+"""What a run says about itself: `run.json`, the summary before the first step, the numbers at the end."""
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from focalkit._config_io import config_to_dict
+from focalkit.config import TrainConfig
+from focalkit.data import DetectionData
+
+PACKAGES = ("focalkit", "torch", "torchvision", "lightning", "faster-coco-eval", "numpy")
+
+
+def run_record(config: TrainConfig, data: DetectionData, *, command: str, device: str) -> dict[str, Any]:
+    """The contents of `run.json`."""
+    return {
+        "config": config_to_dict(config),
+        "categories": [{"id": c.id, "name": c.name} for c in data.categories],
+        "seed": config.seed,
+        "command": command,
+        "commit": commit(),
+        "versions": {"python": platform.python_version()} | {p: v for p in PACKAGES if (v := _version(p)) is not None},
+        "device": device,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commit() -> str | None:
+    """The git commit of focalkit where it runs from a checkout, else of the working directory; "+" marks changes."""
+    package = Path(__file__).parents[1]
+    inside = _git(package, "ls-files", "--error-unmatch", "__init__.py") is not None
+    where = package if inside else Path.cwd()
+    head = _git(where, "rev-parse", "HEAD")
+    return None if head is None else head + ("+" if _git(where, "status", "--porcelain", "-uno") else "")
+
+
+def device_name(device: torch.device, count: int) -> str:
+    """Such as "CPU (2 threads)" or "2 x NVIDIA H200"."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        return name if count == 1 else f"{count} x {name}"
+    name = f"CPU ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
+    return name if count == 1 else f"{count} processes on {name}"
+
+
+def summary(
+    config: TrainConfig,
+    train: DetectionData,
+    val: DetectionData,
+    model: torch.nn.Module,
+    *,
+    lr: float,
+    steps_per_epoch: int,
+    total_steps: int,
+    device: str,
+    out: Path,
+) -> str:
+    """What is about to happen, one line a subject."""
+    m, o = config.model, config.optim
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    weights = config.backbone_weights or (
+        "torchvision's ImageNet weights" if config.pretrained_backbone else "random weights"
+    )
+    passes = f" in {config.accumulate} passes" if config.accumulate > 1 else ""
+    rows = {
+        "data": f"{train.source}",
+        "train": _split(train),
+        "val": _split(val),
+        "classes": _classes(train),
+        "model": f"RetinaNet, {m.backbone} from {weights}, {m.fpn_channels} channels;"
+        f" {total / 1e6:.1f} M parameters, {trained / 1e6:.1f} M of them trained",
+        "loss": f"{config.loss} + {config.criterion.box_loss} for boxes",
+        "steps": f"{total_steps} of {config.batch_size} images{passes}, {steps_per_epoch} an epoch;"
+        f" images up to {config.min_size} x {config.max_size} px",
+        "rate": f"{o.optimizer}, {o.schedule}, {lr:g} ({o.lr:g} per {o.lr_batch} images, batch of {config.batch_size})",
+        "device": f"{device}, precision {config.precision}, {config.workers} loader workers",
+        "run": str(out),
+    }
+    lines = [f"{name:<8}{text}" for name, text in rows.items()]
+    for data in (train, val):
+        lines += [f"warning: {data.split}: {text}" for text in data.warnings]
+    return "\n".join(lines)
+
+
+def _split(data: DetectionData) -> str:
+    counts = data.class_counts()
+    empty = sum(not image.labels for image in data.images)
+    return f"{len(data.images)} images ({empty} without boxes), {sum(counts)} boxes"
+
+
+def _classes(data: DetectionData) -> str:
+    counts = sorted(zip(data.class_counts(), data.names, strict=True), reverse=True)
+    shown = ", ".join(f"{name} {count}" for count, name in counts[:5])
+    more = f", ... {counts[-1][1]} {counts[-1][0]}" if len(counts) > 5 else ""
+    return f"{len(counts)} ({shown}{more} boxes)"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(where: Path, *args: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(where), *args], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

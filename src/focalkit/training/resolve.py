@@ -1,0 +1,84 @@
+"""From what was asked for to what will run: the few settings that depend on weights, devices and the data."""
+
+from dataclasses import dataclass, replace
+
+from focalkit.config import TrainConfig
+from focalkit.detection import resolve_backbone
+from focalkit.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration that can run as it stands, and a line for everything that was changed."""
+
+    config: TrainConfig
+    notes: tuple[str, ...]
+
+
+def resolve(config: TrainConfig) -> Resolved:
+    """Check a configuration and settle what it leaves open. Resolving twice changes nothing.
+
+    - `mobilenet_v2` with weights whose BatchNorm is folded is `mobilenet_v2_tf`.
+    - A backbone without pretrained weights learns everything: live BatchNorm, nothing frozen.
+    - Paths become absolute, so that the run can be continued from another directory.
+
+    Raises:
+        ConfigError: A value that cannot work, each one named.
+        InputError: An unknown backbone or unreadable weights.
+    """
+    _check(config)
+    model, notes = config.model, []
+    name = resolve_backbone(model.backbone, config.backbone_weights)
+    if name != model.backbone:
+        notes.append(f"backbone: {name}, because {config.backbone_weights} has its BatchNorm folded in")
+        model = replace(model, backbone=name)
+    if not config.pretrained_backbone and config.backbone_weights is None:
+        # without weights, frozen statistics are meaningless numbers; mobilenet_v2_tf has none
+        norm = model.backbone_norm if name == "mobilenet_v2_tf" else "batch"
+        if (norm, 0) != (model.backbone_norm, model.freeze_at):
+            model = replace(model, backbone_norm=norm, freeze_at=0)
+            if name != "tiny":
+                notes.append(
+                    "backbone: no pretrained weights, so all of it trains, with live BatchNorm; expect a lower AP "
+                    "than with --backbone-weights FILE or --pretrained-backbone"
+                )
+    return Resolved(replace(config, model=model, **_absolute(config)), tuple(notes))
+
+
+def _absolute(config: TrainConfig) -> dict:
+    paths = {n: getattr(config, n) for n in ("data", "train_json", "val_json", "images", "backbone_weights")}
+    return {name: path.expanduser().resolve() for name, path in paths.items() if path is not None}
+
+
+def _check(config: TrainConfig) -> None:
+    o, problems = config.optim, []
+    ranks = config.devices * config.num_nodes
+    counts = ("epochs", "batch_size", "accumulate", "min_size", "devices", "num_nodes", "evaluate_every")
+    problems += [f"{n} must be at least 1, got {getattr(config, n)}" for n in counts if getattr(config, n) < 1]
+    if not problems and config.batch_size % (ranks * config.accumulate):
+        problems.append(
+            f"batch_size counts the images of all devices and passes: {config.batch_size} cannot be dealt out evenly "
+            f"to {ranks} device{'s' * (ranks > 1)} x {config.accumulate} pass{'es' * (config.accumulate > 1)}"
+        )
+    if config.max_size < config.min_size:
+        problems.append(
+            f"max_size bounds the long side, so it is at least min_size ({config.min_size}), got {config.max_size}"
+        )
+    if config.max_steps is not None and config.max_steps < 1:
+        problems.append(f"max_steps must be at least 1, got {config.max_steps}")
+    if config.patience is not None and config.patience < 1:
+        problems.append(f"patience must be at least 1, got {config.patience}")
+    if config.workers < 0 or o.warmup_steps < 0 or o.weight_decay < 0:
+        problems.append("workers, optim.warmup_steps and optim.weight_decay cannot be negative")
+    if o.lr <= 0 or o.lr_batch < 1:
+        problems.append(f"optim.lr and optim.lr_batch must be positive, got {o.lr} and {o.lr_batch}")
+    if o.ema_decay is not None and not 0 < o.ema_decay < 1:
+        problems.append(f"optim.ema_decay must lie between 0 and 1, got {o.ema_decay}")
+    if o.clip_norm is not None and o.clip_norm <= 0:
+        problems.append(f'optim.clip_norm must be positive, or "none", got {o.clip_norm}')
+    if any(not 0 < m < 1 for m in o.milestones):
+        problems.append(f"optim.milestones are fractions of the run, between 0 and 1, got {list(o.milestones)}")
+    if config.pretrained_backbone and config.backbone_weights is not None:
+        problems.append("pretrained_backbone downloads weights and backbone_weights names a file: give one of them")
+    if problems:
+        raise ConfigError("\n  ".join(["the configuration cannot work:", *problems]))
