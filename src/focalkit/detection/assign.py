@@ -8,8 +8,11 @@ from torch import Tensor
 
 from focalkit.detection._types import BACKGROUND, IGNORE, Assignment, DetectionTarget
 
-BLOCK = 2**20
+BLOCK = 2**19
 """Elements of the overlap matrix that are held at a time."""
+
+HUGE = 1e38
+"""Turns any difference of two IoUs that matter into a number far below minus the number of boxes."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class MaxIoUAssigner:
             best, index, forced, forced_index = self._match(boxes, columns, area)
             positive = best >= self.fg_iou
             low_quality = (forced > 0) & ~positive
-            labels[(best >= self.bg_iou) & ~positive] = IGNORE
+            labels.masked_fill_((best >= self.bg_iou) & ~positive, IGNORE)
             gt_index = torch.where(positive, index, torch.where(low_quality, forced_index, gt_index))
             labels = torch.where(gt_index >= 0, box_labels[gt_index], labels)
         if n and len(target.ignore_boxes):
@@ -76,51 +79,60 @@ class MaxIoUAssigner:
         return Assignment(labels, gt_index)
 
     def _match(self, boxes: Tensor, columns: Tensor, area: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Per prior: its best IoU and the box; and the best IoU among boxes that it is the best prior of, and the box.
+        """Per prior: its best IoU and the box; the best IoU among boxes whose best prior it is and the box.
 
-        "None" is an IoU of 0 in the second pair.
+        A prior that is the best of no box has 0 or less as its second IoU.
         """
-        n = columns.shape[1]
-        best, forced = area.new_zeros(n), area.new_zeros(n)
-        index, forced_index = (torch.zeros(n, dtype=torch.int64, device=area.device) for _ in range(2))
-        box_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        rows = max(1, BLOCK // n)
-        for start in range(0, len(boxes), rows):
+        m, n = len(boxes), columns.shape[1]
+        rows = min(m, max(1, BLOCK // n))
+        # row 0 carries the maximum over earlier blocks; fresh memory in each block would cost more than the arithmetic
+        iou_buffer, forced_buffer, scratch_buffer = (area.new_zeros(rows + 1, n) for _ in range(3))
+        index, forced_index = area.new_zeros(n), area.new_zeros(n)
+        numbers = torch.arange(m, dtype=area.dtype, device=area.device)[:, None]
+        box_area = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))[:, None]
+        for start in range(0, m, rows):
             block = slice(start, start + rows)
-            iou = _intersection(boxes[block], columns)
-            union = box_area[block, None] + area
-            union -= iou
-            iou /= union
-            del union
-            _keep_larger(iou, start, best, index)
-            # subtle: the best of a row is compared with the row it came from, so equality is exact
-            top = iou.amax(dim=1, keepdim=True)
+            g = len(boxes[block])
+            iou, forced, scratch = (buffer[: g + 1] for buffer in (iou_buffer, forced_buffer, scratch_buffer))
+            _intersection(boxes[block], columns, iou[1:], scratch[1:], forced[1:])
+            union = torch.add(box_area[block], area, out=scratch[1:]).sub_(iou[1:])
+            iou[1:].div_(union.clamp_(min=torch.finfo(area.dtype).tiny))
+            # subtle: a row's best is compared with the row it came from, so equality is exact: there the gap is 0
+            top = iou[1:].amax(dim=1, keepdim=True)
             reachable = (top > 0) & (top >= self.min_pos_iou)
-            iou.masked_fill_((iou != top) | ~reachable, 0)
-            _keep_larger(iou, start, forced, forced_index)
-        return best, index, forced, forced_index
+            gap = torch.sub(iou[1:], torch.where(reachable, top, 2), out=forced[1:])
+            gap.mul_(HUGE).add_(iou[1:])
+            _fold(iou, index, numbers[block], scratch)
+            _fold(forced, forced_index, numbers[block], scratch)
+        return iou_buffer[0], index.to(torch.int64), forced_buffer[0], forced_index.to(torch.int64)
 
     def _covered(self, regions: Tensor, columns: Tensor, area: Tensor) -> Tensor:
         covered = torch.zeros_like(area, dtype=torch.bool)
-        rows = max(1, BLOCK // columns.shape[1])
-        for start in range(0, len(regions), rows):
-            share = _intersection(regions[start : start + rows], columns).amax(dim=0) / area
-            covered |= share >= self.ignore_iof
+        for region in regions.split(max(1, BLOCK // columns.shape[1])):
+            share, scratch, other = (area.new_empty(len(region), len(area)) for _ in range(3))
+            _intersection(region, columns, share, scratch, other)
+            covered |= share.amax(dim=0) / area >= self.ignore_iof
         return covered
 
 
-def _intersection(boxes: Tensor, columns: Tensor) -> Tensor:
-    """Overlap area of boxes (g, 4) with priors given as columns (4, n): (g, n)."""
-    width = torch.minimum(boxes[:, 2, None], columns[2])
-    width -= torch.maximum(boxes[:, 0, None], columns[0])
-    height = torch.minimum(boxes[:, 3, None], columns[3])
-    height -= torch.maximum(boxes[:, 1, None], columns[1])
-    return width.clamp_(min=0).mul_(height.clamp_(min=0))
+def _intersection(boxes: Tensor, columns: Tensor, out: Tensor, height: Tensor, scratch: Tensor) -> None:
+    """Write to `out` (g, n) the area that boxes (g, 4) share with priors given as columns (4, n)."""
+    x0, y0, x1, y1 = boxes.t()[..., None]
+    torch.minimum(x1, columns[2], out=out).sub_(torch.maximum(x0, columns[0], out=scratch)).clamp_(min=0)
+    torch.minimum(y1, columns[3], out=height).sub_(torch.maximum(y0, columns[1], out=scratch)).clamp_(min=0)
+    out.mul_(height)
 
 
-def _keep_larger(values: Tensor, start: int, best: Tensor, index: Tensor) -> None:
-    """Update the running maximum over rows in place; `start` is the number of the first row of `values`."""
-    top, row = values.max(dim=0)  # the first of equal maxima
-    larger = top > best
-    best.copy_(torch.where(larger, top, best))
-    index.copy_(torch.where(larger, row + start, index))
+def _fold(values: Tensor, index: Tensor, numbers: Tensor, scratch: Tensor) -> None:
+    """Put the maximum over the rows of `values` into its row 0, and the first row that has it into `index`.
+
+    Row 0 and `index` hold the result so far; the other rows have the given numbers. This is several times faster on a
+    CPU than `values.max(dim=0)`, whose search for the row is not vectorised.
+    """
+    top = values.amax(dim=0)
+    torch.sub(values, top, out=scratch).mul_(HUGE)
+    # subtle: 0 where equal and hugely negative elsewhere, so the largest of (this - number) is at the first equal row
+    scratch[0] -= index
+    scratch[1:] -= numbers
+    torch.amax(scratch, dim=0, out=index).neg_()
+    values[0] = top

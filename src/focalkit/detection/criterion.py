@@ -20,11 +20,12 @@ EMA_START = 100.0
 
 BOX_LOSS_SPACE: dict[str, Literal["deltas", "boxes"]] = {
     "smooth_l1": "deltas",
+    "l1": "deltas",
     "giou": "boxes",
     "diou": "boxes",
     "ciou": "boxes",
 }
-"""What each box loss of the catalog compares: encoded offsets, or boxes in pixels."""
+"""What each box loss of the catalog compares: encoded offsets, or boxes in pixels. A loss of your own gets offsets."""
 
 Matching = Callable[[Sequence[Tensor], DetectionTarget], Assignment]
 ElementLoss = Callable[[Tensor, Tensor], Tensor]
@@ -166,19 +167,24 @@ def build_criterion(config: TrainConfig) -> DetectionCriterion:
     """The criterion that a training configuration describes.
 
     Raises:
-        ConfigError: `criterion.box_loss` names no box loss.
+        ConfigError: A classification loss that is not one of independent sigmoids, or a box loss that is none.
     """
     c = config.criterion
-    spec = "smooth_l1(beta=0.0)" if c.box_loss == "l1" else c.box_loss
-    name = spec.split("(")[0].strip()
-    if name not in BOX_LOSS_SPACE:
-        raise ConfigError(f"unknown box loss {c.box_loss!r}; expected l1, {', '.join(BOX_LOSS_SPACE)}")
+    cls_name, box_name = losses.parse(config.loss)[0], losses.parse(c.box_loss)[0]
+    sigmoid = sorted(name for name, line in losses.LOSSES.items() if line.targets == "binary")
+    if cls_name in losses.LOSSES and cls_name not in sigmoid:
+        raise ConfigError(
+            f"the loss {cls_name!r} is not one of independent sigmoids, which a dense detector needs;"
+            f" expected one of {', '.join(sigmoid)}, or your own as my_pkg.mod:MyLoss"
+        )
+    if ":" not in box_name and box_name not in BOX_LOSS_SPACE:
+        raise ConfigError(f"unknown box loss {c.box_loss!r}; expected one of {', '.join(BOX_LOSS_SPACE)}")
     return DetectionCriterion(
         assigner=MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou),
         coder=DeltaXYWH(),
         cls_loss=losses.build(config.loss, class_dim=-1, reduction="sum"),
-        box_loss=losses.build(spec, reduction="sum"),
+        box_loss=losses.build(c.box_loss, reduction="sum"),
         box_weight=c.box_weight,
         normalizer=c.normalizer,
-        box_space=BOX_LOSS_SPACE[name],
+        box_space=BOX_LOSS_SPACE.get(box_name, "deltas"),
     )
