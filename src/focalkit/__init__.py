@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from focalkit.errors import DataError as DataError
     from focalkit.errors import FocalkitError as FocalkitError
     from focalkit.errors import InputError as InputError
+    from focalkit.losses import LOSSES as LOSSES
+    from focalkit.losses import BinaryCrossEntropy as BinaryCrossEntropy
+    from focalkit.losses import CrossEntropy as CrossEntropy
+    from focalkit.losses import SigmoidFocalLoss as SigmoidFocalLoss
+    from focalkit.losses import SoftmaxFocalLoss as SoftmaxFocalLoss
+    from focalkit.losses import binary_cross_entropy as binary_cross_entropy
+    from focalkit.losses import build as build
+    from focalkit.losses import cross_entropy as cross_entropy
+    from focalkit.losses import prior_bias as prior_bias
+    from focalkit.losses import sigmoid_focal_loss as sigmoid_focal_loss
+    from focalkit.losses import softmax_focal_loss as softmax_focal_loss
 
 _HOME = {
     # name -> module that defines it; None for a module of this package
@@ -27,6 +38,17 @@ _HOME = {
     "DataError": "errors",
     "FocalkitError": "errors",
     "InputError": "errors",
+    "LOSSES": "losses",
+    "BinaryCrossEntropy": "losses",
+    "CrossEntropy": "losses",
+    "SigmoidFocalLoss": "losses",
+    "SoftmaxFocalLoss": "losses",
+    "binary_cross_entropy": "losses",
+    "build": "losses",
+    "cross_entropy": "losses",
+    "prior_bias": "losses",
+    "sigmoid_focal_loss": "losses",
+    "softmax_focal_loss": "losses",
     "data": None,
     "detection": None,
     "losses": None,

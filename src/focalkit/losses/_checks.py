@@ -1,0 +1,187 @@
+"""What a loss call refuses, with what came, what was expected and what to do.
+
+Checks of shape, dtype and Python numbers always run. Checks that read values run on CPU tensors only, never inside
+`torch.compile` or `vmap`: no check makes a GPU wait.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from .._reduce import REDUCTIONS
+from ..errors import BackendError
+
+_SHAPE_ONLY = (
+    "View",
+    "UnsafeView",
+    "ReshapeAlias",
+    "Permute",
+    "Transpose",
+    "T",
+    "Squeeze",
+    "Unsqueeze",
+    "Clone",
+    "ToCopy",
+)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' (did you mean "mean"?)' or the empty string."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f' (did you mean "{found[0]}"?)' if found else ""
+
+
+def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}{nearest(str(value), allowed)}"
+        )
+
+
+def check_reduction(reduction: str, normalizer: float | Tensor | None) -> None:
+    check_choice("reduction", reduction, REDUCTIONS)
+    if normalizer is None:
+        return
+    if reduction == "none":
+        raise ValueError(
+            'normalizer divides the sum, so it does not go with reduction="none"; divide the result yourself'
+        )
+    if isinstance(normalizer, Tensor) and normalizer.ndim != 0:
+        raise ValueError(
+            f"normalizer must be a number or a 0-d tensor, got a tensor of shape {tuple(normalizer.shape)}"
+        )
+
+
+def check_backend(backend: str, loss: str) -> None:
+    """Every loss has the eager definition; the named backends are asked for by the losses that have them."""
+    check_choice("backend", backend, ("auto", "eager", "compiled", "triton"))
+    if backend not in ("auto", "eager"):
+        raise BackendError(f'{loss} has no "{backend}" implementation; use backend="auto" or "eager"')
+
+
+def check_range(name: str, value: object, low: float, high: float = float("inf"), hint: str = "") -> None:
+    """Checks a number, or the numbers of a list. Tensors are checked where they can be read without waiting."""
+    if isinstance(value, Tensor):
+        outside = readable_any(lambda: (value < low) | (value > high), value)
+        shown = "a tensor with values outside it"
+    else:
+        numbers = value if isinstance(value, Sequence) else [value]
+        outside = any(not low <= float(v) <= high for v in numbers)  # pyright: ignore[reportArgumentType]
+        shown = repr(value)
+    if outside:
+        wanted = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+        raise ValueError(f"{name} must be {wanted}, got {shown}{'; ' + hint if hint else ''}")
+
+
+def readable_any(condition: Callable[[], Tensor], *tensors: Tensor) -> bool:
+    """Whether `condition()` holds anywhere, or False where finding out would make a device wait or break a trace."""
+    if torch.compiler.is_compiling() or any(t.device.type != "cpu" for t in tensors):
+        return False
+    try:
+        with torch.no_grad():
+            return bool(condition().any())
+    except RuntimeError:  # inside vmap or with fake tensors there is no value to read
+        return False
+
+
+def check_logits(logits: Tensor, loss: str) -> None:
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"{loss}: logits must be a tensor, got {type(logits).__name__}")
+    if not logits.is_floating_point():
+        raise TypeError(
+            f"{loss}: logits must be floating point (float16, bfloat16, float32 or float64), got {logits.dtype}"
+        )
+    if torch.compiler.is_compiling():
+        return
+    made_by = logits.grad_fn
+    while made_by is not None and made_by.name().removesuffix("0").removesuffix("Backward") in _SHAPE_ONLY:
+        made_by = made_by.next_functions[0][0]
+    if made_by is not None and made_by.name() in ("SigmoidBackward0", "SoftmaxBackward0"):
+        function = made_by.name().removesuffix("Backward0").lower()
+        raise ValueError(
+            f"{loss} takes logits, but these come straight out of {function}(): they are probabilities. "
+            f"Pass the scores before the {function}; the loss applies it itself, exactly."
+        )
+
+
+def class_axis(logits: Tensor, class_dim: int, loss: str) -> int:
+    """`class_dim` as a number from 0; a 1-D `logits` is one row of classes, as in `F.cross_entropy`."""
+    if logits.ndim == 1 and class_dim == 1:
+        return 0
+    if not -logits.ndim <= class_dim < logits.ndim:
+        raise ValueError(
+            f"{loss}: logits of shape {tuple(logits.shape)} have no class axis {class_dim}; "
+            "pass logits with a class axis (one class: logits.unsqueeze(1)), or say where it is with class_dim"
+        )
+    return class_dim % logits.ndim
+
+
+def labels_shape(logits: Tensor, dim: int) -> tuple[int, ...]:
+    return tuple(logits.shape[:dim] + logits.shape[dim + 1 :])
+
+
+def is_dense(logits: Tensor, targets: Tensor, class_dim: int, loss: str) -> bool:
+    """Whether `targets` are dense (float or bool, shaped like `logits`), and not class indices (no class axis)."""
+    if not isinstance(targets, Tensor):
+        raise TypeError(f"{loss}: targets must be a tensor, got {type(targets).__name__}")
+    shape, wanted = tuple(targets.shape), tuple(logits.shape)
+    if targets.is_floating_point() or targets.dtype == torch.bool:
+        if shape != wanted:
+            kind = "bool" if targets.dtype == torch.bool else "floating"
+            raise ValueError(
+                f"{loss}: expected {kind} targets shaped like the logits {wanted}, got {shape}; for class indices "
+                f"pass integers without the class axis (targets.long()), for dense targets the shape of the logits"
+            )
+        return True
+    if targets.is_complex():
+        raise TypeError(f"{loss}: targets must be real, got {targets.dtype}")
+    dim = class_axis(logits, class_dim, loss)
+    if shape == labels_shape(logits, dim):
+        return False
+    if shape == wanted:
+        raise TypeError(
+            f"{loss}: {targets.dtype} targets shaped like the logits {wanted} are ambiguous; "
+            f"dense 0/1 targets must be floating or bool (targets.float()), class indices have no class axis"
+        )
+    raise ValueError(
+        f"{loss}: expected class indices of shape {labels_shape(logits, dim)} (the logits {wanted} without class axis "
+        f"{dim}) or dense floating targets of shape {wanted}, got {targets.dtype} {shape}"
+    )
+
+
+def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
+    if targets.dtype == torch.bool:
+        return
+    if readable_any(lambda: ~(((targets >= 0) & (targets <= 1)) | (targets == ignore_index)), targets):
+        bad = targets.detach()[~(((targets >= 0) & (targets <= 1)) | (targets == ignore_index))]
+        nans = int(bad.isnan().sum())
+        what = f"{nans} NaN" if nans else f"{bad[0].item():g}"
+        raise ValueError(
+            f"{loss}: dense targets must lie in [0, 1] (or be ignore_index {ignore_index}), got {what} in targets "
+            f"of shape {tuple(targets.shape)}; "
+            f"look for it with {'targets.isnan()' if nans else '(targets < 0) | (targets > 1)'}"
+        )
+
+
+def check_labels(labels: Tensor, classes: int, ignore_index: int, lowest: int, loss: str) -> None:
+    if readable_any(lambda: ((labels < lowest) | (labels >= classes)) & (labels != ignore_index), labels):
+        bad = labels[((labels < lowest) | (labels >= classes)) & (labels != ignore_index)]
+        background = ", -1 for background" if lowest == -1 else ""
+        raise ValueError(
+            f"{loss}: labels must be 0..{classes - 1} for {classes} classes{background} or ignore_index "
+            f"{ignore_index}, got {int(bad[0])}; ids that start at 1 need labels - 1, and logits need one channel per "
+            "class"
+        )
+
+
+def vector(name: str, value: Sequence[float] | Tensor, classes: int, like: Tensor, loss: str) -> Tensor:
+    """`value` as a tensor over the classes, on the device and in the dtype of `like`."""
+    out = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    if out.ndim != 1 or out.shape[0] != classes:
+        raise ValueError(
+            f"{loss}: {name} must be a vector over the {classes} classes of the logits, got shape {tuple(out.shape)}; "
+            "if the classes are on another axis, pass class_dim"
+        )
+    return out

@@ -1,0 +1,313 @@
+"""Focal loss on sigmoids and on a softmax (Lin et al., 2017, arXiv 1708.02002), and FL* from its appendix.
+
+Soft targets have five inequivalent public definitions; `soft_targets` names four of them (see `docs/losses/focal.md`).
+Not here: the native-layout detection form (`_dense.py`), quality targets (`_quality.py`).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .._numerics import focal_term, safe_pow, softplus
+from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
+from ._checks import check_backend, check_choice, check_range
+from ._module import LossModule
+from ._sigmoid import sigmoid_loss
+from ._softmax import row_cross_entropy, softmax_loss
+
+SOFT_TARGETS = ("split", "mix", "exp", "qfl")
+
+
+def prior_bias(prior_prob: float = 0.01) -> float:
+    """The bias -log((1 - pi) / pi), with which a sigmoid starts at probability pi (Lin et al., 2017, sec. 4.1).
+
+    Example:
+        >>> round(prior_bias(0.01), 4)
+        -4.5951
+    """
+    if not 0 < prior_prob < 1:
+        raise ValueError(f"prior_prob must lie strictly between 0 and 1, got {prior_prob!r}; the paper uses 0.01")
+    return -math.log((1 - prior_prob) / prior_prob)
+
+
+def sigmoid_focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: PerClass | None = 0.25,
+    gamma: PerClass = 2.0,
+    gamma_neg: PerClass | None = None,
+    label_smoothing: float = 0.0,
+    soft_targets: SoftTargets = "split",
+    class_weight: Vector | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: Reduction = "mean",
+    normalizer: float | Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""Focal loss on independent sigmoids (Lin et al., 2017, eq. 5).
+
+    $$FL(p_t) = -\alpha_t (1 - p_t)^\gamma \log p_t$$
+
+    Args:
+        logits: Scores before the sigmoid, any shape.
+        targets: Floating or bool, shaped like `logits`; or class indices (integer, class axis missing) with -1 for
+            background. Elements equal to `ignore_index` are absent from value, gradient and mean.
+        alpha: Weight of positives in [0, 1], `1 - alpha` for negatives; `None` for no balancing. A number or a vector
+            over the classes.
+        gamma: Focusing parameter, at least 0; 0 gives (alpha-balanced) cross-entropy. A number or a vector over
+            the classes.
+        gamma_neg: Focusing parameter of the negatives; `None` takes `gamma`.
+        label_smoothing: s turns targets 1 and 0 into 1 - s/2 and s/2.
+        soft_targets: Meaning of targets strictly between 0 and 1. "split": the expectation over hard labels;
+            "mix": (1 - p_t)^gamma BCE with 1 - p_t = p + t - 2pt (torchvision); "exp": (1 - e^-BCE)^gamma BCE;
+            "qfl": |t - p|^gamma BCE. Hard targets give the same under all four.
+        class_weight: Vector over the classes, multiplies the columns; weight 0 is absence.
+        weight: Broadcasts against the unreduced loss; weight 0 is absence.
+        ignore_index: Value of `targets` that marks absence.
+        class_dim: The class axis of `logits`; used with class indices and with vectors over classes.
+        reduction: "none" (shape of `logits`), "sum", or "mean" over the elements that count.
+        normalizer: Number or 0-d tensor that divides the sum instead, for example the number of positives.
+        backend: "auto" or "eager"; "compiled" and "triton" are in `focalkit.kernels` where they can run.
+
+    Raises:
+        ValueError, TypeError: Shapes, dtypes or values that cannot be meant.
+        BackendError: A backend that cannot run here.
+
+    Example:
+        >>> sigmoid_focal_loss(torch.zeros(1), torch.ones(1))
+        tensor(0.0433)
+    """
+    name = "sigmoid_focal_loss"
+    check_backend(backend, name)
+    check_focal(alpha, gamma, gamma_neg)
+    check_choice("soft_targets", soft_targets, SOFT_TARGETS)
+    on: PerClass = 1.0 if alpha is None else alpha
+    off: PerClass = 1.0 if alpha is None else complement(alpha)
+
+    def positive(x: Tensor, *, on: float | Tensor, gamma: float | Tensor, **_: float | Tensor) -> Tensor:
+        return on * focal_term(x, gamma)
+
+    def negative(x: Tensor, *, off: float | Tensor, gamma_neg: float | Tensor, **_: float | Tensor) -> Tensor:
+        return off * focal_term(-x, gamma_neg)
+
+    def soft(
+        x: Tensor,
+        t: Tensor,
+        *,
+        on: float | Tensor,
+        off: float | Tensor,
+        gamma: float | Tensor,
+        gamma_neg: float | Tensor,
+    ) -> Tensor:
+        return (t * on + (1 - t) * off) * soft_focal(x, t, t * gamma + (1 - t) * gamma_neg, soft_targets)
+
+    return sigmoid_loss(
+        name,
+        logits,
+        targets,
+        positive,
+        negative,
+        soft=None if soft_targets == "split" else soft,
+        per_class={"on": on, "off": off, "gamma": gamma, "gamma_neg": gamma if gamma_neg is None else gamma_neg},
+        label_smoothing=label_smoothing,
+        class_weight=class_weight,
+        weight=weight,
+        ignore_index=ignore_index,
+        class_dim=class_dim,
+        reduction=reduction,
+        normalizer=normalizer,
+    )
+
+
+def check_focal(alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None) -> None:
+    if alpha is not None:
+        check_range("alpha", alpha, 0, 1, "it is the weight of positives; alpha=None switches balancing off")
+    check_range("gamma", gamma, 0, hint="gamma=0 is cross-entropy, larger values focus more")
+    if gamma_neg is not None:
+        check_range("gamma_neg", gamma_neg, 0, hint="gamma_neg=None takes gamma")
+
+
+def complement(alpha: PerClass) -> PerClass:
+    if isinstance(alpha, int | float | Tensor):
+        return 1 - alpha
+    return [1 - a for a in alpha]
+
+
+def soft_focal(x: Tensor, t: Tensor, gamma: float | Tensor, form: str) -> Tensor:
+    """Modulator times BCE for targets in [0, 1], without alpha (losses that differ only between 0 and 1)."""
+    bce = t * softplus(-x) + (1 - t) * softplus(x)
+    near = x.clamp(-800.0, 800.0)
+    wrong, right = torch.sigmoid(-near), torch.sigmoid(near)
+    if form == "mix":
+        base = t * wrong + (1 - t) * right
+    elif form == "exp":
+        base = -torch.expm1(-bce)
+    else:
+        # subtle: t - p without subtracting p from 1.
+        base = (t * wrong - (1 - t) * right).abs()
+    return safe_pow(base, gamma) * bce
+
+
+def softmax_focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma: PerClass = 2.0,
+    alpha: Vector | None = None,
+    label_smoothing: float = 0.0,
+    soft_targets: SoftTargets = "split",
+    class_weight: Vector | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: Reduction = "mean",
+    normalizer: float | Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""Focal loss on a softmax: $-\alpha_y (1 - p_y)^\gamma \log p_y$ (Lin et al., 2017, footnote 1 and sec. 3.2).
+
+    Args:
+        logits: Scores before the softmax; classes on `class_dim`, any number of other axes.
+        targets: Class indices with the class axis missing, or dense rows shaped like `logits` (one-hot, mixed).
+        gamma: Focusing parameter, at least 0; a number or a vector over the classes.
+        alpha: Vector over the classes that multiplies the loss of rows of that class; `None` for none. A number raises:
+            a softmax has no positive and negative side for it to balance.
+        label_smoothing: s mixes the uniform distribution into the target: (1 - s) q + s / K.
+        soft_targets: Meaning of rows that are not one-hot. "split": sum_c q_c FL_c; "mix": 1 - p_t = 1 - sum_c q_c p_c;
+            "exp": (1 - e^-CE)^gamma CE; "qfl": (total variation of q and p)^gamma CE.
+        class_weight: Vector over the classes, multiplies outside the modulator; weight 0 is absence.
+        weight: Broadcasts against the unreduced loss (the shape of the labels); weight 0 is absence.
+        ignore_index: Label of rows that are absent; in dense targets any element equal to it marks its row.
+        class_dim: The class axis of `logits`.
+        reduction: "none" (shape of the labels), "sum", or "mean" over the rows that count.
+        normalizer: Number or 0-d tensor that divides the sum instead.
+        backend: "auto" or "eager".
+
+    Raises:
+        ValueError, TypeError: Shapes, dtypes or values that cannot be meant.
+
+    Example:
+        >>> softmax_focal_loss(torch.zeros(1, 2), torch.tensor([0]))
+        tensor(0.1733)
+    """
+    name = "softmax_focal_loss"
+    check_backend(backend, name)
+    check_range("gamma", gamma, 0, hint="gamma=0 is cross-entropy, larger values focus more")
+    check_choice("soft_targets", soft_targets, SOFT_TARGETS)
+    if isinstance(alpha, int | float) or (isinstance(alpha, Tensor) and alpha.ndim == 0):
+        raise ValueError(
+            f"alpha must be a vector over the classes in a softmax loss, got the number {float(alpha):g}. Public code "
+            "reads a number in two ways: weight 1 - alpha for class 0 and alpha for the rest (Detectron), or alpha for "
+            "every class (mmcv). Write out the vector you mean, or use alpha=None"
+        )
+    return softmax_loss(
+        name,
+        logits,
+        targets,
+        lambda u, *, gamma: focal_term(u, gamma),
+        soft=None if soft_targets == "split" else soft_rows(soft_targets),
+        per_class={"gamma": gamma},
+        alpha=alpha,
+        label_smoothing=label_smoothing,
+        class_weight=class_weight,
+        weight=weight,
+        ignore_index=ignore_index,
+        class_dim=class_dim,
+        reduction=reduction,
+        normalizer=normalizer,
+    )
+
+
+def soft_rows(form: str) -> Callable[..., Tensor]:
+    """The rule for dense softmax targets that are not one-hot: (modulator of the row) * (its cross-entropy)."""
+
+    def rows(u: Tensor, q: Tensor, dim: int, *, gamma: float | Tensor) -> Tensor:
+        ce = row_cross_entropy(u, q, dim)
+        near = u.clamp(-800.0, 800.0)
+        if form == "exp":
+            base = -torch.expm1(-ce)
+        elif form == "mix":
+            base = (q * torch.sigmoid(-near)).sum(dim)
+        else:
+            base = (q * torch.sigmoid(-near) - (1 - q) * torch.sigmoid(near)).abs().sum(dim) / 2
+        exponent = (q * gamma).sum(dim) if isinstance(gamma, Tensor) else gamma
+        return safe_pow(base, exponent) * ce
+
+    return rows
+
+
+def sigmoid_focal_loss_star(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: PerClass | None = None,
+    gamma: PerClass = 2.0,
+    beta: PerClass = 1.0,
+    class_weight: Vector | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: Reduction = "mean",
+    normalizer: float | Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""FL*, the variant of the appendix (Lin et al., 2017): $-\alpha_t \log\sigma(\gamma u + \beta) / \gamma$.
+
+    u is the signed logit. gamma=1, beta=0 is cross-entropy; the paper's best is gamma=2, beta=1. fvcore's
+    `sigmoid_focal_loss_star` is this with beta=0.
+
+    Args:
+        gamma: Slope, greater than 0; a number or a vector over the classes.
+        beta: Shift of the signed logit; a number or a vector over the classes.
+
+    The other arguments are those of `sigmoid_focal_loss`.
+
+    Example:
+        >>> sigmoid_focal_loss_star(torch.zeros(1), torch.ones(1))
+        tensor(0.1566)
+    """
+    name = "sigmoid_focal_loss_star"
+    check_backend(backend, name)
+    check_focal(alpha, 0.0)
+    check_range("gamma", gamma, 1e-6, hint="FL* divides by gamma; gamma=1 with beta=0 is cross-entropy")
+
+    def side(u: Tensor, gamma: float | Tensor, beta: float | Tensor) -> Tensor:
+        return -F.logsigmoid(gamma * u + beta) / gamma
+
+    return sigmoid_loss(
+        name,
+        logits,
+        targets,
+        lambda x, *, on, gamma, beta, **_: on * side(x, gamma, beta),
+        lambda x, *, off, gamma, beta, **_: off * side(-x, gamma, beta),
+        per_class={
+            "on": 1.0 if alpha is None else alpha,
+            "off": 1.0 if alpha is None else complement(alpha),
+            "gamma": gamma,
+            "beta": beta,
+        },
+        class_weight=class_weight,
+        weight=weight,
+        ignore_index=ignore_index,
+        class_dim=class_dim,
+        reduction=reduction,
+        normalizer=normalizer,
+    )
+
+
+class SigmoidFocalLoss(LossModule, function=sigmoid_focal_loss):
+    """`sigmoid_focal_loss` with remembered arguments."""
+
+
+class SoftmaxFocalLoss(LossModule, function=softmax_focal_loss):
+    """`softmax_focal_loss` with remembered arguments."""
+
+
+class SigmoidFocalLossStar(LossModule, function=sigmoid_focal_loss_star):
+    """`sigmoid_focal_loss_star` with remembered arguments."""

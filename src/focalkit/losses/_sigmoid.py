@@ -1,0 +1,146 @@
+"""The calling convention of every loss on independent sigmoids, written once.
+
+A family gives two elementwise functions of the logit: its loss where the truth is 1 and where it is 0. What lies
+between is their mean weighted by the target ("split"), unless the family brings its own rule for soft targets.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from .._numerics import finite, upcast
+from .._reduce import finish, reduce
+from .._types import PerClass, Vector
+from ._checks import check_dense, check_labels, check_logits, check_reduction, class_axis, is_dense, vector
+
+Term: TypeAlias = Callable[..., Tensor]
+"""term(x, **per_class) -> the elementwise loss"""
+
+
+def sigmoid_loss(
+    name: str,
+    logits: Tensor,
+    targets: Tensor,
+    positive: Term,
+    negative: Term,
+    *,
+    soft: Callable[..., Tensor] | None = None,
+    per_class: Mapping[str, PerClass] | None = None,
+    label_smoothing: float = 0.0,
+    class_weight: Vector | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: str = "mean",
+    normalizer: float | Tensor | None = None,
+) -> Tensor:
+    """Applies a sigmoid loss to dense targets or class indices.
+
+    Args:
+        name: For the messages.
+        positive: `positive(x, **per_class)`, the loss of logits whose truth is 1.
+        negative: The same for 0; must be 0, with gradient 0, at -inf.
+        soft: `soft(x, t, **per_class)` for float targets; None is t * positive + (1 - t) * negative.
+        per_class: Parameters that may be a number or a vector over the classes; handed on, ready to broadcast.
+    """
+    check_logits(logits, name)
+    check_reduction(reduction, normalizer)
+    dense = is_dense(logits, targets, class_dim, name)
+    per_class = dict(per_class or {})
+    x = upcast(logits)
+    needs_axis = (
+        not dense or class_weight is not None or any(not isinstance(v, int | float) for v in per_class.values())
+    )
+    dim = class_axis(x, class_dim, name) if needs_axis else 0
+
+    def columns(key: str, value: PerClass) -> float | Tensor:
+        if isinstance(value, int | float):
+            return value
+        if isinstance(value, Tensor) and value.ndim == 0:
+            return value.to(x)
+        shape = [1] * x.ndim
+        shape[dim] = -1
+        return vector(key, value, x.shape[dim], x, name).view(shape)
+
+    params = {key: columns(key, value) for key, value in per_class.items()}
+    if class_weight is not None:
+        by_class = columns("class_weight", class_weight)
+        weight = by_class if weight is None else weight * by_class  # pyright: ignore[reportAssignmentType]
+
+    def mixed(t: Tensor, x: Tensor) -> Tensor:
+        if soft is not None:
+            return soft(x, t, **params)
+        return t * positive(x, **params) + (1 - t) * negative(x, **params)
+
+    if dense:
+        check_dense(targets, ignore_index, name)
+        if targets.dtype == torch.bool and not label_smoothing:
+            loss = torch.where(targets, positive(finite(x), **params), negative(finite(x), **params))
+            return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight)
+        counted = None if targets.dtype == torch.bool else targets != ignore_index
+        t = targets.to(x.dtype)
+        if counted is not None:
+            t, x = torch.where(counted, t, 0.0), torch.where(counted, x, 0.0)
+        loss = mixed(smooth(t, label_smoothing), finite(x))
+        return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+
+    check_labels(targets, x.shape[dim], ignore_index, -1, name)
+    labels = targets.long().unsqueeze(dim)
+    counted = labels != ignore_index
+    if reduction == "none" or label_smoothing:
+        hot = labels == torch.arange(x.shape[dim], device=x.device).view([-1 if d == dim else 1 for d in range(x.ndim)])
+        x = finite(torch.where(counted, x, 0.0))
+        if label_smoothing:
+            loss = mixed(smooth(hot.to(x.dtype), label_smoothing), x)
+        else:
+            loss = torch.where(hot, positive(x, **params), negative(x, **params))
+        return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+
+    return _from_labels(x, labels, counted, positive, negative, params, weight, dim, reduction, normalizer)
+
+
+def smooth(t: Tensor, label_smoothing: float) -> Tensor:
+    """Two classes per element: 1 becomes 1 - s/2 and 0 becomes s/2."""
+    return t * (1 - label_smoothing) + label_smoothing / 2 if label_smoothing else t
+
+
+def _from_labels(
+    x: Tensor,
+    labels: Tensor,
+    counted: Tensor,
+    positive: Term,
+    negative: Term,
+    params: dict[str, float | Tensor],
+    weight: Tensor | None,
+    dim: int,
+    reduction: str,
+    normalizer: float | Tensor | None,
+) -> Tensor:
+    """The sum without a one-hot: the background loss everywhere else, and the positive loss at the labels only.
+
+    In detection nearly every row is background, so the second part is a few numbers.
+    """
+    hit = counted & (labels != -1)
+    # subtle: a label that is neither a class, -1 nor ignored stays negative here, and gather refuses it.
+    index = torch.where(hit, labels, 0)
+    own = x.gather(dim, index)
+    # subtle: -inf stands for "not here": its background loss is exactly 0, with gradient 0.
+    nowhere = float("-inf")
+    others = torch.where(counted, x, nowhere).scatter(dim, index, torch.where(hit | ~counted, nowhere, own))
+    own = finite(torch.where(hit, own, 0.0))
+
+    def at_label(value: float | Tensor) -> float | Tensor:
+        if isinstance(value, Tensor) and value.ndim:
+            return value.expand_as(x).gather(dim, index)
+        return value
+
+    background = negative(others, **params)
+    foreground = torch.where(hit, positive(own, **{key: at_label(value) for key, value in params.items()}), 0.0)
+    if weight is None:
+        count = counted.sum() * x.shape[dim]
+    else:
+        background, foreground = background * weight, foreground * at_label(weight.expand_as(x))
+        count = ((weight != 0) & counted).expand_as(x).sum() if reduction == "mean" and normalizer is None else 0
+    return finish(background.sum() + foreground.sum(), count, reduction=reduction, normalizer=normalizer)

@@ -1,0 +1,101 @@
+"""The calling convention of every loss on a softmax, written once.
+
+A family gives one elementwise function of the signed logit u (`_numerics.one_vs_rest`): its loss for the true class.
+Dense targets q weight it over the classes (the expectation over hard labels), unless the family brings its own rule.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from .._numerics import finite, label_logit, one_vs_rest, upcast
+from .._reduce import reduce
+from .._types import Vector
+from ._checks import check_dense, check_labels, check_logits, check_reduction, class_axis, is_dense, vector
+
+
+def softmax_loss(
+    name: str,
+    logits: Tensor,
+    targets: Tensor,
+    term: Callable[..., Tensor],
+    *,
+    soft: Callable[..., Tensor] | None = None,
+    per_class: Mapping[str, float | Vector] | None = None,
+    alpha: Vector | None = None,
+    label_smoothing: float = 0.0,
+    class_weight: Vector | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: str = "mean",
+    normalizer: float | Tensor | None = None,
+) -> Tensor:
+    """Applies a softmax loss to class indices or to dense targets (rows over `class_dim`).
+
+    Args:
+        name: For the messages.
+        term: `term(u, **per_class)`, the loss at the signed logit u of the true class.
+        soft: `soft(u, q, dim, **per_class)` -> rows, for dense targets; None is the sum of q * term.
+        per_class: Parameters that may be a number or a vector over the classes.
+        alpha: A factor per class, inside the loss: it does not make a row of weight 0 absent.
+    """
+    check_logits(logits, name)
+    check_reduction(reduction, normalizer)
+    dim = class_axis(logits, class_dim, name)
+    dense = is_dense(logits, targets, class_dim, name)
+    x = upcast(logits)
+    classes = x.shape[dim]
+    vectors = {
+        key: value if isinstance(value, int | float) else vector(key, value, classes, x, name)
+        for key, value in (per_class or {}).items()
+    }
+    scale = None if alpha is None else vector("alpha", alpha, classes, x, name)
+    by_class = None if class_weight is None else vector("class_weight", class_weight, classes, x, name)
+
+    def columns(value: float | Tensor) -> float | Tensor:
+        return value.view([-1 if d == dim else 1 for d in range(x.ndim)]) if isinstance(value, Tensor) else value
+
+    if dense:
+        check_dense(targets, ignore_index, name)
+        counted = (targets != ignore_index).all(dim) if targets.dtype != torch.bool else None
+        q = targets.to(x.dtype)
+    else:
+        check_labels(targets, classes, ignore_index, 0, name)
+        labels, counted = targets.long(), targets != ignore_index
+        index = torch.where(counted, labels, 0)
+        if not label_smoothing:
+            x = torch.where(counted.unsqueeze(dim), x, 0.0)
+            u = label_logit(x, index, dim)
+            loss = term(u, **{key: v[index] if isinstance(v, Tensor) else v for key, v in vectors.items()})
+            loss = loss if scale is None else loss * scale[index]
+            if by_class is not None:
+                weight = by_class[index] if weight is None else weight * by_class[index]
+            return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+        q = torch.zeros_like(x).scatter(dim, index.unsqueeze(dim), 1.0)
+
+    if counted is not None:
+        q, x = torch.where(counted.unsqueeze(dim), q, 0.0), torch.where(counted.unsqueeze(dim), x, 0.0)
+    q = q * (1 - label_smoothing) + label_smoothing / classes if label_smoothing else q
+    factors = None
+    for factor in (scale, by_class):
+        if factor is not None:
+            factors = columns(factor) if factors is None else factors * columns(factor)
+    if by_class is not None:
+        present = ((q != 0) & (columns(by_class) != 0)).any(dim)  # pyright: ignore[reportOptionalOperand]
+        counted = present if counted is None else counted & present
+    u = one_vs_rest(x, dim)
+    params = {key: columns(value) for key, value in vectors.items()}
+    if soft is None:
+        terms = q * term(u, **params)
+        loss = (terms if factors is None else terms * factors).sum(dim)
+    else:
+        loss = soft(u, q, dim, **params)
+        loss = loss if factors is None else loss * (q * factors).sum(dim)
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+
+
+def row_cross_entropy(u: Tensor, q: Tensor, dim: int) -> Tensor:
+    """-sum_c q_c log p_c from the signed logits."""
+    return (q * -torch.nn.functional.logsigmoid(finite(u))).sum(dim)

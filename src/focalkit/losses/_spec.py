@@ -1,0 +1,108 @@
+"""A loss as text: "focal(gamma=0.5)" to a module and back; "my_pkg.mod:MyLoss(gamma=1)" for losses of your own.
+
+Arguments are Python literals. Nothing is evaluated; a name with a colon imports the module it names.
+"""
+
+import ast
+import importlib
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ._catalog import LOSSES
+from ._checks import nearest
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """Splits "name(key=literal, ...)" into the name and its arguments.
+
+    Raises:
+        ConfigError: The text has another form.
+
+    Example:
+        >>> parse("focal(gamma=0.5, alpha=None)")
+        ('focal', {'gamma': 0.5, 'alpha': None})
+    """
+    name, bracket, _ = spec.strip().partition("(")
+    call = spec.strip()[len(name) :] if bracket else "()"
+    try:
+        tree = ast.parse("f" + call, mode="eval").body
+        if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name) or tree.args:
+            raise ValueError("arguments have names")
+        arguments = {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords if k.arg}
+        if len(arguments) != len(tree.keywords) or not name.strip():
+            raise ValueError("a name and named arguments are needed")
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"cannot read the loss {spec!r}: expected a name with named literal arguments, like "
+            f'"focal(gamma=0.5, alpha=0.25)" or "my_pkg.mod:MyLoss(gamma=1)" ({error})'
+        ) from error
+    return name.strip(), arguments
+
+
+def build(spec: str, **arguments: Any) -> nn.Module:
+    """Builds the module that `spec` names.
+
+    Args:
+        spec: "focal(gamma=0.5)", a catalog name alone, or "my_pkg.mod:MyLoss(gamma=1)".
+        arguments: Further arguments, such as class_dim=-1 or reduction="sum"; the text wins over them.
+
+    Raises:
+        ConfigError: Unknown name or argument (the message names the nearest), or a value that the loss refuses.
+
+    Example:
+        >>> build("focal(gamma=0.5)", reduction="sum")
+        SigmoidFocalLoss(gamma=0.5, reduction='sum')
+    """
+    name, given = parse(spec)
+    factory = _imported(name, spec) if ":" in name else None
+    if factory is None:
+        if name not in LOSSES:
+            raise ConfigError(f"unknown loss {name!r}{nearest(name, LOSSES)}; known: {', '.join(sorted(LOSSES))}")
+        factory = LOSSES[name].module
+    known = list(inspect.signature(factory).parameters.values())
+    if not any(p.kind is p.VAR_KEYWORD for p in known):
+        names = [p.name for p in known]
+        for key in given | arguments:
+            if key not in names:
+                raise ConfigError(f"{name} has no argument {key!r}{nearest(key, names)}; it takes {', '.join(names)}")
+    try:
+        return factory(**(arguments | given))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"cannot build the loss {spec!r}: {error}") from error
+
+
+def _imported(name: str, spec: str) -> Any:
+    where, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(where), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"cannot import the loss {spec!r}: {error}; the form is my_pkg.mod:MyLoss(gamma=1)"
+        ) from error
+
+
+def spec_of(loss: nn.Module) -> str:
+    """The text that builds `loss` again: the catalog name with the arguments that differ from their defaults.
+
+    Raises:
+        ConfigError: Not a loss of the catalog.
+
+    Example:
+        >>> spec_of(build("focal(gamma=0.5)"))
+        'focal(gamma=0.5)'
+    """
+    line = next((line for line in LOSSES.values() if type(loss) is line.module), None)
+    if line is None:
+        raise ConfigError(
+            f"{type(loss).__name__} is not in the catalog; write its spec as my_pkg.mod:{type(loss).__name__}(...)"
+        )
+    shown = []
+    for key, parameter in inspect.signature(line.module).parameters.items():
+        value = getattr(loss, key)
+        value = value.tolist() if isinstance(value, Tensor) else value
+        if value != parameter.default:
+            shown.append(f"{key}={value!r}")
+    return f"{line.name}({', '.join(shown)})" if shown else line.name

@@ -1,0 +1,57 @@
+"""Losses as text: there and back, and what a typo is told."""
+
+import pytest
+import torch
+from torch import nn
+
+from focalkit import losses as L
+from focalkit.errors import ConfigError
+
+
+class Scaled(nn.Module):
+    """A loss of a user's own."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain = gain
+
+
+def test_a_spec_builds_the_module_with_its_arguments():
+    loss = L.build("focal(gamma=0.5, alpha=None)", class_dim=-1, reduction="sum")
+    assert isinstance(loss, L.SigmoidFocalLoss)
+    assert (loss.gamma, loss.alpha, loss.class_dim, loss.reduction) == (0.5, None, -1, "sum")
+    x, y = torch.randn(2, 3, 4), torch.randint(-1, 4, (2, 3))
+    want = L.sigmoid_focal_loss(x, y, gamma=0.5, alpha=None, class_dim=-1, reduction="sum")
+    assert torch.equal(loss(x, y), want)
+
+
+@pytest.mark.parametrize(
+    "spec", ["focal", "focal(gamma=0.5)", "softmax_focal(alpha=[0.5, 0.25])", "smooth_l1(beta=0.0)"]
+)
+def test_there_and_back(spec):
+    assert L.spec_of(L.build(spec)) == spec
+
+
+def test_a_users_loss_needs_no_registration():
+    loss = L.build(f"{__name__}:Scaled(gain=2)")
+    assert isinstance(loss, Scaled)
+    assert loss.gain == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("fokal", r'unknown loss .fokal. \(did you mean "focal"\?\)'),
+        ("focal(gama=2)", r'no argument .gama. \(did you mean "gamma"\?\)'),
+        ("focal(2)", "named literal arguments"),
+        ("focal(gamma=open('x'))", "named literal arguments"),
+        ("focal(**{'gamma': 2})", "named literal arguments"),
+        ("focal(gamma=2", "named literal arguments"),
+        ("", "named literal arguments"),
+        ("no_such_pkg.mod:Loss", "cannot import the loss"),
+        ("focal(reduction='avg')", "cannot build the loss"),
+    ],
+)
+def test_what_cannot_be_read_says_why(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        L.build(spec)
