@@ -1,1 +1,9 @@
+"""One self-contained HTML file from one or more run directories.
 
+Reads what training and evaluation left behind and computes nothing anew: no model is loaded, no image is decoded.
+plotly and jinja2 are imported here and nowhere else.
+"""
+
+from ._write import write_report as write_report
+
+__all__ = ["write_report"]

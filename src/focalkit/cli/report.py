@@ -1,0 +1,43 @@
+"""`focalkit report`: one self-contained HTML file from one or more run directories."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from focalkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Args:
+    """One self-contained HTML file about one run, or comparing several: curves, AP, predictions, configuration."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
+    """Run directories, as `focalkit train --out` wrote them; the order gives the colours"""
+    out: Path | None = None
+    """The HTML file to write (one run: RUN/report.html)"""
+    title: str | None = None
+    """Heading of the page"""
+    json: bool = False
+    """Print one JSON object"""
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run."""
+    return run(tyro.cli(Args, args=argv, prog="focalkit report"))
+
+
+def run(args: Args) -> int:
+    """Write the report and print where it is."""
+    from focalkit.report import write_report
+
+    if not args.runs:
+        raise InputError("no run directory given; expected `focalkit report RUN... --out FILE.html`")
+    first, *others = args.runs
+    if args.out is None and others:
+        raise InputError(f"{len(args.runs)} runs need --out FILE.html to say where their comparison goes")
+    path = write_report(args.runs, args.out or first / "report.html", args.title)
+    print(json.dumps({"report": str(path), "runs": [str(r) for r in args.runs]}) if args.json else path)
+    return 0
