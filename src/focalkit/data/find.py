@@ -4,7 +4,7 @@ Does not read images or annotations itself: `coco`, `voc` and `yolo` each say wh
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from focalkit.data import coco, voc, yolo
@@ -144,11 +144,24 @@ def open_train_and_val(
     if problems:
         raise DataError(source, problems)
     train, val = opened
+    problems, warnings = compare_splits(train, val)
+    if problems:
+        raise DataError(source, problems)
+    return train, replace(val, warnings=(*val.warnings, *warnings))
+
+
+def compare_splits(train: DetectionData, val: DetectionData) -> tuple[list[str], list[str]]:
+    """What speaks against two splits belonging together: (problems, warnings)."""
+    problems: list[str] = []
     if train.categories != val.categories:
         differ = sorted({(c.id, c.name) for c in train.categories} ^ {(c.id, c.name) for c in val.categories})
+        more = f" and {len(differ) - 10} more" if len(differ) > 10 else ""
         listed = ", ".join(f"{key} {name!r}" for key, name in differ[:10])
-        raise DataError(source, [f"the categories of train and val differ: {listed}"])
-    shared = len({i.path.resolve() for i in train.images} & {i.path.resolve() for i in val.images})
-    if shared == len(val.images):
-        raise DataError(source, [f"every val image is also a train image ({train.source}, {val.source})"])
-    return train, val
+        problems.append(f"the categories of {train.split} and {val.split} differ: {listed}{more}")
+    seen = {image.path.absolute() for image in train.images}
+    shared = [image for image in val.images if image.path.absolute() in seen]
+    if shared and len(shared) == len(val.images):
+        problems.append(f"every image of {val.split} is also in {train.split} ({train.source}, {val.source})")
+        shared = []
+    first = [f"{len(shared)} x {val.split} images are also in {train.split} (first: {i.path})" for i in shared[:1]]
+    return problems, first

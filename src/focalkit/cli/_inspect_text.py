@@ -1,0 +1,84 @@
+"""The findings of `focalkit inspect` as tables for a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def render(found: dict[str, Any], shown: int) -> None:
+    """Print the dictionary that `inspect` makes; at most `shown` problems and classes."""
+    console = Console(highlight=False)
+    if found["splits"]:
+        console.print(_splits(found["format"], found["splits"]))
+        console.print(_classes(found["splits"], shown))
+    if "anchors" in found:
+        _anchors(console, found["anchors"])
+    warnings = [(split, w) for split, s in found["splits"].items() for w in s["warnings"]]
+    for split, text in [*warnings, *(("all", w) for w in found["warnings"])]:
+        console.print(f"[yellow]warning[/] {split}: {escape(text)}", soft_wrap=True)
+    problems = found["problems"]
+    for text in problems[:shown]:
+        console.print(f"[red]problem[/] {escape(text)}", soft_wrap=True)
+    if len(problems) > shown:
+        console.print(f"[red]... and {len(problems) - shown} more problems[/] (--json lists all)")
+    if not problems:
+        console.print("[green]no problems found[/]")
+
+
+def _splits(form: str, splits: dict[str, Any]) -> Table:
+    table = Table("", *splits, title=f"{form} data set")
+    rows = {
+        "images": lambda s: f"{s['images']:,}",
+        "without boxes": lambda s: f"{s['empty_images']:,}",
+        "boxes": lambda s: f"{s['boxes']:,}",
+        "boxes per image": lambda s: f"{s['boxes_per_image']['mean']:.1f} (most {s['boxes_per_image']['most']})",
+        "regions to ignore": lambda s: f"{s['crowd']:,}",
+        "classes": lambda s: f"{len(s['classes'])}" + f" ({s['absent_classes']} absent)" * bool(s["absent_classes"]),
+        "imbalance": lambda s: f"{s['imbalance']:.3g} : 1" if s["imbalance"] else "-",
+        "small / medium / large": lambda s: " / ".join(_percent(n, s["boxes"]) for n in s["sizes"].values()),
+        "image widths": lambda s: "{} .. {}".format(*s["image_sizes"]["width"]),
+        "image heights": lambda s: "{} .. {}".format(*s["image_sizes"]["height"]),
+    }
+    for name, cell in rows.items():
+        table.add_row(name, *(cell(s) for s in splits.values()))
+    return table
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / max(1, whole):.0f} %"
+
+
+def _classes(splits: dict[str, Any], shown: int) -> Table:
+    """Boxes per class, most frequent first, of the classes of the first split."""
+    table = Table("id", "class", *splits, title="boxes per class")
+    counts = {split: {c["id"]: c["boxes"] for c in s["classes"]} for split, s in splits.items()}
+    classes = sorted(next(iter(splits.values()))["classes"], key=lambda c: -c["boxes"])
+    for c in classes[:shown]:
+        table.add_row(str(c["id"]), escape(c["name"]), *(f"{counts[split].get(c['id'], 0):,}" for split in splits))
+    if len(classes) > shown:
+        table.caption = f"and {len(classes) - shown} rarer classes (--json lists all)"
+    return table
+
+
+def _anchors(console: Console, found: dict[str, Any]) -> None:
+    title = f"anchors on {found['sample']} {found['split']} images at {found['min_size']}/{found['max_size']} px"
+    table = Table("level", "size", "positive", "ignored", "background", "background : positive", title=title)
+    for level, row in enumerate(found["levels"], start=3):
+        ratio = f"{row['negatives'] / row['positives']:,.0f} : 1" if row["positives"] else "-"
+        numbers = (f"{row[key]:,}" for key in ("positives", "ignored", "negatives"))
+        table.add_row(f"P{level}", f"{row['size']:g}", *numbers, ratio)
+    console.print(table)
+    best = found["best_iou"]
+    console.print(
+        f"best anchor of a box: IoU below 0.5 for {best['below_fg_iou']:.1%} of {found['boxes']:,} boxes, "
+        f"below 0.4 for {best['below_bg_iou']:.1%}, matched by nothing {best['unmatched']:.1%}"
+    )
+    better = found["suggestion"]
+    if better and better["now_below_fg_iou"] - better["below_fg_iou"] > 0.01:
+        sizes = " ".join(f"{size:g}" for size in better["sizes"])
+        console.print(
+            f"suggestion: --model.anchor-sizes {sizes}  leaves {better['below_fg_iou']:.1%} of boxes below IoU 0.5, "
+            f"instead of {better['now_below_fg_iou']:.1%}"
+        )

@@ -1,0 +1,86 @@
+"""`focalkit inspect DATA`: what is in a data set, what is wrong with it, and how anchors would match it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from focalkit.config import CriterionConfig, ModelConfig, TrainConfig
+from focalkit.errors import DataError
+
+_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Args:
+    """Look at a detection data set: format, counts, classes, sizes and every problem found."""
+
+    data: tyro.conf.Positional[Path | None] = None
+    """Folder in COCO, Pascal VOC or YOLO form, or its JSON or YAML file"""
+    train_json: Path | None = None
+    val_json: Path | None = None
+    images: Path | None = None
+    """With --train-json / --val-json: the folder that file names are relative to"""
+    check: bool = True
+    """Open every image (its header)"""
+    repair: bool = False
+    """Leave out boxes without area and clip those that reach out of their image, instead of reporting them"""
+    anchors: bool = False
+    """How anchors match the boxes, and better sizes where there are some"""
+    anchor_sizes: tuple[float, ...] = ModelConfig.anchor_sizes
+    """Side in pixels of the square anchor on P3 .. P7"""
+    min_size: int = TrainConfig.min_size
+    """Short side in pixels that images are resized to before matching"""
+    max_size: int = TrainConfig.max_size
+    """Upper bound of the long side"""
+    json: bool = False
+    """Print one JSON object"""
+
+
+def main(argv: list[str]) -> int:
+    args = tyro.cli(Args, args=argv, prog="focalkit inspect", config=(tyro.conf.FlagCreatePairsOff,))
+    found = inspect(args)
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        from focalkit.cli._inspect_text import render
+
+        render(found, _SHOWN)
+    return 2 if found["problems"] else 0
+
+
+def inspect(args: Args) -> dict[str, Any]:
+    """Everything the command says, as plain values."""
+    from focalkit.data.analyze import match_anchors, summarize
+    from focalkit.data.find import compare_splits, find_layout, open_detection_data
+    from focalkit.detection import AnchorGrid, MaxIoUAssigner
+
+    jsons = {"train": args.train_json, "val": args.val_json}
+    layout = find_layout(args.data) if args.data else None
+    splits = list(dict.fromkeys([*(layout.splits if layout else ()), *(s for s, given in jsons.items() if given)]))
+    opened, problems = {}, []
+    for split in splits or ["train"]:
+        try:
+            opened[split] = open_detection_data(
+                args.data, split, images=args.images, check=args.check, repair=args.repair,
+                train_json=args.train_json, val_json=args.val_json,
+            )  # fmt: skip
+        except DataError as error:
+            problems += error.problems
+    found: dict[str, Any] = {"format": layout.format if layout else "COCO", "splits": {}, "problems": problems}
+    found["warnings"] = []
+    for split, data in opened.items():
+        found["splits"][split] = summarize(data)
+        if split != "train" and "train" in opened:
+            more_problems, warnings = compare_splits(opened["train"], data)
+            problems += more_problems
+            found["warnings"] += warnings
+    if args.anchors and opened:
+        criterion = CriterionConfig()
+        assigner = MaxIoUAssigner(criterion.fg_iou, criterion.bg_iou, criterion.min_pos_iou)
+        grid = AnchorGrid(sizes=args.anchor_sizes)
+        data = opened.get("train") or next(iter(opened.values()))
+        found["anchors"] = {"split": data.split, **match_anchors(data, grid, assigner, args.min_size, args.max_size)}
+    return found

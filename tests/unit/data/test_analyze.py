@@ -1,0 +1,99 @@
+"""Counts of a data set and how anchors match it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.ops import box_iou
+
+from focalkit.cli import main
+from focalkit.data import open_detection_data
+from focalkit.data.analyze import best_iou, match_anchors, summarize
+from focalkit.detection import AnchorGrid, MaxIoUAssigner
+from unit.data.tiny_data import annotation, coco_content, write_coco
+
+
+def test_counts_of_a_small_set(tmp_path: Path) -> None:
+    boxes = [
+        annotation(id=1, area=1023),
+        annotation(id=2, area=1024),
+        annotation(id=3, area=9216, category_id=3),
+        annotation(id=4, iscrowd=1),
+    ]
+    found = summarize(open_detection_data(write_coco(tmp_path, content=coco_content(annotations=boxes))))
+    assert found["sizes"] == {"small": 1, "medium": 1, "large": 1}
+    assert (found["images"], found["boxes"], found["empty_images"], found["crowd"]) == (2, 3, 1, 1)
+    assert found["imbalance"] == 2
+    assert found["classes"] == [{"id": 3, "name": "cat", "boxes": 1}, {"id": 7, "name": "dog", "boxes": 2}]
+    assert found["boxes_per_image"] == {"mean": 1.5, "most": 3}
+    assert found["image_sizes"] == {"width": [40, 40], "height": [30, 30]}
+
+
+def test_a_split_without_boxes_has_no_imbalance(tmp_path: Path) -> None:
+    data = open_detection_data(write_coco(tmp_path, content=coco_content(annotations=[])))
+    assert summarize(data)["imbalance"] is None
+    found = match_anchors(data, AnchorGrid(), MaxIoUAssigner(), 64, 64)
+    assert (found["boxes"], found["suggestion"]) == (0, None)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_best_iou_equals_the_maximum_over_all_anchors(offset: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    grid = AnchorGrid(sizes=(16.0, 48.0, 90.0), strides=(8, 16, 64), offset=offset)
+    shapes = [(12, 20), (6, 10), (2, 3)]
+    centre = torch.rand(200, 2, generator=generator) * torch.tensor([160.0, 96.0])
+    half = torch.rand(200, 2, generator=generator) * 60 + 0.5
+    boxes = torch.cat([centre - half, centre + half], 1)
+    want = box_iou(boxes, torch.cat(grid(shapes))).amax(1)
+    got = best_iou(boxes, torch.tensor(shapes).expand(200, 3, 2), grid)
+    torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
+
+
+def test_small_boxes_ask_for_small_anchors(shared: Path) -> None:
+    data = open_detection_data(shared / "data/facemask", "val", check=False)
+    found = match_anchors(data, AnchorGrid(), MaxIoUAssigner(0.5, 0.4, 0.05), 320, 416, sample=20)
+    assert found["boxes"] == 915
+    assert found["best_iou"]["below_fg_iou"] > 0.4
+    assert found["suggestion"]["sizes"][0] <= 16
+    assert found["suggestion"]["now_below_fg_iou"] == found["best_iou"]["below_fg_iou"]
+    assert found["suggestion"]["below_fg_iou"] < found["best_iou"]["below_fg_iou"] / 2
+    assert found["levels"][0]["negatives"] > 100 * found["levels"][0]["positives"]
+
+
+def test_inspect_prints_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_coco(tmp_path)
+    assert main(["inspect", str(tmp_path), "--json", "--anchors", "--min-size", "64", "--max-size", "64"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["format"] == "COCO"
+    assert found["splits"]["train"]["boxes"] == 2
+    assert found["problems"] == []
+    assert len(found["anchors"]["levels"]) == 5
+
+
+def test_inspect_lists_every_problem_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_coco(tmp_path)
+    write_coco(tmp_path, "val", coco_content(annotations=[annotation(category_id=5), annotation(id=2, image_id=9)]))
+    assert main(["inspect", str(tmp_path)]) == 2
+    shown = capsys.readouterr().out
+    assert "there is no category 5" in shown
+    assert "there is no image of that id" in shown
+    assert "train" in shown
+
+
+def test_inspect_shows_real_data(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(shared / "data/coco_permissive158")]) == 0
+    shown = capsys.readouterr().out
+    for part in ("COCO data set", "820", "552", "person", "197", "9", "no problems found"):
+        assert part in shown
+
+
+def test_inspect_shows_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_coco(tmp_path, content=coco_content(annotations=[annotation(id=0)]))
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "annotation ids are 0" in capsys.readouterr().out
+
+
+def test_inspect_of_a_missing_folder_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tmp_path / "nope")]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
