@@ -13,22 +13,35 @@ BARS_UP_TO = 60
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class of one evaluation; the numbers are None where there was nothing to measure."""
+    """One class of one evaluation; AP is None where there was nothing to measure.
+
+    `train_count` is None where the training data could not be read at evaluation; then `count`, the boxes evaluated,
+    stands in for the frequency.
+    """
 
     name: str
-    train_count: int
+    train_count: int | None
     count: int
     ap: float | None
     ap50: float | None
     ap75: float | None
 
+    @property
+    def frequency(self) -> int:
+        return self.count if self.train_count is None else self.train_count
+
+
+def boxes_counted(rows: Sequence[ClassRow]) -> str:
+    """Which boxes `ClassRow.frequency` counts."""
+    return "evaluated boxes" if any(r.train_count is None for r in rows) else "training boxes"
+
 
 def class_rows(run: RunRecord) -> list[ClassRow]:
-    """The classes of the evaluation, the most frequent in training first."""
+    """The classes of the evaluation, the most frequent first."""
     rows = [
         ClassRow(
             name=str(entry["name"]),
-            train_count=int(entry.get("train_count") or 0),
+            train_count=None if entry.get("train_count") is None else int(entry["train_count"]),
             count=int(entry.get("count") or 0),
             ap=number(entry.get("AP")),
             ap50=number(entry.get("AP50")),
@@ -36,7 +49,7 @@ def class_rows(run: RunRecord) -> list[ClassRow]:
         )
         for entry in run.evaluation.get("per_class") or ()
     ]
-    return sorted(rows, key=lambda r: (-r.train_count, r.name))
+    return sorted(rows, key=lambda r: (-r.frequency, r.name))
 
 
 def thirds(rows: Sequence[ClassRow]) -> list[tuple[str, str, float | None]]:
@@ -48,15 +61,19 @@ def thirds(rows: Sequence[ClassRow]) -> list[tuple[str, str, float | None]]:
     for title, start, stop in zip(("Frequent", "Middle", "Rare"), cuts, cuts[1:], strict=False):
         part = rows[start:stop]
         measured = [r.ap for r in part if r.ap is not None]
-        most, least = part[0].train_count, part[-1].train_count
-        what = f"{plural(len(part), 'class', 'classes')} with {most:,} to {least:,} training boxes"
+        most, least = part[0].frequency, part[-1].frequency
+        what = f"{plural(len(part), 'class', 'classes')} with {most:,} to {least:,} {boxes_counted(rows)}"
         parts.append((title, what, sum(measured) / len(measured) if measured else None))
     return parts
 
 
 def per_class_title(rows: Sequence[ClassRow]) -> str:
     """What `per_class` shows for these rows."""
-    return "AP over training boxes, a dot per class" if len(rows) > BARS_UP_TO else "AP per class, most frequent first"
+    return (
+        f"AP over {boxes_counted(rows)}, a dot per class"
+        if len(rows) > BARS_UP_TO
+        else "AP per class, most frequent first"
+    )
 
 
 def per_class(runs: Sequence[Sequence[ClassRow]], labels: Sequence[str], places: Sequence[int]) -> Figure | None:
@@ -99,7 +116,7 @@ def per_class(runs: Sequence[Sequence[ClassRow]], labels: Sequence[str], places:
         "height": 110 + thickness * len(order) + 8 * len(order),
         "bargap": 0.28,
         "showlegend": len(runs) > 1,
-        "xaxis2": axis("boxes in the training set (log)", kind="log", span=_log_span(r.train_count for r in order))
+        "xaxis2": axis(f"{boxes_counted(order)} (log)", kind="log", span=_log_span(r.frequency for r in order))
         | {"domain": [0.69, 1], "anchor": "y"},
     }
     shape["layout"]["legend"]["traceorder"] = "reversed"
@@ -109,15 +126,17 @@ def per_class(runs: Sequence[Sequence[ClassRow]], labels: Sequence[str], places:
 
 
 def histogram(run: RunRecord, place: int) -> Figure | None:
-    """Boxes per class in the training and the validation set, on a log axis."""
+    """Boxes per class in the training and the validation set, on a log axis; a split that was not read is left out."""
     source = run.evaluation.get("class_histogram") or {}
     names = [str(n) for n in source.get("names") or ()]
     if not names:
         return None
-    order = sorted(range(len(names)), key=lambda i: (-(source["train"][i] or 0), names[i]))
+    splits = [("train", "training", run_color(place)), ("val", "validation", NEUTRAL)]
+    splits = [s for s in splits if source.get(s[0])]
+    order = sorted(range(len(names)), key=lambda i: (-source[splits[0][0]][i], names[i]))
     traces: list[Json] = []
-    for split, title, color in (("train", "training", run_color(place)), ("val", "validation", NEUTRAL)):
-        counts = [int(source[split][i] or 0) for i in order]
+    for split, title, color in splits:
+        counts = [source[split][i] for i in order]
         traces.append(
             {
                 "type": "bar",
@@ -141,16 +160,16 @@ def _count_bars(rows: Sequence[ClassRow], index: dict[str, int]) -> Json:
         "type": "bar",
         "orientation": "h",
         "y": [index[r.name] for r in rows],
-        "x": [r.train_count or None for r in rows],
-        "text": [f"{r.train_count:,}" for r in rows],
+        "x": [r.frequency or None for r in rows],
+        "text": [f"{r.frequency:,}" for r in rows],
         "textposition": "auto",
         "xaxis": "x2",
-        "name": "training boxes",
+        "name": boxes_counted(rows),
         "showlegend": False,
         "marker": {"color": NEUTRAL, "opacity": 0.55},
         "alignmentgroup": "counts",  # apart from the AP bars: they would share the height of a row otherwise
         "customdata": [[plain(r.name)] for r in rows],
-        "hovertemplate": "%{customdata[0]}: %{x:,} training boxes<extra></extra>",
+        "hovertemplate": f"%{{customdata[0]}}: %{{x:,}} {boxes_counted(rows)}<extra></extra>",
     }
 
 
@@ -158,12 +177,12 @@ def _scatter(runs: Sequence[Sequence[ClassRow]], labels: Sequence[str], places: 
     symbols = ("circle", "diamond", "square", "cross")
     traces: list[Json] = []
     for rows, label, place in zip(runs, labels, places, strict=True):
-        seen = [r for r in rows if r.train_count and r.ap is not None]
+        seen = [r for r in rows if r.frequency and r.ap is not None]
         traces.append(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [r.train_count for r in seen],
+                "x": [r.frequency for r in seen],
                 "y": [r.ap for r in seen],
                 "name": plain(label),
                 "marker": {
@@ -173,10 +192,10 @@ def _scatter(runs: Sequence[Sequence[ClassRow]], labels: Sequence[str], places: 
                     "symbol": symbols[place % len(symbols)],
                 },
                 "customdata": [[plain(r.name), r.count] for r in seen],
-                "hovertemplate": "%{customdata[0]}: AP %{y:.3f}, %{x:,} training boxes",
+                "hovertemplate": f"%{{customdata[0]}}: AP %{{y:.3f}}, %{{x:,}} {boxes_counted(rows)}",
             }
         )
-    x = axis("boxes in the training set (log)", kind="log")
+    x = axis(f"{boxes_counted(max(runs, key=len))} (log)", kind="log")
     best = max((y for t in traces for y in t["y"]), default=1.0)
     return figure(traces, x, axis("AP", span=(0, max(best, 0.05) * 1.08)), height=420, hover="closest")
 

@@ -13,9 +13,9 @@ from ._read import Json, Picture, RunRecord, number
 T = TypeVar("T")
 DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 GALLERY = {
-    "best": ("Best", "The model finds what is there."),
-    "worst": ("Worst", "The images on which prediction and truth differ the most."),
-    "mistake": ("Most confident mistakes", "Wrong detections with the highest scores."),
+    "best": ("Best images", "The highest F1 at IoU 0.5."),
+    "worst": ("Worst images", "The lowest F1 at IoU 0.5."),
+    "mistake": ("Most confident mistakes", "The wrong detections with the highest scores, and what is around them."),
 }
 GROUPS = {
     "": "Training",
@@ -216,13 +216,15 @@ def _histogram(run: RunRecord, index: int, charts: Charts) -> Block:
     shape = _classes.histogram(run, index)
     if shape is None:
         return Block(note=unevaluated(run, "class histogram"))
-    return Block(charts.add(shape, "Boxes per class"))
+    unread = "" if run.evaluation["class_histogram"].get("train") else "The training data could not be read."
+    return Block(charts.add(shape, "Boxes per class"), unread)
 
 
 def _concentration(run: RunRecord, charts: Charts) -> Block:
     source = run.evaluation.get("loss_concentration") or {}
     if not source:
-        return Block(note=unevaluated(run, "concentration of the loss"))
+        why = unevaluated(run, "concentration of the loss: that takes positives and negatives")
+        return Block(note=why)
     parts: list[Chart] = []
     for part in ("positives", "negatives"):
         total = count(source.get(f"num_{part}"))

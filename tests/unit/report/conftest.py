@@ -24,7 +24,7 @@ def fake_run(
     seed: int = 0,
     epochs: int = 12,
     classes: tuple[str, ...] = CLASSES,
-    pictures: int = 4,
+    pictures: int = 3,
 ) -> Path:
     """Write a complete, finished run; `level` is its AP."""
     run = root / name

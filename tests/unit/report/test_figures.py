@@ -1,5 +1,6 @@
 """The figures: right data, right order, small enough."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def run_with(**evaluation: object) -> RunRecord:
 
 def test_classes_go_from_head_to_tail(make_run: MakeRun):
     rows = _classes.class_rows(read_run(make_run()))
-    assert [r.train_count for r in rows] == sorted((r.train_count for r in rows), reverse=True)
+    assert [r.frequency for r in rows] == sorted((r.frequency for r in rows), reverse=True)
     shape = _classes.per_class([rows], ["a"], [0])
     assert shape is not None
     top = max(range(len(rows)), key=lambda i: shape["layout"]["yaxis"]["tickvals"][i])
@@ -59,6 +60,23 @@ def test_a_class_without_boxes_has_no_bar_on_the_log_axis():
     shape = _classes.histogram(run, 0)
     assert shape is not None
     assert [t["y"] for t in shape["data"]] == [[10, None], [None, 3]]
+
+
+def test_without_training_counts_the_evaluated_boxes_stand_in(make_run: MakeRun, edit: Callable[..., None]):
+    run = make_run()
+    per_class = json.loads((run / "evaluation.json").read_text())["per_class"]
+    histogram = {"names": ["a", "b"], "train": [], "val": [1, 4]}
+    edit(run / "evaluation.json", per_class=[p | {"train_count": None} for p in per_class], class_histogram=histogram)
+    found = read_run(run)
+    rows = _classes.class_rows(found)
+    assert [r.frequency for r in rows] == sorted((p["count"] for p in per_class), reverse=True)
+    shape = _classes.per_class([rows], ["a"], [0])
+    assert shape is not None
+    assert shape["layout"]["xaxis2"]["title"]["text"] == "evaluated boxes (log)"
+    bars = _classes.histogram(found, 0)
+    assert bars is not None
+    assert [(t["name"], t["y"]) for t in bars["data"]] == [("validation", [4, 1])]
+    assert bars["layout"]["xaxis"]["ticktext"] == ["b", "a"]
 
 
 def test_precision_recall_shows_all_classes_first(make_run: MakeRun):

@@ -140,7 +140,7 @@ def test_plotly_accepts_every_figure(both: list[Path]):
 def test_pictures_and_charts_are_described_in_words(both: list[Path]):
     shown = page(*both)
     inside = [(t, a) for t, a in shown.elements if t == "img" and a["src"] != "data:,"]
-    assert len(inside) == 24
+    assert len(inside) == 18
     assert all(a["alt"] for _, a in inside)
     assert all(a["aria-label"] for _, a in shown.elements if a.get("class") in ("chart", "thumb"))
 
