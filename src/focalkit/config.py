@@ -54,7 +54,7 @@ class AugmentConfig:
     flip: float = 0.5
     """Probability of a horizontal flip"""
     scale: tuple[float, float] = (1.0, 1.0)
-    """Range of the random resize, relative to the evaluation size"""
+    """Range of the random resize, relative to the evaluation size; above 1 a random part of that size is seen"""
     crop: float = 0.0
     """Probability of a random crop that keeps at least one box centre where there is one"""
     color: float = 0.0

@@ -6,6 +6,7 @@ is still visible of it becomes a region to ignore, so that half an object is not
 Not here: mosaic, mix-up, rotation, blur.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,7 +55,8 @@ def augment(sample: Sample, config: AugmentConfig, min_size: int, max_size: int,
 
     Args:
         sample: With the boxes inside the image.
-        config: Probabilities and ranges.
+        config: Probabilities and ranges. A scale above 1 shows a random part of the image, no larger than the whole
+            at scale 1 (as in large-scale jittering, Ghiasi et al., 2021, sec. 3): steps keep their cost.
         min_size: Short side at scale 1. A crop keeps the scale that the whole image would have had.
         max_size: Bound of the long side at scale 1.
         generator: The only source of chance.
@@ -62,8 +64,11 @@ def augment(sample: Sample, config: AugmentConfig, min_size: int, max_size: int,
     scale = _uniform(*config.scale, generator)
     height, width = fit_size(*sample.size, max(1, round(min_size * scale)), max(1, round(max_size * scale)))
     zoom = height / sample.size[0], width / sample.size[1]
+    parts = [min(1.0, 1 / scale)] * 2  # what a larger scale pushes beyond the evaluation size
     if _uniform(0, 1, generator) < config.crop:
-        sample = random_crop(sample, generator)
+        parts = [part * _uniform(*_CROP, generator) for part in parts]
+    if min(parts) < 1:
+        sample = random_crop(sample, parts, generator)
         height, width = (max(1, round(side * z)) for side, z in zip(sample.size, zoom, strict=True))
     sample = _resized(sample, (height, width))
     if _uniform(0, 1, generator) < config.flip:
@@ -83,9 +88,9 @@ def flip(sample: Sample) -> Sample:
     )
 
 
-def random_crop(sample: Sample, generator: torch.Generator) -> Sample:
-    """Cut out a window of half to all of each side, around the centre of a box where there is one."""
-    window = [max(1, round(side * _uniform(*_CROP, generator))) for side in sample.size]
+def random_crop(sample: Sample, parts: Sequence[float], generator: torch.Generator) -> Sample:
+    """Cut out a window of `parts` (0 to 1) of the height and width, around the centre of a box where there is one."""
+    window = [max(1, round(side * part)) for side, part in zip(sample.size, parts, strict=True)]
     low, high = [0, 0], [side - part for side, part in zip(sample.size, window, strict=True)]
     if len(sample.boxes):
         chosen = sample.boxes[int(_uniform(0, len(sample.boxes), generator))]

@@ -23,6 +23,7 @@ def train_loader(
         world=world,
         accumulate=config.accumulate,
         start_step=start_step,
+        upright=[image.height > image.width for image in data.images],
         on_epoch=dataset.set_epoch,
     )
     return _loader(dataset, order.micro_batch, config, fill, sampler=order)

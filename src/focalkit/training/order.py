@@ -1,6 +1,6 @@
 """The order of the training images: one deterministic sequence, cut the same way for any number of processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
@@ -12,7 +12,8 @@ class EpochOrder(Sampler[int]):
     The order of an epoch depends on `seed` and the epoch alone. Each optimiser step takes the next `batch` images of
     it, and only then are they dealt out to `accumulate` forward passes and `world` processes: the images of step s are
     the same for every `world` and `accumulate`. An epoch is `images // batch` steps, the rest waits for another
-    shuffle; a data set smaller than one batch is repeated to fill it.
+    shuffle; a data set smaller than one batch is repeated to fill it. Upright and wide images take turns by the step,
+    where `upright` tells them apart: images of like shape need little padding, which costs as much as image.
 
     Because nothing depends on what was drawn before, a run resumes in the middle of an epoch by skipping: `start_step`
     is the number of optimiser steps already taken. Lightning calls `set_epoch`, but only after the first epoch's loader
@@ -28,6 +29,7 @@ class EpochOrder(Sampler[int]):
         world: Number of processes.
         accumulate: Forward passes per optimiser step.
         start_step: Optimiser steps already taken.
+        upright: Which images are higher than wide; none if not given.
         on_epoch: Told the epoch before its first index is drawn (`DetectionDataset.set_epoch`).
 
     Example:
@@ -45,6 +47,7 @@ class EpochOrder(Sampler[int]):
         world: int = 1,
         accumulate: int = 1,
         start_step: int = 0,
+        upright: Sequence[bool] = (),
         on_epoch: Callable[[int], None] | None = None,
     ) -> None:
         if images < 1:
@@ -56,6 +59,7 @@ class EpochOrder(Sampler[int]):
         self.steps_per_epoch = max(images // batch, 1)
         self.first_epoch, self.skip = divmod(start_step, self.steps_per_epoch)
         self.epoch = self.first_epoch
+        self.upright = upright
         self.on_epoch = on_epoch
 
     @property
@@ -88,7 +92,19 @@ class EpochOrder(Sampler[int]):
         order = torch.randperm(self.images, generator=generator).tolist()
         while len(order) < self.batch:
             order += torch.randperm(self.images, generator=generator).tolist()
-        return order
+        return self._by_shape(order) if self.upright else order
+
+    def _by_shape(self, order: list[int]) -> list[int]:
+        """Whole batches of one shape, each where its last image stood; at the end what is left of both shapes."""
+        grouped: list[int] = []
+        waiting: tuple[list[int], list[int]] = ([], [])
+        for image in order:
+            same = waiting[self.upright[image]]
+            same.append(image)
+            if len(same) == self.batch:
+                grouped += same
+                same.clear()
+        return grouped + waiting[0] + waiting[1]
 
 
 def mix(*numbers: int) -> int:

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from focalkit.data.transforms import Sample, crop, flip, random_crop
+from focalkit.config import AugmentConfig
+from focalkit.data.transforms import Sample, augment, crop, flip, random_crop
 
 
 def sample(boxes: list[list[float]], ignore: list[list[float]], height: int = 40, width: int = 50) -> Sample:
@@ -47,15 +48,35 @@ corner = st.tuples(edge, edge, edge, edge)
 
 @settings(max_examples=200, deadline=None)
 @given(
-    height=side, width=side, corners=st.lists(st.tuples(edge, edge, edge, edge), max_size=4), seed=st.integers(0, 99)
+    height=side,
+    width=side,
+    corners=st.lists(corner, max_size=4),
+    parts=st.tuples(st.floats(0.5, 1), st.floats(0.5, 1)),
+    seed=st.integers(0, 99),
 )
 def test_a_random_crop_keeps_a_box_centre_where_there_is_one(
-    height: int, width: int, corners: list[tuple[float, float, float, float]], seed: int
+    height: int,
+    width: int,
+    corners: list[tuple[float, float, float, float]],
+    parts: tuple[float, float],
+    seed: int,
 ) -> None:
     boxes = [[min(a, c) * width, min(b, d) * height, max(a, c) * width, max(b, d) * height] for a, b, c, d in corners]
     boxes = [b for b in boxes if b[2] - b[0] >= 2 and b[3] - b[1] >= 2]
-    cut = random_crop(sample(boxes, [], height, width), torch.Generator().manual_seed(seed))
+    cut = random_crop(sample(boxes, [], height, width), parts, torch.Generator().manual_seed(seed))
     assert bool(len(cut.boxes)) == bool(boxes)
-    assert cut.size[0] >= height // 2
-    assert cut.size[1] >= width // 2
+    assert cut.size == (round(height * parts[0]), round(width * parts[1]))
     assert (cut.boxes[:, 2:] <= torch.tensor([cut.size[1], cut.size[0]])).all()
+
+
+@given(st.floats(0.5, 2), st.integers(0, 99))
+def test_a_larger_scale_shows_a_part_and_costs_no_more(scale: float, seed: int) -> None:
+    config = AugmentConfig(flip=0, scale=(scale, scale))
+    whole = sample([[10, 10, 50, 40]], [], 60, 90)
+    seen = augment(whole, config, 120, 180, torch.Generator().manual_seed(seed))
+    assert seen.size[0] <= 121
+    assert seen.size[1] <= 181
+    sides = seen.boxes[0, 2:] - seen.boxes[0, :2]
+    assert (sides <= torch.tensor([80.0, 60.0]) * scale + 1.5).all()
+    if scale <= 1:
+        assert torch.allclose(sides, torch.tensor([80.0, 60.0]) * scale, atol=1.5)
