@@ -90,7 +90,7 @@ def flip(sample: Sample) -> Sample:
 
 def random_crop(sample: Sample, parts: Sequence[float], generator: torch.Generator) -> Sample:
     """Cut out a window of `parts` (0 to 1) of the height and width, around the centre of a box where there is one."""
-    window = [max(1, round(side * part)) for side, part in zip(sample.size, parts, strict=True)]
+    window = [max(1, int(side * part)) for side, part in zip(sample.size, parts, strict=True)]
     low, high = [0, 0], [side - part for side, part in zip(sample.size, window, strict=True)]
     if len(sample.boxes):
         chosen = sample.boxes[int(_uniform(0, len(sample.boxes), generator))]
