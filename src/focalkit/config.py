@@ -21,12 +21,17 @@ class ModelConfig:
     freeze_at: int = 2
     """Backbone stages, from the stem on, whose weights do not train (0 trains everything)"""
     fpn_channels: int = 256
+    """Channels of the pyramid"""
     head_channels: int = 256
+    """Channels of the class and the box tower"""
     head_depth: int = 4
+    """Convolutions in each tower, before the last one"""
     head_norm: Literal["none", "group", "batch"] = "none"
+    """Normalisation in the towers"""
     anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     """Side in pixels of the square anchor on P3 .. P7; halve them for small objects"""
     anchor_scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    """Factors on the side, each an anchor of its own"""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Height / width"""
     prior_prob: float | None = 0.01
@@ -38,13 +43,17 @@ class CriterionConfig:
     """How anchors are matched and what is minimised, beside the classification loss."""
 
     fg_iou: float = 0.5
+    """An anchor is positive from this overlap with a box on"""
     bg_iou: float = 0.4
+    """An anchor is background below this overlap, and ignored in between"""
     min_pos_iou: float = 0.05
     """A box whose best anchors overlap less than this stays unmatched"""
     box_loss: str = "smooth_l1"
     """smooth_l1, l1, giou, diou, ciou, or a spec such as "smooth_l1(beta=0.1)" """
     box_weight: float = 1.0
+    """Factor on the box loss"""
     normalizer: Literal["batch", "image", "ema"] = "batch"
+    """What the losses are divided by: positive anchors of the batch, of each image, or their running mean"""
 
 
 @dataclass(frozen=True)
@@ -66,16 +75,22 @@ class OptimConfig:
     """Optimiser and schedule. `lr` is given for `lr_batch` images and scaled linearly to the real batch."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW"""
     lr: float = 0.01
+    """Highest learning rate, for `lr_batch` images"""
     lr_batch: int = 16
+    """The batch that `lr` is meant for"""
     momentum: float = 0.9
+    """Of SGD"""
     weight_decay: float = 1e-4
     schedule: Literal["constant", "step", "cosine", "onecycle"] = "step"
+    """How the learning rate goes on after the warm-up"""
     milestones: tuple[float, ...] = (2 / 3, 8 / 9)
     """Fractions of the run after which "step" divides the rate by ten"""
     warmup_steps: int = 500
     """Linear warm-up from lr/1000; capped at a tenth of the run"""
     clip_norm: float | None = 10.0
+    """Largest norm of the gradient; none does not clip"""
     ema_decay: float | None = None
     """Evaluate and keep an exponential moving average of the weights"""
 
@@ -87,7 +102,9 @@ class TrainConfig:
     data: Path | None = None
     """Directory in COCO, Pascal VOC or YOLO form"""
     train_json: Path | None = None
+    """COCO file of the training split, instead of looking for one"""
     val_json: Path | None = None
+    """COCO file of the validation split"""
     images: Path | None = None
     """With --train-json / --val-json: the directory that file names are relative to"""
     repair: bool = False
@@ -96,6 +113,7 @@ class TrainConfig:
     loss: str = "focal(gamma=2.0, alpha=0.25)"
     """Classification loss: a catalog spec, or "my_pkg.mod:MyLoss(gamma=1)" """
     epochs: int = 12
+    """Passes over the training images"""
     max_steps: int | None = None
     """Stop after this many optimiser steps instead of `epochs`"""
     batch_size: int = 16
@@ -107,12 +125,17 @@ class TrainConfig:
     max_size: int = 1333
     """Upper bound of the long side"""
     precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
+    """Of the network; the losses are computed in float32 either way"""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto takes a GPU where there is one"""
     devices: int = 1
+    """Processes on this machine, one per GPU"""
     num_nodes: int = 1
+    """Machines"""
     workers: int = 2
     """Data-loading processes per device"""
     seed: int = 0
+    """Of everything random"""
     patience: int | None = None
     """Stop after this many evaluations without a better AP"""
     evaluate_every: int = 1
@@ -120,6 +143,7 @@ class TrainConfig:
     checkpoint_seconds: float = 60.0
     """Time between checkpoints within an epoch: what a killed run loses at most"""
     logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"
+    """Beside metrics.jsonl, which is always written"""
     backbone_weights: Path | None = None
     """ImageNet weights of the backbone: .pth, .safetensors or .npz (needs no network)"""
     pretrained_backbone: bool = False
