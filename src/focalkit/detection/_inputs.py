@@ -31,7 +31,8 @@ def find_images(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
         paths = [paths]
     found: list[Path] = []
     for given in paths:
-        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", text := os.fspath(given)):
+        # one slash is enough: that is what pathlib leaves of "https://"; one letter before it is a drive
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", text := os.fspath(given)):
             raise InputError(f"{text}: URLs are not read; download the image and give its path")
         path = Path(given)
         if path.is_dir():

@@ -7,7 +7,7 @@ Not here: sliding windows, test-time augmentation, video, downloads.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from focalkit.detection._types import DenseOutputs
 from focalkit.detection.detections import Detections
 from focalkit.detection.postprocess import DensePostprocess
 from focalkit.detection.retinanet import build_retinanet
-from focalkit.errors import ConfigError
+from focalkit.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,18 +91,17 @@ class Detector:
 
         Raises:
             ConfigError: No run there, no checkpoint in it, or one that does not fit its configuration.
+            InputError: A device that is not here.
         """
         run = RunDir(Path(run_dir))
         config, categories = run.read_config(), run.read_run()["categories"]
         model = build_retinanet(config.model, len(categories))
         load_checkpoint(model, run)
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(
             model,
             score_threshold=score_threshold,
             names=[c["name"] for c in categories],
-            device=device,
+            device=usable_device(device),
             min_size=config.min_size,
             max_size=config.max_size,
             category_ids=[c["id"] for c in categories],
@@ -132,31 +131,44 @@ class Detector:
             InputError: A URL, a missing or unreadable file (named), a folder without images, or something that is no
                 image.
         """
+        return list(self.stream(each_image(images), score_threshold, batch_size))
+
+    def stream(
+        self, images: Iterable[Any], score_threshold: float | None = None, batch_size: int = 8
+    ) -> Iterator[Detections]:
+        """As `predict`, for any number of single images: they are read when their turn comes, and resized at once.
+
+        Args:
+            images: Single images as `predict` takes them; folders are not among them.
+            score_threshold: Instead of the detector's own.
+            batch_size: Images per pass through the model.
+        """
         postprocess = self.postprocess
         if score_threshold is not None:
             postprocess = replace(postprocess, score_threshold=score_threshold)
-        results: list[Detections] = []
-        window: list[Tensor] = []
-        for image in each_image(images):
-            window.append(as_image(image))
+        window: list[tuple[Tensor, tuple[int, int]]] = []
+        for given in images:
+            image = as_image(given)
+            height, width = image.shape[1:]
+            window.append((resize(image, fit_size(height, width, self.min_size, self.max_size)), (height, width)))
             if len(window) == batch_size * WINDOW:
-                results += self._predict_window(window, postprocess, batch_size)
+                yield from self._predict_window(window, postprocess, batch_size)
                 window = []
-        return results + self._predict_window(window, postprocess, batch_size)
+        yield from self._predict_window(window, postprocess, batch_size)
 
-    def _predict_window(self, images: list[Tensor], postprocess: DensePostprocess, batch_size: int) -> list[Detections]:
-        originals = [(image.shape[1], image.shape[2]) for image in images]
-        sizes = [fit_size(*size, self.min_size, self.max_size) for size in originals]
-        results: list[Detections | None] = [None] * len(images)
-        order = sorted(range(len(images)), key=lambda i: sizes[i][0] / sizes[i][1])
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            resized = [resize(images[i], sizes[i]) for i in rows]
-            batch = pad_batch(resized, _fill(self.model)).to(self.device)
-            found = detect(self.model, postprocess, batch, [sizes[i] for i in rows], [originals[i] for i in rows])
-            for i, detections in zip(rows, found, strict=True):
-                results[i] = replace(detections, names=self.names)
-        return [r for r in results if r is not None]
+    def _predict_window(
+        self, window: list[tuple[Tensor, tuple[int, int]]], postprocess: DensePostprocess, batch_size: int
+    ) -> list[Detections]:
+        results: dict[int, Detections] = {}
+        by_shape = sorted(range(len(window)), key=lambda i: window[i][0].shape[1] / window[i][0].shape[2])
+        for start in range(0, len(by_shape), batch_size):
+            rows = by_shape[start : start + batch_size]
+            images = [window[i][0] for i in rows]
+            batch = pad_batch(images, _fill(self.model)).to(self.device)
+            sizes = [(image.shape[1], image.shape[2]) for image in images]
+            found = detect(self.model, postprocess, batch, sizes, [window[i][1] for i in rows])
+            results |= {i: replace(detections, names=self.names) for i, detections in zip(rows, found, strict=True)}
+        return [results[i] for i in range(len(window))]
 
 
 def detect(
@@ -180,15 +192,42 @@ def detect(
         model.eval()
     try:
         with torch.inference_mode():
-            outputs: DenseOutputs = model(images)
-            found = postprocess(outputs, sizes)
-            rows = zip(found, sizes, original_sizes, strict=True)
-            found = [detections.rescale(size, original).cpu() for detections, size, original in rows]
+            found = in_original_pixels(model(images), postprocess, sizes, original_sizes)
     finally:
         if training:
             model.train()
     # subtle: tensors made in inference mode may not be changed outside of it; copies may
     return [replace(d, boxes=d.boxes.clone(), scores=d.scores.clone(), labels=d.labels.clone()) for d in found]
+
+
+def in_original_pixels(
+    outputs: DenseOutputs,
+    postprocess: DensePostprocess,
+    sizes: Sequence[tuple[int, int]],
+    original_sizes: Sequence[tuple[int, int]],
+) -> list[Detections]:
+    """Raw outputs of a batch to detections on the CPU, with boxes in the pixels of the images before resizing."""
+    rows = zip(postprocess(outputs, sizes), sizes, original_sizes, strict=True)
+    return [found.rescale(size, original).cpu() for found, size, original in rows]
+
+
+def usable_device(device: torch.device | str | None) -> torch.device:
+    """The device asked for, or for None a GPU where there is one.
+
+    Raises:
+        InputError: No such device here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(
+            f"the device {str(device)!r} cannot be used: {reason}; `focalkit doctor` shows what is here"
+        ) from error
+    return found
 
 
 def load_checkpoint(model: nn.Module, run: RunDir) -> Path:

@@ -1,6 +1,7 @@
 """The detector on every kind of image, with a tiny network and with one whose answers are known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +157,7 @@ def test_urls_missing_files_and_what_is_no_image_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     cases = [
         ("https://example.org/cat.jpg", "https://example.org/cat.jpg: URLs are not read"),
+        (Path("http://example.org/cat.jpg"), "URLs are not read"),
         (tmp_path / "gone.jpg", "gone.jpg: no such file"),
         (tmp_path / "broken.jpg", "broken.jpg: cannot be read"),
         (tmp_path / "empty", "empty: no images in this folder"),
@@ -173,6 +175,20 @@ def test_urls_missing_files_and_what_is_no_image_are_named(tmp_path):
 
 def test_nothing_in_nothing_out():
     assert bright().predict([]) == []
+
+
+def test_a_stream_is_read_as_its_turn_comes():
+    read = []
+
+    def camera():
+        for i in range(40):
+            read.append(i)
+            yield picture(at=(8 * (i % 8), 0))
+
+    stream = bright().stream(camera(), batch_size=2)
+    assert next(stream).boxes.tolist() == [[0, 0, 8, 8]]
+    assert len(read) == 16
+    assert [f.boxes[0, 1].item() / 8 for f in stream] == [i % 8 for i in range(1, 40)]
 
 
 def test_from_run_builds_the_model_and_reads_its_best_weights(run):
@@ -214,6 +230,12 @@ def test_a_run_that_cannot_be_used_is_named(run, tmp_path):
     run.checkpoint("best").unlink()
     with pytest.raises(ConfigError, match="no checkpoint"):
         Detector.from_run(run.path)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_here_is_named(run, device):
+    with pytest.raises(InputError, match=f"the device '{device}' cannot be used"):
+        Detector.from_run(run.path, device)
 
 
 def test_a_checkpoint_cannot_run_code(run, tmp_path):

@@ -1,0 +1,109 @@
+"""`focalkit evaluate`: COCO AP of a trained run, over all classes and per class."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+MEANINGS = {
+    "AP": "mean over IoU .50 to .95",
+    "AP50": "at IoU .50",
+    "AP75": "at IoU .75",
+    "APs": "small objects, under 32 x 32 px",
+    "APm": "medium objects",
+    "APl": "large objects, over 96 x 96 px",
+    "AR1": "recall with 1 detection per image",
+    "AR10": "recall with 10",
+    "AR100": "recall with 100",
+    "ARs": "recall, small objects",
+    "ARm": "recall, medium objects",
+    "ARl": "recall, large objects",
+}
+SHOWN = 40
+"""Classes in the table; a data set with more shows the most frequent."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """COCO AP of a trained run on a split of a data set.
+
+    Writes predictions.json, evaluation.json and gallery/ into the run directory (for another split than val, with its
+    name: evaluation-test.json), from which `focalkit report RUN` makes a page.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory, as `focalkit train --out` wrote it"""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
+    """Data set in COCO, Pascal VOC or YOLO form (default: what the run was trained on)"""
+    split: str = "val"
+    """train, val, test, or all"""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Where to write instead of the run directory"""
+    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None
+    """cpu, cuda, cuda:1, ... (default: a GPU where there is one)"""
+    score_threshold: float = 0.05
+    """Detections that score no more than this do not count"""
+    json: Flag = False
+    """Print one JSON object on stdout"""
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run."""
+    return run(tyro.cli(Args, args=argv, prog="focalkit evaluate"))
+
+
+def run(args: Args) -> int:
+    """Evaluate and print the tables."""
+    from focalkit.training.evaluate import evaluate_run
+
+    found = evaluate_run(
+        args.run, args.data, args.split, out=args.out, device=args.device, score_threshold=args.score_threshold
+    )
+    print(json.dumps(as_json(args, found)) if args.json else as_text(args, found))
+    return 0
+
+
+def as_json(args: Args, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers without the curves and the gallery, which are in evaluation.json."""
+    keys = ("split", "data", "num_images", "metrics", "per_class", "score_threshold", "speed")
+    return {"run": str(args.run), **{key: found[key] for key in keys}}
+
+
+def as_text(args: Args, found: Mapping[str, Any]) -> str:
+    """Two tables and where the rest lies."""
+    speed = found["speed"]
+    lines = [
+        f"{found['num_images']} images of {found['data']} ({found['split']}),"
+        f" {speed['images_per_second']:.1f} images/s on {speed['device']}",
+        "",
+        *(f"{name:<6} {number(found['metrics'][name])}  {what}" for name, what in MEANINGS.items()),
+        "",
+        *class_table(found["per_class"]),
+        "",
+        f"written  {args.out or args.run}",
+        f"next     focalkit report {args.out or args.run}",
+    ]
+    return "\n".join(lines)
+
+
+def class_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Class, boxes and AP, the most frequent first."""
+    ordered = sorted(rows, key=lambda row: -row["count"])
+    width = max([5, *(len(row["name"]) for row in ordered[:SHOWN])])
+    lines = [f"{'class':<{width}}  {'boxes':>7}  {'AP':>6}  {'AP50':>6}  {'AP75':>6}"]
+    for row in ordered[:SHOWN]:
+        numbers = "  ".join(number(row[key]) for key in ("AP", "AP50", "AP75"))
+        lines.append(f"{row['name']:<{width}}  {row['count']:>7}  {numbers}")
+    if len(ordered) > SHOWN:
+        lines.append(f"... and {len(ordered) - SHOWN} more classes, in evaluation.json")
+    return lines
+
+
+def number(value: float) -> str:
+    """Four decimals; a dash where there is no ground truth to measure."""
+    return f"{value:6.4f}" if value >= 0 else f"{'-':>6}"

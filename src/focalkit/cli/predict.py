@@ -1,0 +1,178 @@
+"""`focalkit predict`: objects in image files and folders, as COCO results and as drawn images."""
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from focalkit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from focalkit.detection import Detections, Detector
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+THRESHOLD = 0.3
+"""Where the run has not been evaluated."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Detect objects in image files and folders (PNG, JPEG, WebP).
+
+    Writes into OUT: predictions.json (COCO results: a list of image_id, category_id, bbox, score), images.json (which
+    image has which id, and the categories, in COCO form), and drawn/ with the boxes on the images. A file that cannot
+    be read is reported and left out; the exit status is then 2.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory, as `focalkit train --out` wrote it"""
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATHS...", help_behavior_hint="")]
+    """Image files and folders; folders with their subfolders"""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder to write to"""
+    score_threshold: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Detections that score no more than this are left out (default: the one with the best F1 in the run's
+    evaluation, else 0.3)"""
+    draw: bool = True
+    """Write the images with the boxes drawn on them"""
+    batch_size: int = 8
+    """Images per pass through the model"""
+    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None
+    """cpu, cuda, cuda:1, ... (default: a GPU where there is one)"""
+    json: Flag = False
+    """Print one JSON object on stdout"""
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run."""
+    return run(tyro.cli(Args, args=argv, prog="focalkit predict"))
+
+
+def run(args: Args) -> int:
+    """Predict, write, and say what was found and what could not be read."""
+    from focalkit._runs import write_json_atomic
+    from focalkit.data._progress import track
+    from focalkit.detection import Detector
+
+    if not args.paths:
+        raise InputError("no images given; expected `focalkit predict RUN PATHS... --out DIR`")
+    files = inputs(args)  # everything is there, before the model is loaded
+    drawn = targets(files, args.out / "drawn") if args.draw else {}
+    threshold = args.score_threshold if args.score_threshold is not None else usual_threshold(args.run)
+    detector = Detector.from_run(args.run, args.device, score_threshold=threshold)
+    images: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    unreadable: list[str] = []
+    for image_id, file, size, found in track(
+        detections(detector, files, args.batch_size, unreadable), len(files), "detecting"
+    ):
+        images.append({"id": image_id, "file_name": str(file), "height": size[0], "width": size[1]})
+        results += found.to_coco(image_id, detector.category_ids)
+        if args.draw:
+            save_drawn(found, file, drawn[file])
+    categories = [{"id": i, "name": n} for i, n in zip(detector.category_ids or (), detector.names or (), strict=True)]
+    write_json_atomic(args.out / "predictions.json", results, indent=None)
+    write_json_atomic(args.out / "images.json", {"images": images, "categories": categories})
+    report(args, threshold, len(images), len(results), unreadable)
+    return 2 if unreadable else 0
+
+
+def inputs(args: Args) -> list[Path]:
+    """The images, each once. A folder that holds OUT gives them without what an earlier call has drawn into it."""
+    from focalkit.detection._inputs import find_images
+
+    drawn = (args.out / "drawn").resolve()
+    files: dict[Path, Path] = {}
+    for given in args.paths:
+        around = given.resolve() in drawn.parents
+        for file in find_images(given):
+            place = file.resolve()
+            if not (around and drawn in place.parents):
+                files.setdefault(place, file)
+    return list(files.values())
+
+
+def targets(files: Iterable[Path], folder: Path) -> dict[Path, Path]:
+    """Where each image is drawn to: its own name as a JPEG, numbered where two files share one.
+
+    Raises:
+        InputError: It would replace one of the images.
+    """
+    taken: set[str] = set()
+    places: dict[Path, Path] = {}
+    for file in files:
+        name, number = file.stem, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{file.stem}-{number}"
+        taken.add(name.lower())
+        places[file] = folder / f"{name}.jpg"
+    sources = {file.resolve() for file in places}
+    for place in places.values():
+        if place.resolve() in sources:
+            raise InputError(f"{place}: is one of the images and would be drawn over; choose another --out")
+    return places
+
+
+def detections(
+    detector: "Detector", files: list[Path], batch_size: int, unreadable: list[str]
+) -> Iterator[tuple[int, Path, tuple[int, int], "Detections"]]:
+    """(image id, file, (height, width), detections) of what can be read; a line per file that cannot."""
+    from focalkit.detection import read_image
+
+    read: deque[tuple[int, Path, tuple[int, int]]] = deque()
+
+    def readable() -> Iterator["Tensor"]:
+        for image_id, file in enumerate(files, 1):
+            try:
+                image = read_image(file)
+            except InputError as error:
+                unreadable.append(str(error))
+            else:
+                read.append((image_id, file, (image.shape[1], image.shape[2])))
+                yield image
+
+    for found in detector.stream(readable(), batch_size=batch_size):
+        yield *read.popleft(), found
+
+
+def usual_threshold(run: Path) -> float:
+    """The threshold with the best F1 on the validation images, from the run's evaluation.json."""
+    try:
+        return float(json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["gallery_threshold"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return THRESHOLD
+
+
+def save_drawn(found: "Detections", file: Path, place: Path) -> None:
+    """Draw and write, whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f".{place.name}.tmp")
+    found.draw(file).save(temporary, "JPEG", quality=90)
+    os.replace(temporary, place)
+
+
+def report(args: Args, threshold: float, images: int, objects: int, unreadable: list[str]) -> None:
+    """Unreadable files to stderr, the result to stdout."""
+    for line in unreadable:
+        print(f"skipped: {line}", file=sys.stderr)
+    places = {"predictions": args.out / "predictions.json", "images_list": args.out / "images.json"}
+    if args.draw:
+        places["drawn"] = args.out / "drawn"
+    if args.json:
+        files = {key: str(place) for key, place in places.items()}
+        found = {"images": images, "detections": objects, "score_threshold": threshold, "unreadable": unreadable}
+        print(json.dumps({**found, **files}))
+    else:
+        skipped = f", {len(unreadable)} skipped" if unreadable else ""
+        print(f"{objects} detections above {threshold:g} in {images} images{skipped}")
+        print("\n".join(str(place) for place in places.values()))
