@@ -87,9 +87,8 @@ def evaluate(args: Args) -> list[str]:
     """Evaluate the best checkpoint for predictions, per-class numbers and gallery; what went wrong, as notes."""
     from focalkit.training.evaluate import evaluate_run
 
-    config = RunDir(args.out).read_config()
     try:
-        evaluate_run(args.out, config.data, split="val")
+        evaluate_run(args.out)
     except Exception as error:
         return [f"the evaluation failed ({type(error).__name__}: {error}); the training is kept"]
     return []

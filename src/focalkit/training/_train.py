@@ -5,13 +5,16 @@ line do that.
 """
 
 import math
+import signal
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from focalkit._config_io import config_to_dict, differences
@@ -19,9 +22,10 @@ from focalkit._runs import RunDir, claim
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, open_train_and_val
 from focalkit.detection import DensePostprocess, build_criterion, build_retinanet
-from focalkit.errors import ConfigError
+from focalkit.errors import ConfigError, FocalkitError
 from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog
-from focalkit.training.engine import DetectionLoaders, build_trainer, check_devices, checkpoint_step
+from focalkit.training.checkpoint import best_row, complete_best, last_step
+from focalkit.training.engine import DetectionLoaders, build_trainer, check_devices
 from focalkit.training.launch import in_every_process, is_first_process, several_to_start
 from focalkit.training.module import DetectionModule
 from focalkit.training.progress import RunProgress
@@ -41,6 +45,7 @@ class Job:
     config: TrainConfig
     out: Path
     resume: bool
+    checked: bool
     command: str
     notes: tuple[str, ...]
 
@@ -83,9 +88,11 @@ def train(
         if run.finished:
             print(f"{run.path}: this run is finished; nothing to do", file=sys.stderr)
             return run.read_result()
-    job = Job(config, run.path, resume, command or " ".join(sys.argv), notes)
-    if several_to_start(config):
-        _read(config)  # problems in the data are found here, once, and not in every process
+    build_criterion(config)  # a wrong loss is known now, and not after a large data set has been checked
+    several = several_to_start(config)
+    job = Job(config, run.path, resume, several or not first, command or " ".join(sys.argv), notes)
+    if several:
+        _read(config, check=True)  # once, and not in every process
         in_every_process(fit, job, config.devices)
         return run.read_result()
     return fit(job)
@@ -93,10 +100,9 @@ def train(
 
 def fit(job: Job) -> dict[str, Any]:
     """The part of `train` that every process runs."""
-    config, run, started = job.config, RunDir(job.out), time.monotonic()
-    train_data, val_data = _read(config)
-    last = run.checkpoint("last")
-    start_step = checkpoint_step(last) if job.resume and last.is_file() else 0
+    config, run = job.config, RunDir(job.out)
+    train_data, val_data = _read(config, check=not job.checked)
+    start_step = last_step(run) if job.resume else 0
 
     with quiet_lightning():
         L.seed_everything(config.seed, workers=True, verbose=False)
@@ -132,6 +138,7 @@ def fit(job: Job) -> dict[str, Any]:
             if not start_step:
                 run.write_run(run_record(config, train_data, command=job.command, device=device))
             run.truncate_metrics(start_step)
+            complete_best(run)
             text = summary(
                 config,
                 train_data,
@@ -153,8 +160,10 @@ def fit(job: Job) -> dict[str, Any]:
             train_data, val_data, config, fill=model.pixel_mean.flatten().tolist(), start_step=start_step
         )
         if start_step < total_steps:
-            trainer.fit(module, datamodule=loaders, ckpt_path=last if start_step else None, weights_only=True)
-        return _finish(run, started) if first else {}
+            last = run.checkpoint("last") if start_step else None
+            with _stops_explained(job.out):
+                trainer.fit(module, datamodule=loaders, ckpt_path=last, weights_only=True)
+        return _finish(run, checkpoints.trained_seconds) if first else {}
 
 
 def continued(run: RunDir, asked: TrainConfig) -> TrainConfig:
@@ -175,13 +184,33 @@ def continued(run: RunDir, asked: TrainConfig) -> TrainConfig:
     return replace(stored, **{n: new for n, (_, new) in changes.items()})
 
 
-def _read(config: TrainConfig) -> tuple[DetectionData, DetectionData]:
+@contextmanager
+def _stops_explained(out: Path) -> Iterator[None]:
+    """What ends a training from outside, with what to do next."""
+    try:
+        yield
+    except SystemExit as stop:
+        # Lightning makes exits of Ctrl-C (and then ignores the next one) and of SIGTERM
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print(f"stopped; --out {out} --resume continues from the last checkpoint", file=sys.stderr)
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise SystemExit(128 + signal.SIGTERM) from None
+    except torch.OutOfMemoryError as error:
+        raise FocalkitError(
+            f"the GPU is out of memory: more --accumulate passes per step need less and change little; otherwise a "
+            f"smaller --batch-size, --max-size, or --precision bf16-mixed ({error})"
+        ) from error
+
+
+def _read(config: TrainConfig, *, check: bool) -> tuple[DetectionData, DetectionData]:
     return open_train_and_val(
         config.data,
         train_json=config.train_json,
         val_json=config.val_json,
         images=config.images,
         repair=config.repair,
+        check=check,
     )
 
 
@@ -190,16 +219,16 @@ def _header(config: TrainConfig, data: DetectionData) -> dict[str, Any]:
     return {"schema": 1, "categories": categories, "config": config_to_dict(config)}
 
 
-def _finish(run: RunDir, started: float) -> dict[str, Any]:
-    rows = [row for row in run.read_metrics() if row["kind"] == "val"]
-    best = max(reversed(rows), key=lambda row: row["AP"])
+def _finish(run: RunDir, seconds: float) -> dict[str, Any]:
+    best, last = best_row(run), run.read_metrics()[-1]
+    assert best is not None  # the last step is always evaluated
     names = [n for n in best if n.startswith(("AP", "AR"))]
     result = {
         "metrics": {n: best[n] for n in names},
         "best_epoch": best["epoch"],
-        "epochs": rows[-1]["epoch"],
-        "steps": rows[-1]["step"],
-        "seconds": round(time.monotonic() - started, 1),
+        "epochs": last["epoch"],
+        "steps": last["step"],
+        "seconds": round(seconds, 1),
         "finished": True,
     }
     run.write_result(result)

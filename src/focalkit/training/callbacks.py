@@ -2,7 +2,6 @@
 
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -10,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from focalkit._runs import RunDir
+from focalkit.training.checkpoint import write_weights
 from focalkit.training.losses import DivergedError, NotFiniteError
 from focalkit.training.module import DetectionModule
 
@@ -29,11 +29,18 @@ class RunLog(Callback):
         self.images_per_second = 0.0
         self._since, self._step = 0.0, 0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # beside the start of each epoch, because a run that resumes in mid-epoch has no such start
+        self._since, self._step = time.perf_counter(), trainer.global_step
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._since, self._step = time.perf_counter(), trainer.global_step
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if trainer.global_step - self._step >= STEPS_BETWEEN_ROWS:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and trainer.global_step - self._step >= STEPS_BETWEEN_ROWS:
             self.flush(trainer, pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -95,14 +102,20 @@ class Checkpoints(Callback):
     def __init__(self, run: RunDir, run_log: RunLog, *, seconds: float) -> None:
         self.run, self.run_log, self.seconds = run, run_log, seconds
         self.best: dict[str, Any] = {"AP": -2.0, "epoch": 0, "step": 0}
-        self._saved_at = 0.0
+        self._earlier = 0.0
+        self._started = self._saved_at = time.monotonic()
         self._fresh = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "seconds": self.trained_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        self.best, self._earlier = state_dict["best"], state_dict["seconds"]
+
+    @property
+    def trained_seconds(self) -> float:
+        """Since the start of the run, without the time between a kill and its resumption."""
+        return self._earlier + time.monotonic() - self._started
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_at = time.monotonic()
@@ -142,14 +155,6 @@ class Checkpoints(Callback):
         if trainer.is_global_zero:
             os.replace(temporary, path)
         self._saved_at = time.monotonic()
-
-
-def write_weights(source: Path, target: Path) -> None:
-    """The weights, categories and configuration of a full checkpoint as a small file of their own."""
-    full = torch.load(source, weights_only=True, map_location="cpu", mmap=True)
-    temporary = target.with_suffix(".tmp")
-    torch.save({name: full[name] for name in ("focalkit", "model", "epoch", "global_step")}, temporary)
-    os.replace(temporary, target)
 
 
 class LastEvaluation(Callback):

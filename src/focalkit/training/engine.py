@@ -3,7 +3,6 @@
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
@@ -108,15 +107,7 @@ def build_logger(config: TrainConfig, out: Path, start_step: int) -> Logger | bo
     if package == "wandb":
         from lightning.pytorch.loggers import WandbLogger
 
-        return WandbLogger(
-            name=out.name, project="focalkit", save_dir=out, id=None, resume="allow" if start_step else None
-        )
+        return WandbLogger(name=out.name, project="focalkit", save_dir=out)
     from lightning.pytorch.loggers import MLFlowLogger
 
     return MLFlowLogger(experiment_name="focalkit", run_name=out.name, save_dir=str(out / "mlruns"))
-
-
-def checkpoint_step(path: Path) -> int:
-    """The optimiser step at which a checkpoint was written."""
-    header: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-    return int(header["global_step"])

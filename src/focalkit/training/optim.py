@@ -22,5 +22,5 @@ def build_optimizer(model: nn.Module, config: OptimConfig, lr: float) -> optim.O
     """SGD with momentum or AdamW over `parameter_groups`, at the rate `lr` (already scaled to the batch)."""
     groups = parameter_groups(model, config.weight_decay)
     if config.optimizer == "sgd":
-        return optim.SGD(groups, lr=lr, momentum=config.momentum, foreach=True)
-    return optim.AdamW(groups, lr=lr, foreach=True)
+        return optim.SGD(groups, lr=lr, momentum=config.momentum)
+    return optim.AdamW(groups, lr=lr)

@@ -10,6 +10,9 @@ from lightning.pytorch.callbacks import ProgressBar
 from focalkit.training.callbacks import Checkpoints, RunLog
 from focalkit.training.module import DetectionModule
 
+SILENCE = 300.0
+"""Seconds after which a long epoch gets a line of its own where there is no bar"""
+
 
 class RunProgress(ProgressBar):
     """Losses, images per second, AP and the time left of the whole run.
@@ -26,7 +29,8 @@ class RunProgress(ProgressBar):
         self.run_log, self.checkpoints, self.total_steps, self.epochs = run_log, checkpoints, total_steps, epochs
         self.shown = True
         self._bar: Any = None
-        self._started, self._first_step = 0.0, 0
+        self._started = self._spoke = 0.0
+        self._first_step = 0
 
     def disable(self) -> None:
         self.shown = False
@@ -35,13 +39,16 @@ class RunProgress(ProgressBar):
         self.shown = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._started, self._first_step = time.monotonic(), trainer.global_step
+        self._started = self._spoke = time.monotonic()
+        self._first_step = trainer.global_step
         if self.shown and sys.stderr.isatty():
             self._bar = _open_bar(self.total_steps, trainer.global_step)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=trainer.global_step, description=self._line(trainer))
+        elif self.shown and time.monotonic() - self._spoke > SILENCE:
+            self._say(f"{self._line(trainer)}  step {trainer.global_step}/{self.total_steps}  {self._left(trainer)}")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._bar is not None:
@@ -55,17 +62,20 @@ class RunProgress(ProgressBar):
         if pl_module.val_metrics:
             m, best = pl_module.val_metrics, self.checkpoints.best
             line += f"  AP {m['AP']:.4f}  AP50 {m['AP50']:.4f}  best {best['AP']:.4f} (epoch {best['epoch']})"
-        line += f"  {self._left(trainer)}"
-        if self._bar is not None:
-            self._bar.console.print(line, highlight=False)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        self._say(f"{line}  {self._left(trainer)}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._close()
+
+    def _say(self, line: str) -> None:
+        self._spoke = time.monotonic()
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def _line(self, trainer: L.Trainer) -> str:
         text = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
