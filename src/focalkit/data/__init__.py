@@ -29,7 +29,17 @@ _HOME = {
     "write_demo_scenes": "demo",
 }
 
-__all__ = [*_HOME]
+__all__ = [
+    "Category",
+    "DetectionBatch",
+    "DetectionData",
+    "DetectionDataset",
+    "ImageRecord",
+    "collate",
+    "open_detection_data",
+    "open_train_and_val",
+    "write_demo_scenes",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from focalkit.data._progress import track
 from focalkit.data._records import Box, Category, DetectionData, ImageRecord
@@ -45,7 +46,7 @@ class RawBox:
 class RawImage:
     """An image as a file gives it; `width` and `height` are None where the format does not say."""
 
-    id: int
+    id: Any  # an integer, unless an error says otherwise
     path: Path
     file_name: str
     width: int | None = None

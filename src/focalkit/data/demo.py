@@ -7,7 +7,6 @@ background looks like a digit, some images hold no digit, and digit 0 is `imbala
 Train and val use different handwriting samples. Drawing itself is in `_scenes.py`.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,53 +63,48 @@ def write_demo_scenes(
             f"demo scenes need size >= 96, 1 <= classes <= 10, imbalance >= 1, train >= 1, val >= 1; "
             f"got size={size}, classes={classes}, imbalance={imbalance}, train={train}, val={val}"
         )
-    banks = dict(zip(("train", "val"), _handwriting(seed, classes), strict=True))
-    for code, (split, count) in enumerate((("train", train), ("val", val))):
-        folder = out / "images" / split
-        folder.mkdir(parents=True, exist_ok=True)
-        images: list[dict[str, Any]] = []
-        annotations: list[dict[str, Any]] = []
-        plans = _plan(count, classes, imbalance, np.random.default_rng([seed, code]))
-        for row, labels in enumerate(track(plans, count, f"drawing {split} scenes")):
-            rng = np.random.default_rng([seed, code, row])
-            digits = [banks[split][label][rng.integers(len(banks[split][label]))] for label in labels]
-            picture, boxes = draw_scene(digits, size, rng)
-            name = f"{split}_{row + 1:05d}.jpg"
-            picture.save(folder / name, quality=92)
-            images.append({"id": row + 1, "file_name": name, "width": size, "height": size})
-            annotations += [
-                {
-                    "id": len(annotations) + i,
-                    "image_id": row + 1,
-                    "category_id": label + 1,
-                    "bbox": [x, y, w, h],
-                    "area": w * h,
-                    "iscrowd": 0,
-                }
-                for i, (label, (x, y, w, h)) in enumerate(zip(labels, boxes, strict=True), start=1)
-            ]
-        content = {
-            "info": {"description": f"focalkit demo scenes: handwritten digits, seed {seed}, imbalance {imbalance}:1"},
-            "licenses": [],
-            "images": images,
-            "annotations": annotations,
-            "categories": [{"id": label + 1, "name": str(label)} for label in range(classes)],
-        }
+    for code, (split, count, samples) in enumerate(
+        zip(("train", "val"), (train, val), _handwriting(seed, classes), strict=True)
+    ):
+        plan = _plan(count, classes, imbalance, np.random.default_rng([seed, code]))
+        content = _write_images(out / "images" / split, split, samples, plan, size, [seed, code])
+        content["info"] = {"description": f"focalkit demo scenes of handwritten digits, seed {seed}, {imbalance:g}:1"}
+        content["categories"] = [{"id": label + 1, "name": str(label)} for label in range(classes)]
         (out / "annotations").mkdir(exist_ok=True)
         write_json_atomic(out / "annotations" / f"instances_{split}.json", content)
     return out
+
+
+def _write_images(
+    folder: Path, split: str, samples: list[np.ndarray], plan: list[list[int]], size: int, seed: list[int]
+) -> dict[str, Any]:
+    """Draw one image per entry of `plan`; returns the COCO lists of images and annotations."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, labels in enumerate(track(plan, len(plan), f"drawing {split} scenes"), start=1):
+        rng = np.random.default_rng([*seed, number])
+        digits = [samples[label][rng.integers(len(samples[label]))] for label in labels]
+        picture, boxes = draw_scene(digits, size, rng)
+        name = f"{split}_{number:05d}.jpg"
+        picture.save(folder / name, quality=92)
+        images.append({"id": number, "file_name": name, "width": size, "height": size})
+        for label, (x, y, w, h) in zip(labels, boxes, strict=True):
+            place = {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1}
+            annotations.append({**place, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0})
+    return {"images": images, "annotations": annotations}
 
 
 def _handwriting(seed: int, classes: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Per label, the (n, 8, 8) samples in 0..1 for train and those for val; no sample is in both."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    pixels, digits = map(np.asarray, load_digits(return_X_y=True))
     rng = np.random.default_rng([seed, 2])
     train: list[np.ndarray] = []
     val: list[np.ndarray] = []
     for label in range(classes):
-        samples = digits.images[digits.target == label] / 16
+        samples = pixels[digits == label].reshape(-1, 8, 8) / 16
         samples = samples[rng.permutation(len(samples))]
         cut = round(len(samples) * _VAL_SHARE)
         val.append(samples[:cut])
@@ -129,14 +123,11 @@ def class_quota(total: int, classes: int, imbalance: float) -> list[int]:
     return [max(1, round(n)) for n in (total * share / share.sum()).tolist()]
 
 
-def _plan(images: int, classes: int, imbalance: float, rng: np.random.Generator) -> Iterator[list[int]]:
+def _plan(images: int, classes: int, imbalance: float, rng: np.random.Generator) -> list[list[int]]:
     """The labels of every image."""
     counts = np.minimum(1 + rng.poisson(MEAN_DIGITS - 1, images), _MOST_DIGITS)
     counts[rng.permutation(images)[: round(EMPTY * images)]] = 0
     quota = [max(n, _LEAST_PER_CLASS) for n in class_quota(int(counts.sum()), classes, imbalance)]
     quota[0] = max(1, quota[0] + int(counts.sum()) - sum(quota))
-    labels = rng.permutation(np.repeat(np.arange(classes), quota)).tolist()
-    start = 0
-    for count in counts.tolist():
-        yield labels[start : start + count]
-        start += count
+    labels = rng.permutation(np.repeat(np.arange(classes), quota))
+    return [part.tolist() for part in np.split(labels, counts.cumsum())[:-1]]

@@ -80,12 +80,12 @@ def augment(sample: Sample, config: AugmentConfig, min_size: int, max_size: int,
 
 def flip(sample: Sample) -> Sample:
     """Mirror left and right."""
-    return Sample(
-        functional.horizontal_flip(sample.image),
-        _plain(functional.horizontal_flip(_boxes(sample.boxes, sample.size))),
-        sample.labels,
-        _plain(functional.horizontal_flip(_boxes(sample.ignore_boxes, sample.size))),
-    )
+
+    def mirrored(boxes: Tensor) -> Tensor:
+        return _clamp(_plain(functional.horizontal_flip(_boxes(boxes, sample.size))), *sample.size)
+
+    image = functional.horizontal_flip(sample.image)
+    return Sample(image, mirrored(sample.boxes), sample.labels, mirrored(sample.ignore_boxes))
 
 
 def random_crop(sample: Sample, parts: Sequence[float], generator: torch.Generator) -> Sample:
@@ -124,7 +124,7 @@ def _clamp(boxes: Tensor, height: int, width: int) -> Tensor:
 
 def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
     def scaled(boxes: Tensor) -> Tensor:
-        return _plain(functional.resize(_boxes(boxes, sample.size), list(size)))
+        return _clamp(_plain(functional.resize(_boxes(boxes, sample.size), list(size))), *size)
 
     image = resize(sample.image, size)
     return Sample(image, scaled(sample.boxes), sample.labels, scaled(sample.ignore_boxes))

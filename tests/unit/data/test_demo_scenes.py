@@ -13,12 +13,12 @@ from focalkit.errors import InputError
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_demo_scenes(tmp_path_factory.mktemp("scenes"), train=60, val=20)
+    return write_demo_scenes(tmp_path_factory.mktemp("scenes"), train=40, val=10)
 
 
 def test_scenes_are_a_coco_data_set_without_a_problem_or_warning(scenes: Path) -> None:
     train, val = open_train_and_val(scenes)
-    assert (len(train), len(val)) == (60, 20)
+    assert (len(train), len(val)) == (40, 10)
     assert train.names == tuple("0123456789")
     assert train.warnings == val.warnings == ()
     assert {(i.width, i.height) for i in train.images} == {(256, 256)}
@@ -26,7 +26,7 @@ def test_scenes_are_a_coco_data_set_without_a_problem_or_warning(scenes: Path) -
 
 def test_a_tenth_of_the_images_is_empty(scenes: Path) -> None:
     train, val = open_train_and_val(scenes)
-    assert [sum(not i.boxes for i in d.images) for d in (train, val)] == [6, 2]
+    assert [sum(not i.boxes for i in d.images) for d in (train, val)] == [4, 1]
 
 
 def test_box_heights_are_those_of_the_digits(scenes: Path) -> None:
@@ -47,7 +47,7 @@ def test_boxes_of_an_image_do_not_overlap_much(scenes: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_scenes_and_another_seed_others(tmp_path: Path) -> None:
-    a, b, c = (write_demo_scenes(tmp_path / n, train=3, val=2, seed=s) for n, s in (("a", 0), ("b", 0), ("c", 1)))
+    a, b, c = (write_demo_scenes(tmp_path / n, train=2, val=1, seed=s) for n, s in (("a", 0), ("b", 0), ("c", 1)))
     for file in sorted(p.relative_to(a) for p in a.rglob("*.*")):
         assert (a / file).read_bytes() == (b / file).read_bytes()
         assert (a / file).read_bytes() != (c / file).read_bytes()
@@ -63,7 +63,7 @@ def test_class_quotas_decline_geometrically() -> None:
 
 
 def test_frequencies_on_disk_have_the_imbalance_asked_for(tmp_path: Path) -> None:
-    out = write_demo_scenes(tmp_path, train=100, val=1, size=96, classes=3, imbalance=9)
+    out = write_demo_scenes(tmp_path, train=60, val=1, size=96, classes=3, imbalance=9)
     annotations = json.loads((out / "annotations/instances_train.json").read_text())["annotations"]
     counts = np.bincount([a["category_id"] for a in annotations])[1:]
     assert counts[0] / counts[2] == pytest.approx(9, rel=0.15)
