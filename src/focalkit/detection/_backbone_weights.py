@@ -3,7 +3,7 @@
 import difflib
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -88,8 +88,9 @@ def load_into(body: nn.Module, weights: Mapping[str, Tensor], source: object) ->
         for name, t in wanted.items()
         if name in given and given[name].shape != t.shape
     ]
-    problems += [f"{name}: missing{_nearest(name, given)}" for name in wanted if name not in given]
-    problems += [f"{name}: unknown{_nearest(name, wanted)}" for name in given if name not in wanted]
+    missing, unknown = (sorted(a.keys() - b.keys()) for a, b in ((wanted, given), (given, wanted)))
+    problems += [f"{name}: missing{_nearest(name, unknown or given)}" for name in missing]
+    problems += [f"{name}: unknown{_nearest(name, missing or wanted)}" for name in unknown]
     if problems:
         shown = "\n  ".join(problems[:8])
         more = f"\n  ... and {len(problems) - 8} more" if len(problems) > 8 else ""
@@ -97,8 +98,8 @@ def load_into(body: nn.Module, weights: Mapping[str, Tensor], source: object) ->
     body.load_state_dict({name: given[name].to(t.dtype) for name, t in wanted.items()}, strict=False)
 
 
-def _nearest(name: str, names: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1)
     return f" (nearest: {close[0]})" if close else ""
 
 

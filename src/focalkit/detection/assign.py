@@ -43,8 +43,8 @@ class MaxIoUAssigner:
     ignore_iof: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.bg_iou <= self.fg_iou <= 1:
-            raise ValueError(f"expected 0 <= bg_iou <= fg_iou <= 1, got bg_iou={self.bg_iou}, fg_iou={self.fg_iou}")
+        if not 0 < self.bg_iou <= self.fg_iou <= 1:
+            raise ValueError(f"expected 0 < bg_iou <= fg_iou <= 1, got bg_iou={self.bg_iou}, fg_iou={self.fg_iou}")
 
     @torch.no_grad()
     def __call__(self, priors: Sequence[Tensor], target: DetectionTarget) -> Assignment:

@@ -18,15 +18,6 @@ EMA_MOMENTUM = 0.9
 EMA_START = 100.0
 """detectron2's values for its running number of positives."""
 
-BOX_LOSS_SPACE: dict[str, Literal["deltas", "boxes"]] = {
-    "smooth_l1": "deltas",
-    "l1": "deltas",
-    "giou": "boxes",
-    "diou": "boxes",
-    "ciou": "boxes",
-}
-"""What each box loss of the catalog compares: encoded offsets, or boxes in pixels. A loss of your own gets offsets."""
-
 Matching = Callable[[Sequence[Tensor], DetectionTarget], Assignment]
 ElementLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -143,18 +134,23 @@ class DetectionCriterion(nn.Module):
         matched = torch.stack([boxes[rows] for boxes, rows in zip(truth, gt_index, strict=True)])  # (b, n, 4)
         positive = gt_index >= 0
         priors = priors.expand_as(matched)
-        on_cpu = deltas.device.type == "cpu"
-        if on_cpu:
+        pick = _counts_are_free(deltas.device)
+        if pick:
             image, row = positive.nonzero(as_tuple=True)
             deltas, matched, priors = deltas[image, row], matched[image, row], priors[image, row]
         if self.box_space == "boxes":
             predicted, true = self.coder.decode(deltas, priors), matched
         else:
             predicted, true = deltas.float(), self.coder.encode(matched, priors)
-        if not on_cpu:
-            # picking the positives would make the host wait for the device: the others compare a box with itself
+        if not pick:
+            # the others stay in and compare a box with itself
             predicted, true = (torch.where(positive[..., None], x, priors).flatten(0, 1) for x in (predicted, true))
         return self.box_loss(predicted, true)
+
+
+def _counts_are_free(device: torch.device) -> bool:
+    """Whether taking the positives out, whose number the host must know, does not make it wait for the device."""
+    return device.type == "cpu"
 
 
 def _image(outputs: DenseOutputs, i: int) -> DenseOutputs:
@@ -164,7 +160,7 @@ def _image(outputs: DenseOutputs, i: int) -> DenseOutputs:
 
 
 def build_criterion(config: TrainConfig) -> DetectionCriterion:
-    """The criterion that a training configuration describes.
+    """The criterion that a training configuration describes. A box loss of your own gets encoded deltas.
 
     Raises:
         ConfigError: A classification loss that is not one of independent sigmoids, or a box loss that is none.
@@ -177,8 +173,9 @@ def build_criterion(config: TrainConfig) -> DetectionCriterion:
             f"the loss {cls_name!r} is not one of independent sigmoids, which a dense detector needs;"
             f" expected one of {', '.join(sigmoid)}, or your own as my_pkg.mod:MyLoss"
         )
-    if ":" not in box_name and box_name not in BOX_LOSS_SPACE:
-        raise ConfigError(f"unknown box loss {c.box_loss!r}; expected one of {', '.join(BOX_LOSS_SPACE)}")
+    spaces = {name: line.targets for name, line in losses.LOSSES.items() if line.targets in ("boxes", "deltas")}
+    if ":" not in box_name and box_name not in spaces:
+        raise ConfigError(f"unknown box loss {c.box_loss!r}; expected one of {', '.join(sorted(spaces))}")
     return DetectionCriterion(
         assigner=MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou),
         coder=DeltaXYWH(),
@@ -186,5 +183,5 @@ def build_criterion(config: TrainConfig) -> DetectionCriterion:
         box_loss=losses.build(c.box_loss, reduction="sum"),
         box_weight=c.box_weight,
         normalizer=c.normalizer,
-        box_space=BOX_LOSS_SPACE.get(box_name, "deltas"),
+        box_space="boxes" if spaces.get(box_name) == "boxes" else "deltas",
     )

@@ -21,8 +21,8 @@ class RetinaNetHead(nn.Module):
         num_priors: Anchors per cell.
         channels: Width of the towers.
         depth: 3x3 convolutions in each tower, before the last one.
-        norm: None, "group" (32 groups, or as many as divide `channels`), or "batch": live BatchNorm with statistics of
-            its own for each level, because features of different levels are distributed differently.
+        norm: None, "group" (32 groups, fewer where `channels` does not divide or a group would have less than 4), or
+            "batch": live BatchNorm with statistics of its own for each level, because the levels' features differ.
         prior_prob: Foreground probability at initialisation (sec. 4.1): the class bias is log(pi / (1 - pi)).
             None leaves it at 0, that is probability 1/2.
         num_levels: Levels of the pyramid; matters to "batch" only.
@@ -86,4 +86,9 @@ class _Tower(nn.Module):
 def _norms(norm: Norm, channels: int, num_levels: int) -> list[nn.Module]:
     if norm == "batch":
         return [nn.BatchNorm2d(channels) for _ in range(num_levels)]
-    return [nn.GroupNorm(math.gcd(32, channels), channels) if norm == "group" else nn.Identity()]
+    if norm is None:
+        return [nn.Identity()]
+    groups = math.gcd(32, channels)
+    while groups > 1 and channels // groups < 4:
+        groups //= 2
+    return [nn.GroupNorm(groups, channels)]

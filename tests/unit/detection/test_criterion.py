@@ -1,0 +1,322 @@
+import copy
+import math
+
+import pytest
+import torch
+
+from focalkit import losses
+from focalkit.config import CriterionConfig, TrainConfig
+from focalkit.detection import (
+    AnchorGrid,
+    Assignment,
+    DeltaXYWH,
+    DenseOutputs,
+    DetectionCriterion,
+    DetectionTarget,
+    MaxIoUAssigner,
+    build_criterion,
+    criterion,
+    flatten_level,
+    retinanet,
+)
+from focalkit.errors import ConfigError
+
+K = 3
+NO_BOXES = DetectionTarget(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+ONE = DetectionTarget(torch.tensor([[10.0, 12.0, 50.0, 60.0]]), torch.tensor([1]))
+TWO = DetectionTarget(torch.tensor([[2.0, 2.0, 20.0, 30.0], [30.0, 8.0, 62.0, 60.0]]), torch.tensor([0, 2]))
+
+
+def outputs(b, seed=0, size=64, bias=-2.0, channels_last=True):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(-(-size // s), -(-size // s)) for s in (8, 16, 32, 64, 128)]
+    fmt = torch.channels_last if channels_last else torch.contiguous_format
+
+    def maps(width):
+        return tuple(
+            (torch.randn(b, 9 * width, h, w, generator=generator) + (bias if width == K else 0))
+            .contiguous(memory_format=fmt)
+            .requires_grad_()
+            for h, w in shapes
+        )
+
+    return DenseOutputs(maps(K), maps(4), AnchorGrid()(shapes), K)
+
+
+def make(normalizer="batch", box_loss=None, **arguments):
+    return DetectionCriterion(
+        MaxIoUAssigner(),
+        DeltaXYWH(),
+        losses.build("focal", class_dim=-1, reduction="sum"),
+        box_loss or losses.build("smooth_l1", reduction="sum"),
+        normalizer=normalizer,
+        **arguments,
+    )
+
+
+def values(result):
+    return {name: float(value.detach()) for name, value in result.items()}
+
+
+def pick(out, rows):
+    return DenseOutputs(tuple(x[rows] for x in out.logits), tuple(x[rows] for x in out.deltas), out.priors, K)
+
+
+def test_it_is_the_papers_sum_over_all_priors_divided_by_the_positives():
+    out, targets = outputs(2), [ONE, TWO]
+    assignments = make().assign(out, targets)
+    labels = torch.stack([a.labels for a in assignments])
+    logits = torch.cat([flatten_level(x, K) for x in out.logits], dim=1).double()
+    deltas = torch.cat([flatten_level(x, 4) for x in out.deltas], dim=1)
+    priors = torch.cat(out.priors)
+    logits, deltas, total, box = logits.detach(), deltas.detach(), 0.0, 0.0
+    for i in range(2):
+        for k in range(K):
+            y = labels[i] == k
+            p_t = torch.where(y, logits[i, :, k].sigmoid(), 1 - logits[i, :, k].sigmoid())
+            fl = -torch.where(y, 0.25, 0.75) * (1 - p_t) ** 2 * p_t.log()
+            total += float(fl[labels[i] != -100].sum())
+        for prior in (labels[i] >= 0).nonzero().squeeze(1):
+            truth = DeltaXYWH().encode(targets[i].boxes[assignments[i].gt_index[prior]], priors[prior])
+            d = (deltas[i, prior] - truth).abs()
+            box += float(torch.where(d < 1 / 9, 4.5 * d * d, d - 1 / 18).sum())
+    positives = int((labels >= 0).sum())
+    got = values(make()(out, targets))
+    assert got["classification"] == pytest.approx(total / positives, rel=1e-5)
+    assert got["box"] == pytest.approx(box / positives, rel=1e-5)
+
+
+def test_the_first_step_costs_what_the_prior_says():
+    # detection at 800 x 1344: 201,600 priors x 80 classes of probability .01, all background: 12.16 in all
+    shapes = [(100, 168), (50, 84), (25, 42), (13, 21), (7, 11)]
+    out = DenseOutputs(
+        tuple(torch.full((1, 720, h, w), losses.prior_bias(0.01)) for h, w in shapes),
+        tuple(torch.zeros(1, 36, h, w) for h, w in shapes),
+        AnchorGrid()(shapes),
+        80,
+    )
+    got = values(make()(out, [NO_BOXES]))
+    assert got["classification"] == pytest.approx(201_600 * 80 * 0.75 * 0.01**2 * -math.log(0.99), rel=1e-4)
+    assert got["classification"] == pytest.approx(12.16, abs=5e-3)
+    assert got["box"] == 0
+
+
+def test_a_fresh_models_loss_is_that_of_the_prior():
+    torch.manual_seed(0)
+    model = retinanet(K, backbone="tiny", fpn_channels=16, head_channels=16, head_depth=1)
+    with torch.no_grad():
+        out = model(torch.rand(2, 3, 64, 64))
+    positives = sum(int((a.labels >= 0).sum()) for a in make().assign(out, [ONE, TWO]))
+    negatives = 2 * sum(len(p) for p in out.priors) * K - positives
+    expected = 0.25 * 0.99**2 * -math.log(0.01) + negatives * 0.75 * 0.01**2 * -math.log(0.99) / positives
+    assert values(make()(out, [ONE, TWO]))["classification"] == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_memory_format_of_the_outputs_does_not_matter(channels_last):
+    got = values(make()(outputs(2, channels_last=channels_last), [ONE, TWO]))
+    assert got == pytest.approx(values(make()(outputs(2), [ONE, TWO])), rel=1e-5)
+
+
+def test_image_normaliser_is_the_mean_over_single_images():
+    out, targets = outputs(3), [ONE, NO_BOXES, TWO]
+    together = values(make("image")(out, targets))
+    alone = [values(make("batch")(pick(out, slice(i, i + 1)), targets[i : i + 1])) for i in range(3)]
+    for name in together:
+        assert together[name] == pytest.approx(sum(a[name] for a in alone) / 3, rel=1e-5)
+
+
+def test_an_image_without_boxes_has_a_background_loss():
+    for normalizer in ("batch", "image", "ema"):
+        out = outputs(1)
+        result = make(normalizer)(out, [NO_BOXES])
+        assert values(result)["classification"] > 0
+        assert values(result)["box"] == 0
+        sum(result.values()).backward()
+        assert all(x.grad is not None and x.grad.abs().sum() > 0 for x in out.logits)
+
+
+def test_gradients_reach_all_logits_but_the_ignored_and_only_positive_deltas():
+    out = outputs(2)
+    loss = make()
+    sum(loss(out, [ONE, TWO]).values()).backward()
+    labels = torch.stack([a.labels for a in loss.assign(out, [ONE, TWO])])
+    assert (labels == -100).any()
+    logits = torch.cat([flatten_level(x.grad, K) for x in out.logits], dim=1)
+    deltas = torch.cat([flatten_level(x.grad, 4) for x in out.deltas], dim=1)
+    assert torch.equal((logits != 0).all(dim=2), labels != -100)
+    assert torch.equal((deltas != 0).any(dim=2), labels >= 0)
+
+
+@pytest.mark.parametrize("name", ["giou", "diou", "ciou"])
+def test_a_box_loss_in_pixels_vanishes_at_the_truth(name):
+    out, target = outputs(1), [ONE]
+    loss = make(box_loss=losses.build(name, reduction="sum"), box_space="boxes")
+    assignment = loss.assign(out, target)[0]
+    truth = torch.where((assignment.gt_index >= 0)[:, None], ONE.boxes[0], torch.cat(out.priors))
+    exact = DeltaXYWH().encode(truth, torch.cat(out.priors)).split([len(p) for p in out.priors])
+    deltas = tuple(
+        d.view(1, x.shape[2], x.shape[3], 36).permute(0, 3, 1, 2) for d, x in zip(exact, out.deltas, strict=True)
+    )
+    assert values(loss(out, target))["box"] > 0.1
+    perfect = DenseOutputs(out.logits, deltas, out.priors, K)
+    assert values(loss(perfect, target))["box"] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "space"), [("smooth_l1", "deltas"), ("giou", "boxes")])
+def test_without_reading_counts_the_result_is_the_same(monkeypatch, name, space):
+    # the way taken on a GPU, where the host must not wait for the number of positives
+    out, targets = outputs(3), [ONE, NO_BOXES, TWO]
+    loss = make(box_loss=losses.build(name, reduction="sum"), box_space=space)
+    expected = loss(out, targets)["box"]
+    expected.backward()
+    gradients = [x.grad.clone() for x in out.deltas]
+    for x in out.deltas:
+        x.grad = None
+    monkeypatch.setattr(criterion, "_counts_are_free", lambda device: False)
+    got = loss(out, targets)["box"]
+    got.backward()
+    torch.testing.assert_close(got, expected)
+    for x, gradient in zip(out.deltas, gradients, strict=True):
+        torch.testing.assert_close(x.grad, gradient)
+
+
+def test_box_weight_multiplies_the_box_loss_only():
+    one, five = values(make()(outputs(2), [ONE, TWO])), values(make(box_weight=5.0)(outputs(2), [ONE, TWO]))
+    assert five["box"] == pytest.approx(5 * one["box"])
+    assert five["classification"] == one["classification"]
+
+
+def test_ema_is_a_buffer_that_moves_in_training_only():
+    loss, out, targets = make("ema"), outputs(2), [ONE, TWO]
+    assert loss.state_dict()["running_positives"] == 100
+    positives = sum(int((a.labels >= 0).sum()) for a in loss.assign(out, targets))
+    first = loss(out, targets)
+    assert loss.running_positives.item() == pytest.approx(0.9 * 100 + 0.1 * positives)
+    batch = values(make()(out, targets))
+    assert values(first)["box"] * loss.running_positives.item() == pytest.approx(batch["box"] * positives, rel=1e-5)
+    loss(out, targets)
+    sum(first.values()).backward()  # the buffer has moved on since; the first graph is not hurt
+    restored = make("ema")
+    restored.load_state_dict(loss.state_dict())
+    assert torch.equal(restored.running_positives, loss.running_positives)
+    before = loss.eval().running_positives.clone()
+    loss(out, targets)
+    assert torch.equal(loss.running_positives, before)
+
+
+def test_other_normalisers_keep_no_state():
+    assert not make("batch").state_dict()
+
+
+class TwoRanks:
+    """torch.distributed as one of two ranks sees it; the other rank has so many positives."""
+
+    def __init__(self, other):
+        self.other = other
+
+    def is_available(self):
+        return True
+
+    is_initialized = is_available
+
+    def get_world_size(self):
+        return 2
+
+    def all_reduce(self, tensor):
+        tensor += self.other
+
+
+def test_the_mean_over_ranks_is_the_loss_of_the_whole_batch(monkeypatch):
+    out, targets = outputs(3), [ONE, NO_BOXES, TWO]
+    whole = values(make()(out, targets))
+    counts = [int((a.labels >= 0).sum()) for a in make().assign(out, targets)]
+    ranks = []
+    for rows, other in ((slice(0, 2), counts[2]), (slice(2, 3), counts[0])):
+        monkeypatch.setattr(criterion, "dist", TwoRanks(float(other)))
+        ranks.append(values(make()(pick(out, rows), targets[rows])))
+    for name in whole:
+        assert (ranks[0][name] + ranks[1][name]) / 2 == pytest.approx(whole[name], rel=1e-5)
+
+
+def test_evaluation_talks_to_no_other_rank(monkeypatch):
+    out = outputs(1)
+    expected = values(make().eval()(out, [ONE]))
+    monkeypatch.setattr(criterion, "dist", TwoRanks(1e9))
+    assert values(make().eval()(out, [ONE])) == expected
+
+
+def test_half_precision_outputs_give_a_float32_loss():
+    out = outputs(1)
+    half = DenseOutputs(tuple(x.half() for x in out.logits), tuple(x.half() for x in out.deltas), out.priors, K)
+    result = make()(half, [ONE])
+    assert {x.dtype for x in result.values()} == {torch.float32}
+    assert values(result) == pytest.approx(values(make()(out, [ONE])), rel=1e-3)
+
+
+def test_any_assigner_serves():
+    def none_at_all(priors, target):
+        n = sum(len(p) for p in priors)
+        return Assignment(torch.full((n,), -100), torch.full((n,), -1))
+
+    loss = make()
+    loss.assigner = none_at_all
+    assert values(loss(outputs(1), [ONE])) == {"classification": 0, "box": 0}
+
+
+def test_it_can_be_copied():
+    loss = copy.deepcopy(make("ema"))
+    assert values(loss(outputs(1), [ONE])) == values(make("ema")(outputs(1), [ONE]))
+
+
+def test_wrong_arguments_say_what_is_expected():
+    with pytest.raises(ValueError, match='"batch", "image" or "ema"'):
+        make("mean")
+    with pytest.raises(ValueError, match='"deltas" or "boxes"'):
+        make(box_space="pixels")
+    with pytest.raises(ValueError, match="one target for each of the 2 images, got 1"):
+        make()(outputs(2), [ONE])
+
+
+def test_a_configuration_becomes_a_criterion():
+    config = TrainConfig(
+        loss="focal(gamma=0.5)",
+        criterion=CriterionConfig(fg_iou=0.6, min_pos_iou=0.1, box_loss="giou", box_weight=2.0, normalizer="ema"),
+    )
+    loss = build_criterion(config)
+    assert loss.assigner == MaxIoUAssigner(0.6, 0.4, 0.1)
+    assert (loss.box_space, loss.box_weight, loss.normalizer) == ("boxes", 2.0, "ema")
+    assert values(loss(outputs(1), [ONE]))["classification"] > 0
+
+
+@pytest.mark.parametrize("box_loss", ["smooth_l1", "l1", "smooth_l1(beta=0.5)", "giou", "diou", "ciou"])
+def test_every_box_loss_trains(box_loss):
+    loss = build_criterion(TrainConfig(criterion=CriterionConfig(box_loss=box_loss)))
+    out = outputs(2)
+    loss(out, [ONE, TWO])["box"].backward()
+    assert all(x.grad.isfinite().all() for x in out.deltas)
+    assert sum(x.grad.abs().sum() for x in out.deltas) > 0
+
+
+@pytest.mark.parametrize(
+    "loss", sorted(name for name, line in losses.LOSSES.items() if line.targets == "binary" and line.function)
+)
+def test_every_sigmoid_loss_trains(loss):
+    out = outputs(1)
+    build_criterion(TrainConfig(loss=loss))(out, [ONE])["classification"].backward()
+    assert all(x.grad.isfinite().all() for x in out.logits)
+    assert sum(x.grad.abs().sum() for x in out.logits) > 0
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TrainConfig(loss="softmax_focal"), "independent sigmoids"),
+        (TrainConfig(loss="fcoal"), "focal"),
+        (TrainConfig(criterion=CriterionConfig(box_loss="iou")), "expected one of ciou"),
+        (TrainConfig(criterion=CriterionConfig(box_loss="focal")), "expected one of ciou"),
+    ],
+)
+def test_a_loss_that_cannot_serve_is_refused(config, message):
+    with pytest.raises(ConfigError, match=message):
+        build_criterion(config)
