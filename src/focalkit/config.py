@@ -140,6 +140,8 @@ class TrainConfig:
     """Stop after this many evaluations without a better AP"""
     evaluate_every: int = 1
     """Epochs between evaluations"""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl; reading the losses waits for the device"""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints within an epoch: what a killed run loses at most"""
     logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from focalkit._config_io import config_from_dict as config_from_dict
     from focalkit._config_io import config_to_dict as config_to_dict
     from focalkit._config_io import load_config as load_config
-    from focalkit.training.losses import DivergedError as DivergedError
     from focalkit.training._train import train as train
+    from focalkit.training.losses import DivergedError as DivergedError
 
 _HOME = {
     "DivergedError": "focalkit.training.losses",

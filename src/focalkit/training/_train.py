@@ -34,7 +34,17 @@ from focalkit.training.record import device_name, run_record, summary
 from focalkit.training.resolve import resolve
 from focalkit.training.schedule import scaled_lr
 
-MAY_CHANGE = ("data", "train_json", "val_json", "images", "workers", "accelerator", "logger", "checkpoint_seconds")
+MAY_CHANGE = (
+    "data",
+    "train_json",
+    "val_json",
+    "images",
+    "workers",
+    "accelerator",
+    "logger",
+    "log_every",
+    "checkpoint_seconds",
+)
 """Settings that a resumed run takes from the caller: they say where and how to run, not what."""
 
 
@@ -123,7 +133,7 @@ def fit(job: Job) -> dict[str, Any]:
             total_steps=total_steps,
             header=_header(config, train_data),
         )
-        log = RunLog(run, batch_size=config.batch_size)
+        log = RunLog(run, batch_size=config.batch_size, every=config.log_every)
         checkpoints = Checkpoints(run, log, seconds=config.checkpoint_seconds)
         # the averaged weights come first: others see them swapped in and back
         callbacks: list[Callback] = [AveragedWeights(config.optim.ema_decay)] if config.optim.ema_decay else []

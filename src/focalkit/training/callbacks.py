@@ -13,18 +13,16 @@ from focalkit.training.checkpoint import write_weights
 from focalkit.training.losses import DivergedError, NotFiniteError
 from focalkit.training.module import DetectionModule
 
-STEPS_BETWEEN_ROWS = 10
-
 
 class RunLog(Callback):
-    """Writes `metrics.jsonl` and feeds the logger, every ten steps, at the end of an epoch and after an evaluation.
+    """Writes `metrics.jsonl` and feeds the logger, every few steps, at the end of an epoch and after an evaluation.
 
     Reading the losses waits for the device, so it is done here only; a loss that is not finite is noticed at that time,
     and always before a checkpoint is written. `latest` and `rows` are for the progress display.
     """
 
-    def __init__(self, run: RunDir, *, batch_size: int) -> None:
-        self.run, self.batch_size = run, batch_size
+    def __init__(self, run: RunDir, *, batch_size: int, every: int) -> None:
+        self.run, self.batch_size, self.every = run, batch_size, every
         self.latest: dict[str, float] = {}
         self.images_per_second = 0.0
         self._since, self._step = 0.0, 0
@@ -40,7 +38,7 @@ class RunLog(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and trainer.global_step - self._step >= STEPS_BETWEEN_ROWS:
+        if stepped and trainer.global_step - self._step >= self.every:
             self.flush(trainer, pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -128,7 +126,7 @@ class Checkpoints(Callback):
         due = time.monotonic() - self._saved_at >= self.seconds
         if trainer.world_size > 1:
             # asking the first process costs a message, so several processes agree only now and then
-            due = trainer.global_step % STEPS_BETWEEN_ROWS == 0 and bool(trainer.strategy.broadcast(due))
+            due = trainer.global_step % self.run_log.every == 0 and bool(trainer.strategy.broadcast(due))
         if due:
             self.save_last(trainer, pl_module)
 

@@ -14,6 +14,7 @@ _USELESS = (
     r"Found \d+ module\(s\) in eval mode",  # frozen stages, on purpose
     r".*GPU available but not used",  # --accelerator cpu was asked for
     r"Trying to infer the `batch_size`",
+    r"It is recommended to use `self\.log\('AP', \.\.\., sync_dist=True\)`",  # every process has the same number
     r".*litlogger",
     r".*litmodels",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning calling torch

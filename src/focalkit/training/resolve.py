@@ -38,9 +38,10 @@ def resolve(config: TrainConfig) -> Resolved:
         if (norm, 0) != (model.backbone_norm, model.freeze_at):
             model = replace(model, backbone_norm=norm, freeze_at=0)
             if name != "tiny":
+                live = " with live BatchNorm" if norm == "batch" else ""
                 notes.append(
-                    "backbone: no pretrained weights, so all of it trains, with live BatchNorm; expect a lower AP "
-                    "than with --backbone-weights FILE or --pretrained-backbone"
+                    f"backbone: no pretrained weights, so all of it trains{live}; expect a lower AP than with "
+                    "--backbone-weights FILE or --pretrained-backbone"
                 )
     return Resolved(replace(config, model=model, **_absolute(config)), tuple(notes))
 
@@ -53,7 +54,7 @@ def _absolute(config: TrainConfig) -> dict:
 def _check(config: TrainConfig) -> None:
     o, problems = config.optim, []
     ranks = config.devices * config.num_nodes
-    counts = ("epochs", "batch_size", "accumulate", "min_size", "devices", "num_nodes", "evaluate_every")
+    counts = ("epochs", "batch_size", "accumulate", "min_size", "devices", "num_nodes", "evaluate_every", "log_every")
     problems += [f"{n} must be at least 1, got {getattr(config, n)}" for n in counts if getattr(config, n) < 1]
     if not problems and config.batch_size % (ranks * config.accumulate):
         problems.append(

@@ -1,0 +1,102 @@
+"""Configuration to and from files."""
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from focalkit._config_io import config_from_dict, config_to_dict, differences, load_config
+from focalkit.config import PRESETS, OptimConfig, TrainConfig, cpu_small
+from focalkit.errors import ConfigError
+
+
+@pytest.mark.parametrize("preset", [TrainConfig, *PRESETS.values()])
+def test_a_configuration_survives_json(preset):
+    config = replace(preset(), data=Path("somewhere"), max_steps=7)
+    assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
+
+
+def test_the_file_goes_over_the_preset_and_leaves_the_rest(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text('epochs = 3\n[optim]\nlr = 1\n[model]\nanchor_sizes = [8, 16, 32, 64, 128]\n')
+    config = load_config(file, cpu_small())
+    assert (config.epochs, config.optim.lr) == (3, 1.0)
+    assert config.model.anchor_sizes == (8.0, 16.0, 32.0, 64.0, 128.0)
+    assert config.optim.schedule == cpu_small().optim.schedule
+    assert config.model.backbone == "mobilenet_v2"
+
+
+def test_run_json_gives_its_configuration_back(tmp_path):
+    config = replace(cpu_small(), seed=5)
+    (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "config": config_to_dict(config), "seed": 5}))
+    assert load_config(tmp_path / "run.json", TrainConfig()) == config
+    assert load_config(tmp_path, TrainConfig()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("epoch = 3", 'unknown key "epoch"; did you mean "epochs"?'),
+        ("lr = 0.1", 'unknown key "lr"; did you mean "optim.lr"?'),
+        ("[model]\nbackbon = 'x'", 'unknown key "model.backbon"; did you mean "model.backbone"?'),
+        ("[model]\nzzz = 1", "known: model.backbone"),
+    ],
+)
+def test_an_unknown_key_is_an_error_with_the_nearest_name(tmp_path, text, hint):
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert hint in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("epochs", "three", "a whole number"),
+        ("epochs", True, "a whole number"),
+        ("epochs", 2.5, "a whole number"),
+        ("precision", "8", "one of '32', '16-mixed', 'bf16-mixed'"),
+        ("model", 3, "is a table"),
+        ("optim", {"clip_norm": "much"}, 'a number or "none"'),
+        ("augment", {"scale": [1, 2, 3]}, "a list of 2 numbers"),
+        ("pretrained_backbone", "yes", "true or false"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(key, value, expected):
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict({key: value})
+    assert expected in str(caught.value)
+
+
+def test_all_problems_are_reported_at_once():
+    with pytest.raises(ConfigError, match="3 problems"):
+        config_from_dict({"epochs": "x", "devcies": 1, "optim": {"lr": "high"}})
+
+
+def test_the_word_none_stands_for_none_in_toml():
+    assert config_from_dict(tomllib.loads('[optim]\nclip_norm = "none"')).optim.clip_norm is None
+
+
+def test_a_number_will_do_for_a_choice_that_looks_like_one():
+    assert config_from_dict({"precision": 32}).precision == "32"
+
+
+@pytest.mark.parametrize(("name", "text"), [("c.toml", "epochs = "), ("c.json", "{"), ("run.json", "[1]")])
+def test_a_malformed_file_is_named(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=name):
+        load_config(tmp_path / name)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "gone.toml")
+
+
+def test_differences_are_dotted_names():
+    changed = replace(TrainConfig(), epochs=1, optim=OptimConfig(lr=0.5))
+    assert differences(TrainConfig(), changed) == {"epochs": (12, 1), "optim.lr": (0.01, 0.5)}
