@@ -1,0 +1,123 @@
+"""The parts of a training step: parameter groups, the loss window, averaged weights, the checkpoint file."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from focalkit._runs import RunDir
+from focalkit.config import OptimConfig
+from focalkit.errors import ConfigError
+from focalkit.training.callbacks import AveragedWeights
+from focalkit.training.checkpoint import complete_best, last_step, read_checkpoint, write_weights
+from focalkit.training.losses import LossWindow, NotFiniteError
+from focalkit.training.optim import build_optimizer, parameter_groups
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+
+
+def test_biases_and_norm_scales_do_not_decay():
+    decayed, free = parameter_groups(network(), 0.1)
+    assert [p.ndim for p in decayed["params"]] == [4, 4]
+    assert [p.ndim for p in free["params"]] == [1, 1, 1, 1]
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+
+
+def test_frozen_parameters_are_not_optimised():
+    model = network()
+    model[0].requires_grad_(False)
+    assert sum(len(group["params"]) for group in parameter_groups(model, 0.1)) == 4
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_the_optimiser_takes_the_scaled_rate(name, kind):
+    optimizer = build_optimizer(network(), OptimConfig(optimizer=name, lr=1.0, momentum=0.7), lr=0.25)
+    assert type(optimizer) is kind
+    assert {group["lr"] for group in optimizer.param_groups} == {0.25}
+    if name == "sgd":
+        assert {group["momentum"] for group in optimizer.param_groups} == {0.7}
+
+
+def test_the_window_gives_means_once():
+    window = LossWindow()
+    window.add(1, {"classification": torch.tensor(1.0), "box": torch.tensor(0.5)})
+    window.add(2, {"classification": torch.tensor(3.0), "box": torch.tensor(0.5)})
+    assert window.read() == pytest.approx({"loss": 2.5, "classification": 2.0, "box": 0.5})
+    assert window.read() == {}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_the_window_names_the_first_step_that_is_not_finite(bad):
+    window = LossWindow()
+    for step, value in ((7, 1.0), (8, bad), (9, bad)):
+        window.add(step, {"classification": torch.tensor(value), "box": torch.tensor(0.5)})
+    with pytest.raises(NotFiniteError) as caught:
+        window.read()
+    assert caught.value.step == 8
+    assert caught.value.values["box"] == 0.5
+
+
+def test_the_window_holds_no_graph():
+    window = LossWindow()
+    window.add(1, {"box": (torch.ones(1, requires_grad=True) * 2).sum()})
+    assert not window.rows[0].requires_grad
+
+
+def test_the_average_follows_quickly_at_first_and_slowly_later():
+    ema = AveragedWeights(0.99)
+    average, count = [torch.zeros(1), torch.zeros(1)], [torch.tensor([1])]
+    assert ema.should_update(step_idx=0)
+    ema._average(average, [torch.ones(1), torch.ones(1)], None)
+    assert average[0].item() == pytest.approx(0.9)  # 1 - 1/10
+    assert ema.should_update(step_idx=100_000)
+    ema._average(average, [torch.zeros(1), torch.zeros(1)], None)
+    assert average[1].item() == pytest.approx(0.9 * 0.99)
+    ema._average(count, [torch.tensor([5])], None)
+    assert count[0].item() == 5
+    assert not ema.should_update(epoch_idx=3)
+
+
+def checkpoint(run: RunDir, step: int) -> None:
+    run.checkpoint("last").parent.mkdir(parents=True, exist_ok=True)
+    torch.save(
+        {"focalkit": {"schema": 1}, "model": {"w": torch.full((2,), float(step))}, "epoch": 0, "global_step": step}
+        | {"optimizer_states": [torch.zeros(1000)]},
+        run.checkpoint("last"),
+    )
+
+
+def test_the_best_checkpoint_is_the_weights_alone(tmp_path):
+    run = RunDir(tmp_path)
+    checkpoint(run, 3)
+    write_weights(run.checkpoint("last"), run.checkpoint("best"))
+    best = torch.load(run.checkpoint("best"), weights_only=True)
+    assert set(best) == {"focalkit", "model", "epoch", "global_step"}
+    assert best["model"]["w"].tolist() == [3.0, 3.0]
+    assert sorted(p.name for p in tmp_path.rglob("*.*")) == ["best.ckpt", "last.ckpt"]
+
+
+def test_a_best_checkpoint_that_a_kill_prevented_is_written_on_resuming(tmp_path):
+    run = RunDir(tmp_path)
+    assert last_step(run) == 0
+    checkpoint(run, 5)
+    write_weights(run.checkpoint("last"), run.checkpoint("best"))
+    run.append_metrics({"kind": "val", "step": 5, "AP": 0.1})
+    checkpoint(run, 10)
+    run.append_metrics({"kind": "val", "step": 10, "AP": 0.2})
+    complete_best(run)
+    assert read_checkpoint(run.checkpoint("best"))["global_step"] == 10
+    checkpoint(run, 15)
+    run.append_metrics({"kind": "val", "step": 15, "AP": 0.15})
+    complete_best(run)
+    assert read_checkpoint(run.checkpoint("best"))["global_step"] == 10
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
+    file = tmp_path / "last.ckpt"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"last\.ckpt: cannot be read"):
+        read_checkpoint(file)

@@ -1,0 +1,79 @@
+"""What `focalkit train` makes of its arguments, without training."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from focalkit._config_io import config_to_dict
+from focalkit._runs import RunDir
+from focalkit.cli import train as command
+from focalkit.config import TrainConfig, cpu_small, paper
+from focalkit.errors import ConfigError
+from focalkit.training._train import continued
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Runs the command and gives what it would have trained."""
+    import focalkit.training
+
+    def parse(*argv: str) -> TrainConfig:
+        found = []
+        monkeypatch.setattr(focalkit.training, "train", lambda config, out, **_: found.append(config), raising=False)
+        assert command.main(["--out", "run", *argv]) == 0
+        return found[0]
+
+    return parse
+
+
+def test_flags_beat_the_file_and_the_file_beats_the_preset(asked, tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text("epochs = 3\nbatch_size = 4\n[optim]\nlr = 0.5\n")
+    config = asked("--preset", "cpu-small", "--config", str(file), "--epochs", "7", "--model.backbone", "resnet18")
+    assert (config.epochs, config.batch_size, config.optim.lr) == (7, 4, 0.5)
+    assert config.model == replace(cpu_small().model, backbone="resnet18")
+
+
+def test_every_preset_can_be_asked_for(asked):
+    assert asked("--preset", "paper") == paper()
+    assert asked("--preset", "default") == TrainConfig()
+
+
+@pytest.mark.parametrize(("gpu", "preset"), [(False, cpu_small()), (True, TrainConfig())])
+def test_without_a_choice_the_hardware_decides_and_it_is_said(asked, gpu, preset, monkeypatch, capsys):
+    monkeypatch.setattr(command, "_has_gpu", lambda: gpu)
+    assert asked() == preset
+    assert "neither --preset nor --config" in capsys.readouterr().err
+
+
+def test_a_run_is_reproduced_from_its_run_json(asked, tmp_path, capsys):
+    config = replace(cpu_small(), seed=11, loss="bce()")
+    (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "config": config_to_dict(config)}))
+    assert asked("--config", str(tmp_path / "run.json")) == config
+    assert "preset" not in capsys.readouterr().err
+
+
+def test_resuming_starts_from_the_runs_own_settings(asked, tmp_path):
+    run = RunDir(tmp_path / "r")
+    stored = replace(cpu_small(), seed=11)
+    run.write_run({"config": config_to_dict(stored)})
+    assert asked("--resume", "--out", str(run.path), "--workers", "0") == replace(stored, workers=0)
+
+
+def test_a_loss_with_parentheses_is_one_flag(asked):
+    assert asked("--preset", "cpu-small", "--loss", "focal(gamma=0.5)").loss == "focal(gamma=0.5)"
+
+
+def test_optional_values_can_be_switched_off(asked):
+    assert asked("--preset", "cpu-small", "--optim.clip-norm", "None").optim.clip_norm is None
+
+
+def test_a_resumed_run_may_move_but_not_change(tmp_path):
+    run = RunDir(tmp_path)
+    stored = replace(cpu_small(), data=tmp_path / "old")
+    run.write_run({"config": config_to_dict(stored)})
+    moved = continued(run, replace(stored, data=tmp_path / "new", workers=0))
+    assert (moved.data, moved.workers) == (tmp_path / "new", 0)
+    with pytest.raises(ConfigError, match=r"epochs: 24 in run\.json, now 3"):
+        continued(run, replace(stored, epochs=3))
