@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from ._format import ap, difference, flatten, plural, setting
 from ._read import RunRecord
 
+SMALL_GAP = 0.01  # of AP; a single pair of runs says nothing about less
 PLAIN_NAMES = {"ce": "cross-entropy", "bce": "cross-entropy", "focal": "focal loss"}
 
 
@@ -74,6 +75,9 @@ def caveats(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
         found.append(
             "One run per setting: with another seed the numbers would move. Read this as one observation, not as proof."
         )
+        values = [v[0] for v in groups.values() if v]
+        if len(values) == 2 and abs(values[0] - values[1]) < SMALL_GAP:
+            found.append(f"A difference as small as {abs(values[0] - values[1]):.3f} may well be chance.")
     elif len(groups) > 1:
         found.append("Mean and standard deviation over the seeds given here.")
     changed = {key for key, _ in differing(runs)} - {"seed", "loss"}

@@ -53,7 +53,9 @@ def rate_curve(run: RunRecord, index: int) -> Figure | None:
     return figure([trace], axis(STEP) | FROM_ZERO, axis("learning rate", form="~g"))
 
 
-def overlay(runs: Sequence[RunRecord], labels: Sequence[str], split: str, key: str, y_title: str) -> Figure | None:
+def overlay(
+    runs: Sequence[RunRecord], labels: Sequence[str], split: str, key: str, y_title: str, *, log: bool = False
+) -> Figure | None:
     """The same series of several runs; `split` is "train" or "val"."""
     traces: list[Json] = []
     for i, (run, label) in enumerate(zip(runs, labels, strict=True)):
@@ -65,7 +67,8 @@ def overlay(runs: Sequence[RunRecord], labels: Sequence[str], split: str, key: s
             traces += noisy_line(x, y, label, run_color(i), dash=run_dash(i))
         else:
             traces.append(line(x, y, label, run_color(i), dash=run_dash(i), markers=True))
-    return figure(traces, axis(STEP) | FROM_ZERO, axis(y_title) | FROM_ZERO) if traces else None
+    y = axis(f"{y_title} (log)", kind="log") if log else axis(y_title) | FROM_ZERO
+    return figure(traces, axis(STEP) | FROM_ZERO, y) if traces else None
 
 
 def precision_recall(runs: Sequence[RunRecord], labels: Sequence[str], colors: Sequence[int]) -> Figure | None:

@@ -96,7 +96,7 @@ def line(
         "hovertemplate": f"%{{y:{form}}}",
     }
     if markers:
-        trace["marker"] = {"color": color, "size": 5}
+        trace |= {"marker": {"color": color, "size": 5}, "cliponaxis": False}
     return trace
 
 
@@ -109,6 +109,11 @@ def noisy_line(x: Sequence[object], y: Sequence[object], name: str, color: str, 
     raw |= {"opacity": 0.28, "showlegend": False, "hoverinfo": "skip", "line": {"color": color, "width": 1}}
     del raw["hovertemplate"]
     return [raw, line(xs, _running_mean(ys, max(5, len(ys) // 20)), name, color, dash=dash)]
+
+
+def smoothed(shape: Figure | None) -> bool:
+    """Whether `noisy_line` drew a running mean into this figure."""
+    return shape is not None and any(t.get("opacity") for t in shape["data"])
 
 
 def _rounded(value: object) -> float | None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from . import _classes, _curves
 from ._format import DASH, METRICS, ap, count, duration, flatten, plural, setting
-from ._plot import Figure, run_color
+from ._plot import Figure, run_color, smoothed
 from ._read import Json, Picture, RunRecord, number
 
 T = TypeVar("T")
@@ -167,7 +167,7 @@ def _tiles(run: RunRecord) -> list[tuple[str, str, str]]:
     length = plural(round(epochs), "epoch") if epochs else ""
     speed = number(run.evaluated("speed").get("images_per_second"))
     tiles.append(("Training time", duration(run.result.get("seconds")), length))
-    return [*tiles, ("Prediction", f"{speed:.1f} / s" if speed else DASH, "images per second")]
+    return [*tiles, ("Images / s", f"{speed:.1f}" if speed else DASH, "when predicting")]
 
 
 def _metric_rows(run: RunRecord) -> list[tuple[str, str, str, float]]:
@@ -177,10 +177,11 @@ def _metric_rows(run: RunRecord) -> list[tuple[str, str, str, float]]:
 
 def _learning(run: RunRecord, index: int, charts: Charts) -> Block:
     split = {"classification": "classification", "box": "box"}
-    smooth = "Thin: as recorded. Thick: running mean."
+    total, parted = _curves.loss_curve(run, index, {"loss": "total"}), _curves.loss_curve(run, index, split)
+    smooth = "Thick: running mean." if smoothed(total) else ""
     parts = charts.add(_curves.ap_curve(run, index), "Average precision", "On the validation set while training.")
-    parts += charts.add(_curves.loss_curve(run, index, {"loss": "total"}), "Total loss", smooth)
-    parts += charts.add(_curves.loss_curve(run, index, split), "Classification and box loss", smooth)
+    parts += charts.add(total, "Total loss", smooth)
+    parts += charts.add(parted, "Classification and box loss", smooth)
     parts += charts.add(_curves.rate_curve(run, index), "Learning rate")
     note = run.notes.get("metrics", "")
     if not note and not run.val:

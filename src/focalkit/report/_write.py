@@ -138,7 +138,9 @@ def _overlays(records: Sequence[RunRecord], names: Sequence[str], charts: Charts
         _curves.overlay(records, names, "val", "AP50", "AP50"), "AP50 while training", "On the validation set."
     )
     parts += charts.add(
-        _curves.overlay(records, names, "train", "classification", "loss"), "Classification loss, training", apart
+        _curves.overlay(records, names, "train", "classification", "loss", log=len(losses) > 1),
+        "Classification loss, training",
+        apart,
     )
     parts += charts.add(_curves.overlay(records, names, "train", "box", "loss"), "Box loss, training", box)
     silent = [n for r, n in zip(records, names, strict=True) if not r.train and not r.val]

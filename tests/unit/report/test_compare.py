@@ -57,6 +57,12 @@ def test_repeats_with_other_seeds_are_averaged():
     assert _compare.caveats(runs, _compare.labels(runs)) == ["Mean and standard deviation over the seeds given here."]
 
 
+def test_a_small_difference_of_single_runs_is_called_possible_chance():
+    close = _compare.caveats([record("f", 0.036), record("c", 0.033, loss="bce")], ["f", "c"])
+    assert close[1:] == ["A difference as small as 0.003 may well be chance."]
+    assert len(_compare.caveats([record("f", 0.41), record("c", 0.33, loss="bce")], ["f", "c"])) == 1
+
+
 def test_other_differences_than_the_loss_are_admitted():
     runs = [record("f", 0.3), record("c", 0.2, loss="bce", lr=0.2)]
     assert _compare.differing(runs) == [("loss", ["focal(gamma=2.0)", "bce"]), ("optim.lr", ["0.1", "0.2"])]

@@ -62,6 +62,14 @@ def test_a_class_without_boxes_has_no_bar_on_the_log_axis():
     assert [t["y"] for t in shape["data"]] == [[10, None], [None, 3]]
 
 
+def test_different_losses_share_a_log_axis(make_run: MakeRun):
+    runs = [read_run(make_run()), read_run(make_run("ce", loss="bce"))]
+    for log, kind in ((True, "log"), (False, "linear")):
+        shape = _curves.overlay(runs, ["a", "b"], "train", "classification", "loss", log=log)
+        assert shape is not None
+        assert shape["layout"]["yaxis"]["type"] == kind
+
+
 def test_without_training_counts_the_evaluated_boxes_stand_in(make_run: MakeRun, edit: Callable[..., None]):
     run = make_run()
     per_class = json.loads((run / "evaluation.json").read_text())["per_class"]
@@ -102,6 +110,8 @@ def test_long_series_are_averaged_down_to_a_bounded_number_of_points():
     assert len(raw["x"]) <= _plot.MAX_POINTS
     assert set(raw["y"]) == {2.0}
     assert smooth["y"][-1] == pytest.approx(2.0)
+    assert _plot.smoothed({"data": [raw, smooth]})
+    assert not _plot.smoothed({"data": _plot.noisy_line(range(5), range(5), "loss", "#000000")})
 
 
 def test_a_running_mean_of_a_constant_is_that_constant_from_the_start():
