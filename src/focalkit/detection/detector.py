@@ -222,7 +222,7 @@ def usable_device(device: torch.device | str | None) -> torch.device:
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(
             f"the device {str(device)!r} cannot be used: {reason}; `focalkit doctor` shows what is here"

@@ -6,3 +6,5 @@ from focalkit.metrics.matching import Matches as Matches
 from focalkit.metrics.matching import best_f1_threshold as best_f1_threshold
 from focalkit.metrics.matching import iou_matrix as iou_matrix
 from focalkit.metrics.matching import match_detections as match_detections
+
+__all__ = ["CocoResult", "Matches", "best_f1_threshold", "coco_ap", "iou_matrix", "match_detections"]
