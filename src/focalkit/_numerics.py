@@ -23,9 +23,12 @@ def upcast(x: Tensor) -> Tensor:
 
 
 def finite(x: Tensor) -> Tensor:
-    """Infinities become the largest finite number of the dtype; the gradient there is 0. NaN stays NaN."""
-    info = torch.finfo(x.dtype)
-    return x.clamp(info.min, info.max)
+    """Clamps to a thousandth of the dtype's range, infinities included; the gradient beyond is 0. NaN stays NaN.
+
+    The headroom keeps products with gamma, and small sums, from overflowing.
+    """
+    bound = torch.finfo(x.dtype).max / 1024
+    return x.clamp(-bound, bound)
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -40,8 +43,7 @@ def safe_pow(base: Tensor, exponent: float | Tensor) -> Tensor:
 
 def modulator(u: Tensor, gamma: float | Tensor) -> Tensor:
     """(1 - p_t) ** gamma at the signed logit u. 1 - p_t is sigmoid(-u): exact where p_t rounds to 1."""
-    # subtle: beyond 800 the factor is 0 or 1 in every dtype; without the bound an overflowing gradient meets its 0.
-    return safe_pow(torch.sigmoid(-u.clamp(-800.0, 800.0)), gamma)
+    return safe_pow(torch.sigmoid(-u), gamma)
 
 
 def _focal_and_slope(u: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +92,7 @@ def focal_term(u: Tensor, gamma: float | Tensor) -> Tensor:
     r"""-(1 - p_t)^gamma log p_t at the signed logit u (Lin et al., 2017, eq. 4).
 
     Finite in value and gradient for every u and every gamma >= 0; can be differentiated twice.
-    At u = -inf the value is the largest finite number of the dtype.
+    At u = -inf the value is a very large finite number (`finite`).
     """
     if isinstance(gamma, Tensor):
         u, gamma = torch.broadcast_tensors(u, gamma)
@@ -105,8 +107,7 @@ def label_logit(logits: Tensor, labels: Tensor, dim: int) -> Tensor:
     index = labels.unsqueeze(dim)
     own = logits.gather(dim, index).squeeze(dim)
     # subtle: dropping the label before the sum is what keeps log(1 - p_y) exact where p_y rounds to 1.
-    lowest = torch.finfo(logits.dtype).min
-    others = finite(logits).scatter(dim, index, lowest).logsumexp(dim)
+    others = finite(logits).scatter(dim, index, torch.finfo(logits.dtype).min / 2).logsumexp(dim)
     return finite(own - others)
 
 

@@ -1,5 +1,9 @@
 """Every loss for learning under imbalance, with one calling convention (see `LOSSES`, `build`)."""
 
+from ._asymmetric import AsymmetricLoss as AsymmetricLoss
+from ._asymmetric import AsymmetricSoftmaxLoss as AsymmetricSoftmaxLoss
+from ._asymmetric import asymmetric_loss as asymmetric_loss
+from ._asymmetric import asymmetric_softmax_loss as asymmetric_softmax_loss
 from ._boxes import CIoULoss as CIoULoss
 from ._boxes import DIoULoss as DIoULoss
 from ._boxes import GIoULoss as GIoULoss
@@ -10,50 +14,170 @@ from ._boxes import diou_loss as diou_loss
 from ._boxes import giou_loss as giou_loss
 from ._boxes import l1_loss as l1_loss
 from ._boxes import smooth_l1_loss as smooth_l1_loss
+from ._calibration_aware import DualFocalLoss as DualFocalLoss
+from ._calibration_aware import FLSDLoss as FLSDLoss
+from ._calibration_aware import dual_focal_loss as dual_focal_loss
+from ._calibration_aware import flsd_loss as flsd_loss
 from ._catalog import LOSSES as LOSSES
 from ._catalog import LossSpec as LossSpec
+from ._compose import DeferredReweighting as DeferredReweighting
+from ._compose import Sum as Sum
+from ._contrastive import FocalInfoNCELoss as FocalInfoNCELoss
+from ._contrastive import HardContrastiveLoss as HardContrastiveLoss
+from ._contrastive import focal_infonce_loss as focal_infonce_loss
+from ._contrastive import hard_contrastive_loss as hard_contrastive_loss
 from ._cross_entropy import BinaryCrossEntropy as BinaryCrossEntropy
 from ._cross_entropy import CrossEntropy as CrossEntropy
 from ._cross_entropy import binary_cross_entropy as binary_cross_entropy
 from ._cross_entropy import cross_entropy as cross_entropy
+from ._dense import dense_sigmoid_focal_loss as dense_sigmoid_focal_loss
+from ._distillation import DistillationLoss as DistillationLoss
+from ._distillation import FocalDistillationLoss as FocalDistillationLoss
+from ._distillation import distillation_loss as distillation_loss
+from ._distillation import focal_distillation_loss as focal_distillation_loss
+from ._equalization import EqualizationLoss as EqualizationLoss
+from ._equalization import SoftmaxEqualizationLoss as SoftmaxEqualizationLoss
+from ._equalization import equalization_loss as equalization_loss
+from ._equalization import softmax_equalization_loss as softmax_equalization_loss
+from ._equalization_stateful import EQLv2 as EQLv2
+from ._equalization_stateful import EqualizedFocalLoss as EqualizedFocalLoss
+from ._equalization_stateful import SeesawLoss as SeesawLoss
 from ._focal import SigmoidFocalLoss as SigmoidFocalLoss
-from ._focal import SigmoidFocalLossStar as SigmoidFocalLossStar
 from ._focal import SoftmaxFocalLoss as SoftmaxFocalLoss
 from ._focal import prior_bias as prior_bias
 from ._focal import sigmoid_focal_loss as sigmoid_focal_loss
-from ._focal import sigmoid_focal_loss_star as sigmoid_focal_loss_star
 from ._focal import softmax_focal_loss as softmax_focal_loss
+from ._focal_variants import ReducedFocalLoss as ReducedFocalLoss
+from ._focal_variants import SigmoidFocalLossStar as SigmoidFocalLossStar
+from ._focal_variants import reduced_focal_loss as reduced_focal_loss
+from ._focal_variants import sigmoid_focal_loss_star as sigmoid_focal_loss_star
+from ._ghm import GHMC as GHMC
+from ._ghm import GHMR as GHMR
+from ._mining import OHEM as OHEM
+from ._mining import HardNegativeMining as HardNegativeMining
 from ._module import LossModule as LossModule
+from ._poly import Poly1CrossEntropy as Poly1CrossEntropy
+from ._poly import Poly1FocalLoss as Poly1FocalLoss
+from ._poly import poly1_cross_entropy as poly1_cross_entropy
+from ._poly import poly1_focal_loss as poly1_focal_loss
+from ._prior import BalancedSoftmaxLoss as BalancedSoftmaxLoss
+from ._prior import LDAMLoss as LDAMLoss
+from ._prior import LogitAdjustedLoss as LogitAdjustedLoss
+from ._prior import VectorScalingLoss as VectorScalingLoss
+from ._prior import balanced_softmax_loss as balanced_softmax_loss
+from ._prior import ldam_loss as ldam_loss
+from ._prior import logit_adjusted_loss as logit_adjusted_loss
+from ._prior import vector_scaling_loss as vector_scaling_loss
+from ._quality import DistributionFocalLoss as DistributionFocalLoss
+from ._quality import GaussianFocalLoss as GaussianFocalLoss
+from ._quality import QualityFocalLoss as QualityFocalLoss
+from ._quality import VarifocalLoss as VarifocalLoss
+from ._quality import distribution_focal_loss as distribution_focal_loss
+from ._quality import gaussian_focal_loss as gaussian_focal_loss
+from ._quality import quality_focal_loss as quality_focal_loss
+from ._quality import varifocal_loss as varifocal_loss
+from ._region import DiceLoss as DiceLoss
+from ._region import FocalTverskyLoss as FocalTverskyLoss
+from ._region import TverskyLoss as TverskyLoss
+from ._region import UnifiedFocalLoss as UnifiedFocalLoss
+from ._region import dice_loss as dice_loss
+from ._region import focal_tversky_loss as focal_tversky_loss
+from ._region import tversky_loss as tversky_loss
+from ._region import unified_focal_loss as unified_focal_loss
+from ._scheduled import AdaFocalLoss as AdaFocalLoss
+from ._scheduled import CyclicalFocalLoss as CyclicalFocalLoss
 from ._spec import build as build
 from ._spec import parse as parse
 from ._spec import spec_of as spec_of
 
 __all__ = [
+    "GHMC",
+    "GHMR",
     "LOSSES",
+    "OHEM",
+    "AdaFocalLoss",
+    "AsymmetricLoss",
+    "AsymmetricSoftmaxLoss",
+    "BalancedSoftmaxLoss",
     "BinaryCrossEntropy",
     "CIoULoss",
     "CrossEntropy",
+    "CyclicalFocalLoss",
     "DIoULoss",
+    "DeferredReweighting",
+    "DiceLoss",
+    "DistillationLoss",
+    "DistributionFocalLoss",
+    "DualFocalLoss",
+    "EQLv2",
+    "EqualizationLoss",
+    "EqualizedFocalLoss",
+    "FLSDLoss",
+    "FocalDistillationLoss",
+    "FocalInfoNCELoss",
+    "FocalTverskyLoss",
     "GIoULoss",
+    "GaussianFocalLoss",
+    "HardContrastiveLoss",
+    "HardNegativeMining",
     "L1Loss",
+    "LDAMLoss",
+    "LogitAdjustedLoss",
     "LossModule",
     "LossSpec",
+    "Poly1CrossEntropy",
+    "Poly1FocalLoss",
+    "QualityFocalLoss",
+    "ReducedFocalLoss",
+    "SeesawLoss",
     "SigmoidFocalLoss",
     "SigmoidFocalLossStar",
     "SmoothL1Loss",
+    "SoftmaxEqualizationLoss",
     "SoftmaxFocalLoss",
+    "Sum",
+    "TverskyLoss",
+    "UnifiedFocalLoss",
+    "VarifocalLoss",
+    "VectorScalingLoss",
+    "asymmetric_loss",
+    "asymmetric_softmax_loss",
+    "balanced_softmax_loss",
     "binary_cross_entropy",
     "build",
     "ciou_loss",
     "cross_entropy",
+    "dense_sigmoid_focal_loss",
+    "dice_loss",
     "diou_loss",
+    "distillation_loss",
+    "distribution_focal_loss",
+    "dual_focal_loss",
+    "equalization_loss",
+    "flsd_loss",
+    "focal_distillation_loss",
+    "focal_infonce_loss",
+    "focal_tversky_loss",
+    "gaussian_focal_loss",
     "giou_loss",
+    "hard_contrastive_loss",
     "l1_loss",
+    "ldam_loss",
+    "logit_adjusted_loss",
     "parse",
+    "poly1_cross_entropy",
+    "poly1_focal_loss",
     "prior_bias",
+    "quality_focal_loss",
+    "reduced_focal_loss",
     "sigmoid_focal_loss",
     "sigmoid_focal_loss_star",
     "smooth_l1_loss",
+    "softmax_equalization_loss",
     "softmax_focal_loss",
     "spec_of",
+    "tversky_loss",
+    "unified_focal_loss",
+    "varifocal_loss",
+    "vector_scaling_loss",
 ]

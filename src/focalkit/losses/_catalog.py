@@ -5,7 +5,24 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from . import _boxes, _cross_entropy, _focal
+from . import (
+    _asymmetric,
+    _boxes,
+    _calibration_aware,
+    _contrastive,
+    _cross_entropy,
+    _distillation,
+    _equalization,
+    _equalization_stateful,
+    _focal,
+    _focal_variants,
+    _ghm,
+    _poly,
+    _prior,
+    _quality,
+    _region,
+    _scheduled,
+)
 
 
 @dataclass(frozen=True)
@@ -14,12 +31,14 @@ class LossSpec:
 
     Attributes:
         name: Short name, used in specs such as "focal(gamma=0.5)".
-        function: The function, or None where a loss has state and is a module only.
+        function: The function, or None where a loss keeps a state and is a module only.
         module: The module.
-        targets: What the second argument is: "binary" (dense 0..1 or class indices, -1 background), "classes" (class
-            indices or dense rows), or what the summary says.
-        paper: First author, year, arXiv number or place.
-        summary: One line.
+        targets: The second argument. "binary": dense 0..1 or class indices with -1 for background; "classes": class
+            indices or dense rows; "labels": class indices only; the others as the function's documentation says.
+        paper: First author, year, arXiv number.
+        summary: What it is, in one line.
+        use: Where it helps.
+        avoid: Where it does not; "-" where nothing speaks against it.
         fused: Whether `focalkit.kernels` has a single-pass implementation.
     """
 
@@ -29,10 +48,52 @@ class LossSpec:
     targets: str
     paper: str
     summary: str
+    use: str
+    avoid: str
     fused: bool = False
 
 
 _LINES = (
+    LossSpec(
+        "ada_focal",
+        None,
+        _scheduled.AdaFocalLoss,
+        "labels",
+        "Ghosh 2022, arXiv 2211.11838",
+        "softmax focal with a gamma per confidence bin, steered by validation calibration",
+        "probabilities must be calibrated and a validation set is at hand every epoch",
+        "accuracy alone counts, or validation data is scarce",
+    ),
+    LossSpec(
+        "asl",
+        _asymmetric.asymmetric_loss,
+        _asymmetric.AsymmetricLoss,
+        "binary",
+        "Ridnik 2021, arXiv 2009.14119",
+        "own focusing for positives and negatives, easy negatives dropped",
+        "many labels per image, few of them true",
+        "single-label tasks, or labels so noisy that dropped negatives hide errors",
+    ),
+    LossSpec(
+        "asl_softmax",
+        _asymmetric.asymmetric_softmax_loss,
+        _asymmetric.AsymmetricSoftmaxLoss,
+        "classes",
+        "Ridnik 2021, arXiv 2009.14119",
+        "asymmetric loss on a softmax with smoothed labels",
+        "single-label classification where asl is used elsewhere",
+        "without label smoothing: it is then softmax_focal",
+    ),
+    LossSpec(
+        "balanced_softmax",
+        _prior.balanced_softmax_loss,
+        _prior.BalancedSoftmaxLoss,
+        "classes",
+        "Ren 2020, arXiv 2007.10740",
+        "cross-entropy with log counts added to the logits",
+        "long-tailed training data, balanced evaluation: the strongest simple choice on CIFAR-LT",
+        "evaluation has the training frequencies",
+    ),
     LossSpec(
         "bce",
         _cross_entropy.binary_cross_entropy,
@@ -40,6 +101,8 @@ _LINES = (
         "binary",
         "-",
         "cross-entropy of independent sigmoids",
+        "the yardstick on sigmoids; always run it beside another loss",
+        "one-stage detection without sampling: easy negatives drown it",
     ),
     LossSpec(
         "ce",
@@ -48,6 +111,8 @@ _LINES = (
         "classes",
         "-",
         "cross-entropy of a softmax",
+        "the yardstick on a softmax; always run it beside another loss",
+        "strong imbalance with balanced evaluation",
     ),
     LossSpec(
         "ciou",
@@ -56,6 +121,38 @@ _LINES = (
         "boxes",
         "Zheng 2020, arXiv 1911.08287",
         "1 - IoU + centre distance + aspect",
+        "boxes matched well enough that their aspect matters",
+        "boxes without area are common",
+    ),
+    LossSpec(
+        "cyclical_focal",
+        None,
+        _scheduled.CyclicalFocalLoss,
+        "classes",
+        "Smith 2022, arXiv 2202.08978",
+        "confident examples first and last, hard ones between",
+        "a fixed-length training whose schedule can be told to the loss",
+        "the length of the training is open",
+    ),
+    LossSpec(
+        "dfl",
+        _quality.distribution_focal_loss,
+        _quality.DistributionFocalLoss,
+        "positions",
+        "Li 2020, arXiv 2006.04388",
+        "a softmax over box edges, taught its two nearest positions",
+        "box edges predicted as distributions (GFL)",
+        "direct regression",
+    ),
+    LossSpec(
+        "dice",
+        _region.dice_loss,
+        _region.DiceLoss,
+        "regions",
+        "Milletari 2016, arXiv 1606.04797",
+        "overlap of regions",
+        "segmentation of small structures, usually in a Sum with ce or focal",
+        "detection and classification",
     ),
     LossSpec(
         "diou",
@@ -64,6 +161,58 @@ _LINES = (
         "boxes",
         "Zheng 2020, arXiv 1911.08287",
         "1 - IoU + centre distance",
+        "boxes that often do not overlap at the start",
+        "-",
+    ),
+    LossSpec(
+        "dual_focal",
+        _calibration_aware.dual_focal_loss,
+        _calibration_aware.DualFocalLoss,
+        "labels",
+        "Tao 2023, arXiv 2305.13665",
+        "softmax focal that also looks at the runner-up",
+        "calibration beside accuracy",
+        "long tails: it knows nothing of frequencies",
+    ),
+    LossSpec(
+        "efl",
+        None,
+        _equalization_stateful.EqualizedFocalLoss,
+        "binary",
+        "Li 2022, arXiv 2201.02593",
+        "focal with a gamma per class, from its gradients",
+        "one-stage detectors on long-tailed data (LVIS)",
+        "few classes of like frequency: it is then focal",
+    ),
+    LossSpec(
+        "eql",
+        _equalization.equalization_loss,
+        _equalization.EqualizationLoss,
+        "binary",
+        "Tan 2020, arXiv 2003.05176",
+        "rare classes are no negatives of foreground rows",
+        "long-tailed detection with known frequencies",
+        "balanced classes",
+    ),
+    LossSpec(
+        "eqlv2",
+        None,
+        _equalization_stateful.EQLv2,
+        "binary",
+        "Tan 2021, arXiv 2012.08548",
+        "balances the summed gradients of each class",
+        "long-tailed detection, frequencies unknown or changing",
+        "short trainings: its statistics need time",
+    ),
+    LossSpec(
+        "flsd",
+        _calibration_aware.flsd_loss,
+        _calibration_aware.FLSDLoss,
+        "classes",
+        "Mukhoti 2020, arXiv 2002.09437",
+        "softmax focal with gamma 5 for uncertain rows and 3 for the others",
+        "calibrated probabilities without a second pass",
+        "accuracy alone counts",
     ),
     LossSpec(
         "focal",
@@ -72,14 +221,78 @@ _LINES = (
         "binary",
         "Lin 2017, arXiv 1708.02002",
         "focal loss on sigmoids",
+        "dense detection: a hundred thousand priors, a few objects",
+        "long-tailed classification: alone it gains nothing on CIFAR-LT over cross-entropy",
+    ),
+    LossSpec(
+        "focal_infonce",
+        _contrastive.focal_infonce_loss,
+        _contrastive.FocalInfoNCELoss,
+        "embeddings",
+        "Hou 2023, arXiv 2310.06918",
+        "InfoNCE that weighs pairs by their hardness",
+        "sentence embeddings with hard negatives in the batch",
+        "cosines are often negative, unless one_sided=True",
+    ),
+    LossSpec(
+        "focal_kd",
+        _distillation.focal_distillation_loss,
+        _distillation.FocalDistillationLoss,
+        "teacher",
+        "Tang 2019, arXiv 1901.00366",
+        "distillation on sigmoids that skips what is already learned",
+        "teaching a dense detector",
+        "the teacher is unsure nearly everywhere",
     ),
     LossSpec(
         "focal_star",
-        _focal.sigmoid_focal_loss_star,
-        _focal.SigmoidFocalLossStar,
+        _focal_variants.sigmoid_focal_loss_star,
+        _focal_variants.SigmoidFocalLossStar,
         "binary",
         "Lin 2017, arXiv 1708.02002",
         "FL*: cross-entropy of a steeper, shifted logit",
+        "an ablation of focal's shape; the paper finds it equal",
+        "-",
+    ),
+    LossSpec(
+        "focal_tversky",
+        _region.focal_tversky_loss,
+        _region.FocalTverskyLoss,
+        "regions",
+        "Abraham 2019, arXiv 1810.07842",
+        "Tversky loss to a power, per class",
+        "small lesions, where misses cost more than false alarms",
+        "large, easy regions: an exponent below 1 steepens the loss near perfect overlap",
+    ),
+    LossSpec(
+        "gaussian_focal",
+        _quality.gaussian_focal_loss,
+        _quality.GaussianFocalLoss,
+        "heat map",
+        "Law 2018, arXiv 1808.01244",
+        "focal loss for heat maps with Gaussian peaks",
+        "keypoint detectors (CornerNet, CenterNet)",
+        "targets are labels, not heat maps",
+    ),
+    LossSpec(
+        "ghm_c",
+        None,
+        _ghm.GHMC,
+        "binary",
+        "Li 2019, arXiv 1811.05181",
+        "examples weighted by the density of their gradient norm",
+        "many easy examples and outliers at once",
+        "small batches: the histogram is noise; use momentum",
+    ),
+    LossSpec(
+        "ghm_r",
+        None,
+        _ghm.GHMR,
+        "deltas",
+        "Li 2019, arXiv 1811.05181",
+        "box regression weighted by gradient density",
+        "with ghm_c",
+        "small batches",
     ),
     LossSpec(
         "giou",
@@ -88,6 +301,28 @@ _LINES = (
         "boxes",
         "Rezatofighi 2019, arXiv 1902.09630",
         "1 - generalised IoU",
+        "a box loss in the units of the metric",
+        "-",
+    ),
+    LossSpec(
+        "hcl",
+        _contrastive.hard_contrastive_loss,
+        _contrastive.HardContrastiveLoss,
+        "embeddings",
+        "Robinson 2021, arXiv 2010.04592",
+        "contrastive loss with hard, debiased negatives",
+        "self-supervised learning with large batches",
+        "batches below some dozens of pairs",
+    ),
+    LossSpec(
+        "kd",
+        _distillation.distillation_loss,
+        _distillation.DistillationLoss,
+        "teacher",
+        "Hinton 2015, arXiv 1503.02531",
+        "KL to a teacher's softened softmax",
+        "a larger model exists",
+        "-",
     ),
     LossSpec(
         "l1",
@@ -96,6 +331,88 @@ _LINES = (
         "deltas",
         "-",
         "absolute difference",
+        "box deltas of a well-trained detector",
+        "targets with outliers that should not count linearly",
+    ),
+    LossSpec(
+        "ldam",
+        _prior.ldam_loss,
+        _prior.LDAMLoss,
+        "classes",
+        "Cao 2019, arXiv 1906.07413",
+        "larger margins for rarer classes",
+        "long tails, with cosine logits and DeferredReweighting",
+        "plain logits: scale and margin assume cosines",
+    ),
+    LossSpec(
+        "logit_adjusted",
+        _prior.logit_adjusted_loss,
+        _prior.LogitAdjustedLoss,
+        "classes",
+        "Menon 2021, arXiv 2007.07314",
+        "cross-entropy with tau log priors added to the logits",
+        "long-tailed training data, balanced evaluation",
+        "evaluation has the training frequencies",
+    ),
+    LossSpec(
+        "poly1_ce",
+        _poly.poly1_cross_entropy,
+        _poly.Poly1CrossEntropy,
+        "classes",
+        "Leng 2022, arXiv 2204.12511",
+        "cross-entropy plus epsilon (1 - p)",
+        "one number to tune on a balanced task",
+        "no time to tune epsilon",
+    ),
+    LossSpec(
+        "poly1_focal",
+        _poly.poly1_focal_loss,
+        _poly.Poly1FocalLoss,
+        "binary",
+        "Leng 2022, arXiv 2204.12511",
+        "focal plus epsilon (1 - p)^(gamma + 1)",
+        "detection, epsilon -1",
+        "no time to tune epsilon",
+    ),
+    LossSpec(
+        "qfl",
+        _quality.quality_focal_loss,
+        _quality.QualityFocalLoss,
+        "quality",
+        "Li 2020, arXiv 2006.04388",
+        "focal loss for IoU targets",
+        "the score should predict the IoU (GFL)",
+        "targets are 0 and 1: it is then focal",
+    ),
+    LossSpec(
+        "reduced_focal",
+        _focal_variants.reduced_focal_loss,
+        _focal_variants.ReducedFocalLoss,
+        "binary",
+        "Sergievskiy 2019, arXiv 1903.01347",
+        "cross-entropy below the threshold, focal above",
+        "hard examples should keep their full loss",
+        "-",
+    ),
+    LossSpec(
+        "seesaw",
+        None,
+        _equalization_stateful.SeesawLoss,
+        "labels",
+        "Wang 2021, arXiv 2008.10032",
+        "frequent labels punish rarer classes less",
+        "long-tailed classification and two-stage detection",
+        "independent labels: it is a softmax loss",
+    ),
+    LossSpec(
+        "seql",
+        _equalization.softmax_equalization_loss,
+        _equalization.SoftmaxEqualizationLoss,
+        "labels",
+        "Tan 2020, arXiv 2003.05176",
+        "rare classes leave the denominator at random",
+        "long-tailed classification with known frequencies",
+        "results must not depend on a random stream",
     ),
     LossSpec(
         "smooth_l1",
@@ -104,6 +421,8 @@ _LINES = (
         "deltas",
         "Girshick 2015, arXiv 1504.08083",
         "L1 with a parabola at 0",
+        "box deltas",
+        "-",
     ),
     LossSpec(
         "softmax_focal",
@@ -112,7 +431,50 @@ _LINES = (
         "classes",
         "Lin 2017, arXiv 1708.02002",
         "focal loss on a softmax",
+        "calibration, or a softmax over background and classes",
+        "long-tailed classification: alone it gains nothing on CIFAR-LT over cross-entropy",
+    ),
+    LossSpec(
+        "tversky",
+        _region.tversky_loss,
+        _region.TverskyLoss,
+        "regions",
+        "Salehi 2017, arXiv 1706.05721",
+        "Dice with prices for false positives and negatives",
+        "segmentation where misses cost more than false alarms",
+        "-",
+    ),
+    LossSpec(
+        "unified_focal",
+        _region.unified_focal_loss,
+        _region.UnifiedFocalLoss,
+        "background + classes",
+        "Yeung 2022, arXiv 2102.04525",
+        "focal and focal Tversky under one gamma",
+        "medical segmentation with a dominating background",
+        "there is no background class",
+    ),
+    LossSpec(
+        "varifocal",
+        _quality.varifocal_loss,
+        _quality.VarifocalLoss,
+        "quality",
+        "Zhang 2021, arXiv 2008.13367",
+        "positives weighted by quality, negatives modulated",
+        "the score should rank boxes by IoU (VarifocalNet)",
+        "targets carry no quality",
+    ),
+    LossSpec(
+        "vs",
+        _prior.vector_scaling_loss,
+        _prior.VectorScalingLoss,
+        "classes",
+        "Kini 2021, arXiv 2103.01550",
+        "logit adjustment with a factor per class as well",
+        "long tails, two numbers to tune",
+        "no validation data to tune on",
     ),
 )
 
 LOSSES: dict[str, LossSpec] = {line.name: line for line in _LINES}
+"""Catalog name -> line, sorted by name."""

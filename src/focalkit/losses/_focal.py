@@ -1,14 +1,14 @@
-"""Focal loss on sigmoids and on a softmax (Lin et al., 2017, arXiv 1708.02002), and FL* from its appendix.
+"""Focal loss on sigmoids and on a softmax (Lin et al., 2017, arXiv 1708.02002).
 
 Soft targets have five inequivalent public definitions; `soft_targets` names four of them (see `docs/losses/focal.md`).
-Not here: the native-layout detection form (`_dense.py`), quality targets (`_quality.py`).
+Not here: the native-layout detection form (`_dense.py`), FL* and reduced focal (`_focal_variants.py`), quality targets
+(`_quality.py`).
 """
 
 import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .._numerics import focal_term, safe_pow, softplus
@@ -142,8 +142,7 @@ def complement(alpha: PerClass) -> PerClass:
 def soft_focal(x: Tensor, t: Tensor, gamma: float | Tensor, form: str) -> Tensor:
     """Modulator times BCE for targets in [0, 1], without alpha (losses that differ only between 0 and 1)."""
     bce = t * softplus(-x) + (1 - t) * softplus(x)
-    near = x.clamp(-800.0, 800.0)
-    wrong, right = torch.sigmoid(-near), torch.sigmoid(near)
+    wrong, right = torch.sigmoid(-x), torch.sigmoid(x)
     if form == "mix":
         base = t * wrong + (1 - t) * right
     elif form == "exp":
@@ -229,76 +228,16 @@ def soft_rows(form: str) -> Callable[..., Tensor]:
 
     def rows(u: Tensor, q: Tensor, dim: int, *, gamma: float | Tensor) -> Tensor:
         ce = row_cross_entropy(u, q, dim)
-        near = u.clamp(-800.0, 800.0)
         if form == "exp":
             base = -torch.expm1(-ce)
         elif form == "mix":
-            base = (q * torch.sigmoid(-near)).sum(dim)
+            base = (q * torch.sigmoid(-u)).sum(dim)
         else:
-            base = (q * torch.sigmoid(-near) - (1 - q) * torch.sigmoid(near)).abs().sum(dim) / 2
+            base = (q * torch.sigmoid(-u) - (1 - q) * torch.sigmoid(u)).abs().sum(dim) / 2
         exponent = (q * gamma).sum(dim) if isinstance(gamma, Tensor) else gamma
         return safe_pow(base, exponent) * ce
 
     return rows
-
-
-def sigmoid_focal_loss_star(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    alpha: PerClass | None = None,
-    gamma: PerClass = 2.0,
-    beta: PerClass = 1.0,
-    class_weight: Vector | None = None,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    class_dim: int = 1,
-    reduction: Reduction = "mean",
-    normalizer: float | Tensor | None = None,
-    backend: Backend = "auto",
-) -> Tensor:
-    r"""FL*, the variant of the appendix (Lin et al., 2017): $-\alpha_t \log\sigma(\gamma u + \beta) / \gamma$.
-
-    u is the signed logit. gamma=1, beta=0 is cross-entropy; the paper's best is gamma=2, beta=1. fvcore's
-    `sigmoid_focal_loss_star` is this with beta=0.
-
-    Args:
-        gamma: Slope, greater than 0; a number or a vector over the classes.
-        beta: Shift of the signed logit; a number or a vector over the classes.
-
-    The other arguments are those of `sigmoid_focal_loss`.
-
-    Example:
-        >>> sigmoid_focal_loss_star(torch.zeros(1), torch.ones(1))
-        tensor(0.1566)
-    """
-    name = "sigmoid_focal_loss_star"
-    check_backend(backend, name)
-    check_focal(alpha, 0.0)
-    check_range("gamma", gamma, 1e-6, hint="FL* divides by gamma; gamma=1 with beta=0 is cross-entropy")
-
-    def side(u: Tensor, gamma: float | Tensor, beta: float | Tensor) -> Tensor:
-        return -F.logsigmoid(gamma * u + beta) / gamma
-
-    return sigmoid_loss(
-        name,
-        logits,
-        targets,
-        lambda x, *, on, gamma, beta, **_: on * side(x, gamma, beta),
-        lambda x, *, off, gamma, beta, **_: off * side(-x, gamma, beta),
-        per_class={
-            "on": 1.0 if alpha is None else alpha,
-            "off": 1.0 if alpha is None else complement(alpha),
-            "gamma": gamma,
-            "beta": beta,
-        },
-        class_weight=class_weight,
-        weight=weight,
-        ignore_index=ignore_index,
-        class_dim=class_dim,
-        reduction=reduction,
-        normalizer=normalizer,
-    )
 
 
 class SigmoidFocalLoss(LossModule, function=sigmoid_focal_loss):
@@ -307,7 +246,3 @@ class SigmoidFocalLoss(LossModule, function=sigmoid_focal_loss):
 
 class SoftmaxFocalLoss(LossModule, function=softmax_focal_loss):
     """`softmax_focal_loss` with remembered arguments."""
-
-
-class SigmoidFocalLossStar(LossModule, function=sigmoid_focal_loss_star):
-    """`sigmoid_focal_loss_star` with remembered arguments."""

@@ -64,8 +64,8 @@ class LossModule(nn.Module):
         return {key: getattr(self, key) for key in self.defaults}
 
     def forward(self, logits: Tensor, targets: Tensor, **call: Any) -> Tensor:
-        """`function(logits, targets, ...)`; `weight` and `normalizer` may be given here."""
-        return type(self).function(logits, targets, **self.arguments(), **call)
+        """`function(logits, targets, ...)`; `weight` and `normalizer` are given here, and whatever shall differ this time."""
+        return type(self).function(logits, targets, **(self.arguments() | call))
 
     def extra_repr(self) -> str:
         shown = []

@@ -90,7 +90,7 @@ def sigmoid_loss(
     labels = targets.long().unsqueeze(dim)
     counted = labels != ignore_index
     if reduction == "none" or label_smoothing:
-        hot = labels == torch.arange(x.shape[dim], device=x.device).view([-1 if d == dim else 1 for d in range(x.ndim)])
+        hot = one_hot(labels, x, dim)
         x = finite(torch.where(counted, x, 0.0))
         if label_smoothing:
             loss = mixed(smooth(hot.to(x.dtype), label_smoothing), x)
@@ -99,6 +99,32 @@ def sigmoid_loss(
         return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
 
     return _from_labels(x, labels, counted, positive, negative, params, weight, dim, reduction, normalizer)
+
+
+def dense_targets(
+    name: str, logits: Tensor, targets: Tensor, *, ignore_index: int, class_dim: int
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """The logits, the targets as floats, where they count, and the class axis, for losses that look at whole rows.
+
+    Logits and targets are 0 where they do not count; class indices become a one-hot.
+    """
+    check_logits(logits, name)
+    dim = class_axis(logits, class_dim, name)
+    x = upcast(logits)
+    if is_dense(logits, targets, class_dim, name):
+        check_dense(targets, ignore_index, name)
+        counted, t = targets != ignore_index, targets.to(x.dtype)
+    else:
+        check_labels(targets, x.shape[dim], ignore_index, -1, name)
+        labels = targets.long().unsqueeze(dim)
+        t = one_hot(labels, x, dim).to(x.dtype)
+        counted = (labels != ignore_index).expand_as(t)
+    return finite(torch.where(counted, x, 0.0)), torch.where(counted, t, 0.0), counted, dim
+
+
+def one_hot(labels: Tensor, x: Tensor, dim: int) -> Tensor:
+    """Bool, shaped like `x`; `labels` have size 1 on the class axis. A label below 0 hits no class."""
+    return labels == torch.arange(x.shape[dim], device=x.device).view([-1 if d == dim else 1 for d in range(x.ndim)])
 
 
 def smooth(t: Tensor, label_smoothing: float) -> Tensor:

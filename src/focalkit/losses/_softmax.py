@@ -19,7 +19,7 @@ def softmax_loss(
     name: str,
     logits: Tensor,
     targets: Tensor,
-    term: Callable[..., Tensor],
+    term: Callable[..., Tensor] | None,
     *,
     soft: Callable[..., Tensor] | None = None,
     per_class: Mapping[str, float | Vector] | None = None,
@@ -36,7 +36,8 @@ def softmax_loss(
 
     Args:
         name: For the messages.
-        term: `term(u, **per_class)`, the loss at the signed logit u of the true class.
+        term: `term(u, **per_class)`, the loss at the signed logit u of the true class; None where the loss needs every
+            class of a row, and `soft` gives it.
         soft: `soft(u, q, dim, **per_class)` -> rows, for dense targets; None is the sum of q * term.
         per_class: Parameters that may be a number or a vector over the classes.
         alpha: A factor per class, inside the loss: it does not make a row of weight 0 absent.
@@ -63,9 +64,9 @@ def softmax_loss(
         q = targets.to(x.dtype)
     else:
         check_labels(targets, classes, ignore_index, 0, name)
-        labels, counted = targets.long(), targets != ignore_index
-        index = torch.where(counted, labels, 0)
-        if not label_smoothing:
+        counted = targets != ignore_index
+        index = torch.where(counted, targets.long(), 0)
+        if term is not None and not label_smoothing:
             x = torch.where(counted.unsqueeze(dim), x, 0.0)
             u = label_logit(x, index, dim)
             loss = term(u, **{key: v[index] if isinstance(v, Tensor) else v for key, v in vectors.items()})
@@ -87,12 +88,49 @@ def softmax_loss(
         counted = present if counted is None else counted & present
     u = one_vs_rest(x, dim)
     params = {key: columns(value) for key, value in vectors.items()}
-    if soft is None:
+    if soft is None and term is not None:
         terms = q * term(u, **params)
         loss = (terms if factors is None else terms * factors).sum(dim)
     else:
+        assert soft is not None
         loss = soft(u, q, dim, **params)
         loss = loss if factors is None else loss * (q * factors).sum(dim)
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+
+
+def label_loss(
+    name: str,
+    logits: Tensor,
+    labels: Tensor,
+    rows: Callable[[Tensor, Tensor, Tensor, int], Tensor],
+    *,
+    class_weight: Vector | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: str = "mean",
+    normalizer: float | Tensor | None = None,
+) -> Tensor:
+    """Applies a loss whose logits change with the label of the row, so that it has no dense form.
+
+    Args:
+        rows: `rows(x, index, counted, dim)` -> the loss of each row; `index` is 0 where a row is ignored.
+    """
+    check_logits(logits, name)
+    check_reduction(reduction, normalizer)
+    dim = class_axis(logits, class_dim, name)
+    if is_dense(logits, labels, class_dim, name):
+        raise TypeError(
+            f"{name} takes class indices without the class axis, got {labels.dtype} targets shaped like the logits"
+        )
+    x = upcast(logits)
+    check_labels(labels, x.shape[dim], ignore_index, 0, name)
+    counted = labels != ignore_index
+    index = torch.where(counted, labels.long(), 0)
+    loss = rows(torch.where(counted.unsqueeze(dim), x, 0.0), index, counted, dim)
+    if class_weight is not None:
+        own = vector("class_weight", class_weight, x.shape[dim], x, name)[index]
+        weight = own if weight is None else weight * own
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
 
 

@@ -1,0 +1,80 @@
+"""Losses made of losses: sums, and weights that start late (Cao et al., 2019, arXiv 1906.07413, sec. 3.3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._types import Vector
+from ._module import LossModule
+from ._spec import build
+
+
+class Sum(nn.Module):
+    """A weighted sum of losses on the same logits and targets.
+
+    Args:
+        losses: Loss to factor: a spec such as "focal(gamma=1)", or a module.
+        arguments: Further arguments for every spec, such as class_dim=-1.
+
+    Example:
+        >>> loss = Sum({"dice": 1.0, "focal": 0.5})
+        >>> round(loss(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]])).item(), 4)
+        0.3766
+    """
+
+    factors: Tensor
+
+    def __init__(self, losses: Mapping[str | nn.Module, float], **arguments: Any) -> None:
+        super().__init__()
+        if not losses:
+            raise ValueError('Sum needs at least one loss, for example Sum({"dice": 1.0, "focal": 1.0})')
+        self.losses = nn.ModuleList(build(loss, **arguments) if isinstance(loss, str) else loss for loss in losses)
+        self.register_buffer("factors", torch.tensor(list(losses.values()), dtype=torch.float64))
+
+    def forward(self, logits: Tensor, targets: Tensor, **call: Any) -> Tensor:
+        """The sum; what else is given goes to every loss."""
+        values = [loss(logits, targets, **call) for loss in self.losses]
+        terms = [value * factor.to(value.dtype) for value, factor in zip(values, self.factors, strict=True)]
+        return torch.stack(terms).sum(0)
+
+
+class DeferredReweighting(nn.Module):
+    """A loss whose class weights begin at an epoch (DRW): the plain loss first, so that the features are learned well.
+
+    Args:
+        loss: A loss of this package that takes `class_weight`.
+        class_weight: Vector over the classes, for example `weights.effective_number(counts)`.
+        start_epoch: First epoch, from 0, with the weights. (The paper: 160 of 200.)
+
+    Example:
+        >>> from focalkit.losses import CrossEntropy
+        >>> loss = DeferredReweighting(CrossEntropy(), [1.0, 3.0], start_epoch=160)
+        >>> x, y = torch.zeros(1, 2), torch.tensor([1])
+        >>> before = loss(x, y)
+        >>> loss.set_epoch(160)
+        >>> round((loss(x, y) / before).item(), 4)
+        3.0
+    """
+
+    class_weight: Tensor
+    epoch: Tensor
+
+    def __init__(self, loss: LossModule, class_weight: Vector, start_epoch: int) -> None:
+        super().__init__()
+        if not isinstance(loss, LossModule) or "class_weight" not in loss.defaults:
+            raise TypeError(f"DeferredReweighting needs a loss with class_weight, got {type(loss).__name__}")
+        self.loss = loss
+        self.start_epoch = start_epoch
+        self.register_buffer("class_weight", torch.as_tensor(class_weight, dtype=torch.float32).clone())
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch, from 0, the next calls belong to."""
+        self.epoch.fill_(epoch)
+
+    def forward(self, logits: Tensor, targets: Tensor, **call: Any) -> Tensor:
+        """The loss of the current epoch."""
+        now = torch.where(self.epoch >= self.start_epoch, self.class_weight, 1.0)
+        return self.loss(logits, targets, class_weight=now, **call)

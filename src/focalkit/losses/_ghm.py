@@ -1,0 +1,171 @@
+"""Gradient harmonising mechanism (Li, Liu and Wang, 2019, arXiv 1811.05181): examples weighted by the density of their
+gradient norm, so that neither the many easy ones nor the outliers rule.
+
+The histogram is built without a loop and without waiting for the device. Its running mean is corrected for its start at
+0, which the authors' code is not, saved with the module, summed over processes, and updated only in training with
+    gradients.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .._numerics import upcast
+from .._reduce import reduce
+from .._types import Backend, Reduction
+from ._checks import check_backend, check_range, check_reduction
+from ._cross_entropy import binary_cross_entropy
+from ._distributed import all_sum
+from ._sigmoid import dense_targets
+
+
+class GradientDensity(nn.Module):
+    """Weights N / (R_b M): the share that an example's bin would have if all bins were equally full, over what it has.
+
+    Args:
+        bins: Number of equal bins over gradient norms in [0, 1].
+        momentum: Of the running mean of the histogram; 0 keeps the last batch only.
+        valid_bins: M counts the bins that are not empty (the authors' code); otherwise all bins (the paper, eq. 8).
+    """
+
+    mean: Tensor
+    trust: Tensor
+
+    def __init__(self, bins: int, momentum: float, valid_bins: bool) -> None:
+        super().__init__()
+        if bins < 1:
+            raise ValueError(f"bins must be at least 1, got {bins!r}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, got {momentum!r}; 0 keeps no history")
+        self.bins, self.momentum, self.valid_bins = bins, momentum, valid_bins
+        self.register_buffer("mean", torch.zeros(bins, dtype=torch.float64))
+        self.register_buffer("trust", torch.zeros((), dtype=torch.float64))
+
+    @torch.no_grad()
+    def forward(self, norm: Tensor, counted: Tensor, update: bool) -> Tensor:
+        """The weight of every element, shaped like `norm`; `counted` elements fill the histogram."""
+        index = (norm * self.bins).long().clamp(0, self.bins - 1)
+        counts = torch.zeros(self.bins, dtype=torch.long, device=norm.device)
+        counts = all_sum(counts.scatter_add(0, index.flatten(), counted.expand_as(norm).flatten().long()))
+        batch = counts.to(self.mean)
+        if update:
+            self.mean.mul_(self.momentum).add_(batch, alpha=1 - self.momentum)
+            self.trust.mul_(self.momentum).add_(1 - self.momentum)
+        # subtle: mean / trust removes the bias of a mean that began at 0; before any update the batch stands in.
+        density = torch.where(self.trust > 0, self.mean / self.trust.clamp(min=1e-12), batch)
+        filled = (density > 0).sum().clamp(min=1) if self.valid_bins else self.bins
+        # a bin that no training example has met gets weight 1
+        weights = torch.where(density > 0, density.sum() / (density.clamp(min=1e-12) * filled), 1.0)
+        return weights.to(norm.dtype)[index]
+
+
+class GHMC(nn.Module):
+    r"""GHM for classification on sigmoids (Li et al., 2019, eq. 9): $\sum w \, BCE / N$, $w = N / (R_b M)$, $g = |p -
+    t|$.
+
+    Args:
+        bins: Number of bins of the gradient norm. The paper uses 30.
+        momentum: Of the running histogram, in [0, 1). The paper uses 0.75.
+        valid_bins: M counts only bins that are not empty, as the authors' code does; `False` counts all, as the paper.
+        ignore_index, class_dim, reduction, backend: As in `sigmoid_focal_loss`.
+
+    Example:
+        >>> GHMC(bins=2)(torch.tensor([-2.0, -2.0, 2.0]), torch.tensor([0.0, 0.0, 0.0]))
+        tensor(1.1269)
+    """
+
+    def __init__(
+        self,
+        *,
+        bins: int = 10,
+        momentum: float = 0.0,
+        valid_bins: bool = True,
+        ignore_index: int = -100,
+        class_dim: int = 1,
+        reduction: Reduction = "mean",
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        check_backend(backend, "GHMC")
+        check_reduction(reduction, None)
+        self.bins, self.momentum, self.valid_bins = bins, momentum, valid_bins
+        self.ignore_index, self.class_dim, self.reduction, self.backend = ignore_index, class_dim, reduction, backend
+        self.density = GradientDensity(bins, momentum, valid_bins)
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        weight: Tensor | None = None,
+        normalizer: float | Tensor | None = None,
+    ) -> Tensor:
+        """The loss; `weight` multiplies it, and elements of weight 0 stay out of the histogram."""
+        check_reduction(self.reduction, normalizer)
+        x, t, counted, _ = dense_targets(
+            "GHMC", logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim
+        )
+        present = counted if weight is None else counted & (weight != 0)
+        norm = (torch.sigmoid(x) - t).abs()
+        density = self.density(norm, present, self.training and torch.is_grad_enabled())
+        loss = density * binary_cross_entropy(x, t, reduction="none")
+        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=weight, counted=counted)
+
+    def extra_repr(self) -> str:
+        return f"bins={self.bins}, momentum={self.momentum}, reduction={self.reduction!r}"
+
+
+class GHMR(nn.Module):
+    r"""GHM for box regression (Li et al., 2019, eq. 12): harmonised $\sqrt{d^2 + \mu^2} - \mu$, $g = |d| / \sqrt{d^2 +
+    \mu^2}$.
+
+    Args:
+        mu: Where the loss turns from a parabola into a line, greater than 0.
+        bins: Number of bins of the gradient norm.
+        momentum: Of the running histogram, in [0, 1). The paper uses 0.7.
+        valid_bins: As in `GHMC`.
+        reduction: "none" (shape of `pred`), "sum", or "mean" over the elements that count.
+
+    Example:
+        >>> GHMR()(torch.tensor([0.5]), torch.tensor([0.0]))
+        tensor(0.4804)
+    """
+
+    def __init__(
+        self,
+        *,
+        mu: float = 0.02,
+        bins: int = 10,
+        momentum: float = 0.0,
+        valid_bins: bool = True,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        check_range("mu", mu, 1e-12, hint="it is a length in the units of the deltas; the paper uses 0.02")
+        check_reduction(reduction, None)
+        self.mu, self.bins, self.momentum, self.valid_bins, self.reduction = mu, bins, momentum, valid_bins, reduction
+        self.density = GradientDensity(bins, momentum, valid_bins)
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        normalizer: float | Tensor | None = None,
+    ) -> Tensor:
+        """The loss of `pred` against `target`, of one shape; elements of weight 0 stay out of the histogram."""
+        check_reduction(self.reduction, normalizer)
+        if pred.shape != target.shape:
+            raise ValueError(
+                f"GHMR: pred {tuple(pred.shape)} and target {tuple(target.shape)} must have the same shape"
+            )
+        d = upcast(pred) - upcast(target)
+        length = torch.hypot(d, torch.full_like(d, self.mu))
+        present = torch.ones_like(d, dtype=torch.bool) if weight is None else (weight != 0).expand_as(d)
+        density = self.density(d.abs() / length, present, self.training and torch.is_grad_enabled())
+        # subtle: d^2 / (length + mu) is length - mu without the subtraction.
+        loss = density * d * (d / (length + self.mu))
+        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=weight)
+
+    def extra_repr(self) -> str:
+        return f"mu={self.mu}, bins={self.bins}, momentum={self.momentum}, reduction={self.reduction!r}"

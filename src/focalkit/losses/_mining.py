@@ -1,0 +1,152 @@
+"""Losses that train on the hard examples only: SSD's hard negative mining (Liu et al., 2016, arXiv 1512.02325, sec.
+2.2) and online hard example mining (Shrivastava et al., 2016, arXiv 1604.03540) as segmentation uses it.
+
+Both wrap any loss of this package that takes class indices, and choose by its own value. Nothing waits for the device.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .._reduce import finish
+from .._types import Reduction
+from ._checks import check_reduction
+
+
+class HardNegativeMining(nn.Module):
+    """All positives, and per image the hardest negatives, `ratio` for each positive.
+
+    Divides by the number of positives in the batch (at least 1). An image without positives adds `min_negatives`.
+
+    Args:
+        loss: A loss of class indices (b, n) on logits (b, n, k) or (b, k, n), as its `class_dim` says.
+        ratio: Negatives per positive, at least 0.
+        min_negatives: Fewest negatives per image.
+        background: The label of negatives: -1 for sigmoid losses; the class that means background for softmax losses.
+        reduction: "mean" (over the positives) or "sum".
+
+    Example:
+        >>> from focalkit.losses import BinaryCrossEntropy
+        >>> mined = HardNegativeMining(BinaryCrossEntropy(class_dim=-1), ratio=1)
+        >>> mined(torch.tensor([[[0.0], [-9.0], [0.0]]]), torch.tensor([[0, -1, -1]]))
+        tensor(1.3863)
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module,
+        ratio: float = 3,
+        min_negatives: int = 0,
+        *,
+        background: int = -1,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        check_reduction(reduction, None)
+        if reduction == "none":
+            raise ValueError('HardNegativeMining picks examples and sums them; reduction must be "mean" or "sum"')
+        if ratio < 0 or min_negatives < 0:
+            raise ValueError(f"ratio and min_negatives must be at least 0, got {ratio!r} and {min_negatives!r}")
+        self.loss, self.ignore_index = _unreduced(loss)
+        self.ratio, self.min_negatives, self.background, self.reduction = ratio, min_negatives, background, reduction
+
+    def forward(self, logits: Tensor, labels: Tensor, *, normalizer: float | Tensor | None = None) -> Tensor:
+        """The loss of labels (b, n)."""
+        rows = _rows(self.loss, logits, labels)
+        counted = labels != self.ignore_index
+        negative = labels == self.background
+        positive = counted & ~negative
+        # which rank each negative has among its image's, the hardest first
+        order = torch.where(negative, rows.detach(), -math.inf).argsort(1, descending=True)
+        rank = torch.empty_like(order).scatter(
+            1, order, torch.arange(rows.shape[1], device=rows.device).expand_as(order)
+        )
+        quota = (self.ratio * positive.sum(1, keepdim=True)).clamp(min=self.min_negatives)
+        chosen = positive | (negative & (rank < quota))
+        total = torch.where(chosen, rows, 0.0).sum()
+        return finish(total, positive.sum(), reduction=self.reduction, normalizer=normalizer)
+
+    def extra_repr(self) -> str:
+        return f"ratio={self.ratio}, min_negatives={self.min_negatives}"
+
+
+class OHEM(nn.Module):
+    """The mean over the hardest examples of the batch.
+
+    An example is kept where its loss is at least the `keep`-th largest, or at least -log(threshold): with
+    cross-entropy, where its p_y is at most the larger of the two probabilities.
+
+    Args:
+        loss: A loss of class indices, whose unreduced value has one number per example, or per example and class.
+        keep: How many examples at least: a number, or a share in (0, 1] as a float.
+        threshold: Probability in (0, 1] below which every example is kept; `None` keeps the `keep` hardest.
+        reduction: "mean" (over the kept examples) or "sum".
+
+    Example:
+        >>> from focalkit.losses import CrossEntropy
+        >>> loss = OHEM(CrossEntropy(), keep=1)
+        >>> loss(torch.tensor([[0.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 0]))
+        tensor(0.6931)
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module,
+        *,
+        keep: int | float,
+        threshold: float | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        check_reduction(reduction, None)
+        if reduction == "none":
+            raise ValueError('OHEM picks examples and sums them; reduction must be "mean" or "sum"')
+        if (isinstance(keep, float) and not 0 < keep <= 1) or (keep < 1 and not isinstance(keep, float)):
+            raise ValueError(f"keep must be a number of examples (int >= 1) or a share in (0, 1], got {keep!r}")
+        if threshold is not None and not 0 < threshold <= 1:
+            raise ValueError(f"threshold must be a probability in (0, 1], got {threshold!r}; 0.7 is usual")
+        self.loss, self.ignore_index = _unreduced(loss)
+        self.keep, self.threshold, self.reduction = keep, threshold, reduction
+
+    def forward(self, logits: Tensor, labels: Tensor, *, normalizer: float | Tensor | None = None) -> Tensor:
+        """The loss of the kept examples."""
+        rows = _rows(self.loss, logits, labels).flatten()
+        counted = (labels != self.ignore_index).flatten()
+        hardness = torch.where(counted, rows.detach(), -math.inf)
+        if not len(hardness):
+            return rows.sum()
+        k = math.ceil(self.keep * len(rows)) if isinstance(self.keep, float) else min(self.keep, len(rows))
+        bound = hardness.topk(k).values[-1]
+        if self.threshold is not None:
+            bound = bound.clamp(max=-math.log(self.threshold))
+        kept = counted & (hardness >= bound)
+        total = torch.where(kept, rows, 0.0).sum()
+        return finish(total, kept.sum(), reduction=self.reduction, normalizer=normalizer)
+
+    def extra_repr(self) -> str:
+        return f"keep={self.keep}, threshold={self.threshold}"
+
+
+def _unreduced(loss: nn.Module) -> tuple[nn.Module, int]:
+    """A copy of `loss` that does not reduce, and its ignore_index."""
+    if not all(hasattr(loss, name) for name in ("reduction", "ignore_index", "class_dim")):
+        raise TypeError(
+            f"a loss with reduction, ignore_index and class_dim is needed, got {type(loss).__name__}; "
+            "for a loss of your own, give it these attributes"
+        )
+    loss = copy.deepcopy(loss)
+    loss.reduction = "none"  # pyright: ignore[reportArgumentType]
+    return loss, loss.ignore_index  # pyright: ignore[reportReturnType]
+
+
+def _rows(loss: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of every example, shaped like `labels`: summed over the classes where it has them."""
+    if labels.ndim != logits.ndim - 1 or labels.is_floating_point():
+        raise ValueError(
+            f"mining takes class indices with the class axis missing, got {labels.dtype} {tuple(labels.shape)} "
+            f"for logits {tuple(logits.shape)}"
+        )
+    rows = loss(logits, labels)
+    return rows.sum(loss.class_dim) if rows.ndim == logits.ndim else rows  # pyright: ignore[reportArgumentType]

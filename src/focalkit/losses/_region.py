@@ -1,0 +1,309 @@
+r"""Losses on the overlap of regions: Dice (Milletari et al., 2016, arXiv 1606.04797), Tversky (Salehi et al., 2017,
+arXiv 1706.05721), focal Tversky (Abraham and Khan, 2019, arXiv 1810.07842), unified focal (Yeung et al., 2022, arXiv
+2102.04525).
+
+Logits are (b, k, ...): every axis but the batch and the classes is the region. The unreduced loss has one number per
+image and class, (b, k), or (k,) with `batch=True`. The loss is written as (what is wrong) / (everything), never as 1 -
+index.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .._numerics import focal_term, one_vs_rest, safe_pow
+from .._reduce import reduce
+from .._types import Backend, Reduction, Vector
+from ._checks import check_backend, check_choice, check_range, check_reduction, vector
+from ._module import LossModule
+from ._sigmoid import dense_targets
+
+Activation = Literal["sigmoid", "softmax"]
+
+
+def dice_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    smooth: float = 1.0,
+    batch: bool = False,
+    activation: Activation = "sigmoid",
+    absent: Literal["count", "skip"] = "count",
+    class_weight: Vector | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: Reduction = "mean",
+    normalizer: float | Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""Dice loss: $1 - \frac{2 \sum p t + s}{\sum p + \sum t + s}$, which is `tversky_loss` at 1/2, 1/2 and smooth s/2.
+
+    Args:
+        logits: Scores (b, k, ...), the classes on `class_dim`.
+        targets: Floating or bool, shaped like `logits`, or class indices with the class axis missing; -1 is no class.
+            Elements equal to `ignore_index` are in no sum.
+        smooth: s, at least 0, in numerator and denominator.
+        batch: Sum over the batch as well, one number per class.
+        activation: "sigmoid": a mask per class; "softmax": classes exclude each other.
+        absent: What happens to classes that an image does not show: "count" them, or "skip" them as absent.
+        class_weight: Vector over the classes.
+        weight: Broadcasts against the unreduced loss.
+        reduction: "none", "sum", or "mean" over the numbers that count.
+        normalizer: Number or 0-d tensor that divides the sum instead.
+
+    Example:
+        >>> dice_loss(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]]))
+        tensor(0.3333)
+    """
+    check_backend(backend, "dice_loss")
+    wrong, total, counted, dim = _tversky_parts(
+        "dice_loss", logits, targets, 0.5, 0.5, smooth / 2, batch, activation, absent, ignore_index, class_dim
+    )
+    loss = _share(wrong, total)
+    return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "dice_loss", dim, batch)
+
+
+def tversky_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    fp_weight: float = 0.3,
+    fn_weight: float = 0.7,
+    smooth: float = 1.0,
+    batch: bool = False,
+    activation: Activation = "sigmoid",
+    absent: Literal["count", "skip"] = "count",
+    class_weight: Vector | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: Reduction = "mean",
+    normalizer: float | Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""Tversky loss: $1 - \frac{TP + s}{TP + a FP + b FN + s}$ (Salehi et al., 2017, eq. 2).
+
+    Args:
+        fp_weight: a, the price of false positives, at least 0.
+        fn_weight: b, the price of false negatives, at least 0. (Public code calls these alpha and beta, in both
+            orders.)
+        smooth: s, at least 0.
+
+    The other arguments are those of `dice_loss`.
+
+    Example:
+        >>> tversky_loss(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]]))
+        tensor(0.2500)
+    """
+    check_backend(backend, "tversky_loss")
+    wrong, total, counted, dim = _tversky_parts(
+        "tversky_loss",
+        logits,
+        targets,
+        fp_weight,
+        fn_weight,
+        smooth,
+        batch,
+        activation,
+        absent,
+        ignore_index,
+        class_dim,
+    )
+    loss = _share(wrong, total)
+    return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "tversky_loss", dim, batch)
+
+
+def focal_tversky_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    fp_weight: float = 0.3,
+    fn_weight: float = 0.7,
+    exponent: float = 0.75,
+    smooth: float = 1.0,
+    batch: bool = False,
+    activation: Activation = "sigmoid",
+    absent: Literal["count", "skip"] = "count",
+    class_weight: Vector | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: Reduction = "mean",
+    normalizer: float | Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""Focal Tversky loss: (Tversky loss)^exponent, per image and class (Abraham and Khan, 2019, eq. 4).
+
+    Args:
+        exponent: Greater than 0; the paper's 1/gamma, 3/4. 1 is `tversky_loss`.
+
+    The other arguments are those of `tversky_loss`.
+
+    Example:
+        >>> focal_tversky_loss(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]]))
+        tensor(0.3536)
+    """
+    name = "focal_tversky_loss"
+    check_backend(backend, name)
+    check_range("exponent", exponent, 1e-6, hint="exponent=1 is the Tversky loss")
+    wrong, total, counted, dim = _tversky_parts(
+        name, logits, targets, fp_weight, fn_weight, smooth, batch, activation, absent, ignore_index, class_dim
+    )
+    loss = safe_pow(_share(wrong, total), exponent)
+    return _reduce(loss, counted, class_weight, weight, reduction, normalizer, name, dim, batch)
+
+
+def unified_focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    lambda_: float = 0.5,
+    delta: float = 0.6,
+    gamma: float = 0.5,
+    symmetric: bool = False,
+    smooth: float = 1e-6,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = 1,
+    reduction: Reduction = "mean",
+    normalizer: float | Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""Unified focal loss: $\lambda$ focal Tversky $+ (1 - \lambda)$ focal (Yeung et al., 2022, sec. 3.2), one number
+    per image.
+
+    The asymmetric form modulates the background's cross-entropy and the foreground's Tversky term only; the symmetric
+    form modulates both of both. Tversky weighs false negatives with delta and false positives with 1 - delta.
+
+    Args:
+        logits: Scores (b, k, ...) of a softmax whose class 0 is the background; with one channel, the foreground's
+            sigmoid score.
+        targets: Class indices with 0 the background, or dense rows; with one channel dense 0/1.
+        lambda_: Share of the Tversky half, in [0, 1].
+        delta: Price of the foreground and of false negatives, in [0, 1].
+        gamma: Focusing parameter, in [0, 1): the background's factor is (1 - p)^gamma, the foreground's Tversky loss is
+            raised to 1 - gamma.
+        symmetric: Use the symmetric form.
+        smooth: Added to numerator and denominator of the Tversky index.
+        weight: One per image.
+        ignore_index, class_dim, reduction, normalizer, backend: As in `dice_loss`.
+
+    Example:
+        >>> unified_focal_loss(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]]))
+        tensor(0.4419)
+    """
+    name = "unified_focal_loss"
+    check_backend(backend, name)
+    check_range("lambda_", lambda_, 0, 1)
+    check_range("delta", delta, 0, 1)
+    check_range("gamma", gamma, 0, 1 - 1e-6)
+    check_reduction(reduction, normalizer)
+    x, t, counted, dim = _region(name, logits, targets, ignore_index, class_dim)
+    counted = counted.all(dim, keepdim=True)
+    if x.shape[dim] == 1:
+        u, t = torch.cat([-x, x], dim), torch.cat([1 - t, t], dim)
+    else:
+        u = one_vs_rest(x, dim)
+    u, t = u.movedim(dim, 1).flatten(2), t.movedim(dim, 1).flatten(2)
+    on = counted.movedim(dim, 1).flatten(2)
+    t = torch.where(on, t, 0.0)
+
+    back, fore = (focal_term(u[:, :1], gamma), focal_term(u[:, 1:], gamma if symmetric else 0.0))
+    focal = torch.cat([(1 - delta) * back * t[:, :1], delta * fore * t[:, 1:]], 1).sum((1, 2))
+    focal = focal / on.sum((1, 2)).clamp(min=1)
+
+    right, missed = (t * torch.sigmoid(u)).sum(2), (t * torch.sigmoid(-u)).sum(2)
+    false = torch.where(on, (1 - t) * torch.sigmoid(u), 0.0).sum(2)
+    wrong = delta * missed + (1 - delta) * false
+    tversky = _share(wrong, right + wrong + smooth)
+    raised = safe_pow(tversky, 1 - gamma)
+    region = (raised if symmetric else torch.cat([tversky[:, :1], raised[:, 1:]], 1)).mean(1)
+
+    loss = lambda_ * region + (1 - lambda_) * focal
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=on.any(2).squeeze(1))
+
+
+def _region(
+    name: str, logits: Tensor, targets: Tensor, ignore_index: int, class_dim: int
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    if logits.ndim < 2:
+        raise ValueError(
+            f"{name}: expected logits (b, k, ...), got {tuple(logits.shape)}; add the missing axes with unsqueeze"
+        )
+    return dense_targets(name, logits, targets, ignore_index=ignore_index, class_dim=class_dim)
+
+
+def _tversky_parts(
+    name: str,
+    logits: Tensor,
+    targets: Tensor,
+    fp_weight: float,
+    fn_weight: float,
+    smooth: float,
+    batch: bool,
+    activation: str,
+    absent: str,
+    ignore_index: int,
+    class_dim: int,
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """a FP + b FN, TP + a FP + b FN + s, and where they count, each (b, k) or (k,); and the class axis."""
+    check_range("fp_weight", fp_weight, 0)
+    check_range("fn_weight", fn_weight, 0)
+    check_range("smooth", smooth, 0)
+    check_choice("activation", activation, ("sigmoid", "softmax"))
+    check_choice("absent", absent, ("count", "skip"))
+    x, t, counted, dim = _region(name, logits, targets, ignore_index, class_dim)
+    u = one_vs_rest(x, dim) if activation == "softmax" else x
+    axes = [d for d in range(x.ndim) if d != dim and (d != 0 or batch)]
+
+    def total(values: Tensor) -> Tensor:
+        return values.sum(axes) if axes else values
+
+    p = torch.where(counted, torch.sigmoid(u), 0.0)
+    hit, missed = total(p * t), total(torch.sigmoid(-u) * t)
+    wrong = fp_weight * total(p * (1 - t)) + fn_weight * missed
+    here = total(counted.to(x.dtype)) > 0
+    if absent == "skip":
+        here = here & (total(t) > 0)
+    return wrong, hit + wrong + smooth, here, dim
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """part / whole, and 0 with gradient 0 where both are 0."""
+    return part / torch.where(whole > 0, whole, 1.0)
+
+
+def _reduce(
+    loss: Tensor,
+    counted: Tensor,
+    class_weight: Vector | None,
+    weight: Tensor | None,
+    reduction: str,
+    normalizer: float | Tensor | None,
+    name: str,
+    dim: int,
+    batch: bool,
+) -> Tensor:
+    check_reduction(reduction, normalizer)
+    if class_weight is not None:
+        by_class = vector("class_weight", class_weight, loss.shape[-1], loss, name)
+        weight = by_class if weight is None else weight * by_class
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+
+
+class DiceLoss(LossModule, function=dice_loss):
+    """`dice_loss` with remembered arguments."""
+
+
+class TverskyLoss(LossModule, function=tversky_loss):
+    """`tversky_loss` with remembered arguments."""
+
+
+class FocalTverskyLoss(LossModule, function=focal_tversky_loss):
+    """`focal_tversky_loss` with remembered arguments."""
+
+
+class UnifiedFocalLoss(LossModule, function=unified_focal_loss):
+    """`unified_focal_loss` with remembered arguments."""

@@ -1,0 +1,130 @@
+"""Losses with a state: what they learn from a batch, by hand; what they save; what leaves them alone."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+
+from focalkit import losses as L
+from reference import classification as truth
+
+
+def train(loss, x, t):
+    return loss(x.clone().requires_grad_(), t)
+
+
+def test_ghm_weights_a_bin_by_how_full_it_is():
+    # |p - t|: three easy negatives in the first of two bins, one hard one in the second
+    x, t = torch.tensor([-2.0, -2.0, -2.0, 2.0]), torch.zeros(4)
+    each = F.binary_cross_entropy_with_logits(x, t, reduction="none")
+    want = each * torch.tensor([4 / 3 / 2] * 3 + [4 / 1 / 2])
+    assert torch.allclose(L.GHMC(bins=2, reduction="none")(x, t), want)
+    assert torch.allclose(L.GHMC(bins=4, valid_bins=False, reduction="none")(x, t), want / 2)
+    assert torch.allclose(L.GHMC(bins=4, reduction="none")(x, t), want)
+
+
+def test_ghm_momentum_has_no_start_up_bias():
+    x, t = torch.randn(64), (torch.rand(64) > 0.5).float()
+    plain, smooth = L.GHMC(), L.GHMC(momentum=0.75)
+    for _ in range(3):  # the same batch again and again: the running mean must be that batch from the first step on
+        assert torch.allclose(train(smooth, x, t), train(plain, x, t))
+
+
+def test_ghm_running_mean_is_the_weighted_mean_of_the_histograms():
+    loss = L.GHMC(bins=2, momentum=0.5)
+    train(loss, torch.tensor([-2.0, -2.0]), torch.zeros(2))
+    train(loss, torch.tensor([-2.0, 2.0]), torch.zeros(2))
+    # S = 0.5 (0.5 (2, 0)) + 0.5 (1, 1), corrected by 1 - 0.5^2
+    assert torch.allclose(loss.density.mean / loss.density.trust, torch.tensor([1.0, 0.5]).double() / 0.75)
+
+
+def test_eqlv2_collects_weighted_gradients_and_turns_the_weights():
+    loss = L.EQLv2(2, reduction="none")
+    x = torch.tensor([[1.0, -1.0], [0.5, 2.0]], dtype=torch.float64)
+    t = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    train(loss, x, t)
+    p = torch.sigmoid(x)
+    assert torch.allclose(loss.pos_grad.double(), ((1 - p) * t).sum(0), rtol=1e-5)  # at ratio 100 all weights are 1
+    assert torch.allclose(loss.neg_grad.double(), (p * (1 - t)).sum(0), rtol=1e-5)
+    f = torch.sigmoid(12 * (loss.pos_grad / loss.neg_grad - 0.8)).double()
+    each = F.binary_cross_entropy_with_logits(x, t, reduction="none")
+    want = each * torch.where(t == 1, 1 + 4 * (1 - f), f)
+    assert torch.allclose(loss.eval()(x, t), want, rtol=1e-5)
+
+
+def test_equalized_focal_follows_its_gradient_ratio():
+    loss = L.EqualizedFocalLoss(2, reduction="none")
+    x = torch.tensor([[1.0, -1.0], [0.5, 2.0]], dtype=torch.float64)
+    t = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    leaf = x.clone().requires_grad_()
+    first = loss(leaf, t)
+    (gradient,) = torch.autograd.grad(first.sum(), leaf)
+    assert torch.allclose(loss.pos_grad.double(), (gradient.abs() * t).sum(0), rtol=1e-5)
+    assert torch.allclose(loss.neg_grad.double(), (gradient.abs() * (1 - t)).sum(0), rtol=1e-5)
+    ratio = (loss.pos_grad / loss.neg_grad).clamp(0, 1).tolist()
+    second = loss.eval()(x, t)
+    for i in range(2):
+        for c in range(2):
+            want = truth.equalized_focal(x[i, c].item(), t[i, c].item(), ratio[c], 0.25, 2.0, 8.0)
+            assert second[i, c].item() == pytest.approx(float(want), rel=1e-5)
+
+
+def test_seesaw_counts_labels_and_shields_the_rarer():
+    loss = L.SeesawLoss(3, reduction="none")
+    x = torch.tensor([[2.0, 1.0, -1.0], [0.0, 1.0, 0.5], [1.0, 0.0, 0.0], [0.3, 0.1, 0.0]], dtype=torch.float64)
+    y = torch.tensor([0, 0, 1, -100])
+    got = train(loss, x, y)
+    assert loss.cum_samples.tolist() == [2, 1, 0]
+    for i in range(3):
+        want = truth.seesaw(x[i].tolist(), y[i].item(), [2, 1, 0], 0.8, 2.0, 1e-2)
+        assert got[i].item() == pytest.approx(float(want), rel=1e-10)
+
+
+def test_adafocal_raises_gamma_where_the_model_is_overconfident():
+    loss = L.AdaFocalLoss(bins=2)
+    logits = torch.tensor([[0.2, 0.0], [0.2, 0.0], [4.0, 0.0], [4.0, 0.0]])
+    loss.update(logits, torch.tensor([0, 0, 1, 0]))  # bin 0: right and unsure; bin 1: half wrong and sure
+    p = torch.softmax(logits, 1)[:, 0]
+    assert torch.allclose(loss.gammas, torch.exp(torch.stack([p[0] - 1, p[2] - 0.5])), rtol=1e-5)
+    assert loss.edges.tolist() == pytest.approx([p[2].item()])
+
+
+def test_adafocal_switches_to_the_inverse_loss_below_the_threshold():
+    loss = L.AdaFocalLoss(bins=1, rate=10.0, reduction="none")
+    x, y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)
+    loss.update(x, y)  # confidence 0.5, accuracy 1: gamma e^-5 < 0.2
+    assert loss.gammas.tolist() == pytest.approx([-0.2])
+    assert loss(x, y)[0].item() == pytest.approx(1.5**0.2 * 0.693147, rel=1e-5)
+    loss.update(x, y)  # negative gamma moves the other way: still more negative, up to the bound
+    assert loss.gammas.tolist() == pytest.approx([-2.0])
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2, 5, 8])
+def test_cyclical_focal_follows_its_schedule(epoch):
+    loss = L.CyclicalFocalLoss(9)
+    loss.set_epoch(epoch)
+    x = torch.randn(3, dtype=torch.float64)
+    want = truth.cyclical(x.tolist(), 1, epoch, 9, 3.0, 2.0, 2.0, 4.0, 0.1)
+    assert loss(x.unsqueeze(0), torch.tensor([1])).item() == pytest.approx(float(want), rel=1e-6)
+
+
+def test_processes_add_up_their_statistics(tmp_path, monkeypatch):
+    # one process that is told there are two: the sum is taken, and doubled by the stand-in for the other process
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+        monkeypatch.setattr(dist, "all_reduce", lambda x: x.mul_(2))
+        loss = L.SeesawLoss(2)
+        train(loss, torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+        assert loss.cum_samples.tolist() == [2, 4]
+        ghm = L.GHMC(bins=1)
+        train(ghm, torch.zeros(3), torch.zeros(3))
+        assert ghm.density.mean.tolist() == [6]
+    finally:
+        dist.destroy_process_group()
+
+
+def test_a_loss_for_other_classes_is_refused():
+    for loss in (L.EQLv2(3), L.EqualizedFocalLoss(3), L.SeesawLoss(3)):
+        with pytest.raises(ValueError, match=r"made for 3 classes, got logits \(2, 4\) with 4 on axis 1"):
+            loss(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long))
