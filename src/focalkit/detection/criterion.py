@@ -34,12 +34,15 @@ class DetectionCriterion(nn.Module):
         assigner: (priors per level, target) -> Assignment.
         coder: Between deltas and boxes.
         cls_loss: (logits (b, n, k), labels int64 (b, n)) -> sum, 0-d, over the elements; label -1 is background, -100
-            is not counted. Called once per level. For example `SigmoidFocalLoss(class_dim=-1, reduction="sum")`.
+            is not counted. For example `SigmoidFocalLoss(class_dim=-1, reduction="sum")`. Called once per level, which
+            for a sum over elements is the same as once for all, without a copy of the logits.
         box_loss: (predicted (p, 4), true (p, 4)) -> sum, 0-d, over the positive priors.
         box_weight: Factor on the box loss.
         normalizer: The divisor. "batch": positives of the batch. "image": each image's own positives, then the mean
             over images. "ema": a running mean of the batch's positives, a buffer. All count at least 1.
         box_space: Whether `box_loss` compares encoded deltas or boxes in pixels.
+        whole_images: Call `cls_loss` once, on all levels together: for losses that choose or weigh elements by looking
+            at the others (hard negative mining, gradient histograms).
     """
 
     running_positives: Tensor
@@ -54,6 +57,7 @@ class DetectionCriterion(nn.Module):
         normalizer: Literal["batch", "image", "ema"] = "batch",
         *,
         box_space: Literal["deltas", "boxes"] = "deltas",
+        whole_images: bool = False,
     ) -> None:
         super().__init__()
         if normalizer not in ("batch", "image", "ema"):
@@ -67,6 +71,7 @@ class DetectionCriterion(nn.Module):
         self.box_weight = box_weight
         self.normalizer = normalizer
         self.box_space = box_space
+        self.whole_images = whole_images
         if normalizer == "ema":
             self.register_buffer("running_positives", torch.tensor(EMA_START))
 
@@ -117,16 +122,20 @@ class DetectionCriterion(nn.Module):
     def _sums(
         self, outputs: DenseOutputs, labels: Tensor, gt_index: Tensor, targets: Sequence[DetectionTarget]
     ) -> tuple[Tensor, Tensor]:
-        """Classification and box loss summed over the batch, level by level: the big logits are never concatenated."""
+        """Classification and box loss summed over the batch."""
         classification = box = torch.zeros((), device=labels.device)
+        if self.whole_images:
+            scores = torch.cat([flatten_level(logits, outputs.num_classes) for logits in outputs.logits], dim=1)
+            classification = self.cls_loss(scores, labels)
         # the last row stands for "none", so that index -1 finds one even where an image has no boxes
         truth = [torch.cat([t.boxes.float(), t.boxes.new_zeros(1, 4, dtype=torch.float32)]) for t in targets]
         start = 0
         for logits, deltas, priors in zip(outputs.logits, outputs.deltas, outputs.priors, strict=True):
             level = slice(start, start + len(priors))
             start += len(priors)
-            scores = flatten_level(logits, outputs.num_classes)
-            classification = classification + self.cls_loss(scores, labels[:, level])
+            if not self.whole_images:
+                scores = flatten_level(logits, outputs.num_classes)
+                classification = classification + self.cls_loss(scores, labels[:, level])
             box = box + self._box_sum(flatten_level(deltas, 4), gt_index[:, level], priors, truth)
         return classification, box
 
@@ -162,6 +171,8 @@ def _image(outputs: DenseOutputs, i: int) -> DenseOutputs:
 def build_criterion(config: TrainConfig) -> DetectionCriterion:
     """The criterion that a training configuration describes. A box loss of your own gets encoded deltas.
 
+    Classification losses that keep a state, and your own, see whole images at once.
+
     Raises:
         ConfigError: A classification loss that is not one of independent sigmoids, or a box loss that is none.
     """
@@ -184,4 +195,5 @@ def build_criterion(config: TrainConfig) -> DetectionCriterion:
         box_weight=c.box_weight,
         normalizer=c.normalizer,
         box_space="boxes" if spaces.get(box_name) == "boxes" else "deltas",
+        whole_images=cls_name not in losses.LOSSES or losses.LOSSES[cls_name].function is None,
     )

@@ -1,5 +1,6 @@
 import copy
 import math
+from inspect import signature
 
 import pytest
 import torch
@@ -205,6 +206,30 @@ def test_ema_is_a_buffer_that_moves_in_training_only():
     assert torch.equal(loss.running_positives, before)
 
 
+def test_hard_negatives_are_mined_in_whole_images():
+    out, targets = outputs(2), [ONE, TWO]
+    bce = losses.build("bce", class_dim=-1, reduction="sum")
+    mining = losses.HardNegativeMining(bce, ratio=3, reduction="sum")
+    labels = torch.stack([a.labels for a in make().assign(out, targets)])
+    logits = torch.cat([flatten_level(x, K) for x in out.logits], dim=1).detach()
+    rows = torch.nn.functional.softplus(logits).sum(dim=2)
+    total = 0.0
+    for i in range(2):
+        positive = labels[i] >= 0
+        own = logits[i, positive, labels[i, positive]]
+        hardest = rows[i, labels[i] == -1].sort(descending=True).values[: 3 * int(positive.sum())]
+        total += float(rows[i, positive].sum() - own.sum() + hardest.sum())
+    loss = DetectionCriterion(
+        MaxIoUAssigner(), DeltaXYWH(), mining, losses.build("smooth_l1", reduction="sum"), whole_images=True
+    )
+    assert values(loss(out, targets))["classification"] == pytest.approx(total / int((labels >= 0).sum()), rel=1e-5)
+
+
+def test_a_sum_over_elements_is_the_same_level_by_level_and_at_once():
+    by_level, at_once = (values(make(whole_images=w)(outputs(2), [ONE, TWO])) for w in (False, True))
+    assert by_level == pytest.approx(at_once, rel=1e-6)
+
+
 def test_other_normalisers_keep_no_state():
     assert not make("batch").state_dict()
 
@@ -286,6 +311,7 @@ def test_a_configuration_becomes_a_criterion():
     loss = build_criterion(config)
     assert loss.assigner == MaxIoUAssigner(0.6, 0.4, 0.1)
     assert (loss.box_space, loss.box_weight, loss.normalizer) == ("boxes", 2.0, "ema")
+    assert not loss.whole_images
     assert values(loss(outputs(1), [ONE]))["classification"] > 0
 
 
@@ -298,9 +324,20 @@ def test_every_box_loss_trains(box_loss):
     assert sum(x.grad.abs().sum() for x in out.deltas) > 0
 
 
-@pytest.mark.parametrize(
-    "loss", sorted(name for name, line in losses.LOSSES.items() if line.targets == "binary" and line.function)
-)
+def sigmoid_losses():
+    """The catalog's losses of independent sigmoids that need no argument."""
+    for name, line in sorted(losses.LOSSES.items()):
+        if line.targets == "binary" and all(
+            p.default is not p.empty for p in signature(line.module).parameters.values()
+        ):
+            yield name
+
+
+def test_the_catalog_has_sigmoid_losses():
+    assert {"bce", "focal"} <= set(sigmoid_losses())
+
+
+@pytest.mark.parametrize("loss", list(sigmoid_losses()))
 def test_every_sigmoid_loss_trains(loss):
     out = outputs(1)
     build_criterion(TrainConfig(loss=loss))(out, [ONE])["classification"].backward()
