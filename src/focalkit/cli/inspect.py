@@ -3,12 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from focalkit.config import CriterionConfig, ModelConfig, TrainConfig
-from focalkit.errors import DataError
+from focalkit.errors import DataError, InputError
 
 _SHOWN = 50
 
@@ -17,14 +17,16 @@ _SHOWN = 50
 class Args:
     """Look at a detection data set: format, counts, classes, sizes and every problem found."""
 
-    data: tyro.conf.Positional[Path | None] = None
+    data: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
     """Folder in COCO, Pascal VOC or YOLO form, or its JSON or YAML file"""
-    train_json: Path | None = None
-    val_json: Path | None = None
-    images: Path | None = None
+    train_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """COCO file of the split train, instead of looking for one"""
+    val_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """COCO file of the split val"""
+    images: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """With --train-json / --val-json: the folder that file names are relative to"""
     check: bool = True
-    """Open every image (its header)"""
+    """Whether every image's header is read"""
     repair: bool = False
     """Leave out boxes without area and clip those that reach out of their image, instead of reporting them"""
     anchors: bool = False
@@ -57,11 +59,13 @@ def inspect(args: Args) -> dict[str, Any]:
     from focalkit.data.find import compare_splits, find_layout, open_detection_data
     from focalkit.detection import AnchorGrid, MaxIoUAssigner
 
+    if args.data is None and args.train_json is None and args.val_json is None:
+        raise InputError("nothing to look at: give the data folder, or --train-json / --val-json")
     jsons = {"train": args.train_json, "val": args.val_json}
-    layout = find_layout(args.data) if args.data else None
+    layout = find_layout(args.data) if args.data and not all(jsons.values()) else None
     splits = list(dict.fromkeys([*(layout.splits if layout else ()), *(s for s, given in jsons.items() if given)]))
     opened, problems = {}, []
-    for split in splits or ["train"]:
+    for split in splits:
         try:
             opened[split] = open_detection_data(
                 args.data, split, images=args.images, check=args.check, repair=args.repair,

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from focalkit.data._ink import enlarge, scribble
 
-SMALLEST, LARGEST = 16, 96
+SMALLEST, LARGEST = 16, 80
 """Range of a digit's height in pixels, about"""
 _CLEARANCE = 2  # pixels between objects
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114], dtype=np.float32)

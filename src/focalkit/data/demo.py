@@ -18,9 +18,9 @@ from focalkit.errors import InputError
 
 EMPTY = 0.1
 """Share of images without a digit"""
-MEAN_DIGITS = 3.2
+MEAN_DIGITS = 5.0
 """Digits per image that is not empty, on average"""
-_MOST_DIGITS = 6
+_MOST_DIGITS = 9
 _LEAST_PER_CLASS = 4
 _VAL_SHARE = 0.25
 """Share of the handwriting samples that only val uses"""

@@ -97,3 +97,23 @@ def test_inspect_shows_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_inspect_of_a_missing_folder_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path / "nope")]) == 2
     assert "no such file or folder" in capsys.readouterr().err
+
+
+def test_inspect_takes_named_json_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_coco(tmp_path)
+    where = ["--train-json", str(tmp_path / "annotations/instances_train.json"), "--images", str(tmp_path / "images")]
+    assert main(["inspect", *where, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["splits"]) == ["train"]
+
+
+def test_inspect_of_nothing_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect"]) == 2
+    assert "nothing to look at" in capsys.readouterr().err
+
+
+def test_repaired_boxes_are_counted_as_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_coco(tmp_path, content=coco_content(annotations=[annotation(bbox=[3, 3, 0, 4])]))
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert "has no area" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path), "--repair"]) == 0
+    assert "1 x boxes have no area: left out" in capsys.readouterr().out
