@@ -253,7 +253,7 @@ def test_gallery_shows_the_best_the_worst_and_the_surest_mistakes(scenes, tmp_pa
         ("best", 1, 1.0, "2 of 2 objects found, no wrong detections at scores from 0.80 (F1 1.00)"),
         ("best", 4, 0.8, "2 of 3 objects found, no wrong detections at scores from 0.80 (F1 0.80)"),
         ("worst", 2, 0.0, "0 of 1 object found, 1 wrong detection at scores from 0.80 (F1 0.00)"),
-        ("mistake", 2, 0.95, "green 0.95: the truth is red"),
+        ("mistake", 2, 0.95, "green at score 0.95: the truth is red"),
     ]
     assert sorted(p.name for p in (tmp_path / "gallery").iterdir()) == sorted(e["file"][8:] for e in entries)
     with Image.open(tmp_path / entries[0]["file"]) as picture:

@@ -132,7 +132,7 @@ def mistakes(judged: Sequence[_Judged], each: int) -> list[tuple[_Judged, int]]:
 def describe(image: _Judged, row: int, names: Sequence[str]) -> str:
     """What is wrong with a detection that is no hit: duplicate, class, place, or nothing there."""
     label = int(image.found.labels[row])
-    said = f"{names[label]} {float(image.found.scores[row]):.2f}"
+    said = f"{names[label]} at score {float(image.found.scores[row]):.2f}"
     if not len(image.boxes):
         return f"{said}: this image has no annotated object"
     overlap = iou_matrix(image.found.boxes[row : row + 1], image.boxes)[0]
