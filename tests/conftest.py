@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# before torch starts its threads: on the small tensors of tests they only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
