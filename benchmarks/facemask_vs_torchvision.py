@@ -1,0 +1,192 @@
+"""focalkit's RetinaNet beside torchvision's: the same images, backbone, width, anchors' sizes, epochs and optimiser.
+
+Both sides read the same batches in the same order, with the same augmentation, start from the same ImageNet backbone
+with the same frozen stages, and step AdamW at the same rates; both are scored by the same COCO AP. What differs is what
+each library's RetinaNet is: matching, normaliser, box loss, P6, anchors' rounding, initialisation, post-processing.
+
+    python benchmarks/facemask_vs_torchvision.py --data DATA --backbone-weights WEIGHTS --epochs 12 --seeds 0
+
+Each finished run is added to the result file at once; runs that are there already are not repeated.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.retinanet import RetinaNet
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
+
+from focalkit._runs import write_json_atomic
+from focalkit.config import PRESETS, AugmentConfig, TrainConfig
+from focalkit.data import DetectionBatch, DetectionData, open_train_and_val
+from focalkit.detection.backbones import build_backbone, resolve_backbone
+from focalkit.metrics import coco_ap
+from focalkit.training import train
+from focalkit.training.loaders import train_loader, val_loader
+from focalkit.training.optim import build_optimizer
+from focalkit.training.schedule import lr_factor, scaled_lr
+
+HERE = Path(__file__).parent
+
+
+class Pyramid(nn.Module):
+    """focalkit's backbone under torchvision's pyramid, as torchvision's RetinaNet takes it (P6 from P5)."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        model = config.model
+        name = resolve_backbone(model.backbone, config.backbone_weights)
+        self.body = build_backbone(
+            name, weights=config.backbone_weights, norm=model.backbone_norm, freeze_at=model.freeze_at
+        )
+        self.out_channels = model.fpn_channels
+        extra = LastLevelP6P7(self.out_channels, self.out_channels)
+        self.fpn = FeaturePyramidNetwork(list(self.body.channels), self.out_channels, extra)
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self.fpn(OrderedDict(zip("345", self.body(images), strict=True)))
+
+
+def torchvision_retinanet(config: TrainConfig, num_classes: int) -> RetinaNet:
+    pyramid = Pyramid(config)
+    sizes = tuple(tuple(int(s * 2 ** (i / 3)) for i in range(3)) for s in config.model.anchor_sizes)
+    return RetinaNet(
+        pyramid,
+        num_classes,
+        anchor_generator=AnchorGenerator(sizes, (config.model.anchor_ratios,) * len(sizes)),
+        image_mean=list(pyramid.body.pixel_mean),
+        image_std=list(pyramid.body.pixel_std),
+        detections_per_img=100,
+        _skip_resize=True,
+    ).to(memory_format=torch.channels_last)
+
+
+def unpadded(batch: DetectionBatch) -> list[Tensor]:
+    return [image[:, : t.size[0], : t.size[1]] for image, t in zip(batch.images, batch.targets, strict=True)]
+
+
+def train_torchvision(config: TrainConfig, data: DetectionData, val: DetectionData, device: str) -> dict[str, Any]:
+    torch.manual_seed(config.seed)
+    model = torchvision_retinanet(config, data.num_classes).to(device).train()
+    fill = tuple(model.transform.image_mean)
+    lr = scaled_lr(config.optim.lr, config.batch_size, config.optim.lr_batch)
+    optimizer = build_optimizer(model, config.optim, lr)
+    loader = train_loader(data, config, fill=fill, rank=0, world=1, start_step=0)
+    total, step, started = config.epochs * len(loader), 0, time.monotonic()
+    for epoch in range(config.epochs):
+        loader.sampler.set_epoch(epoch)  # pyright: ignore[reportAttributeAccessIssue]
+        for batch in loader:
+            factor = lr_factor(
+                step,
+                total=total,
+                schedule=config.optim.schedule,
+                warmup=config.optim.warmup_steps,
+                milestones=config.optim.milestones,
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = lr * factor
+            batch = batch.to(device)
+            losses = model(unpadded(batch), [{"boxes": t.boxes, "labels": t.labels} for t in batch.targets])
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            if config.optim.clip_norm:
+                nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
+            optimizer.step()
+            step += 1
+        print(f"  torchvision epoch {epoch + 1}/{config.epochs}, {time.monotonic() - started:.0f} s", file=sys.stderr)
+    seconds = time.monotonic() - started
+    return {"metrics": score_torchvision(model, config, val, fill, device), "seconds": seconds}
+
+
+@torch.inference_mode()
+def score_torchvision(model: RetinaNet, config: TrainConfig, val: DetectionData, fill: Any, device: str) -> dict:
+    model.eval()
+    found: list[dict[str, Any]] = []
+    for batch in val_loader(val, config, fill=fill, rank=0, world=1):
+        batch = batch.to(device)
+        for output, target in zip(model(unpadded(batch)), batch.targets, strict=True):
+            (h, w), (oh, ow) = target.size, target.original_size
+            boxes = output["boxes"].cpu() * torch.tensor([ow / w, oh / h, ow / w, oh / h])
+            for (x1, y1, x2, y2), score, label in zip(
+                boxes.tolist(), output["scores"].tolist(), output["labels"].tolist(), strict=True
+            ):
+                category = val.category_ids[label]
+                box = [x1, y1, x2 - x1, y2 - y1]
+                found.append({"image_id": target.image_id, "category_id": category, "bbox": box, "score": score})
+    return coco_ap(val.to_coco(), found, per_class=False).metrics
+
+
+def train_focalkit(config: TrainConfig) -> dict[str, Any]:
+    """The last epoch's AP, as for torchvision: no choice of the best checkpoint on the images that score it."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        train(replace(config, evaluate_every=config.epochs), Path(folder) / "run")
+        rows = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
+    last = [row for row in rows if row["kind"] == "val"][-1]
+    metrics = {name: value for name, value in last.items() if name.startswith(("AP", "AR"))}
+    return {"metrics": metrics, "seconds": time.monotonic() - started}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--backbone-weights", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--sides", nargs="+", choices=["focalkit", "torchvision"], default=["focalkit", "torchvision"])
+    parser.add_argument("--flip-only", action="store_true", help="no augmentation but the horizontal flip")
+    parser.add_argument("--precision", default="32", help="of focalkit's side; torchvision's runs in 32")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "facemask_vs_torchvision.json")
+    args = parser.parse_args()
+    base = PRESETS["cpu-small"]()
+    augment = AugmentConfig() if args.flip_only else base.augment
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    data, val = open_train_and_val(args.data)
+    results = json.loads(args.out.read_text()) if args.out.is_file() else {"runs": []}
+    for seed in args.seeds:
+        for side in args.sides:
+            key = {"side": side, "seed": seed, "epochs": args.epochs, "flip_only": args.flip_only, "device": device}
+            if any(all(run[k] == v for k, v in key.items()) for run in results["runs"]):
+                print(f"{key}: there already", file=sys.stderr)
+                continue
+            config = replace(
+                base,
+                data=args.data,
+                backbone_weights=args.backbone_weights,
+                epochs=args.epochs,
+                augment=augment,
+                seed=seed,
+                logger="none",
+            )
+            if side == "focalkit":
+                run = train_focalkit(replace(config, precision=args.precision))
+            else:
+                run = train_torchvision(config, data, val, device)
+            results["runs"].append({**key, "precision": args.precision if side == "focalkit" else "32", **run})
+            results |= {
+                "command": "python benchmarks/facemask_vs_torchvision.py --epochs E --seeds S [--flip-only]",
+                "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+                "machine": torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()}-core CPU",
+                "python": platform.python_version(),
+            }
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            write_json_atomic(args.out, results)
+            print(f"{side} seed {seed}: AP {run['metrics']['AP']:.4f} AP50 {run['metrics']['AP50']:.4f}, "
+                  f"{run['seconds']:.0f} s", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
