@@ -1,19 +1,25 @@
 """focalkit: learning when almost everything is background.
 
 The names of everyday use, each loaded from its place when it is first asked for: `import focalkit` costs nothing,
-`focalkit.losses` loads torch alone, `focalkit.detection` loads torchvision too. A new name goes into both lists below.
+`focalkit.losses` loads torch alone. A new name goes into both lists below.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from focalkit import compat as compat
+    from focalkit import config as config
     from focalkit import data as data
     from focalkit import detection as detection
     from focalkit import losses as losses
     from focalkit import metrics as metrics
     from focalkit import report as report
+    from focalkit import testing as testing
     from focalkit import training as training
+    from focalkit import weights as weights
+    from focalkit.detection import Detector as Detector
+    from focalkit.detection import retinanet as retinanet
     from focalkit.errors import BackendError as BackendError
     from focalkit.errors import ConfigError as ConfigError
     from focalkit.errors import DataError as DataError
@@ -34,27 +40,33 @@ if TYPE_CHECKING:
 _HOME = {
     # name -> module that defines it; None for a module of this package
     "BackendError": "errors",
+    "BinaryCrossEntropy": "losses",
     "ConfigError": "errors",
+    "CrossEntropy": "losses",
     "DataError": "errors",
+    "Detector": "detection",
     "FocalkitError": "errors",
     "InputError": "errors",
     "LOSSES": "losses",
-    "BinaryCrossEntropy": "losses",
-    "CrossEntropy": "losses",
     "SigmoidFocalLoss": "losses",
     "SoftmaxFocalLoss": "losses",
     "binary_cross_entropy": "losses",
     "build": "losses",
+    "compat": None,
+    "config": None,
     "cross_entropy": "losses",
-    "prior_bias": "losses",
-    "sigmoid_focal_loss": "losses",
-    "softmax_focal_loss": "losses",
     "data": None,
     "detection": None,
     "losses": None,
     "metrics": None,
+    "prior_bias": "losses",
     "report": None,
+    "retinanet": "detection",
+    "sigmoid_focal_loss": "losses",
+    "softmax_focal_loss": "losses",
+    "testing": None,
     "training": None,
+    "weights": None,
 }
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -55,7 +55,8 @@ def table(losses: "dict[str, LossSpec]") -> str:
     rows += [(name, spec.targets, spec.summary, spec.paper) for name, spec in losses.items()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", '`focalkit losses NAME` shows one; `--loss "focal(gamma=1)"` trains with it'])
+    hint = '`focalkit losses NAME` shows one. A detector trains with those for binary targets: --loss "focal(gamma=1)"'
+    return "\n".join([*lines, "", hint])
 
 
 def page(spec: "LossSpec") -> str:
@@ -63,7 +64,8 @@ def page(spec: "LossSpec") -> str:
     facts = _facts(spec)
     arguments = ", ".join(f"{name}={value}" for name, value in facts["defaults"].items() if name not in COMMON)
     lines = [f"{spec.name}({arguments})", f"  {spec.summary}", ""]
-    lines += [f"{name + ':':<10}{facts[name]}" for name in ("function", "module", "targets", "paper") if facts[name]]
+    shown = ("use", "avoid", "function", "module", "targets", "paper")
+    lines += [f"{name + ':':<10}{facts[name]}" for name in shown if facts[name]]
     return "\n".join([*lines, "", facts["doc"]])
 
 
@@ -72,6 +74,8 @@ def _facts(spec: "LossSpec") -> dict[str, Any]:
     return {
         "name": spec.name,
         "summary": spec.summary,
+        "use": spec.use,
+        "avoid": spec.avoid,
         "targets": spec.targets,
         "paper": spec.paper,
         "fused": spec.fused,

@@ -35,6 +35,36 @@ from focalkit.detection.retinanet import retinanet as retinanet
 if TYPE_CHECKING:
     from focalkit.detection.detector import Detector as Detector
 
+__all__ = [
+    "BACKBONES",
+    "BACKGROUND",
+    "FPN",
+    "IGNORE",
+    "AnchorGrid",
+    "Assignment",
+    "DeltaXYWH",
+    "DenseOutputs",
+    "DensePostprocess",
+    "DetectionCriterion",
+    "DetectionTarget",
+    "Detections",
+    "Detector",
+    "MaxIoUAssigner",
+    "RetinaNet",
+    "RetinaNetHead",
+    "build_backbone",
+    "build_criterion",
+    "build_retinanet",
+    "fit_size",
+    "flatten_level",
+    "pad_batch",
+    "read_image",
+    "resize",
+    "resolve_backbone",
+    "retinanet",
+    "to_unit",
+]
+
 
 def __getattr__(name: str) -> Any:
     if name == "Detector":
