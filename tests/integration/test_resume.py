@@ -1,0 +1,136 @@
+"""A training that was killed goes on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from focalkit._runs import RunDir
+from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from focalkit.data import write_demo_scenes
+from focalkit.errors import ConfigError
+from focalkit.training import train
+from focalkit.training.module import DetectionModule
+
+STEPS = 5  # per epoch
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> TrainConfig:
+    data = write_demo_scenes(tmp_path_factory.mktemp("scenes"), train=21, val=4, size=96, classes=3, imbalance=4)
+    return TrainConfig(
+        data=data,
+        epochs=3,
+        batch_size=4,
+        min_size=64,
+        max_size=64,
+        workers=0,
+        accelerator="cpu",
+        log_every=2,
+        checkpoint_seconds=0.0,
+        logger="none",
+        model=ModelConfig("tiny", fpn_channels=16, head_channels=16, head_depth=1, anchor_sizes=(8, 16, 32, 64, 128)),
+        augment=AugmentConfig(scale=(0.7, 1.0), color=0.2),
+        optim=OptimConfig("adamw", lr=1e-3, lr_batch=4, schedule="cosine", warmup_steps=1, ema_decay=0.9),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory) -> RunDir:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(config, out)
+    return RunDir(out)
+
+
+def weights(run: RunDir) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
+    return checkpoint["model"] | {f"current.{n}": v for n, v in checkpoint["current_model_state"].items()}
+
+
+def assert_equal(resumed: RunDir, whole: RunDir) -> None:
+    ours, theirs = weights(resumed), weights(whole)
+    assert {n: v.shape for n, v in ours.items()} == {n: v.shape for n, v in theirs.items()}
+    worst = max((ours[n].double() - theirs[n].double()).abs().max().item() for n in ours)
+    assert worst < 1e-6
+    rows = [[(r["kind"], r["step"], r["epoch"]) for r in run.read_metrics()] for run in (resumed, whole)]
+    assert [r for r in rows[0] if r[0] == "val"] == [r for r in rows[1] if r[0] == "val"]
+    assert len(rows[0]) == len(set(rows[0]))
+    assert resumed.read_result()["finished"]
+
+
+class Killed(BaseException):
+    """Leaves the training from within a step, as a kill does."""
+
+
+def die_in_pass(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, step = iter(range(1, 10**6)), DetectionModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        if next(passes) == number:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(DetectionModule, "training_step", training_step)
+
+
+# before any checkpoint; in the first epoch; in the last step of an epoch; at the start of one; in the last step of all
+@pytest.mark.parametrize("step", [1, 3, STEPS, STEPS + 1, 3 * STEPS])
+def test_a_resumed_run_ends_with_the_same_weights(config, whole, tmp_path, step):
+    with pytest.MonkeyPatch.context() as patch:
+        die_in_pass(step, patch)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "cut")
+    run = RunDir(tmp_path / "cut")
+    assert not run.finished
+    train(config, run.path, resume=True)
+    assert_equal(run, whole)
+
+
+def test_accumulated_passes_resume_at_the_step(config, tmp_path):
+    config = replace(config, accumulate=2, epochs=2)
+    train(config, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        die_in_pass(2 * 7, patch)  # the second pass of step 7
+        with pytest.raises(Killed):
+            train(config, tmp_path / "cut")
+    train(config, tmp_path / "cut", resume=True)
+    assert_equal(RunDir(tmp_path / "cut"), RunDir(tmp_path / "whole"))
+
+
+def test_an_unfinished_run_is_not_overwritten_by_accident(config, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        die_in_pass(2, patch)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "cut")
+    with pytest.raises(ConfigError, match="--resume continues it"):
+        train(config, tmp_path / "cut")
+    with pytest.raises(ConfigError, match=r"epochs: 3 in run\.json, now 4"):
+        train(replace(config, epochs=4), tmp_path / "cut", resume=True)
+
+
+def test_a_process_killed_in_mid_epoch_resumes_from_the_command_line(config, whole, tmp_path):
+    run = RunDir(tmp_path / "run")
+    file = tmp_path / "config.json"
+    file.write_text((whole.path / "run.json").read_text())
+    command = [sys.executable, "-m", "focalkit", "train", "--config", str(file), "--out", str(run.path)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
+    try:
+        # the second epoch: its third of five steps
+        until = time.monotonic() + 120
+        while (run.read_metrics() or [{"step": 0}])[-1]["step"] < STEPS + 3:
+            assert process.poll() is None, process.communicate()[1].decode()
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.communicate()
+    assert not run.finished
+    train(run.read_config(), run.path, resume=True)
+    assert_equal(run, whole)
