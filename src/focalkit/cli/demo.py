@@ -12,8 +12,11 @@ import tyro
 
 from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
 
-METHODS = {"focal": "focal(gamma=2.0, alpha=0.25)", "cross-entropy": "bce"}
-"""Run -> classification loss. Nothing else differs: the same scenes, seed, schedule and prior."""
+METHODS = {"focal": "focal(gamma=1.0, alpha=0.5)", "cross-entropy": "bce"}
+"""Run -> classification loss. Nothing else differs: the same scenes, seed, schedule and prior.
+
+The paper's gamma 2 with alpha .25 is its best after 90k steps; in a thousand steps it teaches rare classes too slowly.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,11 @@ def config(data: Path, *, quick: bool = False, seed: int = 0) -> TrainConfig:
     """A detector that two CPU cores train in two minutes: images of 256 px, digits of 14 px and more."""
     return TrainConfig(
         data=data,
-        epochs=8 if quick else 20,
+        epochs=8 if quick else 14,
         batch_size=8,
         min_size=256,
         max_size=256,
-        evaluate_every=4,
+        evaluate_every=4 if quick else 7,
         seed=seed,
         logger="none",
         model=ModelConfig(
@@ -74,15 +77,21 @@ def run(args: Args) -> int:
 
     started = time.monotonic()
     runs = {name: args.out / name for name in METHODS}
-    train_images, val_images = (200, 80) if args.quick else (600, 150)
+    train_images, val_images = (240, 100) if args.quick else (600, 200)
     _say(f"writing {train_images} + {val_images} scenes of handwritten digits to {args.out / 'data'}")
-    data = write_demo_scenes(args.out / "data", train=train_images, val=val_images, seed=args.seed)
+    data = write_demo_scenes(args.out / "data", train=train_images, val=val_images, seed=args.seed, classes=5)
     base = config(data, quick=args.quick, seed=args.seed)
     results: dict[str, dict[str, Any]] = {}
     for name, loss in METHODS.items():
         _say(f"\ntraining with {name}: {loss}")
         command = shlex.join(["focalkit", "demo", "--out", str(args.out)])
-        train(replace(base, loss=loss), runs[name], resume=not args.force, force=args.force, command=command)
+        train(
+            replace(base, loss=loss),
+            runs[name],
+            resume=not args.force and runs[name].exists(),
+            force=args.force,
+            command=command,
+        )
         results[name] = evaluate_run(runs[name], data, split="val")["metrics"]
     report = write_report(list(runs.values()), args.out / "report.html", title="focalkit demo: digits in clutter")
     if args.json:

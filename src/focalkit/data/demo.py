@@ -69,7 +69,7 @@ def write_demo_scenes(
         plan = _plan(count, classes, imbalance, np.random.default_rng([seed, code]))
         content = _write_images(out / "images" / split, split, samples, plan, size, [seed, code])
         content["info"] = {"description": f"focalkit demo scenes of handwritten digits, seed {seed}, {imbalance:g}:1"}
-        content["categories"] = [{"id": label + 1, "name": str(label)} for label in range(classes)]
+        content["categories"] = [{"id": label + 1, "name": f"digit {label}"} for label in range(classes)]
         (out / "annotations").mkdir(exist_ok=True)
         write_json_atomic(out / "annotations" / f"instances_{split}.json", content)
     return out

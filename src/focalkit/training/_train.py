@@ -161,10 +161,10 @@ def fit(job: Job) -> dict[str, Any]:
                 out=run.path,
             )
             notes = [f"note: {note}" for note in job.notes]
-            if job.resume:
-                notes.append(
-                    f"resuming after step {start_step} of {total_steps}" if start_step else "no checkpoint: starting"
-                )
+            if start_step:
+                notes.append(f"resuming after step {start_step} of {total_steps}")
+            elif job.resume:
+                notes.append("nothing to resume from: starting at the first step")
             print("\n".join([text, *notes]), file=sys.stderr, flush=True)
         loaders = DetectionLoaders(
             train_data, val_data, config, fill=model.pixel_mean.flatten().tolist(), start_step=start_step

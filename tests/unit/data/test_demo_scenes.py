@@ -19,7 +19,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_scenes_are_a_coco_data_set_without_a_problem_or_warning(scenes: Path) -> None:
     train, val = open_train_and_val(scenes)
     assert (len(train), len(val)) == (40, 10)
-    assert train.names == tuple("0123456789")
+    assert train.names == tuple(f"digit {d}" for d in range(10))
     assert train.warnings == val.warnings == ()
     assert {(i.width, i.height) for i in train.images} == {(256, 256)}
 
