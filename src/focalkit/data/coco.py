@@ -241,6 +241,8 @@ def _annotations(
             findings.error(place, f"there is no category {category!r}")
         if not (isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(v, (int, float)) for v in bbox)):
             findings.error(place, f"bbox must be four numbers [x, y, width, height], got {bbox!r}")
+        if item.get("iscrowd", 0) not in (0, 1):
+            findings.error(place, f"iscrowd must be 0 or 1, got {item['iscrowd']!r}")
         if len(findings.errors) > before or image is None or label is None:
             continue
         x, y, w, h = map(float, bbox)

@@ -38,7 +38,7 @@ def write_demo_scenes(
 ) -> Path:
     """Write a COCO-format data set of digit scenes: `annotations/instances_<split>.json`, `images/<split>/*.jpg`.
 
-    The same arguments give the same scenes. Takes about 15 ms per image.
+    The same arguments give the same scenes. Takes about 10 ms per image.
 
     Args:
         out: Folder to write to; files of the same name are replaced.

@@ -56,6 +56,7 @@ def test_all_problems_come_at_once_each_with_file_image_and_annotation(tmp_path:
             annotation(id="7"),
             annotation(id=8, bbox=[1, 2, math.nan, 4]),
             annotation(id=9, bbox=[1, 2, 3]),
+            annotation(id=11, iscrowd="0"),
             {"id": 10, "image_id": 11, "bbox": [1, 2, 3, 4]},
         ]
     )
@@ -70,7 +71,8 @@ def test_all_problems_come_at_once_each_with_file_image_and_annotation(tmp_path:
         "annotation 2: the annotation id is given twice",
         "annotation '7': the annotation id is a str",
         "annotation 9: bbox must be four numbers",
-        "annotations[9]: missing: category_id",
+        "annotations[10]: missing: category_id",
+        "annotation 11: iscrowd must be 0 or 1, got '0'",
         "image 12",
         "annotation 4: the box [5, 5, 5, 8] (x0, y0, x1, y1) has no area",
         "annotation 5: the box [50, 5, 54, 8] (x0, y0, x1, y1) lies outside its 40x30 image",
