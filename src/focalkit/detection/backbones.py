@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from focalkit.detection._backbone_weights import download, is_folded, load_into, read_weights
+from focalkit.detection._frozen_norm import FrozenNorm, fold_norms, take_in_norms
 from focalkit.errors import ConfigError, InputError
 
 RESNETS = {  # name -> channels of C3, C4, C5
@@ -153,6 +154,7 @@ def _resnet(name: str, norm: str, freeze_at: int) -> StagedBackbone:
     import torchvision
 
     net = torchvision.models.get_model(name, weights=None, norm_layer=_norm_layer(norm))
+    take_in_norms(net)
     layers = {key: layer for key, layer in net.named_children() if key not in ("avgpool", "fc")}
     stages = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
     return StagedBackbone(layers, stages, RESNETS[name], freeze_at=freeze_at)
@@ -166,50 +168,18 @@ def _mobilenet(name: str, norm: str, freeze_at: int) -> StagedBackbone:
     assert isinstance(features, nn.Sequential)
     normalisation = IMAGENET
     if name == "mobilenet_v2_tf":
-        _fold(features)
+        fold_norms(features)
         normalisation = PLUS_MINUS_ONE
+    take_in_norms(features)
     ends = (0, 2, 4, 7, 14, 18)  # layers before which strides 2, 4, 8, 16, 32 are complete
     stages = [[f"features.{i}" for i in range(a, b)] for a, b in pairwise(ends)]
     return StagedBackbone({"features": features}, stages, (32, 96, 320), normalisation, freeze_at)
 
 
 def _norm_layer(norm: str) -> type[nn.Module]:
-    from torchvision.ops import FrozenBatchNorm2d
-
     if norm not in ("frozen", "batch"):
         raise ConfigError(f'backbone_norm must be "frozen" or "batch", got {norm!r}')
-    return FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
-
-
-class _SameConv2d(nn.Conv2d):
-    """3x3 convolution of stride 2 with TensorFlow's SAME padding: an even side is padded at its end only."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        h, w = input.shape[-2:]
-        top, left = h % 2, w % 2
-        return super().forward(F.pad(input, (left, 1, top, 1)))
-
-
-def _fold(features: nn.Module) -> None:
-    """Give every convolution the bias that its BatchNorm would add, and TensorFlow's padding to those of stride 2."""
-    for parent in list(features.modules()):
-        for key, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Conv2d):
-                strided = layer.stride == (2, 2)
-                conv = (_SameConv2d if strided else nn.Conv2d)(
-                    layer.in_channels,
-                    layer.out_channels,
-                    layer.kernel_size,  # pyright: ignore[reportArgumentType]
-                    layer.stride,  # pyright: ignore[reportArgumentType]
-                    0 if strided else layer.padding,  # pyright: ignore[reportArgumentType]
-                    groups=layer.groups,
-                )
-                nn.init.kaiming_normal_(conv.weight, mode="fan_out")
-                assert conv.bias is not None
-                nn.init.zeros_(conv.bias)
-                setattr(parent, key, conv)
-            elif type(layer).__name__ in ("BatchNorm2d", "FrozenBatchNorm2d"):
-                setattr(parent, key, nn.Identity())
+    return FrozenNorm if norm == "frozen" else nn.BatchNorm2d
 
 
 class _Residual(nn.Module):

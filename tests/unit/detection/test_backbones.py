@@ -1,3 +1,4 @@
+import copy
 import pickle
 import urllib.error
 
@@ -9,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from focalkit.detection import BACKBONES, build_backbone, read_image, resize, resolve_backbone, to_unit
+from focalkit.detection._frozen_norm import FrozenNorm, NormedConv2d
 from focalkit.errors import ConfigError, InputError
 
 SMALL = "resnet18"
@@ -214,6 +216,37 @@ def test_frozen_batchnorm_has_no_parameters_and_live_has():
     assert any("bn" in name for name, _ in meta(SMALL, norm="batch").named_parameters())
 
 
+def test_a_norm_alone_is_batchnorm_in_evaluation_mode():
+    frozen, live = FrozenNorm(5), nn.BatchNorm2d(5).eval()
+    for tensor in (live.weight, live.bias, live.running_mean):
+        nn.init.normal_(tensor)
+    nn.init.uniform_(live.running_var, 0.5, 2.0)
+    frozen.load_state_dict({k: v for k, v in live.state_dict().items() if k != "num_batches_tracked"})
+    x = torch.randn(2, 5, 3, 3)
+    torch.testing.assert_close(frozen(x), live(x))
+
+
+@pytest.mark.parametrize("name", [SMALL, "mobilenet_v2", "resnet50"])
+def test_every_frozen_norm_is_taken_in_by_its_convolution_also_in_a_copy(name):
+    backbone = copy.deepcopy(meta(name))
+    norms = [m for m in backbone.modules() if isinstance(m, FrozenNorm)]
+    carried = [m.norm[0] for m in backbone.modules() if isinstance(m, NormedConv2d)]
+    assert norms
+    assert all(norm.taken_in for norm in norms)
+    assert {id(n) for n in norms} == {id(n) for n in carried}
+
+
+def test_frozen_norms_let_gradients_through_to_the_weights():
+    backbone = build_backbone(SMALL, freeze_at=0)
+    backbone.body.get_submodule("layer4.1.bn2").weight.zero_()  # a scale of zero stops the gradient of its convolution
+    sum(f.sum() for f in backbone(torch.rand(1, 3, 64, 64))).backward()
+    gradients = {name: float(p.grad.abs().sum()) for name, p in backbone.named_parameters()}
+    assert [name for name, total in gradients.items() if total == 0] == [
+        "body.layer4.1.conv1.weight",
+        "body.layer4.1.conv2.weight",
+    ]
+
+
 def test_tiny_trains_whatever_the_options_for_pretrained_networks_say():
     backbone = build_backbone("tiny", norm="frozen", freeze_at=2)
     assert all(p.requires_grad for p in backbone.parameters())
@@ -237,7 +270,7 @@ def test_every_strided_convolution_of_the_folded_network_pads_so():
     ]
     assert len(strided) == 5
     assert all(tuple(conv(torch.zeros(1, conv.in_channels, 8, 8)).shape[-2:]) == (4, 4) for conv in strided)
-    assert {type(conv).__name__ for conv in strided} == {"_SameConv2d"}
+    assert {type(conv).__name__ for conv in strided} == {"SameConv2d"}
 
 
 def test_folding_changes_nothing_between_two_strided_convolutions():

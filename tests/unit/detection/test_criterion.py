@@ -182,6 +182,22 @@ def test_without_reading_counts_the_result_is_the_same(monkeypatch, name, space)
         torch.testing.assert_close(x.grad, gradient)
 
 
+@pytest.mark.parametrize("normalizer", ["batch", "image", "ema"])
+@pytest.mark.parametrize(("name", "space"), [("smooth_l1", "deltas"), ("giou", "boxes")])
+def test_off_the_cpu_nothing_is_read_back(normalizer, name, space):
+    # tensors on "meta" have no values: whatever needs one on the host raises
+    out = outputs(3)
+    there = DenseOutputs(
+        *(tuple(x.detach().to("meta").requires_grad_() for x in level) for level in (out.logits, out.deltas)),
+        tuple(p.to("meta") for p in out.priors),
+        K,
+    )
+    crowd = DetectionTarget(ONE.boxes, ONE.labels, torch.rand(2, 4))
+    loss = make(normalizer, losses.build(name, reduction="sum"), box_space=space).to("meta")
+    sum(loss(there, [t.to("meta") for t in (crowd, NO_BOXES, TWO)]).values()).backward()
+    assert all(x.grad is not None for x in there.logits)
+
+
 def test_box_weight_multiplies_the_box_loss_only():
     one, five = values(make()(outputs(2), [ONE, TWO])), values(make(box_weight=5.0)(outputs(2), [ONE, TWO]))
     assert five["box"] == pytest.approx(5 * one["box"])
