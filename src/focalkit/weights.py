@@ -21,8 +21,8 @@ def effective_number(counts: Sequence[float] | Tensor, beta: float = 0.9999) -> 
         float64 vector of mean 1.
 
     Example:
-        >>> effective_number([1000, 10], beta=0.99).tolist()
-        [0.17466679, 1.82533321]
+        >>> [round(w, 4) for w in effective_number([1000, 10], beta=0.99).tolist()]
+        [0.1746, 1.8254]
     """
     if not 0 <= beta < 1:
         raise ValueError(f"beta must be at least 0 and below 1, got {beta!r}; the paper uses 0.9 to 0.9999")

@@ -32,7 +32,6 @@ VARIANTS = [
     "ce(label_smoothing=0.2)",
     "reduced_focal(gamma=0.5, threshold=0.3)",
     "dice(batch=True, smooth=0.0)",
-    "dice(absent='skip')",
     "tversky(activation='softmax')",
     "focal_tversky(exponent=0.5, smooth=0.0)",
     "unified_focal(symmetric=True)",

@@ -21,7 +21,7 @@ class Sum(nn.Module):
     Example:
         >>> loss = Sum({"dice": 1.0, "focal": 0.5})
         >>> round(loss(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]])).item(), 4)
-        0.3766
+        0.3767
     """
 
     factors: Tensor

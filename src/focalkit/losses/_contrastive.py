@@ -90,7 +90,7 @@ def hard_contrastive_loss(
 
     Example:
         >>> hard_contrastive_loss(torch.eye(2), torch.eye(2))
-        tensor(0.1706)
+        tensor(0.0756)
     """
     check_backend(backend, "hard_contrastive_loss")
     check_range("temperature", temperature, 1e-6)

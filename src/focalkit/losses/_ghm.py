@@ -1,9 +1,8 @@
 """Gradient harmonising mechanism (Li, Liu and Wang, 2019, arXiv 1811.05181): examples weighted by the density of their
 gradient norm, so that neither the many easy ones nor the outliers rule.
 
-The histogram is built without a loop and without waiting for the device. Its running mean is corrected for its start at
-0, which the authors' code is not, saved with the module, summed over processes, and updated only in training with
-    gradients.
+The histogram is built without a loop and without waiting for the device. Its running mean has no bias from its start at
+0, which the authors' code has; it is saved with the module, summed over processes, and updated in training only.
 """
 
 import torch
@@ -28,7 +27,6 @@ class GradientDensity(nn.Module):
     """
 
     mean: Tensor
-    trust: Tensor
 
     def __init__(self, bins: int, momentum: float, valid_bins: bool) -> None:
         super().__init__()
@@ -38,7 +36,6 @@ class GradientDensity(nn.Module):
             raise ValueError(f"momentum must be at least 0 and below 1, got {momentum!r}; 0 keeps no history")
         self.bins, self.momentum, self.valid_bins = bins, momentum, valid_bins
         self.register_buffer("mean", torch.zeros(bins, dtype=torch.float64))
-        self.register_buffer("trust", torch.zeros((), dtype=torch.float64))
 
     @torch.no_grad()
     def forward(self, norm: Tensor, counted: Tensor, update: bool) -> Tensor:
@@ -49,9 +46,9 @@ class GradientDensity(nn.Module):
         batch = counts.to(self.mean)
         if update:
             self.mean.mul_(self.momentum).add_(batch, alpha=1 - self.momentum)
-            self.trust.mul_(self.momentum).add_(1 - self.momentum)
-        # subtle: mean / trust removes the bias of a mean that began at 0; before any update the batch stands in.
-        density = torch.where(self.trust > 0, self.mean / self.trust.clamp(min=1e-12), batch)
+        # subtle: N is the sum of the same mean, so that a mean that began at 0 biases nothing; before any update the
+        # batch stands in.
+        density = torch.where(self.mean.sum() > 0, self.mean, batch)
         filled = (density > 0).sum().clamp(min=1) if self.valid_bins else self.bins
         # a bin that no training example has met gets weight 1
         weights = torch.where(density > 0, density.sum() / (density.clamp(min=1e-12) * filled), 1.0)

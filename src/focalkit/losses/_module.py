@@ -64,7 +64,7 @@ class LossModule(nn.Module):
         return {key: getattr(self, key) for key in self.defaults}
 
     def forward(self, logits: Tensor, targets: Tensor, **call: Any) -> Tensor:
-        """`function(logits, targets, ...)`; `weight` and `normalizer` are given here, and whatever shall differ this time."""
+        """`function(logits, targets, ...)`; `weight`, `normalizer` and whatever shall differ this time go here."""
         return type(self).function(logits, targets, **(self.arguments() | call))
 
     def extra_repr(self) -> str:

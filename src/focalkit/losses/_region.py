@@ -192,7 +192,7 @@ def unified_focal_loss(
 
     Example:
         >>> unified_focal_loss(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]]))
-        tensor(0.4419)
+        tensor(0.4548)
     """
     name = "unified_focal_loss"
     check_backend(backend, name)

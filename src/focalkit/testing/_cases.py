@@ -28,7 +28,8 @@ class Case:
         kind: The catalog's word for the targets, or "own".
         has_ignore: Whether a value of the targets marks absence.
         differentiable: Whether the gradient is that of the value (not where a factor is held constant).
-        separate_rows: Whether a row's loss does not depend on the other rows.
+        separate_rows: Whether the unreduced loss has the batch as its first axis.
+        fixed: Arguments that the spec sets, so that `build` cannot change them.
         has_axes: Whether inputs have a class axis and may have any number of further axes.
     """
 
@@ -40,6 +41,7 @@ class Case:
     differentiable: bool = True
     separate_rows: bool = True
     has_axes: bool = False
+    fixed: tuple[str, ...] = ()
 
 
 def _logits(shape: Shape, rng: Generator) -> Tensor:
@@ -49,7 +51,9 @@ def _logits(shape: Shape, rng: Generator) -> Tensor:
 def _labels(lowest: int) -> Sample:
     def sample(shape: Shape, rng: Generator) -> tuple[Tensor, Tensor]:
         b, k, s = shape
-        return _logits(shape, rng), torch.randint(lowest, k, (b, s), generator=rng)
+        labels = torch.randint(lowest, k, (b, s), generator=rng)
+        labels.view(-1)[:1] = lowest  # background, where there is such a label, is always among them
+        return _logits(shape, rng), labels
 
     return sample
 
@@ -137,6 +141,7 @@ def case_of(spec: str) -> Case:
         kind=line.targets,
         has_ignore="ignore_index" in names,
         differentiable=name not in HELD_CONSTANT,
-        separate_rows=line.targets != "embeddings" and not name.startswith("ghm"),
+        separate_rows=not given.get("batch", False),
+        fixed=tuple(given),
         has_axes=line.targets not in NO_CLASS_AXIS,
     )

@@ -163,6 +163,13 @@ def test_class_indices_equal_the_one_hot(reduction, class_dim):
         assert torch.allclose(ga, gb, atol=1e-13)
 
 
+def test_smoothing_moves_both_targets_by_half_of_it():
+    x = torch.tensor([[0.3, -1.2]], dtype=torch.float64)
+    ours = L.binary_cross_entropy(x, torch.tensor([[1.0, 0.0]]), label_smoothing=0.2, reduction="none")
+    for value, logit, t in zip(ours[0], (0.3, -1.2), (0.9, 0.1), strict=True):
+        assert close(value, truth.binary_cross_entropy(logit, t))
+
+
 def test_bool_targets_equal_float_targets():
     x, t = torch.randn(6, 3), torch.rand(6, 3) > 0.5
     assert torch.allclose(L.sigmoid_focal_loss(x, t), L.sigmoid_focal_loss(x, t.float()))
@@ -188,6 +195,14 @@ def test_a_normalizer_divides_the_sum():
     total = L.sigmoid_focal_loss(x, y, reduction="sum")
     for n in (3, 2.5, torch.tensor(7)):
         assert torch.allclose(L.sigmoid_focal_loss(x, y, normalizer=n), total / n)
+
+
+def test_the_mean_over_the_one_row_that_counts_is_that_row():
+    x, y = torch.randn(3, 4), torch.tensor([-100, 2, -100])
+    each = L.softmax_focal_loss(x, y, reduction="none")
+    assert torch.allclose(L.softmax_focal_loss(x, y), each[1])
+    one = L.sigmoid_focal_loss(x[:, :1], y.clamp(max=0))
+    assert torch.allclose(one, L.sigmoid_focal_loss(x[1:2, :1], torch.tensor([0])))
 
 
 def test_no_rows_is_zero():

@@ -34,8 +34,11 @@ def test_ghm_running_mean_is_the_weighted_mean_of_the_histograms():
     loss = L.GHMC(bins=2, momentum=0.5)
     train(loss, torch.tensor([-2.0, -2.0]), torch.zeros(2))
     train(loss, torch.tensor([-2.0, 2.0]), torch.zeros(2))
-    # S = 0.5 (0.5 (2, 0)) + 0.5 (1, 1), corrected by 1 - 0.5^2
-    assert torch.allclose(loss.density.mean / loss.density.trust, torch.tensor([1.0, 0.5]).double() / 0.75)
+    # S = 0.5 (0.5 (2, 0)) + 0.5 (1, 1) = (1, 0.5); weights 1.5 / (S 2)
+    assert loss.density.mean.tolist() == [1.0, 0.5]
+    each = F.binary_cross_entropy_with_logits(torch.tensor([-2.0, 2.0]), torch.zeros(2), reduction="none")
+    loss.reduction = "none"
+    assert torch.allclose(loss.eval()(torch.tensor([-2.0, 2.0]), torch.zeros(2)), each * torch.tensor([0.75, 1.5]))
 
 
 def test_eqlv2_collects_weighted_gradients_and_turns_the_weights():

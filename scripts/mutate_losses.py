@@ -1,0 +1,211 @@
+"""Mutation testing of the losses: change one sign or constant at a time, and see that a test fails.
+
+    python scripts/mutate_losses.py             # all mutants
+    python scripts/mutate_losses.py ghm region  # those whose file name contains a word
+
+A copy of the package is changed, never the checkout. Exit status 1 if a mutant survives or no longer applies.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# file, original text, mutated text, tests that must notice (pytest arguments)
+CONFORMANCE = "tests/conformance/test_conformance.py"
+STATEFUL = "tests/unit/losses/test_stateful.py"
+COMPOSITIONS = "tests/unit/losses/test_compositions.py"
+FOCAL = "tests/unit/losses/test_focal.py"
+BASELINE = "not compile and not gradcheck and not vmap and not any_shape"
+
+
+def mpmath(*names: str) -> list[str]:
+    return [CONFORMANCE, "-k", "mpmath and (" + " or ".join(names) + ")"]
+
+
+MUTANTS: list[tuple[str, str, str, list[str]]] = [
+    ("_numerics.py", "return factor * -log_p,", "return factor * log_p,", mpmath("focal")),
+    ("_numerics.py", "factor * (gamma * (1 - wrong)", "factor * (-gamma * (1 - wrong)", [FOCAL, "-k", "papers"]),
+    (
+        "_numerics.py",
+        "return safe_pow(torch.sigmoid(-u), gamma)",
+        "return safe_pow(torch.sigmoid(u), gamma)",
+        mpmath("poly1"),
+    ),
+    ("_numerics.py", "return -F.logsigmoid(-x)", "return -F.logsigmoid(x)", mpmath("bce")),
+    ("_numerics.py", "finite(own - others)", "finite(own + others)", mpmath("ce")),
+    (
+        "_numerics.py",
+        "base.clamp(min=torch.finfo(base.dtype).tiny)",
+        "base",
+        [CONFORMANCE, "-k", "extreme and reduced"],
+    ),
+    ("_reduce.py", "count.clamp(min=1)", "count.clamp(min=2)", [FOCAL, "-k", "one_row"]),
+    ("_reduce.py", "present = weight != 0", "present = weight > 0.5", [CONFORMANCE, "-k", "multiplies and bce"]),
+    ("losses/_sigmoid.py", "hit = counted & (labels != -1)", "hit = counted", [FOCAL, "-k", "indices"]),
+    (
+        "losses/_sigmoid.py",
+        "t * (1 - label_smoothing) + label_smoothing / 2",
+        "t * (1 - label_smoothing) + label_smoothing",
+        [FOCAL, "-k", "smoothing"],
+    ),
+    (
+        "losses/_softmax.py",
+        "q * (1 - label_smoothing) + label_smoothing / classes",
+        "q * (1 - label_smoothing)",
+        [FOCAL, "-k", "agree_with_torch"],
+    ),
+    ("losses/_focal.py", "math.log((1 - prior_prob) / prior_prob)", "math.log(1 / prior_prob)", [FOCAL, "-k", "prior"]),
+    ("losses/_focal.py", "base = t * wrong + (1 - t) * right", "base = t * wrong + t * right", [FOCAL, "-k", "soft"]),
+    ("losses/_focal.py", "return 1 - alpha\n", "return alpha\n", [FOCAL, "-k", "complement"]),
+    ("losses/_focal_variants.py", "gamma * u + beta) / gamma", "gamma * u - beta) / gamma", mpmath("star")),
+    ("losses/_focal_variants.py", "(wrong / (1 - threshold))", "(wrong / threshold)", mpmath("reduced")),
+    ("losses/_asymmetric.py", "(torch.sigmoid(x) - margin)", "(torch.sigmoid(x) + margin)", mpmath("asl")),
+    ("losses/_asymmetric.py", "t * (1 - label_smoothing + rest)", "t * (1 - label_smoothing)", mpmath("asl_softmax")),
+    ("losses/_poly.py", "modulator(u, gamma + 1)", "modulator(u, gamma)", mpmath("poly1_focal")),
+    ("losses/_poly.py", "softplus(-u) + epsilon", "softplus(-u) - epsilon", mpmath("poly1_ce")),
+    ("losses/_quality.py", "share = y - left", "share = 1 - (y - left)", mpmath("dfl")),
+    ("losses/_quality.py", "(1 - y) ** beta", "(1 - y) ** alpha", mpmath("gaussian")),
+    ("losses/_quality.py", "q * bce if iou_weighted", "bce if iou_weighted", mpmath("varifocal")),
+    ("losses/_ghm.py", "length + self.mu)", "length - self.mu)", mpmath("ghm_r")),
+    ("losses/_ghm.py", "alpha=1 - self.momentum", "alpha=1", [STATEFUL, "-k", "ghm"]),
+    ("losses/_ghm.py", "density.sum() / (density", "batch.sum() / (density", [STATEFUL, "-k", "ghm"]),
+    ("losses/_prior.py", "upcast(logits) + counts.log()", "upcast(logits) - counts.log()", mpmath("balanced")),
+    ("losses/_prior.py", "(counts / counts.max()) ** gamma", "(counts.max() / counts) ** gamma", mpmath("vs")),
+    ("losses/_prior.py", "** -0.25", "** -0.5", mpmath("ldam")),
+    (
+        "losses/_equalization.py",
+        "torch.where(shielded, 0.0, softplus(x))",
+        "torch.where(rare, 0.0, softplus(x))",
+        mpmath("eql"),
+    ),
+    ("losses/_equalization.py", "dropped.scatter(dim, index.unsqueeze(dim), False)", "dropped", mpmath("seql")),
+    (
+        "losses/_equalization_stateful.py",
+        "1 + self.alpha * (1 - f)",
+        "1 - self.alpha * (1 - f)",
+        [STATEFUL, "-k", "eqlv2"],
+    ),
+    ("losses/_equalization_stateful.py", "self.scale * (1 - ratio)", "self.scale * ratio", mpmath("efl")),
+    ("losses/_equalization_stateful.py", ".clamp(max=0)", ".clamp(min=0)", [STATEFUL, "-k", "seesaw"]),
+    (
+        "losses/_region.py",
+        "fp_weight * total(p * (1 - t)) + fn_weight * missed",
+        "fn_weight * total(p * (1 - t)) + fp_weight * missed",
+        mpmath("tversky"),
+    ),
+    ("losses/_region.py", "0.5, 0.5, smooth / 2", "0.5, 0.5, smooth", mpmath("dice")),
+    (
+        "losses/_region.py",
+        "delta * missed + (1 - delta) * false",
+        "delta * false + (1 - delta) * missed",
+        mpmath("unified"),
+    ),
+    ("losses/_region.py", "1 - gamma)\n    region", "gamma)\n    region", mpmath("unified")),
+    ("losses/_boxes.py", "d - beta / 2", "d + beta / 2", mpmath("smooth_l1")),
+    (
+        "losses/_boxes.py",
+        "+ _divide(enclosing - union, enclosing)",
+        "- _divide(enclosing - union, enclosing)",
+        mpmath("giou"),
+    ),
+    ("losses/_boxes.py", "4 / math.pi**2", "2 / math.pi**2", mpmath("ciou")),
+    (
+        "losses/_calibration_aware.py",
+        "< threshold, gamma_low, gamma_high",
+        "> threshold, gamma_low, gamma_high",
+        mpmath("flsd"),
+    ),
+    ("losses/_calibration_aware.py", "torch.sigmoid(-u) + below", "torch.sigmoid(-u) - below", mpmath("dual")),
+    (
+        "losses/_scheduled.py",
+        "self.gammas * change, self.gammas / change",
+        "self.gammas / change, self.gammas * change",
+        [STATEFUL, "-k", "adafocal"],
+    ),
+    (
+        "losses/_scheduled.py",
+        "(done - 1) / (self.factor - 1)",
+        "(done - 1) / self.factor",
+        [STATEFUL, "-k", "cyclical"],
+    ),
+    (
+        "losses/_contrastive.py",
+        "negative * (negative + margin)",
+        "negative * (negative - margin)",
+        mpmath("focal_infonce"),
+    ),
+    (
+        "losses/_contrastive.py",
+        "reweighted - tau_plus * count * own",
+        "reweighted + tau_plus * count * own",
+        mpmath("hcl"),
+    ),
+    ("losses/_distillation.py", "temperature**2 *", "temperature *", mpmath("kd")),
+    ("losses/_distillation.py", "kl + beta * entropy", "kl - beta * entropy", mpmath("focal_kd")),
+    ("losses/_mining.py", "rank < quota", "rank <= quota", [COMPOSITIONS, "-k", "ssd"]),
+    ("losses/_mining.py", "-math.log(self.threshold)", "math.log(self.threshold)", [COMPOSITIONS, "-k", "ohem"]),
+    (
+        "losses/_compose.py",
+        "self.epoch >= self.start_epoch",
+        "self.epoch > self.start_epoch",
+        [COMPOSITIONS, "-k", "deferred"],
+    ),
+    (
+        "weights.py",
+        "-torch.expm1(n * log_beta.to(n))",
+        "-torch.expm1(log_beta.to(n))",
+        [COMPOSITIONS, "-k", "effective"],
+    ),
+]
+
+
+def survives(copy: Path, name: str, old: str, new: str, tests: list[str]) -> str | None:
+    """Why the mutant is not dead, or None."""
+    path = copy / "src" / "focalkit" / name
+    source = path.read_text()
+    if source.count(old) < 1:
+        return "the original text is gone"
+    path.write_text(source.replace(old, new, 1))
+    try:
+        done = run(copy, tests)
+    finally:
+        path.write_text(source)
+    if done.returncode == 1:  # tests failed; other codes are errors of the run itself
+        return None
+    return "survived" if done.returncode == 0 else f"pytest failed to run: {done.stdout[-300:]}{done.stderr[-300:]}"
+
+
+def run(copy: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
+    # the installed package must give way to the copy
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+
+
+def main(words: list[str]) -> int:
+    chosen = [m for m in MUTANTS if not words or any(word in m[0] for word in words)]
+    alive = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("src", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        baseline = run(copy, [FOCAL, STATEFUL, COMPOSITIONS, CONFORMANCE, "-k", BASELINE])
+        if baseline.returncode != 0:
+            print(f"the unchanged package does not pass:\n{baseline.stdout[-2000:]}")
+            return 1
+        for name, old, new, tests in chosen:
+            why = survives(copy, name, old, new, tests)
+            alive += why is not None
+            print(f"{'ALIVE ' + why if why else 'killed':8} {name}: {old.strip()!r} -> {new.strip()!r}", flush=True)
+    print(f"{len(chosen) - alive} of {len(chosen)} mutants killed")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
