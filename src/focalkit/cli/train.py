@@ -22,7 +22,7 @@ class Args:
     """Train a RetinaNet, evaluate it, and write a report.
 
     Settings come from, in rising order: the preset, the --config file, the flags. The resolved ones go into
-    OUT/run.json, which --config reads again.
+    OUT/run.json, which --config reads again. With `--preset NAME --help` the defaults shown are the preset's.
     """
 
     out: Path

@@ -202,7 +202,8 @@ def _stops_explained(out: Path) -> Iterator[None]:
     except SystemExit as stop:
         # Lightning makes exits of Ctrl-C (and then ignores the next one) and of SIGTERM
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print(f"stopped; --out {out} --resume continues from the last checkpoint", file=sys.stderr)
+        if is_first_process():
+            print(f"stopped; --out {out} --resume continues from the last checkpoint", file=sys.stderr)
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise SystemExit(128 + signal.SIGTERM) from None
@@ -210,6 +211,13 @@ def _stops_explained(out: Path) -> Iterator[None]:
         raise FocalkitError(
             f"the GPU is out of memory: more --accumulate passes per step need less and change little; otherwise a "
             f"smaller --batch-size, --max-size, or --precision bf16-mixed ({error})"
+        ) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise FocalkitError(
+            f"a loading process ended ({error}). If memory ran out, fewer --workers need less, and 0 none; "
+            f"--out {out} --resume continues from the last checkpoint"
         ) from error
 
 

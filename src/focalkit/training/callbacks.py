@@ -165,7 +165,9 @@ class LastEvaluation(Callback):
     def __init__(self, total_steps: int) -> None:
         self.total_steps = total_steps
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step >= self.total_steps:
             trainer.check_val_every_n_epoch = 1
             trainer.should_stop = True
@@ -193,7 +195,7 @@ class AveragedWeights(WeightAveraging):
     def _average(self, averaged: Any, current: Any, _: Any) -> None:
         weight = 1 - min(self.decay, (1 + self._updates) / (10 + self._updates))
         if torch.is_floating_point(averaged[0]):
-            torch._foreach_lerp_(averaged, current, weight)
+            torch._foreach_lerp_(averaged, current, weight)  # pyright: ignore[reportPrivateImportUsage]
         else:
             for a, c in zip(averaged, current, strict=True):
                 a.copy_(c)

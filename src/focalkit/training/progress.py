@@ -44,7 +44,9 @@ class RunProgress(ProgressBar):
         if self.shown and sys.stderr.isatty():
             self._bar = _open_bar(self.total_steps, trainer.global_step)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=trainer.global_step, description=self._line(trainer))
         elif self.shown and time.monotonic() - self._spoke > SILENCE:
