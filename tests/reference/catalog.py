@@ -122,10 +122,10 @@ def kd(x: Tensor, t: Tensor) -> list[mpf]:
     return [P.distillation(x[i, :, j].tolist(), t[i, :, j].tolist(), 4.0) for i in range(b) for j in range(s)]
 
 
-def unified(x: Tensor, t: Tensor, symmetric: bool = False) -> list[mpf]:
+def unified(x: Tensor, t: Tensor, gamma: float = 0.5, symmetric: bool = False) -> list[mpf]:
     b, _, s = x.shape
     return [
-        P.unified_focal([x[i, :, j].tolist() for j in range(s)], t[i].tolist(), 0.5, 0.6, 0.5, symmetric, 1e-6)
+        P.unified_focal([x[i, :, j].tolist() for j in range(s)], t[i].tolist(), 0.5, 0.6, gamma, symmetric, 1e-6)
         for i in range(b)
     ]
 
@@ -203,6 +203,7 @@ def references(shape: tuple[int, int, int]) -> dict[str, Callable[[Tensor, Tenso
         "softmax_focal(gamma=0.5)": (rows(F.softmax_focal), {"gamma": 0.5}),
         "tversky": (regions(P.tversky), {"fp_weight": 0.3, "fn_weight": 0.7, "smooth": 1.0}),
         "unified_focal": (unified, {}),
+        "unified_focal(gamma=0.2)": (unified, {"gamma": 0.2}),
         "unified_focal(symmetric=True)": (unified, {"symmetric": True}),
         "varifocal": (elements(C.varifocal), {"alpha": 0.75, "gamma": 2.0}),
         "vs": (rows(C.vector_scaling), {"counts": counts, "gamma": 0.3, "tau": 1.0}),

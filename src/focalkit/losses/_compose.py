@@ -24,20 +24,20 @@ class Sum(nn.Module):
         0.3767
     """
 
-    factors: Tensor
-
     def __init__(self, losses: Mapping[str | nn.Module, float], **arguments: Any) -> None:
         super().__init__()
         if not losses:
             raise ValueError('Sum needs at least one loss, for example Sum({"dice": 1.0, "focal": 1.0})')
         self.losses = nn.ModuleList(build(loss, **arguments) if isinstance(loss, str) else loss for loss in losses)
-        self.register_buffer("factors", torch.tensor(list(losses.values()), dtype=torch.float64))
+        self.factors = tuple(float(factor) for factor in losses.values())
 
     def forward(self, logits: Tensor, targets: Tensor, **call: Any) -> Tensor:
         """The sum; what else is given goes to every loss."""
         values = [loss(logits, targets, **call) for loss in self.losses]
-        terms = [value * factor.to(value.dtype) for value, factor in zip(values, self.factors, strict=True)]
-        return torch.stack(terms).sum(0)
+        return torch.stack([v * factor for v, factor in zip(values, self.factors, strict=True)]).sum(0)
+
+    def extra_repr(self) -> str:
+        return f"factors={self.factors}"
 
 
 class DeferredReweighting(nn.Module):

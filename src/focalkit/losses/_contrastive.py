@@ -3,6 +3,7 @@ contrastive loss (Robinson et al., 2021, arXiv 2010.04592), on a batch of pairs 
 """
 
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ def focal_infonce_loss(
     check_backend(backend, "focal_infonce_loss")
     check_range("temperature", temperature, 1e-6)
     a, b = _pairs("focal_infonce_loss", anchors, partners, reduction, normalizer)
-    s = a @ b.mT
+    s = _cosines(a, b)
     own = torch.eye(len(s), dtype=torch.bool, device=s.device)
     positive = s.clamp(min=0) if one_sided else s
     negative = s.clamp(min=-margin / 2) if one_sided else s
@@ -101,7 +102,7 @@ def hard_contrastive_loss(
     if n < 2:
         raise ValueError(f"hard_contrastive_loss needs at least 2 pairs to have negatives, got {n}")
     both = torch.cat([a, b])
-    s = both @ both.mT
+    s = _cosines(both, both)
     other = ~torch.eye(n, dtype=torch.bool, device=s.device).repeat(2, 2)
     positive = (a * b).sum(-1).repeat(2)
     # subtle: everything is divided by e^(1/tau), the largest value possible, so that no temperature overflows.
@@ -114,6 +115,13 @@ def hard_contrastive_loss(
     floor = max(count * math.exp(-2 / temperature), torch.finfo(s.dtype).tiny)
     loss = softplus(debiased.clamp(min=floor).log() - (positive - 1) / temperature)
     return reduce(loss.view(2, n).mean(0), reduction=reduction, normalizer=normalizer, weight=weight)
+
+
+def _cosines(a: Tensor, b: Tensor) -> Tensor:
+    """All products of two batches of unit vectors, in their own precision under autocast too."""
+    kind = a.device.type
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        return a @ b.mT
 
 
 def _pairs(

@@ -256,7 +256,7 @@ class SeesawLoss(_Stateful):
         check_range("q", q, 0)
         check_range("eps", eps, 1e-12, 1)
         self.p, self.q, self.eps = p, q, eps
-        self.register_buffer("cum_samples", torch.zeros(num_classes, dtype=torch.float64))
+        self.register_buffer("cum_samples", torch.zeros(num_classes, dtype=torch.long))
 
     def forward(
         self,
@@ -274,7 +274,7 @@ class SeesawLoss(_Stateful):
                 present = counted if weight is None else counted & (weight != 0)
                 seen = torch.zeros(self.num_classes, dtype=torch.long, device=x.device)
                 seen = seen.scatter_add(0, index.flatten(), present.expand_as(index).flatten().long())
-                self.cum_samples.add_(all_sum(seen).to(self.cum_samples))
+                self.cum_samples.add_(all_sum(seen))
             return softplus(-label_logit(x + self._log_factors(x.detach(), index, dim), index, dim))
 
         return label_loss(
@@ -292,7 +292,7 @@ class SeesawLoss(_Stateful):
     @torch.no_grad()
     def _log_factors(self, x: Tensor, index: Tensor, dim: int) -> Tensor:
         """log S_yj, shaped like the logits; 0 at j = y."""
-        log_n = self.cum_samples.clamp(min=1).log().to(x.dtype)
+        log_n = self.cum_samples.clamp(min=1).to(x.dtype).log()
         shape = [-1 if d == dim else 1 for d in range(x.ndim)]
         mitigation = (log_n.view(shape) - log_n[index].unsqueeze(dim)).clamp(max=0)
         log_p = x.log_softmax(dim)

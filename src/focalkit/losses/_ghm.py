@@ -35,7 +35,7 @@ class GradientDensity(nn.Module):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, got {momentum!r}; 0 keeps no history")
         self.bins, self.momentum, self.valid_bins = bins, momentum, valid_bins
-        self.register_buffer("mean", torch.zeros(bins, dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(bins))
 
     @torch.no_grad()
     def forward(self, norm: Tensor, counted: Tensor, update: bool) -> Tensor:

@@ -102,7 +102,8 @@ def spec_of(loss: nn.Module) -> str:
     shown = []
     for key, parameter in inspect.signature(line.module).parameters.items():
         value = getattr(loss, key)
-        value = value.tolist() if isinstance(value, Tensor) else value
+        if isinstance(value, Tensor):  # float32 keeps seven digits of what was written
+            value = [float(f"{v:.7g}") for v in value.flatten().tolist()]
         if value != parameter.default:
             shown.append(f"{key}={value!r}")
     return f"{line.name}({', '.join(shown)})" if shown else line.name

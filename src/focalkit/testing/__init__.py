@@ -8,7 +8,7 @@ Each check is one property, written once and run over the whole catalog in `test
 
 from ._cases import Case as Case
 from ._cases import case_of as case_of
-from ._properties import PROPERTIES as PROPERTIES
-from ._properties import check_loss as check_loss
+from ._run import PROPERTIES as PROPERTIES
+from ._run import check_loss as check_loss
 
 __all__ = ["PROPERTIES", "Case", "case_of", "check_loss"]

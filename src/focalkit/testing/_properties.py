@@ -5,13 +5,13 @@ import inspect
 import io
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
 
 from ..losses import LossModule, build, spec_of
-from ._cases import Case, Sample, Shape, case_of
+from ._cases import Case, Sample, Shape
 
 
 def _close(a: Tensor, b: Tensor, what: str, rtol: float = 1e-9, atol: float = 1e-11) -> None:
@@ -146,6 +146,28 @@ def check_low_precision(case: Case, sample: Sample, shape: Shape, rng: Generator
         assert gradient.dtype == dtype, f"gradient of {dtype} is {gradient.dtype}"
         eps = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 1e-4}[dtype]
         _close(gradient, _gradient(want, low.double(), exact), f"gradient in {dtype}", rtol=eps, atol=1e-5)
+
+
+def check_autocast(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:
+    """Under autocast the loss is computed as without it."""
+    x, t = sample(shape, rng)
+    x, t = x.float(), t.float() if t.is_floating_point() else t
+    loss = case.build(shape).eval()
+    want = loss(x, t)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = loss(x, t)
+    assert got.dtype == torch.float32, f"autocast gives {got.dtype}"
+    _close(got, want, "autocast", rtol=1e-6, atol=1e-7)
+
+
+def check_no_value_is_read(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:
+    """Nothing waits for a device: tensors without values (device "meta") pass through forward and backward."""
+    x, t = sample(shape, rng)
+    loss = case.build(shape).to("meta")
+    leaf = x.to("meta").requires_grad_()
+    loss(leaf, t.to("meta")).backward()
+    assert leaf.grad is not None, "no gradient"
+    assert leaf.grad.shape == x.shape, "gradient shape"
 
 
 def check_gradients(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:
@@ -293,83 +315,3 @@ def check_bad_arguments(case: Case, sample: Sample, shape: Shape, rng: Generator
             refuses(ValueError, "NaN", lambda: case.build(shape)(x, t * math.nan))
         made = x.clone().requires_grad_().sigmoid()
         refuses(ValueError, "probabilities", lambda: case.build(shape)(made, t))
-
-
-PROPERTIES: dict[str, Callable[[Case, Sample, Shape, Generator], None]] = {
-    "reductions agree": check_reductions,
-    "a weight multiplies": check_weight,
-    "zero weight is absence": check_zero_weight_is_absence,
-    "ignored is absence": check_ignored_is_absence,
-    "empty input": check_empty,
-    "permutation of the batch": check_permutation,
-    "any number of axes": check_axes,
-    "one class": check_one_class,
-    "low precision equals float64": check_low_precision,
-    "gradcheck and gradgradcheck": check_gradients,
-    "inputs are kept": check_inputs_are_kept,
-    "module equals function": check_module_is_function,
-    "pickle, deepcopy, state_dict, spec": check_round_trips,
-    "state moves in training only": check_state,
-    "fullgraph compile": check_compile,
-    "vmap and grad": check_vmap,
-    "extreme inputs": check_extremes,
-    "bad arguments raise": check_bad_arguments,
-}
-
-
-def check_loss(
-    loss: str | nn.Module,
-    *,
-    sample: Sample | None = None,
-    shape: Shape = (3, 4, 2),
-    seed: int = 0,
-    properties: Sequence[str] | None = None,
-) -> list[str]:
-    """Runs the conformance checks on one loss.
-
-    Args:
-        loss: A catalog name or spec, or a module called as `loss(first, second, *, weight=None, normalizer=None)` with
-            an attribute `reduction`.
-        sample: For a module: `sample((b, k, s), rng)` draws a float64 first argument and a second argument, whose rows
-            are along axis 0.
-        shape: Batch, classes and further elements of the inputs.
-        seed: Of the random inputs.
-        properties: Names out of `PROPERTIES`; `None` runs all.
-
-    Returns:
-        One line per check that was run.
-
-    Raises:
-        AssertionError: A property does not hold; the message names loss, property and difference.
-
-    Example:
-        >>> check_loss("focal", properties=["reductions agree"])
-        ['focal: reductions agree', 'focal: reductions agree']
-    """
-    if isinstance(loss, str):
-        case = case_of(loss)
-    else:
-        if sample is None:
-            raise ValueError("check_loss of a module needs sample=lambda shape, rng: (first, second)")
-        case = Case(type(loss).__name__, _copies_of(loss), (sample,), has_ignore=hasattr(loss, "ignore_index"))
-    done = []
-    for name in PROPERTIES if properties is None else properties:
-        for draw in case.samples:
-            try:
-                PROPERTIES[name](case, draw, shape, torch.Generator().manual_seed(seed))
-            except Exception as error:
-                raise AssertionError(f"{case.name}, {name}: {type(error).__name__}: {error}") from error
-            done.append(f"{case.name}: {name}")
-    return done
-
-
-def _copies_of(loss: nn.Module) -> Callable[..., nn.Module]:
-    def make(shape: Shape, **arguments: object) -> nn.Module:
-        new = copy.deepcopy(loss)
-        for key, value in arguments.items():
-            if key == "reduction" and value not in ("none", "sum", "mean"):
-                raise ValueError('reduction must be "none", "sum" or "mean"')
-            setattr(new, key, value)
-        return new
-
-    return make

@@ -26,7 +26,7 @@ def test_a_spec_builds_the_module_with_its_arguments():
 
 
 @pytest.mark.parametrize(
-    "spec", ["focal", "focal(gamma=0.5)", "softmax_focal(alpha=[0.5, 0.25])", "smooth_l1(beta=0.0)"]
+    "spec", ["focal", "focal(gamma=0.5)", "softmax_focal(alpha=[0.1, 0.25])", "smooth_l1(beta=0.0)"]
 )
 def test_there_and_back(spec):
     assert L.spec_of(L.build(spec)) == spec
