@@ -158,8 +158,10 @@ def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
     | what is there   | plain | `resume`  | `force` |
     |-----------------|-------|-----------|---------|
     | no run          | start | start     | start   |
-    | unfinished run  | error | continue  | clear, start |
-    | finished run    | error | unchanged | clear, start |
+    | unfinished run  | error | continue  | start   |
+    | finished run    | error | unchanged | start   |
+
+    Nothing is deleted yet: with `force`, call `clear` when everything else is known to be in order.
 
     Raises:
         ConfigError: As in the table, or `resume` and `force` together, or `path` is a file.
@@ -170,14 +172,14 @@ def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
     if run.path.exists() and not run.path.is_dir():
         raise ConfigError(f"{path}: expected a directory for the run, got a file")
     if force:
-        run.clear()
-    elif run.exists and not resume:
+        return run
+    if run.exists and not resume:
         if run.finished:
             raise ConfigError(
                 f"{path}: holds a finished run; choose another --out, or --force to delete it and start over"
             )
         raise ConfigError(f"{path}: holds an unfinished run; --resume continues it, --force deletes it and starts over")
-    elif not run.exists and (left := [n for n in (*_FILES, *_FOLDERS) if (run.path / n).exists()]):
+    if not run.exists and (left := [n for n in (*_FILES, *_FOLDERS) if (run.path / n).exists()]):
         raise ConfigError(
             f"{path}: has no run.json but holds {', '.join(left)}; choose another --out, or --force to delete them"
         )

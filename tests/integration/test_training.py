@@ -126,7 +126,8 @@ def test_what_is_said_is_about_the_training_alone(finished):
     said = finished[1]
     assert "14 images" in said
     assert "0.001 (0.001 per 4 images, batch of 4)" in said
-    assert "epoch 2/2  loss" in said
+    assert "epoch 2/2  " in said
+    assert " images/s  loss " in said
     assert "best" in said
     for noise in ("Lightning", "lightning", "num_workers", "GPU available", "Trainer", "UserWarning", "litlogger"):
         assert noise not in said
@@ -147,6 +148,22 @@ def test_a_finished_run_stands_and_resuming_it_changes_nothing(finished, config)
         train(config, run.path)
     assert train(config, run.path, resume=True) == run.read_result()
     assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
+
+
+def test_force_keeps_the_old_run_until_the_new_one_can_start(finished, config):
+    run, _ = finished
+    with pytest.raises(FocalkitError, match="nowhere"):
+        train(replace(config, data=Path("nowhere")), run.path, force=True)
+    assert run.finished
+
+
+def test_force_starts_over(config, tmp_path):
+    one = replace(config, epochs=1, logger="none")
+    train(one, tmp_path / "r")
+    train(replace(one, seed=1), tmp_path / "r", force=True)
+    run = RunDir(tmp_path / "r")
+    assert run.read_config().seed == 1
+    assert [row["step"] for row in run.read_metrics() if row["kind"] == "val"] == [STEPS]
 
 
 def test_max_steps_ends_in_mid_epoch_with_an_evaluation(config, tmp_path):

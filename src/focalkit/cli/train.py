@@ -48,17 +48,20 @@ def main(argv: list[str]) -> int:
         print(note, file=sys.stderr)
     from focalkit.training import train
 
-    result = train(
-        args.train, args.out, resume=args.resume, force=args.force, command=shlex.join(["focalkit", "train", *argv])
-    )
+    was_finished = args.resume and RunDir(args.out).finished
+    command = shlex.join(["focalkit", "train", *argv])
+    result = train(args.train, args.out, resume=args.resume, force=args.force, command=command)
     if not result:  # not the first process of a job that torchrun or Slurm started
         return 0
-    notes = [*evaluate(args), *report(args)]
+    # a run that was finished may have been killed between these
+    unevaluated = [] if was_finished and (args.out / "evaluation.json").is_file() else evaluate(args)
+    unreported = [] if was_finished and (args.out / "report.html").is_file() else report(args)
+    notes = unevaluated + unreported
     if args.json:
         print(json.dumps({"run": str(args.out), **RunDir(args.out).read_result(), "notes": notes}))
     else:
         print(_ending(args, notes))
-    return 0
+    return 1 if unevaluated else 0
 
 
 def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:

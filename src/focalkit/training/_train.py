@@ -55,6 +55,7 @@ class Job:
     config: TrainConfig
     out: Path
     resume: bool
+    force: bool
     checked: bool
     command: str
     notes: tuple[str, ...]
@@ -100,7 +101,7 @@ def train(
             return run.read_result()
     build_criterion(config)  # a wrong loss is known now, and not after a large data set has been checked
     several = several_to_start(config)
-    job = Job(config, run.path, resume, several or not first, command or " ".join(sys.argv), notes)
+    job = Job(config, run.path, resume, force, several or not first, command or " ".join(sys.argv), notes)
     if several:
         _read(config, check=True)  # once, and not in every process
         in_every_process(fit, job, config.devices)
@@ -145,6 +146,8 @@ def fit(job: Job) -> dict[str, Any]:
         first = trainer.is_global_zero
         if first:
             device = device_name(trainer.strategy.root_device, trainer.world_size)
+            if job.force:
+                run.clear()
             if not start_step:
                 run.write_run(run_record(config, train_data, command=job.command, device=device))
             run.truncate_metrics(start_step)

@@ -20,7 +20,11 @@ NEVER = 10**9
 
 
 class DetectionLoaders(L.LightningDataModule):
-    """The two loaders, made when Lightning knows which process this is."""
+    """The two loaders, made when Lightning knows which process this is.
+
+    Each process pads its own images to their largest. Padding is background, so where sizes differ the losses depend a
+    little on which images share a process; where they are one size, any number of processes computes the same.
+    """
 
     def __init__(
         self, train: DetectionData, val: DetectionData, config: TrainConfig, *, fill: Sequence[float], start_step: int

@@ -83,9 +83,8 @@ class RunProgress(ProgressBar):
         text = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
         if self.run_log.latest:
             losses = dict(self.run_log.latest)
-            text += f"  loss {losses.pop('loss'):.3f} ("
-            text += ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            text += f")  {self.run_log.images_per_second:.1f} images/s"
+            text += f"  {self.run_log.images_per_second:.1f} images/s  loss {losses.pop('loss'):.3f} ("
+            text += ", ".join(f"{name} {value:.3f}" for name, value in losses.items()) + ")"
         return text
 
     def _left(self, trainer: L.Trainer) -> str:
@@ -115,13 +114,15 @@ def duration(seconds: float) -> str:
 def _open_bar(total: int, completed: int) -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
+        expand=True,
         refresh_per_second=2,
     )
     bar.add_task("starting", total=total, completed=completed)

@@ -20,7 +20,7 @@ def test_a_configuration_survives_json(preset):
 
 def test_the_file_goes_over_the_preset_and_leaves_the_rest(tmp_path):
     file = tmp_path / "c.toml"
-    file.write_text('epochs = 3\n[optim]\nlr = 1\n[model]\nanchor_sizes = [8, 16, 32, 64, 128]\n')
+    file.write_text("epochs = 3\n[optim]\nlr = 1\n[model]\nanchor_sizes = [8, 16, 32, 64, 128]\n")
     config = load_config(file, cpu_small())
     assert (config.epochs, config.optim.lr) == (3, 1.0)
     assert config.model.anchor_sizes == (8.0, 16.0, 32.0, 64.0, 128.0)

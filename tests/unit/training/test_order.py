@@ -1,5 +1,7 @@
 """The order of the training images."""
 
+from itertools import chain
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +24,9 @@ def test_every_number_of_processes_and_passes_sees_the_same_images_per_step(imag
     for order in ranks:
         order.set_epoch(epoch)
     dealt = [steps(order, batch // world) for order in ranks]
-    assert [sorted(step) for step in steps(alone, batch)] == [sorted(sum(parts, [])) for parts in zip(*dealt, strict=True)]
+    assert [sorted(step) for step in steps(alone, batch)] == [
+        sorted(chain.from_iterable(parts)) for parts in zip(*dealt, strict=True)
+    ]
 
 
 def test_an_epoch_uses_no_image_twice_and_leaves_less_than_a_batch_out():
@@ -72,7 +76,7 @@ def test_the_epoch_is_announced_before_its_first_image():
 def test_images_of_one_shape_share_a_batch():
     upright = [i % 3 == 0 for i in range(90)]
     batches = steps(EpochOrder(90, batch=6, seed=0, upright=upright), 6)
-    assert sorted(sum(batches, [])) == list(range(90))
+    assert sorted(chain.from_iterable(batches)) == list(range(90))
     assert all(len({upright[i] for i in batch}) == 1 for batch in batches)
 
 

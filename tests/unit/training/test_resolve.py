@@ -39,7 +39,7 @@ def test_a_backbone_without_norms_gets_none():
 
 
 def test_pretrained_backbones_stay_as_asked():
-    assert resolve(paper()) .config == paper()
+    assert resolve(paper()).config == paper()
     assert resolve(paper()).notes == ()
 
 

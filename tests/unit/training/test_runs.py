@@ -71,7 +71,7 @@ def test_a_finished_run_is_kept_unless_forced(run):
     with pytest.raises(ConfigError, match="finished run; choose another --out, or --force"):
         claim(run.path)
     assert claim(run.path, resume=True).finished
-    assert not claim(run.path, force=True).exists
+    assert claim(run.path, force=True).finished  # until it is cleared
 
 
 def test_force_deletes_the_run_and_nothing_else(run):
@@ -80,7 +80,7 @@ def test_force_deletes_the_run_and_nothing_else(run):
     (run.path / "checkpoints").mkdir()
     run.checkpoint("best").write_text("weights")
     (run.path / "notes.txt").write_text("mine")
-    claim(run.path, force=True)
+    claim(run.path, force=True).clear()
     assert [p.name for p in run.path.iterdir()] == ["notes.txt"]
 
 
