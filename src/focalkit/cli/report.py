@@ -20,7 +20,7 @@ class Args:
     """The HTML file to write (one run: RUN/report.html)"""
     title: str | None = None
     """Heading of the page"""
-    json: bool = False
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object"""
 
 
