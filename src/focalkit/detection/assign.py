@@ -69,9 +69,8 @@ class MaxIoUAssigner:
         if n and len(boxes):
             best, index, forced, forced_index = self._match(boxes, columns, area)
             positive = best >= self.fg_iou
-            low_quality = (forced > 0) & ~positive
             labels.masked_fill_((best >= self.bg_iou) & ~positive, IGNORE)
-            gt_index = torch.where(positive, index, torch.where(low_quality, forced_index, gt_index))
+            gt_index = torch.where(positive, index, torch.where(forced > 0, forced_index, gt_index))
             labels = torch.where(gt_index >= 0, box_labels[gt_index], labels)
         if n and len(target.ignore_boxes):
             hidden = self._covered(target.ignore_boxes.to(columns.dtype), columns, area)
@@ -99,8 +98,7 @@ class MaxIoUAssigner:
             iou[1:].div_(union.clamp_(min=torch.finfo(area.dtype).tiny))
             # subtle: a row's best is compared with the row it came from, so equality is exact: there the gap is 0
             top = iou[1:].amax(dim=1, keepdim=True)
-            reachable = (top > 0) & (top >= self.min_pos_iou)
-            gap = torch.sub(iou[1:], torch.where(reachable, top, 2), out=forced[1:])
+            gap = torch.sub(iou[1:], torch.where(top >= self.min_pos_iou, top, 2), out=forced[1:])
             gap.mul_(HUGE).add_(iou[1:])
             _fold(iou, index, numbers[block], scratch)
             _fold(forced, forced_index, numbers[block], scratch)

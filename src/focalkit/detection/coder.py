@@ -1,7 +1,9 @@
 """Boxes as offsets from priors, and back."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import mul, truediv
 
 import torch
 from torch import Tensor
@@ -34,13 +36,20 @@ class DeltaXYWH:
         size, prior_size = boxes[..., 2:] - boxes[..., :2], priors[..., 2:] - priors[..., :2]
         shift = (boxes[..., :2] + size / 2 - priors[..., :2] - prior_size / 2) / prior_size
         scale = torch.log(size.clamp(min=1e-3) / prior_size)
-        return torch.cat([shift, scale], dim=-1) * boxes.new_tensor(self.weights)
+        return _by_column(torch.cat([shift, scale], dim=-1), mul, self.weights)
 
     def decode(self, deltas: Tensor, priors: Tensor) -> Tensor:
         """Boxes (..., 4), xyxy; float32 at least. dw and dh are bounded above by log(1000/16)."""
         deltas = deltas.to(torch.promote_types(deltas.dtype, torch.float32))
-        deltas = deltas / deltas.new_tensor(self.weights)
+        deltas = _by_column(deltas, truediv, self.weights)
         prior_size = priors[..., 2:] - priors[..., :2]
         centre = priors[..., :2] + prior_size / 2 + deltas[..., :2] * prior_size
         half = prior_size * torch.exp(deltas[..., 2:].clamp(max=MAX_LOG_SCALE)) / 2
         return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def _by_column(deltas: Tensor, operation: Callable[[Tensor, float], Tensor], weights: Sequence[float]) -> Tensor:
+    """Columns and numbers combined. Not a tensor of numbers, which would have to be sent to the device: that waits."""
+    if all(weight == 1 for weight in weights):
+        return deltas
+    return torch.stack([operation(column, w) for column, w in zip(deltas.unbind(-1), weights, strict=True)], dim=-1)

@@ -98,8 +98,7 @@ class DetectionCriterion(nn.Module):
                 self._sums(_image(outputs, i), labels[i : i + 1], gt_index[i : i + 1], targets[i : i + 1])
                 for i in range(len(targets))
             ]
-            classification = torch.stack([c for c, _ in terms]) @ scales
-            box = torch.stack([x for _, x in terms]) @ scales
+            classification, box = ((torch.stack(sums) * scales).sum() for sums in zip(*terms, strict=True))
         else:
             divisor = self._divisor(positives.sum().float())
             classification, box = self._sums(outputs, labels, gt_index, targets)

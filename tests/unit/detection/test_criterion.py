@@ -280,6 +280,14 @@ def test_the_mean_over_ranks_is_the_loss_of_the_whole_batch(monkeypatch):
         assert (ranks[0][name] + ranks[1][name]) / 2 == pytest.approx(whole[name], rel=1e-5)
 
 
+def test_the_mean_over_ranks_is_that_of_the_batch_also_without_any_positive(monkeypatch):
+    out = outputs(2)
+    whole = values(make()(out, [NO_BOXES] * 2))
+    monkeypatch.setattr(criterion, "dist", TwoRanks(0.0))
+    ranks = [values(make()(pick(out, slice(i, i + 1)), [NO_BOXES])) for i in range(2)]
+    assert sum(rank["classification"] for rank in ranks) / 2 == pytest.approx(whole["classification"], rel=1e-5)
+
+
 def test_evaluation_talks_to_no_other_rank(monkeypatch):
     out = outputs(1)
     expected = values(make().eval()(out, [ONE]))
