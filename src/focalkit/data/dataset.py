@@ -113,7 +113,7 @@ class DetectionBatch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "DetectionBatch":
         """The batch on `device` (Lightning calls this)."""
         return DetectionBatch(
-            self.images.to(device, non_blocking=non_blocking), [target.to(device) for target in self.targets]
+            self.images.to(device, non_blocking=non_blocking), [t.to(device, non_blocking) for t in self.targets]
         )
 
     def pin_memory(self) -> "DetectionBatch":

@@ -33,11 +33,11 @@ class DetectionTarget:
     size: tuple[int, int] = (0, 0)
     original_size: tuple[int, int] = (0, 0)
 
-    def to(self, device: torch.device | str) -> "DetectionTarget":
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "DetectionTarget":
         return DetectionTarget(
-            self.boxes.to(device),
-            self.labels.to(device),
-            self.ignore_boxes.to(device),
+            self.boxes.to(device, non_blocking=non_blocking),
+            self.labels.to(device, non_blocking=non_blocking),
+            self.ignore_boxes.to(device, non_blocking=non_blocking),
             self.image_id,
             self.size,
             self.original_size,

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from focalkit.config import TrainConfig
-from focalkit.data import DetectionData
+from focalkit.data import DetectionBatch, DetectionData
 from focalkit.errors import ConfigError
 from focalkit.training.loaders import train_loader, val_loader
 
@@ -37,6 +37,11 @@ class DetectionLoaders(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         return val_loader(self.val_data, self.config, fill=self.fill, **self._place())
+
+    def transfer_batch_to_device(
+        self, batch: DetectionBatch, device: torch.device, dataloader_idx: int
+    ) -> DetectionBatch:
+        return batch.to(device, non_blocking=True)
 
     def _place(self) -> dict[str, int]:
         assert self.trainer is not None

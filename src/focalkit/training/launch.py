@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.multiprocessing as mp
 
 from focalkit.config import TrainConfig
@@ -13,8 +14,10 @@ from focalkit.errors import FocalkitError
 
 def is_first_process() -> bool:
     """Whether this process is rank 0 of its job, as far as the environment tells; true without a launcher."""
-    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
-    return next((rank for rank in ranks if rank is not None), "0") == "0"
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return os.environ[name] == "0"
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
 
 
 def several_to_start(config: TrainConfig) -> bool:
@@ -35,15 +38,19 @@ def in_every_process(work: Callable[[Any], object], job: object, count: int) -> 
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
     place |= {name: os.environ[name] for name in place if name in os.environ}
     try:
-        mp.spawn(_child, args=(work, job, place, messages), nprocs=count)  # pyright: ignore[reportPrivateImportUsage]
+        mp.spawn(_child, args=(work, job, place, messages, count), nprocs=count)  # pyright: ignore[reportPrivateImportUsage]
     except mp.ProcessRaisedException as error:  # pyright: ignore[reportPrivateImportUsage]
         if not messages.empty():
             raise messages.get() from None
         raise FocalkitError(str(error)) from error
 
 
-def _child(rank: int, work: Callable[[Any], object], job: object, place: dict[str, str], messages: Any) -> None:
+def _child(
+    rank: int, work: Callable[[Any], object], job: object, place: dict[str, str], messages: Any, count: int
+) -> None:
     os.environ.update(place, LOCAL_RANK=str(rank))
+    if "OMP_NUM_THREADS" not in os.environ:  # the processes share the cores
+        torch.set_num_threads(max(torch.get_num_threads() // count, 1))
     try:
         work(job)
     except FocalkitError as error:

@@ -21,7 +21,8 @@ class DetectionModule(L.LightningModule):
     The criterion always runs in float32, whatever the precision of the model.
 
     With accumulation each forward pass divides by its own number of positives, and the passes are averaged; the result
-    differs slightly from one pass over the whole batch, where images with many positives weigh more.
+    differs slightly from one pass over the whole batch, where images with many positives weigh more. The validation
+    losses are the mean over its batches, weighted by their images, and depend on the batch size for the same reason.
 
     Args:
         model: Images (b, 3, H, W) in [0, 1] -> `DenseOutputs`.

@@ -44,7 +44,8 @@ def device_name(device: torch.device, count: int) -> str:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         return name if count == 1 else f"{count} x {name}"
-    name = f"CPU ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
+    threads = torch.get_num_threads()
+    name = f"CPU ({threads} thread{'s' * (threads > 1)})" if device.type == "cpu" else device.type
     return name if count == 1 else f"{count} processes on {name}"
 
 

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from focalkit._runs import RunDir
-from focalkit.config import OptimConfig
+from focalkit.config import OptimConfig, TrainConfig
 from focalkit.errors import ConfigError
 from focalkit.training.callbacks import AveragedWeights
 from focalkit.training.checkpoint import complete_best, last_step, read_checkpoint, write_weights
+from focalkit.training.launch import is_first_process, several_to_start
 from focalkit.training.losses import LossWindow, NotFiniteError
 from focalkit.training.optim import build_optimizer, parameter_groups
 
@@ -121,3 +122,31 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"last\.ckpt: cannot be read"):
         read_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "1"}, False),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+    ],
+)
+def test_the_first_process_is_the_first_of_all_machines(environment, first, monkeypatch):
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() == first
+
+
+def test_a_launchers_processes_are_not_started_again(monkeypatch):
+    for name in ("LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    assert several_to_start(TrainConfig(devices=2))
+    assert not several_to_start(TrainConfig(devices=1))
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert not several_to_start(TrainConfig(devices=2))
