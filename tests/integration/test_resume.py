@@ -92,7 +92,7 @@ def test_a_resumed_run_ends_with_the_same_weights(config, whole, tmp_path, step)
 
 
 def test_accumulated_passes_resume_at_the_step(config, tmp_path):
-    config = replace(config, accumulate=2, epochs=2)
+    config = replace(config, accumulate=2, epochs=2, logger="tensorboard")
     train(config, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         die_in_pass(2 * 7, patch)  # the second pass of step 7

@@ -4,7 +4,6 @@ Evaluating the finished run on its own, predictions, gallery and report are not 
 line do that.
 """
 
-import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from focalkit.training.progress import RunProgress
 from focalkit.training.quiet import quiet_lightning
 from focalkit.training.record import device_name, run_record, summary
 from focalkit.training.resolve import resolve
-from focalkit.training.schedule import scaled_lr
+from focalkit.training.schedule import Plan, plan_run
 
 MAY_CHANGE = (
     "data",
@@ -90,7 +89,7 @@ def train(
         >>> train(cpu_small(), Path("runs/first"))   # doctest: +SKIP
     """
     resolved = resolve(config)
-    config, notes = resolved.config, resolved.notes
+    config, notes = resolved.config, tuple(f"note: {note}" for note in resolved.notes)
     check_devices(config)
     first = is_first_process()
     run = claim(out, resume=resume, force=force) if first else RunDir(out)
@@ -112,71 +111,72 @@ def train(
 def fit(job: Job) -> dict[str, Any]:
     """The part of `train` that every process runs."""
     config, run = job.config, RunDir(job.out)
-    train_data, val_data = _read(config, check=not job.checked)
+    data = _read(config, check=not job.checked)
     start_step = last_step(run) if job.resume else 0
-
+    last = run.checkpoint("last") if start_step else None
     with quiet_lightning():
         L.seed_everything(config.seed, workers=True, verbose=False)
-        lr = scaled_lr(config.optim.lr, config.batch_size, config.optim.lr_batch)
-        steps_per_epoch = max(len(train_data.images) // config.batch_size, 1)
-        total_steps = config.max_steps or config.epochs * steps_per_epoch
-        epochs = math.ceil(total_steps / steps_per_epoch)
-        model = build_retinanet(
-            config.model, train_data.num_classes, config.backbone_weights, pretrained=config.pretrained_backbone
-        )
-        module = DetectionModule(
-            model=model,
-            criterion=build_criterion(config),
-            postprocess=DensePostprocess(),
-            val_data=val_data,
-            optim=config.optim,
-            lr=lr,
-            total_steps=total_steps,
-            header=_header(config, train_data),
-        )
+        plan = plan_run(config, len(data[0].images))
+        module = _module(config, *data, plan, resumed=start_step > 0)
         log = RunLog(run, batch_size=config.batch_size, every=config.log_every)
         checkpoints = Checkpoints(run, log, seconds=config.checkpoint_seconds)
-        # the averaged weights come first: others see them swapped in and back
-        callbacks: list[Callback] = [AveragedWeights(config.optim.ema_decay)] if config.optim.ema_decay else []
-        callbacks += [LastEvaluation(total_steps), log, checkpoints]
-        if config.patience is not None:
-            callbacks.append(EarlyStopping("AP", mode="max", patience=config.patience, verbose=False))
-        callbacks.append(RunProgress(log, checkpoints, total_steps=total_steps, epochs=epochs))
-        trainer = build_trainer(config, run.path, callbacks, epochs=epochs, start_step=start_step)
-        first = trainer.is_global_zero
-        if first:
-            device = device_name(trainer.strategy.root_device, trainer.world_size)
-            if job.force:
-                run.clear()
-            if not start_step:
-                run.write_run(run_record(config, train_data, command=job.command, device=device))
-            run.truncate_metrics(start_step)
-            complete_best(run)
-            text = summary(
-                config,
-                train_data,
-                val_data,
-                model,
-                lr=lr,
-                steps_per_epoch=steps_per_epoch,
-                total_steps=total_steps,
-                device=device,
-                out=run.path,
-            )
-            notes = [f"note: {note}" for note in job.notes]
-            if start_step:
-                notes.append(f"resuming after step {start_step} of {total_steps}")
-            elif job.resume:
-                notes.append("nothing to resume from: starting at the first step")
-            print("\n".join([text, *notes]), file=sys.stderr, flush=True)
-        loaders = DetectionLoaders(
-            train_data, val_data, config, fill=model.pixel_mean.flatten().tolist(), start_step=start_step
+        trainer = build_trainer(
+            config, run.path, _callbacks(config, plan, log, checkpoints), epochs=plan.epochs, start_step=start_step
         )
-        if start_step < total_steps:
-            last = run.checkpoint("last") if start_step else None
+        if trainer.is_global_zero:
+            device = device_name(trainer.strategy.root_device, trainer.world_size)
+            _open_run(job, data[0], device, start_step)
+            lines = [summary(config, *data, module.model, plan, device=device, out=run.path), *job.notes]
+            if job.resume:
+                lines.append(
+                    f"resuming after step {start_step} of {plan.steps}"
+                    if start_step
+                    else "no checkpoint: starting anew"
+                )
+            print("\n".join(lines), file=sys.stderr, flush=True)
+        fill = module.model.pixel_mean.flatten().tolist()
+        loaders = DetectionLoaders(*data, config, fill=fill, start_step=start_step)
+        if start_step < plan.steps:
             with _stops_explained(job.out):
                 trainer.fit(module, datamodule=loaders, ckpt_path=last, weights_only=True)
-        return _finish(run, checkpoints.trained_seconds) if first else {}
+        return _finish(run, checkpoints.trained_seconds) if trainer.is_global_zero else {}
+
+
+def _module(
+    config: TrainConfig, train: DetectionData, val: DetectionData, plan: Plan, *, resumed: bool
+) -> DetectionModule:
+    # a resumed run has its weights in the checkpoint
+    weights, pretrained = (None, False) if resumed else (config.backbone_weights, config.pretrained_backbone)
+    categories = [{"id": c.id, "name": c.name} for c in train.categories]
+    return DetectionModule(
+        model=build_retinanet(config.model, train.num_classes, weights, pretrained=pretrained),
+        criterion=build_criterion(config),
+        postprocess=DensePostprocess(),
+        val_data=val,
+        optim=config.optim,
+        plan=plan,
+        header={"schema": 1, "categories": categories, "config": config_to_dict(config)},
+    )
+
+
+def _callbacks(config: TrainConfig, plan: Plan, log: RunLog, checkpoints: Checkpoints) -> list[Callback]:
+    # the averaged weights come first: others see them swapped in and back
+    callbacks: list[Callback] = [AveragedWeights(config.optim.ema_decay)] if config.optim.ema_decay else []
+    callbacks += [LastEvaluation(plan.steps), log, checkpoints]
+    if config.patience is not None:
+        callbacks.append(EarlyStopping("AP", mode="max", patience=config.patience, verbose=False))
+    return [*callbacks, RunProgress(log, checkpoints, plan)]
+
+
+def _open_run(job: Job, data: DetectionData, device: str, start_step: int) -> None:
+    """Bring the run directory to the state in which training starts or goes on."""
+    run = RunDir(job.out)
+    if job.force:
+        run.clear()
+    if not start_step:
+        run.write_run(run_record(job.config, data, command=job.command, device=device))
+    run.truncate_metrics(start_step)
+    complete_best(run)
 
 
 def continued(run: RunDir, asked: TrainConfig) -> TrainConfig:
@@ -233,11 +233,6 @@ def _read(config: TrainConfig, *, check: bool) -> tuple[DetectionData, Detection
         repair=config.repair,
         check=check,
     )
-
-
-def _header(config: TrainConfig, data: DetectionData) -> dict[str, Any]:
-    categories = [{"id": c.id, "name": c.name} for c in data.categories]
-    return {"schema": 1, "categories": categories, "config": config_to_dict(config)}
 
 
 def _finish(run: RunDir, seconds: float) -> dict[str, Any]:

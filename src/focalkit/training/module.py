@@ -12,7 +12,7 @@ from focalkit.data import DetectionBatch, DetectionData
 from focalkit.detection import DensePostprocess, DetectionCriterion, RetinaNet
 from focalkit.training.losses import LossWindow
 from focalkit.training.optim import build_optimizer
-from focalkit.training.schedule import lr_factor
+from focalkit.training.schedule import Plan, lr_factor
 
 
 class DetectionModule(L.LightningModule):
@@ -30,8 +30,7 @@ class DetectionModule(L.LightningModule):
         postprocess: Outputs -> detections in input pixels.
         val_data: Names, category ids and truth for the AP.
         optim: Optimiser and schedule.
-        lr: Base rate, already scaled to the batch.
-        total_steps: Optimiser steps of the whole run, for the schedule.
+        plan: Rate and length of the run, for the schedule.
         header: Plain values that go into every checkpoint under "focalkit".
     """
 
@@ -43,13 +42,12 @@ class DetectionModule(L.LightningModule):
         postprocess: DensePostprocess,
         val_data: DetectionData,
         optim: OptimConfig,
-        lr: float,
-        total_steps: int,
+        plan: Plan,
         header: dict[str, Any],
     ) -> None:
         super().__init__()
         self.model, self.criterion, self.postprocess = model, criterion, postprocess
-        self.val_data, self.optim, self.lr, self.total_steps, self.header = val_data, optim, lr, total_steps, header
+        self.val_data, self.optim, self.plan, self.header = val_data, optim, plan, header
         self.window = LossWindow()
         self.val_metrics: dict[str, float] = {}
         self._val_losses: list[tuple[int, Tensor]] = []
@@ -84,7 +82,7 @@ class DetectionModule(L.LightningModule):
         self.log("AP", self.val_metrics["AP"], logger=False, rank_zero_only=False, sync_dist=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = build_optimizer(self.model, self.optim, self.lr)
+        optimizer = build_optimizer(self.model, self.optim, self.plan.lr)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -96,12 +94,12 @@ class DetectionModule(L.LightningModule):
 
     def lr_at(self, step: int) -> float:
         """The rate of optimiser step `step`, counted from 0."""
-        return self.lr * self._lr_factor(step)
+        return self.plan.lr * self._lr_factor(step)
 
     def _lr_factor(self, step: int) -> float:
         o = self.optim
         return lr_factor(
-            step, total=self.total_steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones
+            step, total=self.plan.steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones
         )
 
     def _losses(self, outputs: Any, batch: DetectionBatch) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from focalkit.training.callbacks import Checkpoints, RunLog
 from focalkit.training.module import DetectionModule
+from focalkit.training.schedule import Plan
 
 SILENCE = 300.0
 """Seconds after which a long epoch gets a line of its own where there is no bar"""
@@ -20,13 +21,12 @@ class RunProgress(ProgressBar):
     Args:
         run_log: Where the losses and the speed come from.
         checkpoints: Where the best AP comes from.
-        total_steps: Optimiser steps of the whole run.
-        epochs: Epochs of the whole run, for the display.
+        plan: The length of the run.
     """
 
-    def __init__(self, run_log: RunLog, checkpoints: Checkpoints, *, total_steps: int, epochs: int) -> None:
+    def __init__(self, run_log: RunLog, checkpoints: Checkpoints, plan: Plan) -> None:
         super().__init__()
-        self.run_log, self.checkpoints, self.total_steps, self.epochs = run_log, checkpoints, total_steps, epochs
+        self.run_log, self.checkpoints, self.plan = run_log, checkpoints, plan
         self.shown = True
         self._bar: Any = None
         self._started = self._spoke = 0.0
@@ -42,7 +42,7 @@ class RunProgress(ProgressBar):
         self._started = self._spoke = time.monotonic()
         self._first_step = trainer.global_step
         if self.shown and sys.stderr.isatty():
-            self._bar = _open_bar(self.total_steps, trainer.global_step)
+            self._bar = _open_bar(self.plan.steps, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,7 +50,7 @@ class RunProgress(ProgressBar):
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=trainer.global_step, description=self._line(trainer))
         elif self.shown and time.monotonic() - self._spoke > SILENCE:
-            self._say(f"{self._line(trainer)}  step {trainer.global_step}/{self.total_steps}  {self._left(trainer)}")
+            self._say(f"{self._line(trainer)}  step {trainer.global_step}/{self.plan.steps}  {self._left(trainer)}")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._bar is not None:
@@ -80,7 +80,7 @@ class RunProgress(ProgressBar):
             print(line, file=sys.stderr, flush=True)
 
     def _line(self, trainer: L.Trainer) -> str:
-        text = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
+        text = f"epoch {trainer.current_epoch + 1}/{self.plan.epochs}"
         if self.run_log.latest:
             losses = dict(self.run_log.latest)
             text += f"  {self.run_log.images_per_second:.1f} images/s  loss {losses.pop('loss'):.3f} ("
@@ -89,7 +89,7 @@ class RunProgress(ProgressBar):
 
     def _left(self, trainer: L.Trainer) -> str:
         done = trainer.global_step - self._first_step
-        seconds = (time.monotonic() - self._started) / max(done, 1) * (self.total_steps - trainer.global_step)
+        seconds = (time.monotonic() - self._started) / max(done, 1) * (self.plan.steps - trainer.global_step)
         return f"{duration(seconds)} left"
 
     def _close(self) -> None:

@@ -12,6 +12,7 @@ import torch
 from focalkit._config_io import config_to_dict
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
+from focalkit.training.schedule import Plan
 
 PACKAGES = ("focalkit", "torch", "torchvision", "lightning", "faster-coco-eval", "numpy")
 
@@ -54,10 +55,8 @@ def summary(
     train: DetectionData,
     val: DetectionData,
     model: torch.nn.Module,
+    plan: Plan,
     *,
-    lr: float,
-    steps_per_epoch: int,
-    total_steps: int,
     device: str,
     out: Path,
 ) -> str:
@@ -77,9 +76,10 @@ def summary(
         "model": f"RetinaNet, {m.backbone} from {weights}, {m.fpn_channels} channels;"
         f" {total / 1e6:.1f} M parameters, {trained / 1e6:.1f} M of them trained",
         "loss": f"{config.loss} + {config.criterion.box_loss} for boxes",
-        "steps": f"{total_steps} of {config.batch_size} images{passes}, {steps_per_epoch} an epoch;"
+        "steps": f"{plan.steps} of {config.batch_size} images{passes}, {plan.steps_per_epoch} an epoch;"
         f" images up to {config.min_size} x {config.max_size} px",
-        "rate": f"{o.optimizer}, {o.schedule}, {lr:g} ({o.lr:g} per {o.lr_batch} images, batch of {config.batch_size})",
+        "rate": f"{o.optimizer}, {o.schedule}, {plan.lr:g}"
+        f" ({o.lr:g} per {o.lr_batch} images, batch of {config.batch_size})",
         "device": f"{device}, precision {config.precision}, {config.workers} loader workers",
         "run": str(out),
     }

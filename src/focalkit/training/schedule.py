@@ -2,8 +2,36 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from focalkit.config import TrainConfig
 
 WARMUP_START = 1e-3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is, and its rate.
+
+    Attributes:
+        steps_per_epoch: Optimiser steps of a whole epoch.
+        steps: Optimiser steps of the run.
+        epochs: Epochs that are begun.
+        lr: The base rate, scaled to the batch.
+    """
+
+    steps_per_epoch: int
+    steps: int
+    epochs: int
+    lr: float
+
+
+def plan_run(config: TrainConfig, images: int) -> Plan:
+    """The plan for so many training images. An epoch is as many whole batches as they fill, at least one."""
+    per_epoch = max(images // config.batch_size, 1)
+    steps = config.max_steps or config.epochs * per_epoch
+    lr = scaled_lr(config.optim.lr, config.batch_size, config.optim.lr_batch)
+    return Plan(per_epoch, steps, math.ceil(steps / per_epoch), lr)
 
 
 def lr_factor(step: int, *, total: int, schedule: str, warmup: int = 0, milestones: Sequence[float] = ()) -> float:

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from focalkit.training.schedule import lr_factor, scaled_lr
+from focalkit.config import OptimConfig, TrainConfig
+from focalkit.training.schedule import Plan, lr_factor, plan_run, scaled_lr
 
 SCHEDULES = ("constant", "step", "cosine", "onecycle")
 
@@ -49,3 +50,17 @@ def test_every_schedule_stays_between_zero_and_one(schedule, total, step, warmup
 
 def test_the_rate_is_proportional_to_the_batch():
     assert scaled_lr(0.01, 4, 16) == pytest.approx(0.0025)
+
+
+@pytest.mark.parametrize(
+    ("change", "images", "plan"),
+    [
+        ({}, 677, Plan(84, 24 * 84, 24, 5e-4)),
+        ({"max_steps": 100}, 677, Plan(84, 100, 2, 5e-4)),
+        ({"batch_size": 16}, 677, Plan(42, 24 * 42, 24, 1e-3)),
+        ({"epochs": 3}, 5, Plan(1, 3, 3, 5e-4)),
+    ],
+)
+def test_the_length_of_a_run(change, images, plan):
+    config = TrainConfig(**{"epochs": 24, "batch_size": 8, "optim": OptimConfig(lr=5e-4, lr_batch=8)} | change)
+    assert plan_run(config, images) == plan
