@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .._numerics import upcast
+
 _EPSILON = 1e-7
 
 
@@ -51,6 +53,7 @@ class BinaryFocalCrossentropy(nn.Module):
 
     def forward(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of targets and predictions of one shape."""
+        y_pred = upcast(y_pred)
         p = (y_pred.sigmoid() if self.from_logits else y_pred).clamp(_EPSILON, 1 - _EPSILON)
         t = y_true.to(p.dtype)
         if self.label_smoothing:
@@ -88,6 +91,7 @@ class CategoricalFocalCrossentropy(nn.Module):
 
     def forward(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of one-hot targets and predictions of one shape, the classes on `axis`."""
+        y_pred = upcast(y_pred)
         p = y_pred.softmax(self.axis) if self.from_logits else y_pred
         p = (p / p.sum(self.axis, keepdim=True)).clamp(_EPSILON, 1 - _EPSILON)
         t = y_true.to(p.dtype)

@@ -1,12 +1,13 @@
 """mmdetection (3.3): background is label K, weights per row, `avg_factor`, and a reduction that calls may override."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._numerics import upcast
 from ..losses import distribution_focal_loss as _dfl
 from ..losses import quality_focal_loss as _qfl
 from ..losses import sigmoid_focal_loss as _focal
+from ..losses import softmax_focal_loss as _softmax_focal
 from ..losses import varifocal_loss as _vfl
 
 _NEVER = -(2**31)
@@ -227,7 +228,7 @@ class GaussianFocalLoss(_Loss):
         reduction_override: str | None = None,
     ) -> Tensor:
         """The loss of probabilities, any shape."""
-        eps = 1e-12
+        eps, pred = 1e-12, upcast(pred)
         on = -(pred + eps).log() * (1 - pred) ** self.alpha * (target == 1)
         off = -(1 - pred + eps).log() * pred**self.alpha * (1 - target) ** self.gamma
         loss = self.pos_weight * on + self.neg_weight * off
@@ -249,8 +250,8 @@ def softmax_focal_loss(
         >>> softmax_focal_loss(torch.zeros(1, 2), torch.tensor([0]))
         tensor(0.0433)
     """
-    own = F.log_softmax(input, 1).gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
-    loss = torch.where(target >= 0, -alpha * torch.exp(gamma * torch.log(-torch.expm1(own))) * own, 0.0)
+    labels = torch.where(target >= 0, target, _NEVER)
+    loss = alpha * _softmax_focal(input, labels, gamma=gamma, ignore_index=_NEVER, reduction="none")
     if weight is not None:
         loss = loss * weight[target.clamp(min=0)]
     return {"none": loss, "mean": loss.sum() / max(len(input), 1), "sum": loss.sum()}[reduction]

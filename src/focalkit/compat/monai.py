@@ -13,10 +13,9 @@ class FocalLoss(nn.Module):
 
     Surprises kept: sigmoids even with `to_onehot_y`, unless `use_softmax`; a number alpha is (alpha, 1 - alpha) with
     sigmoids, a list is alpha_c on positives and 1 on negatives; on a softmax a number gives class 0 the weight 1 -
-        alpha
-    and the others alpha, and is ignored without the background; soft targets modulate by sigmoid(-x (2t - 1)); without
-    the background channel the softmax is over the foreground alone; "sum" is the sum of the spatial means; "mean"
-    divides by B N times the pixels. Not here: its `ignore_index`, with which "mean" no longer divides by N.
+    alpha and the others alpha, and is ignored without the background; soft targets modulate by sigmoid(-x (2t - 1));
+    without the background channel the softmax is over the foreground alone; "sum" is the sum of the spatial means;
+    "mean" divides by B N times the pixels. Not here: its `ignore_index`, with which "mean" no longer divides by N.
 
     Example:
         >>> FocalLoss()(torch.zeros(1, 1, 2), torch.ones(1, 1, 2))

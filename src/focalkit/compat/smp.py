@@ -1,4 +1,4 @@
-"""segmentation_models_pytorch (0.5): one class for binary, multi-label and "multiclass", all of them sigmoids."""
+"""segmentation_models_pytorch (0.6): one class for binary, multi-label and "multiclass", all of them sigmoids."""
 
 import torch
 from torch import Tensor, nn

@@ -234,3 +234,21 @@ def test_the_modules_are_found_by_name():
     assert compat.torchvision is torchvision
     with pytest.raises(AttributeError, match="there are asl"):
         compat.paddle  # noqa: B018
+
+
+def test_a_sure_row_has_a_gradient_in_mmcvs_softmax_focal():
+    x = torch.tensor([[100.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    loss = mmdet.softmax_focal_loss(x, torch.tensor([0, -1]), gamma=0.5, reduction="sum")
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(x.grad, torch.zeros(2, 2))
+
+
+def test_half_inputs_are_computed_in_float32_where_there_is_an_epsilon():
+    x, p = torch.tensor([[20.0, -20.0]]).half(), torch.tensor([0.0, 1.0]).half()
+    one, other = torch.tensor([[0.0, 1.0]]), torch.tensor([1.0, 0.0])
+    for loss in (keras.BinaryFocalCrossentropy(from_logits=True), keras.CategoricalFocalCrossentropy(from_logits=True)):
+        assert torch.equal(loss(one, x), loss(one, x.float()))
+    assert torch.equal(mmdet.GaussianFocalLoss()(p, other), mmdet.GaussianFocalLoss()(p.float(), other))
+    y = torch.tensor([1])
+    assert torch.equal(mmdet.softmax_focal_loss(x, y), mmdet.softmax_focal_loss(x.float(), y))
