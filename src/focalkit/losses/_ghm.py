@@ -42,8 +42,9 @@ class GradientDensity(nn.Module):
         """The weight of every element, shaped like `norm`; `counted` elements fill the histogram."""
         index = (norm * self.bins).long().clamp(0, self.bins - 1)
         counts = torch.zeros(self.bins, dtype=torch.long, device=norm.device)
-        counts = all_sum(counts.scatter_add(0, index.flatten(), counted.expand_as(norm).flatten().long()))
-        batch = counts.to(self.mean)
+        counts = counts.scatter_add(0, index.flatten(), counted.expand_as(norm).flatten().long())
+        # subtle: no sum over processes outside training; one process that evaluates alone would wait for the others
+        batch = (all_sum(counts) if update else counts).to(self.mean)
         if update:
             self.mean.mul_(self.momentum).add_(batch, alpha=1 - self.momentum)
         # subtle: N is the sum of the same mean, so that a mean that began at 0 biases nothing; before any update the

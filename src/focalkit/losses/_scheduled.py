@@ -100,7 +100,8 @@ class AdaFocalLoss(nn.Module):
 
     @torch.no_grad()
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Moves the bins and their gammas by the calibration on validation data (all of it, in one call).
+        """Moves the bins and their gammas by the calibration on validation data (all of it, in one call; with several
+        processes, each its part).
 
         Args:
             logits: Scores (n, k), or with any axes around `class_dim`.
@@ -113,8 +114,14 @@ class AdaFocalLoss(nn.Module):
         correct = (predicted == labels.flatten()[keep]).to(p.dtype)
         # subtle: quantiles by sorting, because torch.quantile refuses more than 2^24 values
         ordered = confidence.sort().values
-        cut = (torch.arange(1, self.bins, device=p.device) * len(ordered)) // self.bins
-        self.edges.copy_(ordered[cut.clamp(max=max(len(ordered) - 1, 0))])
+        n = len(ordered)
+        cut = (torch.arange(1, self.bins, device=p.device) * n) // self.bins
+        edges = ordered[cut.clamp(max=n - 1)] if n else p.new_zeros(self.bins - 1)
+        # every process must use the same bins: the mean of their edges, weighted by their rows
+        *edges, rows = all_sum(torch.cat([edges * n, p.new_tensor([float(n)])])).unbind()
+        if rows == 0:
+            return
+        self.edges.copy_(torch.stack(edges) / rows if edges else self.edges)
         index = torch.bucketize(confidence, self.edges.to(p.dtype), right=True)
         sums = torch.zeros(2, self.bins, dtype=p.dtype, device=p.device)
         sums = sums.scatter_add(1, index.expand(2, -1), torch.stack([confidence - correct, torch.ones_like(correct)]))

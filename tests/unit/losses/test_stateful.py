@@ -6,6 +6,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from focalkit import losses as L
+from focalkit.losses import _equalization_stateful, _ghm, _scheduled
 from reference import classification as truth
 
 
@@ -131,3 +132,36 @@ def test_a_loss_for_other_classes_is_refused():
     for loss in (L.EQLv2(3), L.EqualizedFocalLoss(3), L.SeesawLoss(3)):
         with pytest.raises(ValueError, match=r"made for 3 classes, got logits \(2, 4\) with 4 on axis 1"):
             loss(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long))
+
+
+def test_evaluation_waits_for_no_other_process(monkeypatch):
+    # one process may evaluate while the others do something else
+    def refuse(x):
+        raise AssertionError("summed over processes in evaluation")
+
+    for module in (_ghm, _equalization_stateful):
+        monkeypatch.setattr(module, "all_sum", refuse)
+    x, y = torch.zeros(3, 2), torch.tensor([0, 1, 1])
+    for loss in (L.GHMC(), L.EQLv2(2), L.EqualizedFocalLoss(2), L.SeesawLoss(2)):
+        loss.eval()(x, y)
+    L.GHMR().eval()(x, x)
+
+
+def test_adafocal_without_validation_rows_stays_as_it_is():
+    loss = L.AdaFocalLoss(bins=3)
+    before = loss.edges.clone(), loss.gammas.clone()
+    loss.update(torch.zeros(2, 4), torch.tensor([-100, -100]))
+    assert torch.equal(loss.edges, before[0])
+    assert torch.equal(loss.gammas, before[1])
+
+
+def test_adafocal_has_the_same_bins_in_every_process(monkeypatch):
+    # the stand-in for the other process: three times the rows, whose only edge is at 0.9; no calibration gap
+    def with_other(x):
+        return x + (torch.tensor([0.9 * 6, 6.0]) if x.ndim == 1 else torch.zeros(2, 2))
+
+    monkeypatch.setattr(_scheduled, "all_sum", with_other)
+    loss = L.AdaFocalLoss(bins=2)
+    loss.update(torch.tensor([[0.0, 0.0], [4.0, 0.0]]), torch.tensor([0, 0]))
+    own = torch.sigmoid(torch.tensor(4.0)).item()
+    assert loss.edges.tolist() == pytest.approx([(2 * own + 6 * 0.9) / 8])
