@@ -80,7 +80,8 @@ class OHEM(nn.Module):
 
     Args:
         loss: A loss of class indices, whose unreduced value has one number per example, or per example and class.
-        keep: How many examples at least: a number, or a share in (0, 1] as a float.
+        keep: How many examples at least: a number, or a share in (0, 1] of those that are not ignored, as a
+            float.
         threshold: Probability in (0, 1] below which every example is kept; `None` keeps the `keep` hardest.
         reduction: "mean" (over the kept examples) or "sum".
 
@@ -117,8 +118,11 @@ class OHEM(nn.Module):
         hardness = torch.where(counted, rows.detach(), -math.inf)
         if not len(hardness):
             return rows.sum()
-        k = math.ceil(self.keep * len(rows)) if isinstance(self.keep, float) else min(self.keep, len(rows))
-        bound = hardness.topk(k).values[-1]
+        if isinstance(self.keep, float):  # a share of the examples that count, whose number stays on the device
+            last = (self.keep * counted.sum()).ceil().long().clamp(1, len(rows)) - 1
+            bound = hardness.sort(descending=True).values.gather(0, last.view(1)).squeeze(0)
+        else:
+            bound = hardness.topk(min(self.keep, len(rows))).values[-1]
         if self.threshold is not None:
             bound = bound.clamp(max=-math.log(self.threshold))
         kept = counted & (hardness >= bound)
