@@ -62,7 +62,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("losses/_focal.py", "math.log((1 - prior_prob) / prior_prob)", "math.log(1 / prior_prob)", [FOCAL, "-k", "prior"]),
     ("losses/_focal.py", "base = t * wrong + (1 - t) * right", "base = t * wrong + t * right", [FOCAL, "-k", "soft"]),
     ("losses/_focal.py", "return 1 - alpha\n", "return alpha\n", [FOCAL, "-k", "complement"]),
-    ("losses/_focal_variants.py", "gamma * u + beta) / gamma", "gamma * u - beta) / gamma", mpmath("star")),
+    ("losses/_focal_variants.py", "gamma * u + beta)) / gamma", "gamma * u - beta)) / gamma", mpmath("star")),
     ("losses/_focal_variants.py", "(wrong / (1 - threshold))", "(wrong / threshold)", mpmath("reduced")),
     ("losses/_asymmetric.py", "(torch.sigmoid(x) - margin)", "(torch.sigmoid(x) + margin)", mpmath("asl")),
     ("losses/_asymmetric.py", "t * (1 - label_smoothing + rest)", "t * (1 - label_smoothing)", mpmath("asl_softmax")),

@@ -30,7 +30,7 @@ def reduce(
     if weight is not None:
         present = weight != 0
         counted = present if counted is None else counted & present
-        loss = loss * weight
+        loss = loss * weight.to(loss.dtype)
     if counted is not None:
         loss = torch.where(counted, loss, 0.0)
     if reduction == "none":
@@ -42,7 +42,8 @@ def reduce(
 def finish(total: Tensor, count: int | Tensor, *, reduction: str, normalizer: float | Tensor | None = None) -> Tensor:
     """The sum, the sum over `normalizer`, or the mean over `count` elements (0 when there are none)."""
     if normalizer is not None:
-        return total / normalizer
+        # subtle: two 0-d tensors promote, and a float64 count would make a float32 loss float64
+        return total / (normalizer.to(total.dtype) if isinstance(normalizer, Tensor) else normalizer)
     if reduction == "sum":
         return total
     return total / (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._numerics import safe_pow, softplus
+from .._numerics import finite, safe_pow, softplus
 from .._types import Backend, PerClass, Reduction, Vector
 from ._checks import check_backend, check_range
 from ._focal import check_focal, complement
@@ -50,7 +50,7 @@ def sigmoid_focal_loss_star(
     check_range("gamma", gamma, 1e-6, hint="FL* divides by gamma; gamma=1 with beta=0 is cross-entropy")
 
     def side(u: Tensor, gamma: float | Tensor, beta: float | Tensor) -> Tensor:
-        return -F.logsigmoid(gamma * u + beta) / gamma
+        return -F.logsigmoid(finite(gamma * u + beta)) / gamma
 
     return sigmoid_loss(
         name,

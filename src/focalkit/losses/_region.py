@@ -58,11 +58,11 @@ def dice_loss(
         tensor(0.3333)
     """
     check_backend(backend, "dice_loss")
-    wrong, total, counted, dim = _tversky_parts(
+    wrong, total, counted = _tversky_parts(
         "dice_loss", logits, targets, 0.5, 0.5, smooth / 2, batch, activation, absent, ignore_index, class_dim
     )
     loss = _share(wrong, total)
-    return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "dice_loss", dim, batch)
+    return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "dice_loss")
 
 
 def tversky_loss(
@@ -98,7 +98,7 @@ def tversky_loss(
         tensor(0.2500)
     """
     check_backend(backend, "tversky_loss")
-    wrong, total, counted, dim = _tversky_parts(
+    wrong, total, counted = _tversky_parts(
         "tversky_loss",
         logits,
         targets,
@@ -112,7 +112,7 @@ def tversky_loss(
         class_dim,
     )
     loss = _share(wrong, total)
-    return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "tversky_loss", dim, batch)
+    return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "tversky_loss")
 
 
 def focal_tversky_loss(
@@ -148,11 +148,11 @@ def focal_tversky_loss(
     name = "focal_tversky_loss"
     check_backend(backend, name)
     check_range("exponent", exponent, 1e-6, hint="exponent=1 is the Tversky loss")
-    wrong, total, counted, dim = _tversky_parts(
+    wrong, total, counted = _tversky_parts(
         name, logits, targets, fp_weight, fn_weight, smooth, batch, activation, absent, ignore_index, class_dim
     )
     loss = safe_pow(_share(wrong, total), exponent)
-    return _reduce(loss, counted, class_weight, weight, reduction, normalizer, name, dim, batch)
+    return _reduce(loss, counted, class_weight, weight, reduction, normalizer, name)
 
 
 def unified_focal_loss(
@@ -247,8 +247,8 @@ def _tversky_parts(
     absent: str,
     ignore_index: int,
     class_dim: int,
-) -> tuple[Tensor, Tensor, Tensor, int]:
-    """a FP + b FN, TP + a FP + b FN + s, and where they count, each (b, k) or (k,); and the class axis."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """a FP + b FN, TP + a FP + b FN + s, and where they count, each (b, k) or (k,)."""
     check_range("fp_weight", fp_weight, 0)
     check_range("fn_weight", fn_weight, 0)
     check_range("smooth", smooth, 0)
@@ -267,7 +267,7 @@ def _tversky_parts(
     here = total(counted.to(x.dtype)) > 0
     if absent == "skip":
         here = here & (total(t) > 0)
-    return wrong, hit + wrong + smooth, here, dim
+    return wrong, hit + wrong + smooth, here
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
@@ -283,8 +283,6 @@ def _reduce(
     reduction: str,
     normalizer: float | Tensor | None,
     name: str,
-    dim: int,
-    batch: bool,
 ) -> Tensor:
     check_reduction(reduction, normalizer)
     if class_weight is not None:

@@ -86,8 +86,9 @@ def sigmoid_loss(
         loss = mixed(smooth(t, label_smoothing), finite(x))
         return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
 
-    check_labels(targets, x.shape[dim], ignore_index, -1, name)
-    labels = targets.long().unsqueeze(dim)
+    labels = targets.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
+    check_labels(labels, x.shape[dim], ignore_index, -1, name)
+    labels = labels.unsqueeze(dim)
     counted = labels != ignore_index
     if reduction == "none" or label_smoothing:
         hot = one_hot(labels, x, dim)
@@ -115,8 +116,9 @@ def dense_targets(
         check_dense(targets, ignore_index, name)
         counted, t = targets != ignore_index, targets.to(x.dtype)
     else:
-        check_labels(targets, x.shape[dim], ignore_index, -1, name)
-        labels = targets.long().unsqueeze(dim)
+        labels = targets.long()
+        check_labels(labels, x.shape[dim], ignore_index, -1, name)
+        labels = labels.unsqueeze(dim)
         t = one_hot(labels, x, dim).to(x.dtype)
         counted = (labels != ignore_index).expand_as(t)
     return finite(torch.where(counted, x, 0.0)), torch.where(counted, t, 0.0), counted, dim
@@ -167,6 +169,7 @@ def _from_labels(
     if weight is None:
         count = counted.sum() * x.shape[dim]
     else:
+        weight = weight.to(x.dtype)
         background, foreground = background * weight, foreground * at_label(weight.expand_as(x))
         count = ((weight != 0) & counted).expand_as(x).sum() if reduction == "mean" and normalizer is None else 0
     return finish(background.sum() + foreground.sum(), count, reduction=reduction, normalizer=normalizer)

@@ -63,9 +63,10 @@ def softmax_loss(
         counted = (targets != ignore_index).all(dim) if targets.dtype != torch.bool else None
         q = targets.to(x.dtype)
     else:
-        check_labels(targets, classes, ignore_index, 0, name)
-        counted = targets != ignore_index
-        index = torch.where(counted, targets.long(), 0)
+        labels = targets.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
+        check_labels(labels, classes, ignore_index, 0, name)
+        counted = labels != ignore_index
+        index = torch.where(counted, labels, 0)
         if term is not None and not label_smoothing:
             x = torch.where(counted.unsqueeze(dim), x, 0.0)
             u = label_logit(x, index, dim)
@@ -124,9 +125,10 @@ def label_loss(
             f"{name} takes class indices without the class axis, got {labels.dtype} targets shaped like the logits"
         )
     x = upcast(logits)
+    labels = labels.long()
     check_labels(labels, x.shape[dim], ignore_index, 0, name)
     counted = labels != ignore_index
-    index = torch.where(counted, labels.long(), 0)
+    index = torch.where(counted, labels, 0)
     loss = rows(torch.where(counted.unsqueeze(dim), x, 0.0), index, counted, dim)
     if class_weight is not None:
         own = vector("class_weight", class_weight, x.shape[dim], x, name)[index]

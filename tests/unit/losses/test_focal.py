@@ -236,3 +236,32 @@ def test_labels_need_no_dense_copy_for_the_sum(monkeypatch):
     monkeypatch.setattr(torch, "arange", refuse)
     monkeypatch.setattr(F, "one_hot", refuse)
     L.sigmoid_focal_loss(torch.randn(2, 5, 3), torch.full((2, 5), -1), class_dim=-1, reduction="sum")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_weights_and_normalizers_of_float64_leave_the_loss_float32(dtype):
+    x, y = torch.zeros(4, 3, dtype=dtype), torch.tensor([0, 1, 2, 2])
+    weight, count = torch.ones(4, 1, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64)
+    for reduction in ("none", "sum", "mean"):
+        assert L.sigmoid_focal_loss(x, y, weight=weight, reduction=reduction).dtype == torch.float32
+        assert L.softmax_focal_loss(x, y, weight=weight[:, 0], reduction=reduction).dtype == torch.float32
+    assert L.sigmoid_focal_loss(x, y, normalizer=count).dtype == torch.float32
+    assert L.softmax_focal_loss(x, y, normalizer=count).dtype == torch.float32
+
+
+@pytest.mark.parametrize("label", [156, 255])  # what -100 and -1 become in uint8
+def test_labels_may_be_uint8(label):
+    x = torch.randn(1, 256)
+    y = torch.tensor([label])
+    for name in ("ce", "focal", "dual_focal", "eql", "seql"):
+        extra = {"frequency": [0.5] * 256} if "eql" in name else {}
+        loss = L.build(name, **extra)
+        assert loss(x, y.to(torch.uint8)) == loss(x, y) > 0, name
+
+
+def test_star_is_finite_for_every_logit_of_background_rows():
+    x = torch.tensor([[3.4e38]], requires_grad=True)
+    loss = L.sigmoid_focal_loss_star(x, torch.tensor([-1]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(x.grad).all()
