@@ -41,8 +41,6 @@ def sigmoid_focal_loss_star(
         >>> sigmoid_focal_loss_star(torch.zeros(1), torch.ones(1))
         tensor([0.6931])
     """
-    if not targets.is_floating_point():
-        targets = targets.float()
     return _star(
         inputs.float(),
         targets.float(),

@@ -54,7 +54,7 @@ class HardNegativeMining(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor, *, normalizer: float | Tensor | None = None) -> Tensor:
         """The loss of labels (b, n)."""
-        rows = _rows(self.loss, logits, labels)
+        rows, labels = _rows(self.loss, logits, labels), labels.long()
         counted = labels != self.ignore_index
         negative = labels == self.background
         positive = counted & ~negative
@@ -113,7 +113,7 @@ class OHEM(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor, *, normalizer: float | Tensor | None = None) -> Tensor:
         """The loss of the kept examples."""
-        rows = _rows(self.loss, logits, labels).flatten()
+        rows, labels = _rows(self.loss, logits, labels).flatten(), labels.long()
         counted = (labels != self.ignore_index).flatten()
         hardness = torch.where(counted, rows.detach(), -math.inf)
         if not len(hardness):

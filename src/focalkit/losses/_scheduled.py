@@ -108,10 +108,11 @@ class AdaFocalLoss(nn.Module):
             labels: Class indices; rows of `ignore_index` are left out.
         """
         dim = self.class_dim if logits.ndim > 1 else 0
-        keep = labels.flatten() != self.ignore_index
+        labels = labels.long().flatten()
+        keep = labels != self.ignore_index
         p = upcast(logits).softmax(dim).movedim(dim, -1).flatten(0, -2)[keep]
         confidence, predicted = p.max(-1)
-        correct = (predicted == labels.flatten()[keep]).to(p.dtype)
+        correct = (predicted == labels[keep]).to(p.dtype)
         # subtle: quantiles by sorting, because torch.quantile refuses more than 2^24 values
         ordered = confidence.sort().values
         n = len(ordered)

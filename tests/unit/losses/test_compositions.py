@@ -161,3 +161,9 @@ def test_ohem_takes_its_share_of_the_examples_that_count():
     y = torch.tensor([0] * 4 + [-100] * 4)
     assert torch.equal(L.OHEM(L.CrossEntropy(), keep=0.25)(x, y), L.CrossEntropy()(x[:1], y[:1]))
     assert L.OHEM(L.CrossEntropy(), keep=0.25)(x, torch.full_like(y, -100)) == 0
+
+
+def test_mining_takes_uint8_labels():
+    x, y = torch.randn(1, 200, 2), torch.tensor([[156, 0]])
+    for mined in (L.OHEM(L.CrossEntropy(), keep=2), L.HardNegativeMining(L.CrossEntropy(), background=0)):
+        assert torch.equal(mined(x, y.to(torch.uint8)), mined(x, y))
