@@ -157,6 +157,7 @@ def _from_labels(
     # subtle: -inf stands for "not here": its background loss is exactly 0, with gradient 0.
     nowhere = float("-inf")
     others = torch.where(counted, x, nowhere).scatter(dim, index, torch.where(hit | ~counted, nowhere, own))
+    others = others.clamp(max=torch.finfo(x.dtype).max / 1024)  # as `finite`, but absence stays absence
     own = finite(torch.where(hit, own, 0.0))
 
     def at_label(value: float | Tensor) -> float | Tensor:

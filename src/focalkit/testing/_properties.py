@@ -275,6 +275,9 @@ def check_extremes(case: Case, sample: Sample, shape: Shape, rng: Generator) -> 
         loss = case.build(shape, reduction="none").eval()
         assert torch.isfinite(loss(low, second)).all(), f"value at {value:g}"
         assert torch.isfinite(_gradient(loss, low, second)).all(), f"gradient at {value:g}"
+        whole = case.build(shape).eval()  # a reduction may take another road than the elements
+        assert torch.isfinite(whole(low, second)).all(), f"reduced value at {value:g}"
+        assert torch.isfinite(_gradient(whole, low, second)).all(), f"reduced gradient at {value:g}"
     same = torch.zeros_like(x).float()
     assert torch.isfinite(_gradient(case.build(shape).eval(), same, second)).all(), "gradient at all zeros"
 
