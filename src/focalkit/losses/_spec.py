@@ -50,7 +50,8 @@ def build(spec: str, **arguments: Any) -> nn.Module:
         arguments: Further arguments, such as class_dim=-1 or reduction="sum"; the text wins over them.
 
     Raises:
-        ConfigError: Unknown name or argument (the message names the nearest), or a value that the loss refuses.
+        ConfigError: Unknown name or argument (the message names the nearest), or one that the constructor refuses.
+            A value out of its range is refused by the first call, as a ValueError.
 
     Example:
         >>> build("focal(gamma=0.5)", reduction="sum")
