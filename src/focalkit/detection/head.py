@@ -15,6 +15,10 @@ Norm = Literal["group", "batch"] | None
 class RetinaNetHead(nn.Module):
     """Class and box towers of 3x3 convolutions; the weights are shared over levels, not between the towers.
 
+    Weights begin as N(0, 0.01) (sec. 4.1) at the paper's 256 channels. The towers' standard deviation goes with
+    1 / sqrt(channels), so that a narrower tower passes on as much of its input as the paper's does: at 64 channels and
+    0.01, four layers would leave a thousandth of it.
+
     Args:
         in_channels: Channels of the pyramid.
         num_classes: K foreground classes.
@@ -54,7 +58,8 @@ class RetinaNetHead(nn.Module):
         self.box_output = nn.Conv2d(width, num_priors * 4, 3, padding=1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)  # sec. 4.1
+                output = module in (self.class_output, self.box_output)
+                nn.init.normal_(module.weight, std=0.01 if output else 0.01 * math.sqrt(256 / module.in_channels))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         if prior_prob is not None and self.class_output.bias is not None:

@@ -136,7 +136,19 @@ def test_the_paper_head_has_four_convolutions_of_256_and_small_normal_weights():
     assert [tuple(c.weight.shape) for c in head.class_tower.convs] == [(256, 256, 3, 3)] * 4
     assert head.class_output.out_channels == 720
     assert head.box_output.out_channels == 36
-    assert float(head.class_tower.convs[0].weight.detach().std()) == pytest.approx(0.01, rel=0.01)
+    convs = (*head.class_tower.convs, *head.box_tower.convs, head.class_output, head.box_output)
+    assert [float(conv.weight.detach().std()) for conv in convs] == [pytest.approx(0.01, rel=0.02)] * 10
+
+
+def test_a_narrower_tower_passes_on_as_much_of_its_input():
+    torch.manual_seed(0)
+    shares = []
+    for channels in (256, 64):
+        head = RetinaNetHead(channels, 1, channels=channels)
+        x = torch.rand(1, channels, 8, 8)
+        shares.append(float(head.box_tower(x, 0).detach().square().mean() / x.square().mean()))
+    assert 0.1 < shares[1] / shares[0] < 10  # N(0, .01) at 64 channels: a 256th
+    assert float(head.box_output.weight.detach().std()) == pytest.approx(0.01, rel=0.03)
 
 
 @pytest.mark.parametrize(("prior_prob", "probability"), [(0.01, 0.01), (0.2, 0.2), (None, 0.5)])
@@ -259,7 +271,7 @@ def test_it_learns_two_boxes_by_heart():
     images[0, 2, 40:88, 48:80] = 1
     truth = DetectionTarget(torch.tensor([[8.0, 8.0, 40.0, 40.0], [48.0, 40.0, 80.0, 88.0]]), torch.tensor([0, 1]))
     criterion = build_criterion(TrainConfig())
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(60):
         optimizer.zero_grad()
         sum(criterion(model(images), [truth]).values()).backward()
