@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from focalkit.detection._tiles import match_tiles
 from focalkit.detection._types import BACKGROUND, IGNORE, Assignment, DetectionTarget
 
 BLOCK = 2**19
@@ -28,8 +29,9 @@ class MaxIoUAssigner:
     Priors that are not positive and lie with at least `ignore_iof` of their area in one of the target's ignore boxes
     (crowd regions) are ignored.
 
-    The matrix is computed in blocks of rows, so memory is bounded: 500 boxes x 200,000 priors stay under 60 MB, and
-    the answer is that of the whole matrix, bit for bit.
+    The matrix is never whole: on a CPU each box looks only at the priors near it, elsewhere the matrix is computed in
+    blocks of rows. Memory is bounded (500 boxes x 200,000 priors on a CPU: under 60 MB), and the answer is that of the
+    whole matrix, bit for bit.
 
     Attributes:
         fg_iou, bg_iou: Thresholds of positives and of background.
@@ -67,7 +69,11 @@ class MaxIoUAssigner:
         labels = torch.full((n,), BACKGROUND, dtype=torch.int64, device=device)
         gt_index = torch.full((n,), -1, dtype=torch.int64, device=device)
         if n and len(boxes):
-            best, index, forced, forced_index = self._match(boxes, columns, area)
+            if _values_are_here(columns.device):
+                matched = match_tiles(boxes, columns, area, self.min_pos_iou)
+            else:
+                matched = self._match(boxes, columns, area)
+            best, index, forced, forced_index = matched
             positive = best >= self.fg_iou
             labels.masked_fill_((best >= self.bg_iou) & ~positive, IGNORE)
             gt_index = torch.where(positive, index, torch.where(forced > 0, forced_index, gt_index))
@@ -111,6 +117,11 @@ class MaxIoUAssigner:
             _intersection(region, columns, share, scratch, other)
             covered |= share.amax(dim=0) / area >= self.ignore_iof
         return covered
+
+
+def _values_are_here(device: torch.device) -> bool:
+    """Whether the work may depend on values without making the host wait for the device."""
+    return device.type == "cpu"
 
 
 def _intersection(boxes: Tensor, columns: Tensor, out: Tensor, height: Tensor, scratch: Tensor) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-from focalkit.detection import AnchorGrid, DetectionTarget, MaxIoUAssigner, assign, fit_size
+from focalkit.detection import AnchorGrid, DetectionTarget, MaxIoUAssigner, _tiles, assign, fit_size
 
 BACKGROUND, IGNORE = -1, -100
 
@@ -59,13 +59,16 @@ box = sides.map(lambda s: [s[0], s[1], s[0] + s[2], s[1] + s[3]])
     crowds=st.lists(box, max_size=3),
     thresholds=st.sampled_from([(0.5, 0.4, 0.05), (0.5, 0.4, 0.0), (0.7, 0.3, 0.2), (0.5, 0.5, 1.0)]),
     block=st.sampled_from([1, 30, 2**19]),
+    tile=st.sampled_from([None, 1, 3, 64]),
 )
-def test_the_blocks_give_the_answer_of_the_matrix(priors, boxes, crowds, thresholds, block):
+def test_blocks_and_tiles_give_the_answer_of_the_matrix(priors, boxes, crowds, thresholds, block, tile):
     rule = MaxIoUAssigner(*thresholds)
     truth = target(boxes, ignore=crowds)
     all_priors = torch.tensor(priors, dtype=torch.float32).reshape(-1, 4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assign, "BLOCK", block)
+        patch.setattr(_tiles, "TILE", tile or _tiles.TILE)
+        patch.setattr(assign, "_values_are_here", lambda device: tile is not None)
         got = rule([all_priors[: len(priors) // 2], all_priors[len(priors) // 2 :]], truth)
     labels, index = plain(all_priors, truth, rule)
     assert got.labels.tolist() == labels.tolist()
@@ -83,9 +86,11 @@ def levels(height, width, grid=None):
     return (grid or AnchorGrid())([(-(-height // s), -(-width // s)) for s in (8, 16, 32, 64, 128)])
 
 
-def test_on_real_anchors_the_blocks_give_the_answer_of_the_matrix(monkeypatch):
+@pytest.mark.parametrize("tiles", [True, False], ids=["tiles", "blocks"])
+def test_on_real_anchors_the_answer_is_that_of_the_matrix(monkeypatch, tiles):
     priors, truth = levels(128, 192), random_truth(40, 128, 192)
     monkeypatch.setattr(assign, "BLOCK", 2**14)
+    monkeypatch.setattr(assign, "_values_are_here", lambda device: tiles)
     got = MaxIoUAssigner()(priors, truth)
     labels, index = plain(torch.cat(priors), truth, MaxIoUAssigner())
     assert torch.equal(got.labels, labels)
@@ -99,6 +104,18 @@ def test_positives_are_torchvisions(seed):
     got = MaxIoUAssigner(min_pos_iou=0.0)(priors, truth)
     assert torch.equal(got.labels >= 0, matched >= 0)
     assert torch.equal(got.labels == BACKGROUND, matched == Matcher.BELOW_LOW_THRESHOLD)
+
+
+@pytest.mark.parametrize("far", [1e6, -1e6])
+def test_a_box_far_from_every_prior_costs_no_overlap(monkeypatch, far):
+    computed = []
+    divide = torch.Tensor.div_
+    monkeypatch.setattr(torch.Tensor, "div_", lambda x, y: (computed.append(x.numel()), divide(x, y))[1])
+    near, away = [[10, 10, 60, 60]], [[far, far, far + 50, far + 50]] * 9
+    priors = levels(512, 768)
+    MaxIoUAssigner()(priors, target(near + away))
+    assert len(computed) == 1
+    assert 0 < computed[0] < 0.2 * sum(map(len, priors))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory in use from /proc")
