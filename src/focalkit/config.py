@@ -11,6 +11,41 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
+class NumericsConfig:
+    """Where RetinaNets differ in what their weights do not say; the defaults are ours, others come with loaded weights.
+
+    None of it changes the shape of a weight except `p6_from`.
+    """
+
+    p6_from: Literal["c5", "p5"] = "c5"
+    """The map from which P6 is made: the backbone's last one, or the pyramid's"""
+    p7_relu: bool = True
+    """A ReLU between P6 and P7"""
+    stride_in_1x1: bool = False
+    """Bottlenecks of ResNet halve the map in their first 1x1 convolution, not in the 3x3"""
+    norm_eps: float = 1e-5
+    """Added to the variance in the backbone's BatchNorm"""
+    rounded_anchors: bool = False
+    """Whole-pixel anchors, as torchvision's"""
+    anchor_stride: Literal["fixed", "image"] = "fixed"
+    """Pixels per cell: 8 to 128, or the padded image's size // the map's, as in torchvision"""
+    bound_shrink: bool = False
+    """Bound how far a box may shrink as well as how far it may grow, as in mmdetection"""
+    clip: Literal["before_nms", "after_nms"] = "before_nms"
+    """When boxes are cut at the image's edge"""
+    keep_empty: bool = False
+    """Keep detections whose box has no area left, as torchvision"""
+    max_detections: int = 100
+    """Per image"""
+    pixel_mean: tuple[float, float, float] | None = None
+    """Subtracted from red, green, blue in 0..1; none takes the backbone's"""
+    pixel_std: tuple[float, float, float] | None = None
+    """Divides red, green, blue"""
+    resize: Literal["focalkit", "torchvision", "detectron2", "mmdet"] = "focalkit"
+    """Whose rounding of sizes and whose interpolation"""
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The structure of the detector: enough, with the number of classes, to build it again."""
 
@@ -36,6 +71,7 @@ class ModelConfig:
     """Height / width"""
     prior_prob: float | None = 0.01
     """Foreground probability at initialisation (Lin et al., sec. 4.1); None leaves the bias at 0"""
+    numerics: NumericsConfig = field(default_factory=NumericsConfig)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def shown(value: Any) -> str:
         case bool():
             return str(value).lower()
         case float():
-            return f"{round(value, 4):g}"
+            return f"{round(value, 4) or value:g}"
         case tuple():
             return f"[{', '.join(map(shown, value))}]"
     return str(value)
@@ -43,7 +43,7 @@ def shown(value: Any) -> str:
 
 def test_the_configuration_page_has_every_value_with_its_default():
     page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]*)` \|", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z0-9_.]+)` \| `([^`]*)` \|", page, re.MULTILINE))
     assert rows == values(TrainConfig())
 
 
@@ -59,8 +59,8 @@ def test_the_command_line_page_has_every_flag_and_no_other(command: str, capsys:
 
 
 def positive(text: str) -> set[str]:
-    """The flags that occur in a text, `--no-check` as `--check`."""
-    return {f.replace("--no-", "--", 1) for f in re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*", text)}
+    """The flags that occur in a text, `--no-check` as `--check` and `--a.no-check` as `--a.check`."""
+    return {re.sub(r"^(--(?:.*\.)?)no-", r"\1", f) for f in re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*", text)}
 
 
 def code_blocks(page: Path) -> list[str]:

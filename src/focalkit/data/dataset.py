@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from focalkit.config import AugmentConfig
 from focalkit.data._records import DetectionData, ImageRecord
 from focalkit.data.transforms import Sample, augment, fit
-from focalkit.detection._images import pad_batch, read_image
+from focalkit.detection._images import Resize, pad_batch, read_image
 from focalkit.detection._types import DetectionTarget
 from focalkit.errors import InputError
 
@@ -31,6 +31,7 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
         max_size: Bound of the long side.
         augment: Random changes for training; None only resizes.
         seed: Of the random changes.
+        resize: Whose rounding of sizes and whose interpolation (`focalkit.detection.resize`).
 
     Example:
         >>> dataset = DetectionDataset(data, 320, 416)   # doctest: +SKIP
@@ -38,13 +39,21 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
     """
 
     def __init__(
-        self, data: DetectionData, min_size: int, max_size: int, augment: AugmentConfig | None = None, *, seed: int = 0
+        self,
+        data: DetectionData,
+        min_size: int,
+        max_size: int,
+        augment: AugmentConfig | None = None,
+        *,
+        seed: int = 0,
+        resize: Resize = "focalkit",
     ) -> None:
         self.data = data
         self.min_size = min_size
         self.max_size = max_size
         self.augment = augment
         self.seed = seed
+        self.resize: Resize = resize
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
@@ -55,13 +64,14 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> tuple[Tensor, DetectionTarget]:
-        """uint8 (3, h, w) and its target, in the pixels of the resized image."""
+        """uint8 (3, h, w), or float in [0, 1] as `resize` has it, and its target in the pixels of the resized image."""
         record = self.data.images[index]
         sample = read_sample(record)
         if self.augment is None:
-            sample = fit(sample, self.min_size, self.max_size)
+            sample = fit(sample, self.min_size, self.max_size, self.resize)
         else:
-            sample = augment(sample, self.augment, self.min_size, self.max_size, self._generator(index))
+            generator = self._generator(index)
+            sample = augment(sample, self.augment, self.min_size, self.max_size, generator, self.resize)
         target = DetectionTarget(
             boxes=sample.boxes,
             labels=sample.labels,

@@ -15,7 +15,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
 from focalkit.config import AugmentConfig
-from focalkit.detection._images import fit_size, resize
+from focalkit.detection._images import Resize, fit_size, resize
 
 _CROP = (0.5, 1.0)
 """Range of a crop's sides relative to the image's"""
@@ -28,7 +28,7 @@ class Sample:
     """An image and what is in it.
 
     Attributes:
-        image: uint8 (3, h, w).
+        image: uint8 (3, h, w), or float in [0, 1].
         boxes: float32 (m, 4), xyxy in the image's pixels.
         labels: int64 (m,).
         ignore_boxes: float32 (r, 4), xyxy.
@@ -45,12 +45,19 @@ class Sample:
         return self.image.shape[-2], self.image.shape[-1]
 
 
-def fit(sample: Sample, min_size: int, max_size: int) -> Sample:
+def fit(sample: Sample, min_size: int, max_size: int, rule: Resize = "focalkit") -> Sample:
     """Resize to the evaluation size, keeping the ratio."""
-    return _resized(sample, fit_size(*sample.size, min_size, max_size))
+    return _resized(sample, fit_size(*sample.size, min_size, max_size, rule), rule)
 
 
-def augment(sample: Sample, config: AugmentConfig, min_size: int, max_size: int, generator: torch.Generator) -> Sample:
+def augment(
+    sample: Sample,
+    config: AugmentConfig,
+    min_size: int,
+    max_size: int,
+    generator: torch.Generator,
+    rule: Resize = "focalkit",
+) -> Sample:
     """Crop, resize to a random scale, flip and recolour, as `config` says.
 
     Args:
@@ -60,9 +67,10 @@ def augment(sample: Sample, config: AugmentConfig, min_size: int, max_size: int,
         min_size: Short side at scale 1. A crop keeps the scale that the whole image would have had.
         max_size: Bound of the long side at scale 1.
         generator: The only source of chance.
+        rule: Whose rounding and interpolation.
     """
     scale = _uniform(*config.scale, generator)
-    height, width = fit_size(*sample.size, max(1, round(min_size * scale)), max(1, round(max_size * scale)))
+    height, width = fit_size(*sample.size, max(1, round(min_size * scale)), max(1, round(max_size * scale)), rule)
     zoom = height / sample.size[0], width / sample.size[1]
     parts = [min(1.0, 1 / scale)] * 2  # what a larger scale pushes beyond the evaluation size
     if _uniform(0, 1, generator) < config.crop:
@@ -70,7 +78,7 @@ def augment(sample: Sample, config: AugmentConfig, min_size: int, max_size: int,
     if min(parts) < 1:
         sample = random_crop(sample, parts, generator)
         height, width = (max(1, round(side * z)) for side, z in zip(sample.size, zoom, strict=True))
-    sample = _resized(sample, (height, width))
+    sample = _resized(sample, (height, width), rule)
     if _uniform(0, 1, generator) < config.flip:
         sample = flip(sample)
     if config.color > 0:
@@ -122,11 +130,11 @@ def _clamp(boxes: Tensor, height: int, width: int) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), most)
 
 
-def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
+def _resized(sample: Sample, size: tuple[int, int], rule: Resize) -> Sample:
     def scaled(boxes: Tensor) -> Tensor:
         return _clamp(_plain(functional.resize(_boxes(boxes, sample.size), list(size))), *size)
 
-    image = resize(sample.image, size)
+    image = resize(sample.image, size, rule)
     return Sample(image, scaled(sample.boxes), sample.labels, scaled(sample.ignore_boxes))
 
 

@@ -107,11 +107,14 @@ def download(name: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights of the architecture `name`: the IMAGENET1K_V1 file, as the published detectors.
 
     Raises:
-        InputError: The download failed.
+        InputError: torchvision has none, or the download failed.
     """
     from torchvision.models import get_model_weights
 
-    weights = get_model_weights(name)["IMAGENET1K_V1"]
+    try:
+        weights = get_model_weights(name)["IMAGENET1K_V1"]
+    except ValueError:
+        raise InputError(f"torchvision has no ImageNet weights of {name} to download; give a file") from None
     try:
         return dict(weights.get_state_dict(progress=True, check_hash=True))
     except (OSError, RuntimeError) as error:

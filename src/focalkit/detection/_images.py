@@ -3,14 +3,20 @@
 Not here: augmentation (`focalkit.data`) and drawing (`draw.py`).
 """
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from focalkit.errors import InputError
+
+Resize = Literal["focalkit", "torchvision", "detectron2", "mmdet"]
+"""Whose rounding of sizes and whose interpolation."""
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
@@ -47,24 +53,90 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 
-def fit_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
+def fit_size(height: int, width: int, min_size: int, max_size: int, rule: Resize = "focalkit") -> tuple[int, int]:
     """Size with the short side at `min_size`, unless the long side would pass `max_size`; the ratio is kept.
+
+    Libraries round differently, so that a side may differ by a pixel: `rule` says whose way is taken.
 
     Example:
         >>> fit_size(480, 640, 800, 1333)
         (800, 1067)
+        >>> fit_size(480, 640, 800, 1333, rule="torchvision")
+        (800, 1066)
     """
-    scale = min(min_size / min(height, width), max_size / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    if rule == "detectron2":
+        scale = min_size / min(height, width)
+        sides = (min_size, scale * width) if height < width else (scale * height, min_size)
+        if max(sides) > max_size:
+            scale = max_size / max(sides)
+            sides = sides[0] * scale, sides[1] * scale
+    else:
+        scale = min(min_size / min(height, width), max_size / max(height, width))
+        sides = height * scale, width * scale
+    whole = {"focalkit": round, "torchvision": math.floor}.get(rule, _half_up)
+    return max(1, whole(sides[0])), max(1, whole(sides[1]))
 
 
-def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (3, h, w) to `size` = (height, width): bilinear, with antialiasing. The dtype is kept."""
+def _half_up(side: float) -> int:
+    return int(side + 0.5)
+
+
+def resize(image: Tensor, size: tuple[int, int], rule: Resize = "focalkit") -> Tensor:
+    """Resize (3, h, w) to `size` = (height, width), bilinear.
+
+    Args:
+        image: uint8 or floating.
+        size: Height and width.
+        rule: "focalkit": with antialiasing; the dtype is kept. "torchvision" (its detectors): without antialiasing, and
+            not rounded to whole grey levels, so uint8 becomes float32 in 0..1. "detectron2": Pillow's, with
+            antialiasing. "mmdet": OpenCV's, without antialiasing, in its fixed-point arithmetic. The last two round to
+            uint8 and take floating images as "torchvision" does.
+    """
+    if rule == "focalkit":
+        if tuple(image.shape[-2:]) == tuple(size):
+            return image
+        from torchvision.transforms.v2 import functional
+
+        return functional.resize(image, list(size), antialias=True)
+    if rule == "torchvision" or image.dtype != torch.uint8:
+        return F.interpolate(to_unit(image)[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
     if tuple(image.shape[-2:]) == tuple(size):
         return image
-    from torchvision.transforms.v2 import functional
+    return _pillow(image, size) if rule == "detectron2" else _fixed_point(image, size)
 
-    return functional.resize(image, list(size), antialias=True)
+
+def _pillow(image: Tensor, size: tuple[int, int]) -> Tensor:
+    import numpy as np
+    from PIL import Image
+
+    array = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    resized = Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+
+def _fixed_point(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """OpenCV's INTER_LINEAR on uint8: weights in 1/2048, and what its two passes cut off."""
+    top, bottom, up, down = _taps(image.shape[1], size[0])
+    left, right, near, far = _taps(image.shape[2], size[1], whole_edge=True)
+    rows = image.to(torch.int32)
+    rows = rows[:, :, left] * near + rows[:, :, right] * far
+    high, low = ((rows[:, i] >> 4) * w[:, None] >> 16 for i, w in ((top, up), (bottom, down)))
+    return (high + low + 2 >> 2).to(torch.uint8)
+
+
+def _taps(old: int, new: int, whole_edge: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For each new pixel: the two old ones it lies between, and their weights in 1/2048.
+
+    Beyond the edge both are the last pixel; with `whole_edge` the first of them has all the weight, which is cut off
+    in another place: OpenCV does so along rows, not along columns.
+    """
+    place = ((torch.arange(new, dtype=torch.float64) + 0.5) * (old / new) - 0.5).float()
+    first = place.floor().long()
+    part = place - first
+    if whole_edge:
+        part = torch.where((first < 0) | (first >= old - 1), 0.0, part)
+    weights = ((1 - part) * 2048).round().int(), (part * 2048).round().int()
+    return first.clamp(0, old - 1), (first + 1).clamp(0, old - 1), *weights
 
 
 def to_unit(image: Tensor) -> Tensor:

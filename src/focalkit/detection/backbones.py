@@ -5,7 +5,8 @@ network that trains from scratch on a CPU. Any other module serves as well: it n
 `forward` that returns the three maps, and may have `.pixel_mean` and `.pixel_std`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -18,14 +19,16 @@ from focalkit.detection._backbone_weights import download, is_folded, load_into,
 from focalkit.detection._frozen_norm import FrozenNorm, fold_norms, take_in_norms
 from focalkit.errors import ConfigError, InputError
 
-RESNETS = {  # name -> channels of C3, C4, C5
-    "resnet18": (128, 256, 512),
-    "resnet34": (128, 256, 512),
-    "resnet50": (512, 1024, 2048),
-    "resnet101": (512, 1024, 2048),
-    "resnet152": (512, 1024, 2048),
-    "resnext50_32x4d": (512, 1024, 2048),
-    "resnext101_32x8d": (512, 1024, 2048),
+RESNETS = {  # name -> blocks in each stage, whether they are bottlenecks, groups, width of a group in the first stage
+    "resnet18": ((2, 2, 2, 2), False, 1, 64),
+    "resnet34": ((3, 4, 6, 3), False, 1, 64),
+    "resnet50": ((3, 4, 6, 3), True, 1, 64),
+    "resnet101": ((3, 4, 23, 3), True, 1, 64),
+    "resnet152": ((3, 8, 36, 3), True, 1, 64),
+    "resnext50_32x4d": ((3, 4, 6, 3), True, 32, 4),
+    "resnext101_32x4d": ((3, 4, 23, 3), True, 32, 4),
+    "resnext101_32x8d": ((3, 4, 23, 3), True, 32, 8),
+    "resnext101_64x4d": ((3, 4, 23, 3), True, 64, 4),
 }
 BACKBONES = (*RESNETS, "mobilenet_v2", "mobilenet_v2_tf", "tiny")
 """Names that `retinanet` and `--model.backbone` take."""
@@ -95,12 +98,24 @@ def build_backbone(
     pretrained: bool = False,
     norm: Literal["frozen", "batch"] = "frozen",
     freeze_at: int = 2,
+    norm_eps: float = 1e-5,
+    stride_in_1x1: bool = False,
 ) -> StagedBackbone:
     """A backbone by name, with random weights, those of a file, or torchvision's downloaded ones.
 
     Stages end at strides 4 (stem), 4, 8, 16, 32 in ResNets, and 2, 4, 8, 16, 32 in MobileNetV2. `tiny` has no
     pretrained weights: its BatchNorm is always live and all of it trains, whatever `norm` and `freeze_at` say.
     `mobilenet_v2` becomes `mobilenet_v2_tf` where the file's BatchNorm is folded (`resolve_backbone`).
+
+    Args:
+        name: One of `BACKBONES`.
+        weights: A .pth, .safetensors or .npz file.
+        pretrained: Download torchvision's.
+        norm: Of the BatchNorm: its statistics and scales fixed, or live.
+        freeze_at: Stages from the stem on that do not train.
+        norm_eps: Added to the variance.
+        stride_in_1x1: Bottlenecks of ResNet have their stride in the first 1x1 convolution, as in the first ResNets
+            (He et al., 2016) and the weights that detectron2 and mmdetection's "caffe" style start from.
 
     Raises:
         InputError: Unknown name, or weights that do not fit.
@@ -120,7 +135,12 @@ def build_backbone(
             raise ConfigError(
                 "mobilenet_v2_tf has its BatchNorm folded into the convolutions: set backbone_norm to frozen"
             )
-    backbone = _mobilenet(name, norm, freeze_at) if name.startswith("mobilenet") else _resnet(name, norm, freeze_at)
+    if name.startswith("mobilenet"):
+        if stride_in_1x1:
+            raise ConfigError(f"stride_in_1x1 belongs to the bottlenecks of ResNet, {name} has none")
+        backbone = _mobilenet(name, _norm_layer(norm, norm_eps), freeze_at)
+    else:
+        backbone = _resnet(name, _norm_layer(norm, norm_eps), freeze_at, stride_in_1x1)
     if weights is not None:
         load_into(backbone.body, read_weights(weights), weights)
     elif pretrained:
@@ -150,20 +170,27 @@ def resolve_backbone(name: str, weights: str | Path | None = None) -> str:
     return "mobilenet_v2_tf" if folded else name
 
 
-def _resnet(name: str, norm: str, freeze_at: int) -> StagedBackbone:
-    import torchvision
+def _resnet(name: str, norm_layer: Callable[..., nn.Module], freeze_at: int, stride_in_1x1: bool) -> StagedBackbone:
+    from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-    net = torchvision.models.get_model(name, weights=None, norm_layer=_norm_layer(norm))
+    blocks, bottleneck, groups, width = RESNETS[name]
+    block = Bottleneck if bottleneck else BasicBlock
+    net = ResNet(block, list(blocks), groups=groups, width_per_group=width, norm_layer=norm_layer)
+    if stride_in_1x1:
+        for layer in net.modules():
+            if isinstance(layer, Bottleneck):
+                layer.conv1.stride, layer.conv2.stride = layer.conv2.stride, (1, 1)
     take_in_norms(net)
     layers = {key: layer for key, layer in net.named_children() if key not in ("avgpool", "fc")}
     stages = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
-    return StagedBackbone(layers, stages, RESNETS[name], freeze_at=freeze_at)
+    channels = [planes * block.expansion for planes in (128, 256, 512)]
+    return StagedBackbone(layers, stages, channels, freeze_at=freeze_at)
 
 
-def _mobilenet(name: str, norm: str, freeze_at: int) -> StagedBackbone:
+def _mobilenet(name: str, norm_layer: Callable[..., nn.Module], freeze_at: int) -> StagedBackbone:
     import torchvision
 
-    net = torchvision.models.mobilenet_v2(weights=None, norm_layer=_norm_layer(norm))
+    net = torchvision.models.mobilenet_v2(weights=None, norm_layer=norm_layer)
     features = net.features[:18]  # the 1x1 convolution behind features.17 belongs to the classifier
     assert isinstance(features, nn.Sequential)
     normalisation = IMAGENET
@@ -176,10 +203,10 @@ def _mobilenet(name: str, norm: str, freeze_at: int) -> StagedBackbone:
     return StagedBackbone({"features": features}, stages, (32, 96, 320), normalisation, freeze_at)
 
 
-def _norm_layer(norm: str) -> type[nn.Module]:
+def _norm_layer(norm: str, eps: float) -> Callable[..., nn.Module]:
     if norm not in ("frozen", "batch"):
         raise ConfigError(f'backbone_norm must be "frozen" or "batch", got {norm!r}')
-    return FrozenNorm if norm == "frozen" else nn.BatchNorm2d
+    return partial(FrozenNorm if norm == "frozen" else nn.BatchNorm2d, eps=eps)
 
 
 class _Residual(nn.Module):

@@ -18,6 +18,7 @@ class DeltaXYWH:
 
     Attributes:
         weights: Factors on (dx, dy, dw, dh) when encoding; larger ones raise the weight of the box loss.
+        bound_shrink: Bound dw and dh below as well, by minus the upper bound, as mmdetection does.
 
     Example:
         >>> coder = DeltaXYWH()
@@ -27,6 +28,7 @@ class DeltaXYWH:
     """
 
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    bound_shrink: bool = False
 
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
         """Deltas (..., 4) that move `priors` (..., 4) onto `boxes` (..., 4), both xyxy.
@@ -44,7 +46,8 @@ class DeltaXYWH:
         deltas = _by_column(deltas, truediv, self.weights)
         prior_size = priors[..., 2:] - priors[..., :2]
         centre = priors[..., :2] + prior_size / 2 + deltas[..., :2] * prior_size
-        half = prior_size * torch.exp(deltas[..., 2:].clamp(max=MAX_LOG_SCALE)) / 2
+        least = -MAX_LOG_SCALE if self.bound_shrink else None
+        half = prior_size * torch.exp(deltas[..., 2:].clamp(least, MAX_LOG_SCALE)) / 2
         return torch.cat([centre - half, centre + half], dim=-1)
 
 

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from focalkit._runs import RunDir
-from focalkit.detection._images import fit_size, pad_batch, resize
+from focalkit.detection._images import Resize, fit_size, pad_batch, resize
 from focalkit.detection._inputs import as_image, each_image
 from focalkit.detection._types import DenseOutputs
+from focalkit.detection.card import ModelCard
 from focalkit.detection.detections import Detections
 from focalkit.detection.postprocess import DensePostprocess
 from focalkit.detection.retinanet import build_retinanet
@@ -39,12 +40,13 @@ class Detector:
     Args:
         model: Images (b, 3, H, W) in [0, 1] -> `DenseOutputs`; has `pixel_mean`.
         score_threshold: Detections that score no more than this are not reported.
-        names: Of the K classes, for drawing and reading.
+        names: Of the K classes, for drawing and reading; None takes those of the model's card.
         device: Where to compute; None leaves the model where it is.
-        min_size: Short side in pixels to which images are resized: what the model was trained with.
-        max_size: Bound of the long side.
-        category_ids: The data set's id of each class, for COCO results.
-        postprocess: Other thresholds and limits; its own score threshold is not used.
+        min_size: Short side in pixels to which images are resized: what the model was trained with. None takes the
+            card's, or 800.
+        max_size: Bound of the long side; None takes the card's, or 1333.
+        category_ids: The data set's id of each class, for COCO results; None takes the card's.
+        postprocess: Other thresholds and limits than the model's; its own score threshold is not used.
 
     Example:
         >>> detector = Detector.from_run("runs/first")            # doctest: +SKIP
@@ -59,16 +61,22 @@ class Detector:
         score_threshold: float = 0.05,
         names: Sequence[str] | None = None,
         device: torch.device | str | None = None,
-        min_size: int = 800,
-        max_size: int = 1333,
+        min_size: int | None = None,
+        max_size: int | None = None,
         category_ids: Sequence[int] | None = None,
         postprocess: DensePostprocess | None = None,
     ) -> None:
         self.model = model if device is None else model.to(device)
+        card: ModelCard | None = getattr(model, "card", None)
+        if card is not None and card.categories is not None:
+            names = [name for _, name in card.categories] if names is None else names
+            category_ids = [i for i, _ in card.categories] if category_ids is None else category_ids
         self.names = None if names is None else tuple(names)
-        self.min_size, self.max_size = min_size, max_size
+        self.min_size = min_size or (800 if card is None else card.min_size)
+        self.max_size = max_size or (1333 if card is None else card.max_size)
+        self.resize: Resize = "focalkit" if card is None else card.config.numerics.resize
         self.category_ids = None if category_ids is None else tuple(category_ids)
-        self.postprocess = replace(postprocess or DensePostprocess(), score_threshold=score_threshold)
+        self.postprocess = replace(postprocess or own_postprocess(model), score_threshold=score_threshold)
         num_classes = getattr(model, "num_classes", None)
         for what, given in (("names", self.names), ("category_ids", self.category_ids)):
             if given is not None and num_classes is not None and len(given) != num_classes:
@@ -150,7 +158,8 @@ class Detector:
         for given in images:
             image = as_image(given)
             height, width = image.shape[1:]
-            window.append((resize(image, fit_size(height, width, self.min_size, self.max_size)), (height, width)))
+            size = fit_size(height, width, self.min_size, self.max_size, self.resize)
+            window.append((resize(image, size, self.resize), (height, width)))
             if len(window) == batch_size * WINDOW:
                 yield from self._predict_window(window, postprocess, batch_size)
                 window = []
@@ -209,6 +218,12 @@ def in_original_pixels(
     """Raw outputs of a batch to detections on the CPU, with boxes in the pixels of the images before resizing."""
     rows = zip(postprocess(outputs, sizes), sizes, original_sizes, strict=True)
     return [found.rescale(size, original).cpu() for found, size, original in rows]
+
+
+def own_postprocess(model: nn.Module) -> DensePostprocess:
+    """The rules by which a model's outputs become detections: its own, or the paper's where it has none."""
+    found = getattr(model, "postprocess", None)
+    return found if isinstance(found, DensePostprocess) else DensePostprocess()
 
 
 def usable_device(device: torch.device | str | None) -> torch.device:

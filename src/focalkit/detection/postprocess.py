@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class DensePostprocess:
         iou_threshold: Of two boxes of one class that overlap more than this, the lower-scoring one is dropped.
         max_detections: Per image.
         top_k: Predictions per level that go on to be decoded.
+        clip: When boxes are cut at the image's edge; "after_nms" as detectron2.
+        keep_empty: Keep detections whose box has no area left inside the image, as torchvision.
     """
 
     coder: DeltaXYWH = field(default_factory=DeltaXYWH)
@@ -34,6 +37,8 @@ class DensePostprocess:
     iou_threshold: float = 0.5
     max_detections: int = 100
     top_k: int = 1000
+    clip: Literal["before_nms", "after_nms"] = "before_nms"
+    keep_empty: bool = False
 
     @torch.no_grad()
     def __call__(self, outputs: DenseOutputs, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
@@ -64,13 +69,25 @@ class DensePostprocess:
             boxes.append(self.coder.decode(moves, priors[row]))
             scores.append(values.sigmoid())
             labels.append(keep - row * k)
-        h, w = size
         found, score, label = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
-        found = torch.minimum(found.clamp(min=0), found.new_tensor([w, h, w, h]))
-        area = ((found[:, 2:] - found[:, :2]) > 0).all(dim=1)
-        found, score, label = found[area], score[area], label[area]
+        if self.clip == "before_nms":
+            found, score, label = self._inside(size, found, score, label)
         kept = _nms_per_class(found, score, label, self.iou_threshold)[: self.max_detections]
-        return Detections(found[kept], score[kept], label[kept])
+        found, score, label = found[kept], score[kept], label[kept]
+        if self.clip == "after_nms":
+            found, score, label = self._inside(size, found, score, label)
+        return Detections(found, score, label)
+
+    def _inside(
+        self, size: tuple[int, int], boxes: Tensor, scores: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes cut at the image's edge, without those of which nothing is left."""
+        h, w = size
+        boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([w, h, w, h]))
+        if self.keep_empty:
+            return boxes, scores, labels
+        area = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
+        return boxes[area], scores[area], labels[area]
 
 
 def _logit(probability: float) -> float:
@@ -93,7 +110,8 @@ def _nms_per_class(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold:
         return labels
     exact = boxes.double()
     if len(boxes) <= MANY_BOXES:
-        offset = labels.double() * (exact.max() + 1)
+        # unclipped boxes reach below zero too
+        offset = labels.double() * (exact.max() - exact.min() + 1)
         return nms(exact + offset[:, None], scores.double(), iou_threshold)
     kept = []
     for label in labels.unique():

@@ -7,11 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from focalkit.config import ModelConfig
+from focalkit.config import ModelConfig, NumericsConfig
 from focalkit.detection._types import DenseOutputs
-from focalkit.detection.backbones import build_backbone
+from focalkit.detection.backbones import build_backbone, resolve_backbone
+from focalkit.detection.card import ModelCard
+from focalkit.detection.coder import DeltaXYWH
 from focalkit.detection.fpn import FPN
 from focalkit.detection.head import RetinaNetHead
+from focalkit.detection.postprocess import DensePostprocess
 from focalkit.detection.priors import AnchorGrid
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,6 +33,8 @@ class RetinaNet(nn.Module):
         neck: C3 .. C5 to P3 .. P7.
         head: Pyramid to per-level logits and deltas; has `num_classes`.
         priors: Feature-map sizes to per-level boxes.
+        postprocess: How its outputs become detections unless the caller says otherwise; None takes the paper's rules.
+        card: What it takes to build the model again and to feed it; None where that is not known.
 
     Attributes:
         num_classes: K.
@@ -39,12 +44,22 @@ class RetinaNet(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, backbone: nn.Module, neck: nn.Module, head: nn.Module, priors: AnchorGrid) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        head: nn.Module,
+        priors: AnchorGrid,
+        postprocess: DensePostprocess | None = None,
+        card: ModelCard | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
         self.head = head
         self.priors = priors
+        self.postprocess = DensePostprocess() if postprocess is None else postprocess
+        self.card = card
         self.num_classes = int(head.num_classes)  # pyright: ignore[reportArgumentType]
         mean = tuple(getattr(backbone, "pixel_mean", IMAGENET_MEAN))
         std = tuple(getattr(backbone, "pixel_std", IMAGENET_STD))
@@ -65,9 +80,12 @@ class RetinaNet(nn.Module):
             )
         x = (images - self.pixel_mean.view(3, 1, 1)) / self.pixel_std.view(3, 1, 1)
         x = x.contiguous(memory_format=torch.channels_last)
-        logits, deltas = self.head(self.neck(self.backbone(x)))
-        priors = self.priors([(level.shape[-2], level.shape[-1]) for level in logits], images.device)
-        return DenseOutputs(tuple(logits), tuple(deltas), priors, self.num_classes)
+        logits, deltas, *quality = self.head(self.neck(self.backbone(x)))
+        shapes = [(level.shape[-2], level.shape[-1]) for level in logits]
+        priors = self.priors(shapes, images.device, (images.shape[-2], images.shape[-1]))
+        return DenseOutputs(
+            tuple(logits), tuple(deltas), priors, self.num_classes, tuple(quality[0]) if quality else None
+        )
 
 
 def retinanet(
@@ -86,6 +104,7 @@ def retinanet(
     anchor_scales: Sequence[float] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3)),
     anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
     prior_prob: float | None = 0.01,
+    numerics: NumericsConfig | None = None,
 ) -> RetinaNet:
     """RetinaNet with the paper's structure unless told otherwise.
 
@@ -97,6 +116,7 @@ def retinanet(
         backbone_norm: "frozen" BatchNorm for pretrained weights, live "batch" to train from scratch.
         freeze_at: Backbone stages from the stem on that stay as they are; 2 is everything up to stride 4.
         prior_prob: Foreground probability at initialisation (sec. 4.1); None leaves the class bias at 0.
+        numerics: Where other libraries' RetinaNets differ beside their weights; None takes our defaults.
 
     Raises:
         InputError: An unknown backbone, or weights that do not fit; the message names the nearest.
@@ -106,17 +126,46 @@ def retinanet(
         >>> [tuple(x.shape) for x in model(torch.zeros(1, 3, 64, 64)).logits][:2]
         [(1, 27, 8, 8), (1, 27, 4, 4)]
     """
+    n = NumericsConfig() if numerics is None else numerics
+    sizes, scales, ratios = tuple(anchor_sizes), tuple(anchor_scales), tuple(anchor_ratios)
+    card = None
     if isinstance(backbone, str):
+        card = ModelCard(
+            ModelConfig(
+                resolve_backbone(backbone, backbone_weights),
+                backbone_norm,
+                freeze_at,
+                fpn_channels,
+                head_channels,
+                head_depth,
+                head_norm or "none",
+                sizes,
+                scales,
+                ratios,
+                prior_prob,
+                n,
+            )
+        )
         backbone = build_backbone(
-            backbone, weights=backbone_weights, pretrained=pretrained_backbone, norm=backbone_norm, freeze_at=freeze_at
+            backbone,
+            weights=backbone_weights,
+            pretrained=pretrained_backbone,
+            norm=backbone_norm,
+            freeze_at=freeze_at,
+            norm_eps=n.norm_eps,
+            stride_in_1x1=n.stride_in_1x1,
         )
     elif pretrained_backbone or backbone_weights is not None:
         raise ValueError("a backbone module brings its own weights: pass a name, or load them into the module first")
     channels: Sequence[int] = backbone.channels  # pyright: ignore[reportAssignmentType]
-    priors = AnchorGrid(tuple(anchor_sizes), tuple(anchor_scales), tuple(anchor_ratios))
+    for name, value in (("pixel_mean", n.pixel_mean), ("pixel_std", n.pixel_std)):
+        if value is not None:
+            setattr(backbone, name, value)
+    strides = "image" if n.anchor_stride == "image" else "levels"
+    priors = AnchorGrid(sizes, scales, ratios, rounded=n.rounded_anchors, stride_from=strides)
     return RetinaNet(
         backbone=backbone,
-        neck=FPN(channels, fpn_channels),
+        neck=FPN(channels, fpn_channels, p6_from=n.p6_from, p7_relu=n.p7_relu),
         head=RetinaNetHead(
             fpn_channels,
             num_classes,
@@ -127,6 +176,13 @@ def retinanet(
             prior_prob=prior_prob,
         ),
         priors=priors,
+        postprocess=DensePostprocess(
+            DeltaXYWH(bound_shrink=n.bound_shrink),
+            max_detections=n.max_detections,
+            clip=n.clip,
+            keep_empty=n.keep_empty,
+        ),
+        card=card,
     )
 
 
@@ -149,4 +205,5 @@ def build_retinanet(
         anchor_scales=config.anchor_scales,
         anchor_ratios=config.anchor_ratios,
         prior_prob=config.prior_prob,
+        numerics=config.numerics,
     )

@@ -20,7 +20,8 @@ from focalkit.data import Category, DetectionBatch, DetectionData, DetectionData
 from focalkit.data._progress import track
 from focalkit.detection import DenseOutputs, DensePostprocess, Detections, DetectionTarget, MaxIoUAssigner
 from focalkit.detection.analysis import LossConcentration
-from focalkit.detection.detector import Detector, in_original_pixels
+from focalkit.detection.card import ModelCard
+from focalkit.detection.detector import Detector, in_original_pixels, own_postprocess
 from focalkit.errors import ConfigError, InputError
 from focalkit.metrics import CocoResult, coco_ap
 from focalkit.training.gallery import write_gallery
@@ -67,7 +68,7 @@ def evaluate(
         max_size: Bound of the long side.
         batch_size: Images per pass; images of similar shape share one.
         workers: Processes that read images; 0 reads in this one.
-        postprocess: Thresholds and limits; None takes the paper's.
+        postprocess: Thresholds and limits; None takes the model's own, or the paper's where it has none.
         observe: Called with the raw outputs and the targets of each batch; its time is not counted.
 
     Raises:
@@ -80,7 +81,7 @@ def evaluate(
         )
     device = next(iter(model.parameters())).device
     loader = _loader(model, data, min_size, max_size, batch_size, workers, pin=device.type == "cuda")
-    postprocess = postprocess or DensePostprocess()
+    postprocess = postprocess or own_postprocess(model)
     detections: dict[int, Detections] = {}
     training, observing = model.training, 0.0
     model.eval()
@@ -265,8 +266,10 @@ def _loader(
     images = data.images
     by_shape = sorted(range(len(images)), key=lambda i: (images[i].height / images[i].width, i))
     fill: torch.Tensor = model.pixel_mean  # pyright: ignore[reportAssignmentType]
+    card: ModelCard | None = getattr(model, "card", None)
+    rule = "focalkit" if card is None else card.config.numerics.resize
     return DataLoader(
-        Subset(DetectionDataset(data, min_size, max_size, None), by_shape),
+        Subset(DetectionDataset(data, min_size, max_size, None, resize=rule), by_shape),
         batch_size=batch_size,
         num_workers=workers,
         collate_fn=collate(fill.flatten().tolist()),

@@ -14,7 +14,8 @@ def train_loader(
     data: DetectionData, config: TrainConfig, *, fill: Sequence[float], rank: int, world: int, start_step: int
 ) -> DataLoader:
     """Batches of `config.batch_size // (world * config.accumulate)` augmented images, in the order of `EpochOrder`."""
-    dataset = DetectionDataset(data, config.min_size, config.max_size, config.augment, seed=config.seed)
+    rule = config.model.numerics.resize
+    dataset = DetectionDataset(data, config.min_size, config.max_size, config.augment, seed=config.seed, resize=rule)
     order = EpochOrder(
         len(dataset),
         batch=config.batch_size,
@@ -34,7 +35,7 @@ def val_loader(data: DetectionData, config: TrainConfig, *, fill: Sequence[float
 
     Images of like shape share a batch, so that little is padding.
     """
-    dataset = DetectionDataset(data, config.min_size, config.max_size, None)
+    dataset = DetectionDataset(data, config.min_size, config.max_size, None, resize=config.model.numerics.resize)
     images = data.images
     by_shape = sorted(range(len(images)), key=lambda i: (images[i].height / images[i].width, i))
     mine: Dataset = Subset(dataset, by_shape[rank::world])

@@ -42,7 +42,7 @@ def test_each_gives_c3_c4_c5_with_the_channels_it_says(name):
     ]
 
 
-@pytest.mark.parametrize("name", [n for n in BACKBONES if n not in ("tiny", "mobilenet_v2_tf")])
+@pytest.mark.parametrize("name", [n for n in BACKBONES if n in torchvision.models.list_models()])
 def test_its_keys_are_torchvisions_up_to_c5(name):
     with torch.device("meta"):
         theirs = torchvision.models.get_model(name, weights=None).state_dict()
@@ -333,3 +333,21 @@ def test_googles_folded_weights_recognise_a_vase(shared):
         p = (pooled @ weights["classifier.1.weight"].T + weights["classifier.1.bias"]).softmax(1)[0]
     assert p.argmax() == 1 + 883  # 883 is "vase", after the background class
     assert p.max() > 0.5
+
+
+def test_the_stride_moves_to_the_first_convolution_of_a_bottleneck():
+    blocks = [meta("resnet50", stride_in_1x1=first).body["layer2"][0] for first in (False, True)]
+    assert [(b.conv1.stride, b.conv2.stride) for b in blocks] == [((1, 1), (2, 2)), ((2, 2), (1, 1))]
+    with pytest.raises(ConfigError, match="stride_in_1x1"):
+        meta("mobilenet_v2", stride_in_1x1=True)
+
+
+def test_the_epsilon_reaches_every_norm():
+    for norm in ("frozen", "batch"):
+        found = {m.eps for m in meta(SMALL, norm=norm, norm_eps=0.25).modules() if hasattr(m, "running_var")}
+        assert found == {0.25}
+
+
+def test_an_architecture_that_torchvision_does_not_offer_has_no_weights_to_download():
+    with pytest.raises(InputError, match="resnext101_32x4d"):
+        build_backbone("resnext101_32x4d", pretrained=True)
