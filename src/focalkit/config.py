@@ -199,9 +199,15 @@ def paper() -> TrainConfig:
 
 
 def cpu_small() -> TrainConfig:
-    """A laptop: MobileNetV2, 64-channel pyramid and head, images up to 416 px, AdamW with a one-cycle rate."""
+    """A laptop: MobileNetV2, 64-channel pyramid and head, images up to 416 px, AdamW with a one-cycle rate.
+
+    Milder focal loss than the paper's (gamma 1, alpha .5): in a few thousand steps gamma 2 with alpha .25 leaves rare
+    classes behind. GIoU, because small boxes are lost to a pixel of error.
+    """
     return TrainConfig(
-        epochs=24,
+        loss="focal(gamma=1.0, alpha=0.5)",
+        epochs=16,
+        evaluate_every=2,
         batch_size=8,
         min_size=416,
         max_size=416,
@@ -212,8 +218,9 @@ def cpu_small() -> TrainConfig:
             head_channels=64,
             anchor_sizes=(16.0, 32.0, 64.0, 128.0, 256.0),
         ),
-        augment=AugmentConfig(scale=(0.8, 1.2), color=0.2),
-        optim=OptimConfig(optimizer="adamw", lr=5e-4, lr_batch=8, weight_decay=1e-4, schedule="onecycle"),
+        criterion=CriterionConfig(box_loss="giou", box_weight=2.0),
+        augment=AugmentConfig(scale=(0.7, 1.4), color=0.2),
+        optim=OptimConfig(optimizer="adamw", lr=1e-3, lr_batch=8, weight_decay=1e-4, schedule="onecycle"),
     )
 
 
