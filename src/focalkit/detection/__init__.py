@@ -20,9 +20,9 @@ from focalkit.detection.assign import MaxIoUAssigner as MaxIoUAssigner
 from focalkit.detection.backbones import BACKBONES as BACKBONES
 from focalkit.detection.backbones import build_backbone as build_backbone
 from focalkit.detection.backbones import resolve_backbone as resolve_backbone
+from focalkit.detection.build import build_criterion as build_criterion
 from focalkit.detection.coder import DeltaXYWH as DeltaXYWH
 from focalkit.detection.criterion import DetectionCriterion as DetectionCriterion
-from focalkit.detection.criterion import build_criterion as build_criterion
 from focalkit.detection.detections import Detections as Detections
 from focalkit.detection.fpn import FPN as FPN
 from focalkit.detection.head import RetinaNetHead as RetinaNetHead

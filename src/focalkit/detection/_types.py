@@ -1,6 +1,7 @@
 """What the parts of a detector hand to each other."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -52,15 +53,26 @@ class DenseOutputs:
 
     Attributes:
         logits: Per level (b, a*k, h, w), before the sigmoid.
-        deltas: Per level (b, a*4, h, w).
+        deltas: Per level (b, a*4, h, w), or as many per prior as the coder reads.
         priors: Per level (h*w*a, 4), xyxy in pixels, in the order of `flatten_level`.
         num_classes: K.
+        quality: Per level (b, a, h, w), before the sigmoid: how good each box is, such as FCOS's centerness; None
+            where the model does not say.
     """
 
     logits: tuple[Tensor, ...]
     deltas: tuple[Tensor, ...]
     priors: tuple[Tensor, ...]
     num_classes: int
+    quality: tuple[Tensor, ...] | None = None
+
+
+class BoxCoder(Protocol):
+    """Between boxes (..., 4), xyxy, and what the network predicts for a prior."""
+
+    def encode(self, boxes: Tensor, priors: Tensor) -> Tensor: ...
+
+    def decode(self, deltas: Tensor, priors: Tensor) -> Tensor: ...
 
 
 def flatten_level(level: Tensor, width: int) -> Tensor:

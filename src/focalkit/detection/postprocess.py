@@ -7,8 +7,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from focalkit.detection._types import DenseOutputs
+from focalkit.detection._types import BoxCoder, DenseOutputs
 from focalkit.detection.coder import DeltaXYWH
 from focalkit.detection.detections import Detections
 
@@ -20,7 +21,8 @@ MANY_BOXES = 1000
 class DensePostprocess:
     """Threshold, best of each level, decode, clip, suppress, best of all (Lin et al., 2017, sec. 4, "Inference").
 
-    Selection works on logits, of which only the survivors go through the sigmoid; only survivors are decoded.
+    Selection works on logits, of which only the survivors go through the sigmoid; only survivors are decoded. Where the
+    model predicts a quality of its boxes, the score is the geometric mean of the class's and the quality's probability.
 
     Attributes:
         coder: Turns deltas into boxes.
@@ -28,15 +30,18 @@ class DensePostprocess:
         iou_threshold: Of two boxes of one class that overlap more than this, the lower-scoring one is dropped.
         max_detections: Per image.
         top_k: Predictions per level that go on to be decoded.
+        peak_window: Of each class, only cells that are the highest of a square of so many cells a side go on
+            (CenterNet: 3, and no suppression behind it: `iou_threshold=1`); 1 takes all.
         clip: When boxes are cut at the image's edge; "after_nms" as detectron2.
         keep_empty: Keep detections whose box has no area left inside the image, as torchvision.
     """
 
-    coder: DeltaXYWH = field(default_factory=DeltaXYWH)
+    coder: BoxCoder = field(default_factory=DeltaXYWH)
     score_threshold: float = 0.05
     iou_threshold: float = 0.5
     max_detections: int = 100
     top_k: int = 1000
+    peak_window: int = 1
     clip: Literal["before_nms", "after_nms"] = "before_nms"
     keep_empty: bool = False
 
@@ -55,17 +60,26 @@ class DensePostprocess:
 
     def _one(self, outputs: DenseOutputs, i: int, size: tuple[int, int]) -> Detections:
         boxes, scores, labels = [], [], []
-        least = _logit(self.score_threshold)
+        threshold = _logit(self.score_threshold)
+        # no quality above 1 can lift a class that scores less than the square
+        least = threshold if outputs.quality is None else _logit(self.score_threshold**2)
         k = outputs.num_classes
-        for logits, deltas, priors in zip(outputs.logits, outputs.deltas, outputs.priors, strict=True):
-            flat = logits[i].permute(1, 2, 0).reshape(-1)  # prior * k + class; a view when channels_last
+        qualities = outputs.quality or (None,) * len(outputs.logits)
+        for logits, deltas, priors, quality in zip(
+            outputs.logits, outputs.deltas, outputs.priors, qualities, strict=True
+        ):
+            level = logits[i] if self.peak_window == 1 else _peaks(logits[i], self.peak_window)
+            flat = level.permute(1, 2, 0).reshape(-1)  # prior * k + class; a view when channels_last
             keep = (flat > least).nonzero().squeeze(1)
             values = flat[keep].float()
+            if quality is not None:
+                values = _mean_logit(values, quality[i].permute(1, 2, 0).reshape(-1)[keep // k].float())
+                keep, values = keep[values > threshold], values[values > threshold]
             if len(keep) > self.top_k:
                 values, order = values.topk(self.top_k)
                 keep = keep[order]
             row = keep.div(k, rounding_mode="floor")
-            moves = deltas[i].permute(1, 2, 0).reshape(-1, 4)[row]
+            moves = deltas[i].permute(1, 2, 0).reshape(len(priors), -1)[row]
             boxes.append(self.coder.decode(moves, priors[row]))
             scores.append(values.sigmoid())
             labels.append(keep - row * k)
@@ -96,6 +110,18 @@ def _logit(probability: float) -> float:
     if probability in (0.0, 1.0):
         return math.copysign(math.inf, probability - 0.5)
     return math.log(probability) - math.log1p(-probability)
+
+
+def _peaks(logits: Tensor, window: int) -> Tensor:
+    """(c, h, w) with minus infinity wherever a neighbour is higher."""
+    highest = F.max_pool2d(logits[None], window, stride=1, padding=window // 2)[0]
+    return torch.where(logits == highest, logits, -math.inf)
+
+
+def _mean_logit(one: Tensor, other: Tensor) -> Tensor:
+    """The logit of the geometric mean of two probabilities given as logits."""
+    log_mean = (F.logsigmoid(one) + F.logsigmoid(other)) / 2
+    return log_mean - torch.log(-torch.expm1(log_mean))
 
 
 def _nms_per_class(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
