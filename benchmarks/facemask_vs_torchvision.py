@@ -4,7 +4,10 @@ Both sides read the same batches in the same order, with the same augmentation, 
 with the same frozen stages, and step AdamW at the same rates; both are scored by the same COCO AP. What differs is what
 each library's RetinaNet is: matching, normaliser, box loss, P6, anchors' rounding, initialisation, post-processing.
 
-    python benchmarks/facemask_vs_torchvision.py --data DATA --backbone-weights WEIGHTS --epochs 12 --seeds 0
+    python benchmarks/facemask_vs_torchvision.py --data DATA --backbone-weights WEIGHTS --recipe paper
+
+Recipes: "paper" flips images only, has a rate of 5e-4, and on focalkit's side the paper's losses (focal with gamma 2
+and alpha .25, smooth L1); "preset" is cpu-small: its augmentation and rate on both sides, its losses on focalkit's.
 
 Each finished run is added to the result file at once; runs that are there already are not repeated.
 """
@@ -29,7 +32,7 @@ from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from focalkit._runs import write_json_atomic
-from focalkit.config import PRESETS, AugmentConfig, TrainConfig
+from focalkit.config import AugmentConfig, CriterionConfig, TrainConfig, cpu_small
 from focalkit.data import DetectionBatch, DetectionData, open_train_and_val
 from focalkit.detection.backbones import build_backbone, resolve_backbone
 from focalkit.metrics import coco_ap
@@ -140,6 +143,19 @@ def train_focalkit(config: TrainConfig) -> dict[str, Any]:
     return {"metrics": metrics, "seconds": time.monotonic() - started}
 
 
+def recipe(name: str) -> TrainConfig:
+    preset = cpu_small()
+    if name == "preset":
+        return preset
+    return replace(
+        preset,
+        loss=TrainConfig.loss,
+        criterion=CriterionConfig(),
+        augment=AugmentConfig(),
+        optim=replace(preset.optim, lr=5e-4),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -147,27 +163,24 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--sides", nargs="+", choices=["focalkit", "torchvision"], default=["focalkit", "torchvision"])
-    parser.add_argument("--flip-only", action="store_true", help="no augmentation but the horizontal flip")
+    parser.add_argument("--recipe", choices=["paper", "preset"], default="paper")
     parser.add_argument("--precision", default="32", help="of focalkit's side; torchvision's runs in 32")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "facemask_vs_torchvision.json")
     args = parser.parse_args()
-    base = PRESETS["cpu-small"]()
-    augment = AugmentConfig() if args.flip_only else base.augment
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data, val = open_train_and_val(args.data)
     results = json.loads(args.out.read_text()) if args.out.is_file() else {"runs": []}
     for seed in args.seeds:
         for side in args.sides:
-            key = {"side": side, "seed": seed, "epochs": args.epochs, "flip_only": args.flip_only, "device": device}
+            key = {"side": side, "seed": seed, "recipe": args.recipe, "epochs": args.epochs, "device": device}
             if any(all(run[k] == v for k, v in key.items()) for run in results["runs"]):
                 print(f"{key}: there already", file=sys.stderr)
                 continue
             config = replace(
-                base,
+                recipe(args.recipe),
                 data=args.data,
                 backbone_weights=args.backbone_weights,
                 epochs=args.epochs,
-                augment=augment,
                 seed=seed,
                 logger="none",
             )
@@ -177,7 +190,7 @@ def main() -> None:
                 run = train_torchvision(config, data, val, device)
             results["runs"].append({**key, "precision": args.precision if side == "focalkit" else "32", **run})
             results |= {
-                "command": "python benchmarks/facemask_vs_torchvision.py --epochs E --seeds S [--flip-only]",
+                "command": "python benchmarks/facemask_vs_torchvision.py --recipe R --epochs E --seeds S",
                 "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
                 "machine": torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()}-core CPU",
                 "python": platform.python_version(),
