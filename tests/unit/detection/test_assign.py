@@ -68,7 +68,7 @@ def test_blocks_and_tiles_give_the_answer_of_the_matrix(priors, boxes, crowds, t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assign, "BLOCK", block)
         patch.setattr(_tiles, "TILE", tile or _tiles.TILE)
-        patch.setattr(assign, "_values_are_here", lambda device: tile is not None)
+        patch.setattr(assign, "MANY_PRIORS", 2**16 if tile is None else 0)
         got = rule([all_priors[: len(priors) // 2], all_priors[len(priors) // 2 :]], truth)
     labels, index = plain(all_priors, truth, rule)
     assert got.labels.tolist() == labels.tolist()
@@ -90,7 +90,7 @@ def levels(height, width, grid=None):
 def test_on_real_anchors_the_answer_is_that_of_the_matrix(monkeypatch, tiles):
     priors, truth = levels(128, 192), random_truth(40, 128, 192)
     monkeypatch.setattr(assign, "BLOCK", 2**14)
-    monkeypatch.setattr(assign, "_values_are_here", lambda device: tiles)
+    monkeypatch.setattr(assign, "MANY_PRIORS", 0 if tiles else 2**16)
     got = MaxIoUAssigner()(priors, truth)
     labels, index = plain(torch.cat(priors), truth, MaxIoUAssigner())
     assert torch.equal(got.labels, labels)
@@ -111,6 +111,7 @@ def test_a_box_far_from_every_prior_costs_no_overlap(monkeypatch, far):
     computed = []
     divide = torch.Tensor.div_
     monkeypatch.setattr(torch.Tensor, "div_", lambda x, y: (computed.append(x.numel()), divide(x, y))[1])
+    monkeypatch.setattr(assign, "MANY_PRIORS", 0)
     near, away = [[10, 10, 60, 60]], [[far, far, far + 50, far + 50]] * 9
     priors = levels(512, 768)
     MaxIoUAssigner()(priors, target(near + away))
