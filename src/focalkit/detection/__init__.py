@@ -34,6 +34,8 @@ from focalkit.detection.retinanet import retinanet as retinanet
 
 if TYPE_CHECKING:
     from focalkit.detection.detector import Detector as Detector
+    from focalkit.detection.tiles import TiledDetector as TiledDetector
+    from focalkit.detection.tta import AugmentedDetector as AugmentedDetector
 
 __all__ = [
     "BACKBONES",
@@ -42,6 +44,7 @@ __all__ = [
     "IGNORE",
     "AnchorGrid",
     "Assignment",
+    "AugmentedDetector",
     "DeltaXYWH",
     "DenseOutputs",
     "DensePostprocess",
@@ -52,6 +55,7 @@ __all__ = [
     "MaxIoUAssigner",
     "RetinaNet",
     "RetinaNetHead",
+    "TiledDetector",
     "build_backbone",
     "build_criterion",
     "build_retinanet",
@@ -65,10 +69,12 @@ __all__ = [
     "to_unit",
 ]
 
+_LATE = {"AugmentedDetector": "tta", "Detector": "detector", "TiledDetector": "tiles"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "Detector":
-        from focalkit.detection.detector import Detector
+    if name in _LATE:
+        import importlib
 
-        return Detector
+        return getattr(importlib.import_module(f"focalkit.detection.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
