@@ -31,6 +31,8 @@ from focalkit.detection.priors import AnchorGrid as AnchorGrid
 from focalkit.detection.retinanet import RetinaNet as RetinaNet
 from focalkit.detection.retinanet import build_retinanet as build_retinanet
 from focalkit.detection.retinanet import retinanet as retinanet
+from focalkit.detection.weights import load_weights as load_weights
+from focalkit.detection.weights import save_weights as save_weights
 
 if TYPE_CHECKING:
     from focalkit.detection.detector import Detector as Detector
@@ -61,11 +63,13 @@ __all__ = [
     "build_retinanet",
     "fit_size",
     "flatten_level",
+    "load_weights",
     "pad_batch",
     "read_image",
     "resize",
     "resolve_backbone",
     "retinanet",
+    "save_weights",
     "to_unit",
 ]
 

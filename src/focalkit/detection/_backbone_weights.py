@@ -3,7 +3,7 @@
 import difflib
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -83,22 +83,33 @@ def load_into(body: nn.Module, weights: Mapping[str, Tensor], source: object) ->
         for name, t in weights.items()
         if not name.startswith(CLASSIFIER) and not name.endswith("num_batches_tracked")
     }
-    problems = [
-        f"{name}: shape {tuple(given[name].shape)}, expected {tuple(t.shape)}"
-        for name, t in wanted.items()
-        if name in given and given[name].shape != t.shape
-    ]
-    missing, unknown = (sorted(a.keys() - b.keys()) for a, b in ((wanted, given), (given, wanted)))
-    problems += [f"{name}: missing{_nearest(name, unknown or given)}" for name in missing]
-    problems += [f"{name}: unknown{_nearest(name, missing or wanted)}" for name in unknown]
-    if problems:
-        shown = "\n  ".join(problems[:8])
-        more = f"\n  ... and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise InputError(f"{source}: does not fit the backbone ({len(problems)} keys)\n  {shown}{more}")
+    shapes = ({name: tuple(t.shape) for name, t in side.items()} for side in (wanted, given))
+    if problems := misfits(*shapes):
+        raise InputError(f"{source}: does not fit the backbone {listed(problems)}")
     body.load_state_dict({name: given[name].to(t.dtype) for name, t in wanted.items()}, strict=False)
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
+def misfits(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What keeps weights of the shapes `given` from being those `wanted`: one line a name, with the nearest."""
+    problems = [
+        f"{name}: shape {given[name]}, expected {shape}"
+        for name, shape in wanted.items()
+        if name in given and given[name] != shape
+    ]
+    missing, unknown = (sorted(a.keys() - b.keys()) for a, b in ((wanted, given), (given, wanted)))
+    problems += [f"{name}: missing{nearest(name, unknown or given)}" for name in missing]
+    return problems + [f"{name}: unknown{nearest(name, missing or wanted)}" for name in unknown]
+
+
+def listed(problems: Sequence[str]) -> str:
+    """The number of problems and the first of them, for the end of a message."""
+    shown = "\n  ".join(problems[:8])
+    more = f"\n  ... and {len(problems) - 8} more" if len(problems) > 8 else ""
+    return f"({len(problems)} keys)\n  {shown}{more}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """' (nearest: x)', or nothing where none is near."""
     close = difflib.get_close_matches(name, list(names), n=1)
     return f" (nearest: {close[0]})" if close else ""
 
