@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "detect objects in image files and folders",
     "report": "one HTML file from one or more runs",
     "losses": "the losses there are; with a name, its formula, defaults and paper",
+    "bench": "measure speed and memory against other libraries, with bars to meet",
     "doctor": "what this machine has: versions, devices, compiler, missing extras",
 }
 """Command -> one line of help. The command `x` lives in `focalkit.cli.x`."""

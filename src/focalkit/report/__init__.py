@@ -4,6 +4,7 @@ Reads what training and evaluation left behind and computes nothing anew: no mod
 plotly and jinja2 are imported here and nowhere else.
 """
 
+from ._bench import write_benchmark_plot as write_benchmark_plot
 from ._write import write_report as write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_benchmark_plot", "write_report"]
