@@ -72,6 +72,8 @@ class ModelConfig:
     prior_prob: float | None = 0.01
     """Foreground probability at initialisation (Lin et al., sec. 4.1); None leaves the bias at 0"""
     numerics: NumericsConfig = field(default_factory=NumericsConfig)
+    detector: Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet"] = "retinanet"
+    """RetinaNet, or a relative of it made of the same parts"""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class CriterionConfig:
     """Factor on the box loss"""
     normalizer: Literal["batch", "image", "ema"] = "batch"
     """What the losses are divided by: positive anchors of the batch, of each image, or their running mean"""
+    sample: int | None = None
+    """Train on so many anchors of each image, chosen at random as two-stage detectors do; none takes all"""
+    sample_positive: float = 0.5
+    """With `sample`: the largest share of positives"""
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,35 @@ from focalkit.detection._types import DenseOutputs as DenseOutputs
 from focalkit.detection._types import DetectionTarget as DetectionTarget
 from focalkit.detection._types import flatten_level as flatten_level
 from focalkit.detection.assign import MaxIoUAssigner as MaxIoUAssigner
+from focalkit.detection.atss import ATSSAssigner as ATSSAssigner
 from focalkit.detection.backbones import BACKBONES as BACKBONES
 from focalkit.detection.backbones import build_backbone as build_backbone
 from focalkit.detection.backbones import resolve_backbone as resolve_backbone
 from focalkit.detection.build import build_criterion as build_criterion
+from focalkit.detection.build import with_own_losses as with_own_losses
+from focalkit.detection.centernet import CenterAssigner as CenterAssigner
+from focalkit.detection.centernet import CenterNeck as CenterNeck
+from focalkit.detection.centernet import CenterSizeCoder as CenterSizeCoder
+from focalkit.detection.centernet import GaussianHeatMap as GaussianHeatMap
 from focalkit.detection.coder import DeltaXYWH as DeltaXYWH
 from focalkit.detection.criterion import DetectionCriterion as DetectionCriterion
 from focalkit.detection.detections import Detections as Detections
+from focalkit.detection.fcos import PointAssigner as PointAssigner
 from focalkit.detection.fpn import FPN as FPN
+from focalkit.detection.gfl import side_distribution_loss as side_distribution_loss
 from focalkit.detection.head import RetinaNetHead as RetinaNetHead
+from focalkit.detection.point_head import PointHead as PointHead
+from focalkit.detection.points import DistanceCoder as DistanceCoder
+from focalkit.detection.points import DistributionCoder as DistributionCoder
+from focalkit.detection.points import PointGrid as PointGrid
+from focalkit.detection.points import square_grid as square_grid
 from focalkit.detection.postprocess import DensePostprocess as DensePostprocess
 from focalkit.detection.priors import AnchorGrid as AnchorGrid
+from focalkit.detection.relatives import build_detector as build_detector
 from focalkit.detection.retinanet import RetinaNet as RetinaNet
 from focalkit.detection.retinanet import build_retinanet as build_retinanet
 from focalkit.detection.retinanet import retinanet as retinanet
+from focalkit.detection.sample import BalancedSampler as BalancedSampler
 from focalkit.detection.weights import load_weights as load_weights
 from focalkit.detection.weights import save_weights as save_weights
 
@@ -44,9 +59,14 @@ __all__ = [
     "BACKGROUND",
     "FPN",
     "IGNORE",
+    "ATSSAssigner",
     "AnchorGrid",
     "Assignment",
     "AugmentedDetector",
+    "BalancedSampler",
+    "CenterAssigner",
+    "CenterNeck",
+    "CenterSizeCoder",
     "DeltaXYWH",
     "DenseOutputs",
     "DensePostprocess",
@@ -54,12 +74,19 @@ __all__ = [
     "DetectionTarget",
     "Detections",
     "Detector",
+    "DistanceCoder",
+    "DistributionCoder",
+    "GaussianHeatMap",
     "MaxIoUAssigner",
+    "PointAssigner",
+    "PointGrid",
+    "PointHead",
     "RetinaNet",
     "RetinaNetHead",
     "TiledDetector",
     "build_backbone",
     "build_criterion",
+    "build_detector",
     "build_retinanet",
     "fit_size",
     "flatten_level",
@@ -70,8 +97,12 @@ __all__ = [
     "resolve_backbone",
     "retinanet",
     "save_weights",
+    "side_distribution_loss",
+    "square_grid",
     "to_unit",
+    "with_own_losses",
 ]
+
 
 _LATE = {"AugmentedDetector": "tta", "Detector": "detector", "TiledDetector": "tiles"}
 

@@ -1,5 +1,6 @@
 """What the parts of a detector hand to each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,6 +66,17 @@ class DenseOutputs:
     priors: tuple[Tensor, ...]
     num_classes: int
     quality: tuple[Tensor, ...] | None = None
+
+
+class PriorGrid(Protocol):
+    """Sizes of the feature maps (height, width) to priors per level (n_l, 4), xyxy; some need the images' size too."""
+
+    def __call__(
+        self,
+        shapes: Sequence[tuple[int, int]],
+        device: torch.device | str = "cpu",
+        image_size: Sequence[int] | None = None,
+    ) -> tuple[Tensor, ...]: ...
 
 
 class BoxCoder(Protocol):

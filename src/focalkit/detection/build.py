@@ -1,11 +1,48 @@
-"""What a configuration describes, built: one page, nested constructors."""
+"""The criterion that a configuration describes: one page, nested constructors. The models are in `relatives.py`."""
+
+from dataclasses import replace
 
 from focalkit import losses
-from focalkit.config import TrainConfig
+from focalkit.config import CriterionConfig, TrainConfig
+from focalkit.detection import quality
 from focalkit.detection.assign import MaxIoUAssigner
-from focalkit.detection.coder import DeltaXYWH
-from focalkit.detection.criterion import DetectionCriterion
+from focalkit.detection.atss import ATSSAssigner
+from focalkit.detection.centernet import CenterAssigner, GaussianHeatMap
+from focalkit.detection.criterion import DetectionCriterion, Matching
+from focalkit.detection.fcos import PointAssigner
+from focalkit.detection.gfl import side_distribution_loss
+from focalkit.detection.relatives import coder_of
+from focalkit.detection.sample import BalancedSampler
 from focalkit.errors import ConfigError
+
+# detector -> classification loss, box loss and its weight, as its authors train it
+OWN_LOSSES = {
+    "fcos": (TrainConfig.loss, "giou", 1.0),
+    "atss": (TrainConfig.loss, "giou", 2.0),
+    "gfl": ("qfl", "giou", 2.0),
+    "vfnet": ("varifocal", "giou", 2.0),
+    "centernet": ("gaussian_focal", "l1", 1.0),
+}
+
+
+def with_own_losses(config: TrainConfig) -> TrainConfig:
+    """RetinaNet's losses replaced by those of the detector that is asked for; values that were chosen stay.
+
+    The classification loss counts as chosen when it is written otherwise than the default ("focal" is), the box loss
+    when it or its weight is not the default.
+
+    Example:
+        >>> from focalkit.config import ModelConfig
+        >>> with_own_losses(TrainConfig(model=ModelConfig(detector="gfl"))).loss
+        'qfl'
+    """
+    loss, box_loss, box_weight = OWN_LOSSES.get(config.model.detector, (config.loss, None, None))
+    if config.loss == TrainConfig.loss:
+        config = replace(config, loss=loss)
+    c, default = config.criterion, CriterionConfig()
+    if box_loss and box_weight and (c.box_loss, c.box_weight) == (default.box_loss, default.box_weight):
+        config = replace(config, criterion=replace(c, box_loss=box_loss, box_weight=box_weight))
+    return config
 
 
 def build_criterion(config: TrainConfig) -> DetectionCriterion:
@@ -14,26 +51,59 @@ def build_criterion(config: TrainConfig) -> DetectionCriterion:
     Classification losses that keep a state, and your own, see whole images at once.
 
     Raises:
-        ConfigError: A classification loss that is not one of independent sigmoids, or a box loss that is none.
+        ConfigError: A classification loss or a box loss that cannot serve the detector.
     """
-    c = config.criterion
+    c, detector = config.criterion, config.model.detector
     cls_name, box_name = losses.parse(config.loss)[0], losses.parse(c.box_loss)[0]
-    sigmoid = sorted(name for name, line in losses.LOSSES.items() if line.targets == "binary")
-    if cls_name in losses.LOSSES and cls_name not in sigmoid:
-        raise ConfigError(
-            f"the loss {cls_name!r} is not one of independent sigmoids, which a dense detector needs;"
-            f" expected one of {', '.join(sigmoid)}, or your own as my_pkg.mod:MyLoss"
-        )
-    spaces = {name: line.targets for name, line in losses.LOSSES.items() if line.targets in ("boxes", "deltas")}
-    if ":" not in box_name and box_name not in spaces:
-        raise ConfigError(f"unknown box loss {c.box_loss!r}; expected one of {', '.join(sorted(spaces))}")
+    _check(detector, cls_name, box_name)
+    box_loss = losses.LOSSES.get(box_name)
+    to_branch = detector in ("fcos", "atss")
+    to_classes = detector in ("gfl", "vfnet")
     return DetectionCriterion(
-        assigner=MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou),
-        coder=DeltaXYWH(),
+        assigner=assigner_of(config),
+        coder=coder_of(config.model),
         cls_loss=losses.build(config.loss, class_dim=-1, reduction="sum"),
         box_loss=losses.build(c.box_loss, reduction="sum"),
         box_weight=c.box_weight,
         normalizer=c.normalizer,
-        box_space="boxes" if spaces.get(box_name) == "boxes" else "deltas",
+        box_space="boxes" if box_loss is not None and box_loss.targets == "boxes" else "deltas",
         whole_images=cls_name not in losses.LOSSES or losses.LOSSES[cls_name].function is None,
+        sampler=None if c.sample is None else BalancedSampler(c.sample, c.sample_positive),
+        quality=quality.centerness if to_branch else quality.iou if to_classes else None,
+        quality_to="branch" if to_branch else "classes",
+        distribution_loss=side_distribution_loss if detector == "gfl" else None,
+        heat_map=GaussianHeatMap() if detector == "centernet" else None,
     )
+
+
+def assigner_of(config: TrainConfig) -> Matching:
+    """How priors are matched to boxes."""
+    c, model = config.criterion, config.model
+    match model.detector:
+        case "fcos":
+            return PointAssigner(limits=tuple(2 * size for size in model.anchor_sizes[:-1]))
+        case "atss" | "gfl" | "vfnet":
+            return ATSSAssigner()
+        case "centernet":
+            return CenterAssigner()
+        case _:
+            return MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou)
+
+
+def _check(detector: str, cls_name: str, box_name: str) -> None:
+    kinds = {"gfl": ("binary", "quality"), "vfnet": ("binary", "quality"), "centernet": ("heat map",)}
+    serving = _names(*kinds.get(detector, ("binary",)))
+    if cls_name in losses.LOSSES and cls_name not in serving:
+        raise ConfigError(
+            f"the loss {cls_name!r} is not one of independent sigmoids with the targets that {detector} needs;"
+            f" expected one of {', '.join(serving)}, or your own as my_pkg.mod:MyLoss"
+        )
+    spaces = {"gfl": ("boxes",), "centernet": ("deltas",)}
+    serving = _names(*spaces.get(detector, ("boxes", "deltas")))
+    if ":" not in box_name and box_name not in serving:
+        known = "unknown" if box_name not in _names("boxes", "deltas") else "unfit"
+        raise ConfigError(f"{known} box loss {box_name!r} for {detector}; expected one of {', '.join(serving)}")
+
+
+def _names(*kinds: str) -> list[str]:
+    return sorted(name for name, line in losses.LOSSES.items() if line.targets in kinds)

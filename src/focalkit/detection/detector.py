@@ -22,7 +22,7 @@ from focalkit.detection._types import DenseOutputs
 from focalkit.detection.card import ModelCard
 from focalkit.detection.detections import Detections
 from focalkit.detection.postprocess import DensePostprocess
-from focalkit.detection.retinanet import build_retinanet
+from focalkit.detection.relatives import build_detector
 from focalkit.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Detector:
         """
         run = RunDir(Path(run_dir))
         config, categories = run.read_config(), run.read_run()["categories"]
-        model = build_retinanet(config.model, len(categories))
+        model = build_detector(config.model, len(categories))
         load_checkpoint(model, run)
         return cls(
             model,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from focalkit.config import ModelConfig, NumericsConfig
-from focalkit.detection._types import DenseOutputs
+from focalkit.detection._types import DenseOutputs, PriorGrid
 from focalkit.detection.backbones import build_backbone, resolve_backbone
 from focalkit.detection.card import ModelCard
 from focalkit.detection.coder import DeltaXYWH
@@ -49,7 +49,7 @@ class RetinaNet(nn.Module):
         backbone: nn.Module,
         neck: nn.Module,
         head: nn.Module,
-        priors: AnchorGrid,
+        priors: PriorGrid,
         postprocess: DensePostprocess | None = None,
         card: ModelCard | None = None,
     ) -> None:

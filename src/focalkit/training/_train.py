@@ -20,7 +20,7 @@ from focalkit._config_io import config_to_dict, differences
 from focalkit._runs import RunDir, claim
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, open_train_and_val
-from focalkit.detection import build_criterion, build_retinanet
+from focalkit.detection import build_criterion, build_detector
 from focalkit.errors import ConfigError, FocalkitError
 from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog
 from focalkit.training.checkpoint import best_row, complete_best, last_step
@@ -148,7 +148,7 @@ def _module(
     # a resumed run has its weights in the checkpoint
     weights, pretrained = (None, False) if resumed else (config.backbone_weights, config.pretrained_backbone)
     categories = [{"id": c.id, "name": c.name} for c in train.categories]
-    model = build_retinanet(config.model, train.num_classes, weights, pretrained=pretrained)
+    model = build_detector(config.model, train.num_classes, weights, pretrained=pretrained)
     return DetectionModule(
         model=model,
         criterion=build_criterion(config),

@@ -18,8 +18,9 @@ from focalkit._runs import RunDir, write_json_atomic
 from focalkit.config import TrainConfig
 from focalkit.data import Category, DetectionBatch, DetectionData, DetectionDataset, collate, open_detection_data
 from focalkit.data._progress import track
-from focalkit.detection import DenseOutputs, DensePostprocess, Detections, DetectionTarget, MaxIoUAssigner
+from focalkit.detection import DenseOutputs, DensePostprocess, Detections, DetectionTarget
 from focalkit.detection.analysis import LossConcentration
+from focalkit.detection.build import assigner_of
 from focalkit.detection.card import ModelCard
 from focalkit.detection.detector import Detector, in_original_pixels, own_postprocess
 from focalkit.errors import ConfigError, InputError
@@ -154,7 +155,7 @@ def evaluate_run(
     opened = _open(config, None if own else data_path, split)
     data = align_categories(opened, categories)
 
-    concentration = _Spread(LossConcentration(_assigner(config)), len(data))
+    concentration = _Spread(LossConcentration(assigner_of(config)), len(data))
     result = evaluate(
         detector.model,
         data,
@@ -239,11 +240,6 @@ class _Spread:
         """None where there were no positives or no negatives."""
         curves = self.collected.curves()
         return curves if curves["num_positives"] and curves["num_negatives"] else None
-
-
-def _assigner(config: TrainConfig) -> MaxIoUAssigner:
-    c = config.criterion
-    return MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou)
 
 
 def _open(config: TrainConfig, path: Path | None, split: str, *, check: bool = True) -> DetectionData:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from focalkit.config import TrainConfig
 from focalkit.detection import resolve_backbone
+from focalkit.detection.build import with_own_losses
 from focalkit.errors import ConfigError
 
 
@@ -20,6 +21,7 @@ def resolve(config: TrainConfig) -> Resolved:
 
     - `mobilenet_v2` with weights whose BatchNorm is folded is `mobilenet_v2_tf`.
     - A backbone without pretrained weights learns everything: live BatchNorm, nothing frozen.
+    - A relative of RetinaNet gets its own losses, unless others were chosen.
     - Paths become absolute, so that the run can be continued from another directory.
 
     Raises:
@@ -27,7 +29,11 @@ def resolve(config: TrainConfig) -> Resolved:
         InputError: An unknown backbone or unreadable weights.
     """
     _check(config)
+    config, given = with_own_losses(config), config
     model, notes = config.model, []
+    if config != given:
+        c = config.criterion
+        notes.append(f"loss: {config.loss} and {c.box_weight:g} x {c.box_loss}, as {model.detector} has them")
     name = resolve_backbone(model.backbone, config.backbone_weights)
     if name != model.backbone:
         notes.append(f"backbone: {name}, because {config.backbone_weights} has its BatchNorm folded in")
@@ -75,6 +81,14 @@ def _check(config: TrainConfig) -> None:
         problems.append(f"optim.lr and optim.lr_batch must be positive, got {o.lr} and {o.lr_batch}")
     if o.ema_decay is not None and not 0 < o.ema_decay < 1:
         problems.append(f"optim.ema_decay must lie between 0 and 1, got {o.ema_decay}")
+    c = config.criterion
+    if (c.sample is not None and c.sample < 1) or not 0 <= c.sample_positive <= 1:
+        problems.append(
+            "criterion.sample counts anchors, at least 1, of which criterion.sample_positive, 0 to 1, may be positive;"
+            f" got {c.sample} and {c.sample_positive}"
+        )
+    if len(config.model.anchor_sizes) != 5:
+        problems.append(f"model.anchor_sizes are those of P3 .. P7, five; got {list(config.model.anchor_sizes)}")
     if o.clip_norm is not None and o.clip_norm <= 0:
         problems.append(f'optim.clip_norm must be positive, or "none", got {o.clip_norm}')
     if any(not 0 < m < 1 for m in o.milestones):

@@ -13,6 +13,7 @@ from focalkit._runs import RunDir
 from focalkit.config import NumericsConfig
 from focalkit.detection._backbone_weights import listed, misfits, nearest
 from focalkit.detection.card import ModelCard
+from focalkit.detection.relatives import build_detector
 from focalkit.detection.retinanet import RetinaNet, build_retinanet
 from focalkit.detection.weights import detectron2, mmdet, torchvision
 from focalkit.detection.weights._coco import COCO, coco_categories
@@ -193,7 +194,7 @@ def _own_run(run: RunDir) -> RetinaNet:
 
     config = run.read_config()
     categories = tuple((c["id"], c["name"]) for c in run.read_run()["categories"])
-    model = build_retinanet(config.model, len(categories))
+    model = build_detector(config.model, len(categories))
     load_checkpoint(model, run)
     model.card = ModelCard(config.model, categories, config.min_size, config.max_size)
     return model.eval()
@@ -211,7 +212,7 @@ def _own(raw: RawWeights) -> RetinaNet:
     config = config_from_dict(header["config"], source=raw.source)
     listed_classes = header["categories"]
     classes = header.get("num_classes") or len(listed_classes)
-    model = build_retinanet(config.model, classes)
+    model = build_detector(config.model, classes)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     if problems := misfits(wanted, {name: tuple(t.shape) for name, t in raw.tensors.items()}):
         raise InputError(f"{raw.source}: does not fit the model that it describes {listed(problems)}")
