@@ -168,7 +168,7 @@ class Network:
 
     def batch_norm(self, x: Tensor, name: str, small: bool = False) -> Tensor:
         if self.learn:
-            self.state[f"{name}.weight"] = torch.rand(x.shape[1]) * 0.5 + (0.1 if small else 0.5)
+            self.state[f"{name}.weight"] = torch.rand(x.shape[1]) * (0.2 if small else 0.5) + (0.1 if small else 0.5)
             self.state[f"{name}.bias"] = torch.randn(x.shape[1]) * 0.1
             self.state[f"{name}.running_mean"] = x.mean((0, 2, 3))
             self.state[f"{name}.running_var"] = x.var((0, 2, 3))
@@ -271,10 +271,10 @@ def mmdetection_detections(
 
 
 def spread(net: Network, x: Tensor, share: float, score: float = 0.05) -> None:
-    """Scale the last convolutions so that deltas are of size 1 and a `share` of the scores lies above `score`."""
+    """Scale the last convolutions so that deltas are of size 1/2 and a `share` of the scores lies above `score`."""
     logits, deltas = (torch.cat([v.flatten() for v in found]) for found in net.forward(x))
-    for name, values in ((net.library.class_output, logits), (net.library.box_output, deltas)):
-        net.state[f"{name}.weight"] /= values.std()
-        net.state[f"{name}.bias"] /= values.std()
+    for name, size in ((net.library.class_output, logits.std()), (net.library.box_output, 2 * deltas.std())):
+        net.state[f"{name}.weight"] /= size
+        net.state[f"{name}.bias"] /= size
     wanted = math.log(score / (1 - score))
     net.state[f"{net.library.class_output}.bias"] += wanted - float((logits / logits.std()).quantile(1 - share))
