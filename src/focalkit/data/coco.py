@@ -100,7 +100,7 @@ def read(split: str, where: CocoFiles, *, check: bool = True, repair: bool = Fal
     missing = [key for key in ("images", "annotations", "categories") if not isinstance(content.get(key), list)]
     if missing:
         what = f"the keys images, annotations and categories must hold lists; missing: {', '.join(missing)}"
-        raise DataError(where.json, [what])
+        raise DataError(where.json, [f"{where.json.name}: {what}"])
     categories = _categories(content["categories"], where.json, findings)
     images = _images(content["images"], where.json, findings)
     _annotations(content["annotations"], images, categories, where.json, findings)
@@ -120,11 +120,13 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise DataError(path, [f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}"]) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, [f"the file cannot be read ({error})"]) from error
+        what = f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        raise DataError(path, [f"{path.name}: {what}"]) from error
+    except (OSError, ValueError, RecursionError) as error:  # no text, or numbers and nesting beyond all bounds
+        raise DataError(path, [f"{path.name}: the file cannot be read ({error})"]) from error
     if not isinstance(content, dict):
-        raise DataError(path, [f"expected a JSON object with images, annotations, categories; got a {_kind(content)}"])
+        what = f"expected a JSON object with images, annotations, categories; got a {_kind(content)}"
+        raise DataError(path, [f"{path.name}: {what}"])
     return content
 
 
@@ -245,16 +247,23 @@ def _annotations(
             findings.error(place, f"iscrowd must be 0 or 1, got {item['iscrowd']!r}")
         if len(findings.errors) > before or image is None or label is None:
             continue
-        x, y, w, h = map(float, bbox)
+        x, y, w, h = map(_float, bbox)
         area = _area(item, place, findings)
         image.boxes.append(RawBox(key, (x, y, x + w, y + h), label, bool(item.get("iscrowd", 0)), area))
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
 
 
 def _area(item: dict[str, Any], place: str, findings: Findings) -> float | None:
     area = item.get("area")
     if area is None:
         return None
-    if isinstance(area, (int, float)) and math.isfinite(area) and area > 0:
+    if isinstance(area, (int, float)) and 0 < _float(area) < math.inf:
         return float(area)
     findings.warn("areas are no positive number: width * height taken", place)
     return None

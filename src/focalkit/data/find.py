@@ -84,12 +84,16 @@ def open_detection_data(
             instead of stopping.
 
     Raises:
-        InputError: The data or the split is not there.
+        InputError: The data or the split is not there; `images` without a JSON file.
         DataError: All problems of the split, one line each.
 
     Example:
         >>> data = open_detection_data("my-data", "val")   # doctest: +SKIP
     """
+    if images is not None and train_json is None and val_json is None:
+        raise InputError(
+            f"{images}: an image folder (--images) goes with --train-json or --val-json, and neither was given"
+        )
     split = canonical(split)
     given = {"train": train_json, "val": val_json}.get(split)
     if given is not None:
@@ -151,7 +155,7 @@ def open_train_and_val(
 
 
 def compare_splits(train: DetectionData, val: DetectionData) -> tuple[list[str], list[str]]:
-    """What speaks against two splits belonging together: (problems, warnings)."""
+    """What speaks against training on the one split and measuring on the other: (problems, warnings)."""
     problems: list[str] = []
     if train.categories != val.categories:
         differ = sorted({(c.id, c.name) for c in train.categories} ^ {(c.id, c.name) for c in val.categories})
@@ -163,5 +167,9 @@ def compare_splits(train: DetectionData, val: DetectionData) -> tuple[list[str],
     if shared and len(shared) == len(val.images):
         problems.append(f"every image of {val.split} is also in {train.split} ({train.source}, {val.source})")
         shared = []
-    first = [f"{len(shared)} x {val.split} images are also in {train.split} (first: {i.path})" for i in shared[:1]]
-    return problems, first
+    warnings = [f"{len(shared)} x {val.split} images are also in {train.split} (first: {i.path})" for i in shared[:1]]
+    if not any(train.class_counts()):
+        warnings.append(f"no image of {train.split} has a box: there is only background to learn from")
+    if not any(val.class_counts()):
+        warnings.append(f"no image of {val.split} has a box: there is no AP to compute")
+    return problems, warnings

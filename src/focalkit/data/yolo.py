@@ -79,7 +79,12 @@ def read(split: str, where: YoloFiles, *, check: bool = True, repair: bool = Fal
     findings = Findings()
     categories = tuple(Category(key, name) for key, name in where.names)
     label_of = {key: label for label, (key, _) in enumerate(where.names)}
-    paths = [image for entry in where.entries for image in _images(entry, where, findings)]
+    paths: dict[Path, None] = {}  # in the order given
+    for entry in where.entries:
+        for image in _images(entry, where, findings):
+            if image in paths:
+                findings.warn("images are listed again: taken once", str(image))
+            paths[image] = None
     if not paths and not findings.errors:
         findings.error(where.yaml.name, f"the split {split} has no images (in {', '.join(where.entries)})")
     images: list[RawImage] = []

@@ -119,8 +119,23 @@ def test_a_missing_list_is_an_error(tmp_path: Path, key: str) -> None:
 def test_bad_json_is_an_error_with_its_line(tmp_path: Path) -> None:
     write_coco(tmp_path)
     write_text(tmp_path / "annotations/instances_train.json", '{"images": [],\n"annotations": [,]}')
-    with pytest.raises(DataError, match=r"instances_train.json[\s\S]*not JSON at line 2, column 17"):
+    with pytest.raises(DataError, match="not JSON at line 2, column 17"):
         open_detection_data(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"images": [,]}', "[]", "{}", "[" * 100_000, "é".encode("latin-1"), "1" * 5000])
+def test_a_file_that_cannot_be_used_is_named_by_its_problem(tmp_path: Path, text: str | bytes) -> None:
+    file = write_coco(tmp_path) / "annotations/instances_train.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError) as caught:
+        open_detection_data(tmp_path)
+    assert [problem.startswith("instances_train.json: ") for problem in caught.value.problems] == [True]
+
+
+def test_numbers_beyond_every_float_are_not_finite(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, annotations=[annotation(bbox=[10**400, 1, 5, 5], area=10**400)])
+    assert "annotation 1: the box [inf, 1, inf, 6]" in found
+    assert "not finite" in found
 
 
 def test_a_missing_image_is_an_error_and_the_others_are_still_checked(tmp_path: Path) -> None:
@@ -254,3 +269,8 @@ def test_named_json_files_and_image_folder_are_used(tmp_path: Path) -> None:
     assert data.images[0].path == tmp_path / "elsewhere/a.png"
     with pytest.raises(InputError, match=r"nowhere.*no such image folder"):
         open_detection_data(None, "val", val_json=tmp_path / "x/truth.json", images=tmp_path / "nowhere")
+
+
+def test_an_image_folder_without_a_json_file_is_refused_and_not_forgotten(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--images.* goes with --train-json or --val-json"):
+        open_detection_data(write_coco(tmp_path), images=tmp_path / "images")

@@ -118,6 +118,15 @@ def test_val_images_that_train_holds_too_are_told(tmp_path: Path) -> None:
     other["images"].append({"id": 2, "file_name": "z.png", "width": 40, "height": 30})
     _, val = _open_with_val(tmp_path, other)
     assert val.warnings[0].startswith("1 x val images are also in train")
+    assert val.warnings[1].startswith("no image of val has a box")
+
+
+def test_a_training_split_without_any_box_is_told(tmp_path: Path) -> None:
+    write_coco(tmp_path, content=coco_content(annotations=[]))
+    write_coco(tmp_path, "val")
+    assert open_train_and_val(tmp_path)[1].warnings == (
+        "no image of train has a box: there is only background to learn from",
+    )
 
 
 def _open_with_val(root: Path, content: dict):

@@ -76,7 +76,7 @@ def test_yolo_images_without_labels_are_kept_and_a_missing_label_file_is_a_warni
     train, val = open_train_and_val(write_yolo(tmp_path))
     assert [len(i.boxes) for i in (*train.images, *val.images)] == [2, 0, 0]
     assert [w.split(":")[0] for w in train.warnings] == ["1 x images have no label file"]
-    assert val.warnings == ()
+    assert val.warnings == ("no image of val has a box: there is no AP to compute",)
 
 
 def test_yolo_names_may_be_a_mapping_with_holes(tmp_path: Path) -> None:
@@ -120,6 +120,14 @@ def test_yolo_entries_of_other_exporters_are_found(tmp_path: Path, entry: str) -
     write_text(tmp_path / "list.txt", "train/images/a.png\n")
     write_text(tmp_path / "data.yaml", f"train: {entry}\nnames: [dog]\n")
     assert len(open_detection_data(tmp_path).images[0].boxes) == 1
+
+
+def test_yolo_images_that_are_listed_twice_are_taken_once_with_a_warning(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    write_text(tmp_path / "data.yaml", "train: [images/train, images/train]\nnames: [dog, cat]\n")
+    data = open_detection_data(tmp_path)
+    assert [image.path.name for image in data.images] == ["a.png", "b.png"]
+    assert any("2 x images are listed again" in line for line in data.warnings)
 
 
 def test_label_path_replaces_the_last_images_folder_only() -> None:
