@@ -104,8 +104,16 @@ class RunDir:
         return run
 
     def read_config(self) -> TrainConfig:
-        """The resolved configuration in `run.json`."""
-        return config_from_dict(self.read_run()["config"], source=str(self.path / "run.json"))
+        """The resolved configuration in `run.json`.
+
+        Raises:
+            ConfigError: As `read_run`, or there is no configuration in it, or one that this focalkit cannot read.
+        """
+        file = self.path / "run.json"
+        config = self.read_run().get("config")
+        if not isinstance(config, dict):
+            raise ConfigError(f"{file}: holds no configuration; expected what `focalkit train` writes")
+        return config_from_dict(config, source=str(file))
 
     def write_run(self, run: Mapping[str, Any]) -> None:
         """Write `run.json`; the schema number is added."""

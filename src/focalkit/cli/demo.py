@@ -32,6 +32,7 @@ class Args:
     quick: bool = False
     """Fewer scenes and epochs: the same road in a fraction of the time, with worse numbers"""
     seed: int = 0
+    """Of the scenes and of both trainings"""
     force: bool = False
     """Delete the runs of an earlier demo in the same place"""
     json: bool = False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from focalkit._config_io import nearest
+from focalkit.cli._flags import Flag
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ COMMON = ("class_weight", "weight", "ignore_index", "class_dim", "reduction", "n
 class Args:
     """The losses there are; with a name, its formula, arguments, defaults and paper."""
 
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]", help_behavior_hint="")] = None
     """A name of the table, for example focal"""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object"""
+    json: Flag = False
+    """Print one JSON object on stdout"""
 
 
 def main(argv: list[str]) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from focalkit.cli._flags import Flag
 from focalkit.errors import InputError
 
 
@@ -14,14 +15,14 @@ from focalkit.errors import InputError
 class Args:
     """One self-contained HTML file about one run, or comparing several: curves, AP, predictions, configuration."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...", help_behavior_hint="")]
     """Run directories, as `focalkit train --out` wrote them; the order gives the colours"""
-    out: Path | None = None
-    """The HTML file to write (one run: RUN/report.html)"""
-    title: str | None = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """The HTML file to write (default for one run: RUN/report.html)"""
+    title: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = None
     """Heading of the page"""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object"""
+    json: Flag = False
+    """Print one JSON object on stdout"""
 
 
 def main(argv: list[str]) -> int:

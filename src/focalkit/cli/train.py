@@ -12,9 +12,9 @@ import tyro
 
 from focalkit._config_io import load_config
 from focalkit._runs import RunDir
+from focalkit.cli._flags import Flag
+from focalkit.cli.evaluate import number
 from focalkit.config import PRESETS, TrainConfig
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:
     except argparse.ArgumentError:  # tyro will say it better
         return TrainConfig(), ""
     if given.resume and given.out and RunDir(given.out).exists:
-        return RunDir(given.out).read_config(), ""
+        stored = RunDir(given.out).read_config()
+        return (stored if given.config is None else load_config(given.config, stored)), ""
     note = ""
     if given.preset is None and given.config is None and not {"-h", "--help"} & set(argv):
         given.preset = "default" if _has_gpu() else "cpu-small"
@@ -113,7 +114,8 @@ def _ending(args: Args, notes: list[str]) -> str:
     result: dict[str, Any] = run.read_result()
     m = result["metrics"]
     out, data = shlex.quote(str(args.out)), shlex.quote(str(config.data or config.val_json))
-    lines = [f"AP {m['AP']:.4f}  AP50 {m['AP50']:.4f}  AP75 {m['AP75']:.4f}  on the validation images"]
+    numbers = "  ".join(f"{key} {number(m[key]).strip()}" for key in ("AP", "AP50", "AP75"))
+    lines = [f"{numbers}  on the validation images"]
     for name, what in (("checkpoints/best.ckpt", "weights"), ("report.html", "report"), ("predictions.json", "boxes")):
         if (args.out / name).is_file():
             lines.append(f"{what:<8} {args.out / name}")

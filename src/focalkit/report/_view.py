@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from . import _classes, _curves
@@ -144,11 +145,21 @@ def _summary(run: RunRecord) -> str:
     images, split = run.evaluation.get("num_images"), run.evaluation.get("split", "val")
     where = {"val": "validation", "train": "training"}.get(str(split), str(split))
     on = f"on {plural(images, where + ' image')}" if isinstance(images, int) else f"on the {where} images"
+    on += _elsewhere(run)
     if "AP" not in run.metrics:
         return "No AP yet."
     if run.evaluation.get("metrics") or run.result.get("metrics"):
         return f"{ap(run.metrics['AP'])} AP {on}"
     return f"{ap(run.metrics['AP'])} AP so far, the best validation while training"
+
+
+def _elsewhere(run: RunRecord) -> str:
+    """What to add where the evaluation is of other data than the run's own."""
+    measured = run.evaluation.get("data")
+    own = [Path(place) for key in ("data", "val_json") if (place := run.config.get(key))]
+    if not measured or not own or any(place in (Path(measured), *Path(measured).parents) for place in own):
+        return ""
+    return f" of {measured}"
 
 
 def _status(run: RunRecord) -> str:

@@ -63,7 +63,7 @@ class RunProgress(ProgressBar):
         line = self._line(trainer)
         if pl_module.val_metrics:
             m, best = pl_module.val_metrics, self.checkpoints.best
-            line += f"  AP {m['AP']:.4f}  AP50 {m['AP50']:.4f}  best {best['AP']:.4f} (epoch {best['epoch']})"
+            line += f"  AP {_ap(m['AP'])}  AP50 {_ap(m['AP50'])}  best {_ap(best['AP'])} (epoch {best['epoch']})"
         self._say(f"{line}  {self._left(trainer)}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -96,6 +96,10 @@ class RunProgress(ProgressBar):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _ap(value: float) -> str:
+    return f"{value:.4f}" if value >= 0 else "-"  # -1 where no image has a box
 
 
 def duration(seconds: float) -> str:

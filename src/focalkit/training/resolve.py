@@ -93,7 +93,28 @@ def _check(config: TrainConfig) -> None:
         problems.append(f'optim.clip_norm must be positive, or "none", got {o.clip_norm}')
     if any(not 0 < m < 1 for m in o.milestones):
         problems.append(f"optim.milestones are fractions of the run, between 0 and 1, got {list(o.milestones)}")
+    problems += _parts_out_of_range(config)
     if config.pretrained_backbone and config.backbone_weights is not None:
         problems.append("pretrained_backbone downloads weights and backbone_weights names a file: give one of them")
     if problems:
         raise ConfigError("\n  ".join(["the configuration cannot work:", *problems]))
+
+
+def _parts_out_of_range(config: TrainConfig) -> list[str]:
+    """What the model, the matching and the augmentation cannot be made of."""
+    m, c, a = config.model, config.criterion, config.augment
+    widths = ("fpn_channels", "head_channels")
+    found = [f"model.{n} must be at least 1, got {getattr(m, n)}" for n in widths if getattr(m, n) < 1]
+    if m.prior_prob is not None and not 0 < m.prior_prob < 1:
+        found.append(f'model.prior_prob must lie between 0 and 1, or be "none", got {m.prior_prob}')
+    if not 0 <= c.bg_iou <= c.fg_iou <= 1:
+        ious = f"got {c.bg_iou} and {c.fg_iou}"
+        found.append(f"criterion.bg_iou and criterion.fg_iou must lie between 0 and 1 in this order, {ious}")
+    found += [
+        f"augment.{n} must lie between 0 and 1, got {getattr(a, n)}"
+        for n in ("flip", "crop", "color")
+        if not 0 <= getattr(a, n) <= 1
+    ]
+    if not 0 < a.scale[0] <= a.scale[1]:
+        found.append(f"augment.scale is a range of positive factors, got {list(a.scale)}")
+    return found

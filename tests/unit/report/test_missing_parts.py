@@ -131,3 +131,13 @@ def test_coco_minus_one_and_nan_are_nothing_to_measure(make_run: MakeRun, edit: 
     text = text_of(run)
     assert "NaN" not in text.split('id="figures">')[1].split("</script>")[0]
     assert '<th scope="row">four</th><td class="num">244</td><td class="num">61</td><td class="num">–</td>' in text
+
+
+@pytest.mark.parametrize(("measured", "shown"), [("/data/own/val.json", False), ("/data/other", True)])
+def test_an_evaluation_on_other_data_than_the_runs_own_names_them(make_run: MakeRun, measured: str, shown: bool):
+    run = make_run()
+    for file, change in (("run.json", {"data": "/data/own"}), ("evaluation.json", {"data": measured})):
+        content = json.loads((run / file).read_text())
+        (content["config"] if file == "run.json" else content).update(change)
+        (run / file).write_text(json.dumps(content))
+    assert (f"120 validation images of {measured}" in text_of(run)) is shown

@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focalkit.config import ModelConfig, OptimConfig, TrainConfig, cpu_small, paper
+from focalkit.config import (
+    AugmentConfig,
+    CriterionConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    cpu_small,
+    paper,
+)
 from focalkit.errors import ConfigError, InputError
 from focalkit.training.resolve import resolve
 
@@ -66,6 +74,11 @@ def test_paths_become_absolute():
         ({"optim": OptimConfig(ema_decay=1.5)}, "between 0 and 1, got 1.5"),
         ({"optim": OptimConfig(clip_norm=0.0)}, 'positive, or "none"'),
         ({"optim": OptimConfig(milestones=(60_000.0,))}, "fractions of the run"),
+        ({"model": ModelConfig(head_channels=0)}, "model.head_channels must be at least 1, got 0"),
+        ({"model": ModelConfig(prior_prob=0.0)}, "model.prior_prob must lie between 0 and 1"),
+        ({"criterion": CriterionConfig(fg_iou=0.3)}, "in this order, got 0.4 and 0.3"),
+        ({"augment": AugmentConfig(flip=2.0)}, "augment.flip must lie between 0 and 1, got 2.0"),
+        ({"augment": AugmentConfig(scale=(0.0, 1.0))}, "augment.scale is a range of positive factors, got [0.0, 1.0]"),
         ({"pretrained_backbone": True, "backbone_weights": Path("f.pth")}, "give one of them"),
     ],
 )

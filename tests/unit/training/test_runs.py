@@ -34,6 +34,13 @@ def test_a_directory_without_a_run_says_so(tmp_path):
         RunDir(tmp_path).read_run()
 
 
+@pytest.mark.parametrize("content", [{"schema": 1}, {"schema": 1, "config": []}])
+def test_a_run_json_without_a_configuration_is_refused_with_its_name(run, content):
+    write_json_atomic(run.path / "run.json", content)
+    with pytest.raises(ConfigError, match=r"run\.json: holds no configuration"):
+        run.read_config()
+
+
 def test_the_run_of_another_schema_is_refused(run):
     write_json_atomic(run.path / "run.json", {"schema": 99})
     with pytest.raises(ConfigError, match="schema 99"):

@@ -61,6 +61,23 @@ def test_resuming_starts_from_the_runs_own_settings(asked, tmp_path):
     assert asked("--resume", "--out", str(run.path), "--workers", "0") == replace(stored, workers=0)
 
 
+def test_a_configuration_file_that_is_given_with_resume_is_read_and_not_forgotten(asked, tmp_path):
+    run = RunDir(tmp_path / "r")
+    run.write_run({"config": config_to_dict(replace(cpu_small(), seed=11))})
+    file = tmp_path / "c.toml"
+    file.write_text("epochs = 99\n")
+    config = asked("--resume", "--out", str(run.path), "--config", str(file))
+    assert (config.seed, config.epochs) == (11, 99)  # `train` then refuses the change
+
+
+def test_the_ending_has_a_dash_where_there_is_no_ap(tmp_path):
+    run = RunDir(tmp_path)
+    run.write_run({"config": config_to_dict(replace(cpu_small(), data=tmp_path))})
+    run.write_result({"metrics": {"AP": -1.0, "AP50": -1.0, "AP75": 0.25}, "finished": True})
+    ending = command._ending(command.Args(out=tmp_path), [])
+    assert ending.startswith("AP -  AP50 -  AP75 0.2500  on the validation images")
+
+
 def test_a_loss_with_parentheses_is_one_flag(asked):
     assert asked("--preset", "cpu-small", "--loss", "focal(gamma=0.5)").loss == "focal(gamma=0.5)"
 
@@ -75,5 +92,5 @@ def test_a_resumed_run_may_move_but_not_change(tmp_path):
     run.write_run({"config": config_to_dict(stored)})
     moved = continued(run, replace(stored, data=tmp_path / "new", workers=0))
     assert (moved.data, moved.workers) == (tmp_path / "new", 0)
-    with pytest.raises(ConfigError, match=r"epochs: 24 in run\.json, now 3"):
+    with pytest.raises(ConfigError, match=rf"epochs: {stored.epochs} in run\.json, now 3"):
         continued(run, replace(stored, epochs=3))
