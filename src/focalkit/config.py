@@ -86,6 +86,8 @@ class CriterionConfig:
     """An anchor is background below this overlap, and ignored in between"""
     min_pos_iou: float = 0.05
     """A box whose best anchors overlap less than this stays unmatched"""
+    matching: Literal["focalkit", "torchvision", "detectron2", "mmdet"] = "focalkit"
+    """Whose rules decide below `fg_iou`; the others' have no `min_pos_iou` and see no crowd regions"""
     box_loss: str = "smooth_l1"
     """smooth_l1, l1, giou, diou, ciou, or a spec such as "smooth_l1(beta=0.1)" """
     box_weight: float = 1.0

@@ -17,6 +17,9 @@ from focalkit.detection._types import DenseOutputs as DenseOutputs
 from focalkit.detection._types import DetectionTarget as DetectionTarget
 from focalkit.detection._types import flatten_level as flatten_level
 from focalkit.detection.assign import MaxIoUAssigner as MaxIoUAssigner
+from focalkit.detection.assign_compat import Detectron2Assigner as Detectron2Assigner
+from focalkit.detection.assign_compat import MMDetAssigner as MMDetAssigner
+from focalkit.detection.assign_compat import TorchvisionAssigner as TorchvisionAssigner
 from focalkit.detection.atss import ATSSAssigner as ATSSAssigner
 from focalkit.detection.backbones import BACKBONES as BACKBONES
 from focalkit.detection.backbones import build_backbone as build_backbone
@@ -74,9 +77,11 @@ __all__ = [
     "DetectionTarget",
     "Detections",
     "Detector",
+    "Detectron2Assigner",
     "DistanceCoder",
     "DistributionCoder",
     "GaussianHeatMap",
+    "MMDetAssigner",
     "MaxIoUAssigner",
     "PointAssigner",
     "PointGrid",
@@ -84,6 +89,7 @@ __all__ = [
     "RetinaNet",
     "RetinaNetHead",
     "TiledDetector",
+    "TorchvisionAssigner",
     "build_backbone",
     "build_criterion",
     "build_detector",

@@ -6,6 +6,7 @@ from focalkit import losses
 from focalkit.config import CriterionConfig, TrainConfig
 from focalkit.detection import quality
 from focalkit.detection.assign import MaxIoUAssigner
+from focalkit.detection.assign_compat import LIBRARIES
 from focalkit.detection.atss import ATSSAssigner
 from focalkit.detection.centernet import CenterAssigner, GaussianHeatMap
 from focalkit.detection.criterion import DetectionCriterion, Matching
@@ -86,8 +87,10 @@ def assigner_of(config: TrainConfig) -> Matching:
             return ATSSAssigner()
         case "centernet":
             return CenterAssigner()
-        case _:
+        case _ if c.matching == "focalkit":
             return MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou)
+        case _:
+            return LIBRARIES[c.matching](c.fg_iou, c.bg_iou)
 
 
 def _check(detector: str, cls_name: str, box_name: str) -> None:
