@@ -307,6 +307,26 @@ def test_the_command_names_what_it_cannot_use(run, tmp_path, capsys):
     assert "no 'test'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flags", [["--score-threshold", "1.5"], ["--score-threshold", "nan"], ["--batch-size", "0"]])
+def test_numbers_that_cannot_be_are_wrong_usage(run, scenes, tmp_path, capsys, flags):
+    commands = [["predict", str(run.path), str(scenes / "images"), "--out", str(tmp_path / "out"), *flags]]
+    if "--score-threshold" in flags:
+        commands.append(["evaluate", str(run.path), *flags])
+    for words in commands:
+        assert main(words) == 2
+        assert flags[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["evaluate"], ["predict", "images", "--no-draw"]])
+def test_a_place_that_cannot_be_written_to_is_known_before_the_work(run, scenes, monkeypatch, capsys, words):
+    monkeypatch.chdir(scenes)
+    monkeypatch.setattr(DensePostprocess, "__call__", None)
+    (scenes / "file").write_text("in the way")
+    command, *rest = words
+    assert main([command, str(run.path), *rest, "--out", "file/below"]) == 1
+    assert "file/below" in capsys.readouterr().err
+
+
 def test_predict_writes_results_ids_and_pictures(run, scenes, tmp_path, capsys):
     out = tmp_path / "out"
     status = main(["predict", str(run.path), str(scenes / "images"), "--out", str(out), "--score-threshold", "0.1"])

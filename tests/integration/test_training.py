@@ -1,6 +1,7 @@
 """One small run through the ordinary training path, and what it leaves on disk."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,6 +149,14 @@ def test_a_finished_run_stands_and_resuming_it_changes_nothing(finished, config)
         train(config, run.path)
     assert train(config, run.path, resume=True) == run.read_result()
     assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
+
+
+def test_a_run_whose_metrics_were_lost_says_so(finished, config, tmp_path):
+    run = RunDir(shutil.copytree(finished[0].path, tmp_path / "r"))
+    for name in ("metrics.jsonl", "result.json"):
+        (run.path / name).unlink()
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl: holds no evaluation"):
+        train(config, run.path, resume=True)
 
 
 def test_force_keeps_the_old_run_until_the_new_one_can_start(finished, config):

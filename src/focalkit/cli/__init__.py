@@ -81,7 +81,13 @@ def _guarded(words: list[str]) -> int:
     except ImportError as error:
         return _fail(_not_importable(words[0], error), 1)
     except Exception as error:  # a bug of ours, a full disk, a device out of memory
-        return _fail(f"{type(error).__name__}: {error}\n  run again with --debug for the traceback", 1)
+        return _fail(f"{_said(error)}\n  run again with --debug for the traceback", 1)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _fail(message: str, status: int) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+from focalkit.cli._flags import Flag, require_threshold
 
 MEANINGS = {
     "AP": "mean over IoU .50 to .95",
@@ -61,6 +61,7 @@ def run(args: Args) -> int:
     """Evaluate and print the tables."""
     from focalkit.training.evaluate import evaluate_run
 
+    require_threshold(args.score_threshold)
     found = evaluate_run(
         args.run, args.data, args.split, out=args.out, device=args.device, score_threshold=args.score_threshold
     )

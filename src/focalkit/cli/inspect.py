@@ -17,16 +17,16 @@ _SHOWN = 50
 class Args:
     """Look at a detection data set: format, counts, classes, sizes and every problem found."""
 
-    data: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
+    data: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """Folder in COCO, Pascal VOC or YOLO form, or its JSON or YAML file"""
-    train_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    train_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """COCO file of the split train, instead of looking for one"""
-    val_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    val_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """COCO file of the split val"""
-    images: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    images: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """With --train-json / --val-json: the folder that file names are relative to"""
-    check: bool = True
-    """Whether every image's header is read"""
+    check: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
+    """Do not look at the image files (where the annotations give their sizes)"""
     repair: bool = False
     """Leave out boxes without area and clip those that reach out of their image, instead of reporting them"""
     anchors: bool = False
@@ -38,7 +38,7 @@ class Args:
     max_size: int = TrainConfig.max_size
     """Upper bound of the long side"""
     json: bool = False
-    """Print one JSON object"""
+    """Print one JSON object on stdout"""
 
 
 def main(argv: list[str]) -> int:
@@ -61,6 +61,8 @@ def inspect(args: Args) -> dict[str, Any]:
 
     if args.data is None and args.train_json is None and args.val_json is None:
         raise InputError("nothing to look at: give the data folder, or --train-json / --val-json")
+    if args.anchors:
+        _require_sizes(args)
     jsons = {"train": args.train_json, "val": args.val_json}
     layout = find_layout(args.data) if args.data and not all(jsons.values()) else None
     splits = list(dict.fromkeys([*(layout.splits if layout else ()), *(s for s, given in jsons.items() if given)]))
@@ -88,3 +90,14 @@ def inspect(args: Args) -> dict[str, Any]:
         data = opened.get("train") or next(iter(opened.values()))
         found["anchors"] = {"split": data.split, **match_anchors(data, grid, assigner, args.min_size, args.max_size)}
     return found
+
+
+def _require_sizes(args: Args) -> None:
+    if len(args.anchor_sizes) != 5 or not all(0 < size < float("inf") for size in args.anchor_sizes):
+        given = " ".join(f"{size:g}" for size in args.anchor_sizes)
+        raise InputError(f"--anchor-sizes takes five positive numbers, for P3 .. P7, got {given}")
+    if not 1 <= args.min_size <= args.max_size:
+        raise InputError(
+            f"--max-size bounds the long side, so it is at least --min-size, which is at least 1; "
+            f"got {args.max_size} and {args.min_size}"
+        )

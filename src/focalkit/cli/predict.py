@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from focalkit.cli._flags import Flag, require_threshold
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from focalkit.detection import Detections, Detector
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 THRESHOLD = 0.3
 """Where the run has not been evaluated."""
@@ -65,10 +64,14 @@ def run(args: Args) -> int:
 
     if not args.paths:
         raise InputError("no images given; expected `focalkit predict RUN PATHS... --out DIR`")
+    require_threshold(args.score_threshold)
+    if args.batch_size < 1:
+        raise InputError(f"--batch-size must be at least 1, got {args.batch_size}")
     files = inputs(args)  # everything is there, before the model is loaded
     drawn = targets(files, args.out / "drawn") if args.draw else {}
     threshold = args.score_threshold if args.score_threshold is not None else usual_threshold(args.run)
     detector = Detector.from_run(args.run, args.device, score_threshold=threshold)
+    args.out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the work
     images: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     unreadable: list[str] = []

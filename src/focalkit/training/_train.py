@@ -237,8 +237,13 @@ def _read(config: TrainConfig, *, check: bool) -> tuple[DetectionData, Detection
 
 
 def _finish(run: RunDir, seconds: float) -> dict[str, Any]:
-    best, last = best_row(run), run.read_metrics()[-1]
-    assert best is not None  # the last step is always evaluated
+    best = best_row(run)
+    if best is None:  # the last step is always evaluated, so the lines were lost
+        raise ConfigError(
+            f"{run.path / 'metrics.jsonl'}: holds no evaluation, although the run has come to its end; "
+            f"`focalkit evaluate {run.path}` measures its best checkpoint, --force starts over"
+        )
+    last = run.read_metrics()[-1]
     names = [n for n in best if n.startswith(("AP", "AR"))]
     result = {
         "metrics": {n: best[n] for n in names},

@@ -155,6 +155,8 @@ def evaluate_run(
     opened = _open(config, None if own else data_path, split)
     data = align_categories(opened, categories)
 
+    folder, ending = Path(out or run.path), "" if data.split == "val" else f"-{data.split}"
+    folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the work
     concentration = _Spread(LossConcentration(assigner_of(config)), len(data))
     result = evaluate(
         detector.model,
@@ -166,8 +168,6 @@ def evaluate_run(
         postprocess=detector.postprocess,
         observe=concentration,
     )
-    folder, ending = Path(out or run.path), "" if data.split == "val" else f"-{data.split}"
-    folder.mkdir(parents=True, exist_ok=True)
     shown, threshold = write_gallery(data, result.detections, folder, f"gallery{ending}", each=pictures)
     evaluation = {
         "split": data.split,

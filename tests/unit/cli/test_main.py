@@ -85,6 +85,7 @@ def test_debug_is_taken_out_before_a_bare_double_dash_only(command):
         (DataError("d", ["one", "two"]), 2, "focalkit: d: 2 problems in the data\n  one\n  two\n"),
         (BackendError("triton needs a GPU"), 1, "focalkit: triton needs a GPU\n"),
         (OSError(28, "No space left on device"), 1, "No space left on device\n  run again with --debug"),
+        (NotADirectoryError(20, "Not a directory", "out.html"), 1, "focalkit: out.html: Not a directory\n"),
         (ModuleNotFoundError("no", name="plotly.graph_objects"), 1, "needs the package 'plotly'"),
         (ModuleNotFoundError("no", name="plotly.graph_objects"), 1, "pip install 'focalkit[all]'"),
         (ImportError("cannot import name 'x'"), 1, "cannot start: cannot import name 'x'"),

@@ -94,6 +94,21 @@ def test_inspect_shows_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "annotation ids are 0" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--anchor-sizes", "8", "16"], "takes five positive numbers, for P3 .. P7, got 8 16"),
+        (["--min-size", "0"], "--min-size, which is at least 1; got 1333 and 0"),
+        (["--min-size", "64", "--max-size", "32"], "got 32 and 64"),
+    ],
+)
+def test_inspect_refuses_sizes_that_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    assert main(["inspect", str(write_coco(tmp_path)), "--anchors", *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_inspect_of_a_missing_folder_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path / "nope")]) == 2
     assert "no such file or folder" in capsys.readouterr().err
