@@ -1,9 +1,9 @@
 """What the prior bias does (Lin et al., 2017, sec. 4.1 and 5.1): with and without it, cross-entropy and focal loss.
 
-A small RetinaNet from scratch on the demo scenes, SGD with momentum after a linear warm-up, no clipping, everything else
-equal. Without the prior each of some 10^5 outputs per image starts at probability 1/2, and the background's loss swamps
-the first steps. The rate is a fifth of the paper's: at the paper's, cross-entropy diverges with the prior too (the
-paper's backbone is pretrained).
+A small RetinaNet from scratch on the demo scenes, SGD with momentum after a linear warm-up over a tenth of the run, no
+clipping, everything else equal. Without the prior each of some 10^5 outputs per image starts at probability 1/2, and
+the background's loss swamps the first steps. The rate is a fifth of the paper's: at the paper's, cross-entropy diverges
+with the prior too (the paper's backbone is pretrained).
 
     python benchmarks/prior_bias.py --seeds 0 1 2
 """
