@@ -77,6 +77,8 @@ def test_paths_become_absolute():
         ({"model": ModelConfig(head_channels=0)}, "model.head_channels must be at least 1, got 0"),
         ({"model": ModelConfig(prior_prob=0.0)}, "model.prior_prob must lie between 0 and 1"),
         ({"criterion": CriterionConfig(fg_iou=0.3)}, "in this order, got 0.4 and 0.3"),
+        ({"criterion": CriterionConfig(bg_iou=0.0)}, "in this order, got 0.0 and 0.5"),
+        ({"model": ModelConfig(anchor_ratios=())}, "model.anchor_ratios must be positive numbers, at least one"),
         ({"augment": AugmentConfig(flip=2.0)}, "augment.flip must lie between 0 and 1, got 2.0"),
         ({"augment": AugmentConfig(scale=(0.0, 1.0))}, "augment.scale is a range of positive factors, got [0.0, 1.0]"),
         ({"pretrained_backbone": True, "backbone_weights": Path("f.pth")}, "give one of them"),
