@@ -47,7 +47,7 @@ def write_report(runs: Sequence[Path], out: Path, title: str | None = None) -> P
         `out`.
 
     Raises:
-        InputError: no run given, a directory that is no run, or `out` is a directory.
+        InputError: no run given, one given twice, a directory that is no run, or `out` is a directory.
 
     Example:
         >>> write_report([Path("runs/focal"), Path("runs/ce")], Path("report.html"))  # doctest: +SKIP
@@ -55,6 +55,10 @@ def write_report(runs: Sequence[Path], out: Path, title: str | None = None) -> P
     """
     if not runs:
         raise InputError("no run directory given; expected at least one written by `focalkit train`")
+    places = [Path(run).resolve() for run in runs]
+    twice = next((str(run) for run, place in zip(runs, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice}: is given twice; a run compared with itself would count as another seed")
     out = Path(out)
     if out.is_dir():
         raise InputError(

@@ -37,3 +37,9 @@ def test_no_run_and_several_without_a_file_are_wrong_usage(words: list[str], cap
 def test_a_directory_that_is_no_run_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["report", str(tmp_path)]) == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_a_run_given_twice_is_refused_and_not_a_second_seed(make_run: MakeRun, capsys: pytest.CaptureFixture[str]):
+    run = make_run("a")
+    assert main(["report", str(run), str(run.parent / "b" / ".." / "a"), "--out", str(run.parent / "out.html")]) == 2
+    assert "is given twice" in capsys.readouterr().err
