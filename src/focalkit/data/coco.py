@@ -18,7 +18,7 @@ from focalkit.data._splits import SPLITS, split_in, split_words
 from focalkit.data.check import Findings, RawBox, RawImage, assemble
 from focalkit.errors import DataError, InputError
 
-LOOKED_FOR = "COCO: annotations/*.json or <split>/_annotations.coco.json"
+LOOKED_FOR = "COCO: annotations/*.json, <split>.json, or <split>/_annotations.coco.json"
 _ROBOFLOW = "_annotations.coco.json"
 _OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")
 
