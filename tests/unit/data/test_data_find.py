@@ -54,7 +54,14 @@ def test_an_unrecognised_folder_says_what_was_looked_for_and_found(tmp_path: Pat
     write_text(tmp_path / "notes.txt", "")
     with pytest.raises(InputError) as caught:
         open_detection_data(tmp_path)
-    for part in ("annotations/*.json", "<split>.json", "_annotations.coco.json", "Annotations/*.xml", "data.yaml", "notes.txt"):
+    for part in (
+        "annotations/*.json",
+        "<split>.json",
+        "_annotations.coco.json",
+        "Annotations/*.xml",
+        "data.yaml",
+        "notes.txt",
+    ):
         assert part in str(caught.value)
 
 
