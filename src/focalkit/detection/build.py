@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from focalkit import losses
-from focalkit.config import CriterionConfig, TrainConfig
+from focalkit.config import PRESETS, TrainConfig
 from focalkit.detection import quality
 from focalkit.detection.assign import MaxIoUAssigner
 from focalkit.detection.assign_compat import LIBRARIES
@@ -16,10 +16,10 @@ from focalkit.detection.relatives import coder_of
 from focalkit.detection.sample import BalancedSampler
 from focalkit.errors import ConfigError
 
-# detector -> classification loss, box loss and its weight, as its authors train it
+# detector -> classification loss (None: RetinaNet's), box loss and its weight, as its authors train it
 OWN_LOSSES = {
-    "fcos": (TrainConfig.loss, "giou", 1.0),
-    "atss": (TrainConfig.loss, "giou", 2.0),
+    "fcos": (None, "giou", 1.0),
+    "atss": (None, "giou", 2.0),
     "gfl": ("qfl", "giou", 2.0),
     "vfnet": ("varifocal", "giou", 2.0),
     "centernet": ("gaussian_focal", "l1", 1.0),
@@ -29,19 +29,23 @@ OWN_LOSSES = {
 def with_own_losses(config: TrainConfig) -> TrainConfig:
     """RetinaNet's losses replaced by those of the detector that is asked for; values that were chosen stay.
 
-    The classification loss counts as chosen when it is written otherwise than the default ("focal" is), the box loss
-    when it or its weight is not the default.
+    A classification loss counts as chosen unless it is written as in the defaults or in a preset ("focal" is chosen), a
+    box loss unless it and its weight are those of the defaults or of a preset.
 
     Example:
         >>> from focalkit.config import ModelConfig
         >>> with_own_losses(TrainConfig(model=ModelConfig(detector="gfl"))).loss
         'qfl'
     """
-    loss, box_loss, box_weight = OWN_LOSSES.get(config.model.detector, (config.loss, None, None))
-    if config.loss == TrainConfig.loss:
+    if config.model.detector not in OWN_LOSSES:
+        return config
+    loss, box_loss, box_weight = OWN_LOSSES[config.model.detector]
+    unchosen = [TrainConfig(), *(preset() for preset in PRESETS.values())]
+    if loss is not None and config.loss in [given.loss for given in unchosen]:
         config = replace(config, loss=loss)
-    c, default = config.criterion, CriterionConfig()
-    if box_loss and box_weight and (c.box_loss, c.box_weight) == (default.box_loss, default.box_weight):
+    c = config.criterion
+    boxes = [(given.criterion.box_loss, given.criterion.box_weight) for given in unchosen]
+    if (c.box_loss, c.box_weight) in boxes:
         config = replace(config, criterion=replace(c, box_loss=box_loss, box_weight=box_weight))
     return config
 

@@ -1,11 +1,13 @@
 """What the criterion does with a sampler, a quality, a distribution loss and a heat map."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from focalkit import losses
-from focalkit.config import CriterionConfig, ModelConfig, TrainConfig
+from focalkit.config import PRESETS, CriterionConfig, ModelConfig, TrainConfig
 from focalkit.detection import (
     DenseOutputs,
     DetectionCriterion,
@@ -283,6 +285,12 @@ def test_own_losses_replace_defaults_and_nothing_that_was_chosen():
     gfl = config("gfl")
     assert (gfl.loss, gfl.criterion.box_loss, gfl.criterion.box_weight) == ("qfl", "giou", 2.0)
     assert with_own_losses(gfl) == gfl
+    for preset in PRESETS.values():
+        own = with_own_losses(replace(preset(), model=replace(preset().model, detector="centernet")))
+        assert (own.loss, own.criterion.box_loss, own.criterion.box_weight) == ("gaussian_focal", "l1", 1.0)
+        fcos = replace(preset(), model=replace(preset().model, detector="fcos"))
+        assert with_own_losses(fcos).loss == preset().loss
+        assert with_own_losses(preset()) == preset()
     chosen = TrainConfig(
         loss="bce", model=ModelConfig(detector="gfl"), criterion=CriterionConfig(box_loss="ciou", box_weight=5.0)
     )
