@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from focalkit.detection.weights import LayoutName
+
 WINDOW = 8  # batches that are read ahead, so that images of similar shape can share one
 
 
@@ -114,6 +116,35 @@ class Detector:
             max_size=config.max_size,
             category_ids=[c["id"] for c in categories],
         )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        device: torch.device | str | None = None,
+        *,
+        score_threshold: float = 0.05,
+        layout: "LayoutName" = "auto",
+        coco80: bool = False,
+        trust: bool = False,
+    ) -> "Detector":
+        """The detector of a training run, or in a weights file of ours or of another library.
+
+        Args:
+            path: A run directory, or a file that `focalkit.detection.load_weights` reads.
+            device: None takes a GPU where there is one.
+            score_threshold: See the class.
+            layout, coco80, trust: See `load_weights`; for files.
+
+        Raises:
+            ConfigError, InputError: See `from_run` and `load_weights`.
+        """
+        if not Path(path).is_file():
+            return cls.from_run(path, device, score_threshold=score_threshold)
+        from focalkit.detection.weights import load_weights
+
+        model = load_weights(path, layout, coco80, trust)
+        return cls(model, score_threshold=score_threshold, device=usable_device(device))
 
     @property
     def device(self) -> torch.device:

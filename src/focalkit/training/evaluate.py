@@ -155,7 +155,37 @@ def evaluate_run(
     opened = _open(config, None if own else data_path, split)
     data = align_categories(opened, categories)
 
-    folder, ending = Path(out or run.path), "" if data.split == "val" else f"-{data.split}"
+    evaluation = evaluate_into(
+        Path(out or run.path), detector, data, config, train_counts=_train_counts(config, categories), pictures=pictures
+    )
+    if own and data.split == "val":
+        run.write_result({"finished": False, **run.read_result(), "metrics": evaluation["metrics"]})
+    return evaluation
+
+
+def evaluate_into(
+    folder: Path,
+    detector: Detector,
+    data: DetectionData,
+    config: TrainConfig,
+    *,
+    train_counts: Sequence[int] | None = None,
+    pictures: int = 6,
+) -> dict[str, Any]:
+    """Evaluate a detector and write predictions.json, evaluation.json and gallery/ into a folder.
+
+    Args:
+        folder: Where to write; made where it is not there.
+        detector: With the threshold to use.
+        data: The split; its label k is the model's class k.
+        config: Sizes of images and batches, and how priors are matched for the concentration of the loss.
+        train_counts: Boxes per class that the model was trained on, where known.
+        pictures: See `evaluate_run`.
+
+    Returns:
+        The contents of evaluation.json.
+    """
+    ending = "" if data.split == "val" else f"-{data.split}"
     folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the work
     concentration = _Spread(LossConcentration(assigner_of(config)), len(data))
     result = evaluate(
@@ -174,20 +204,18 @@ def evaluate_run(
         "data": str(data.source),
         "num_images": len(data),
         "metrics": result.coco.metrics,
-        **_class_tables(data, result.coco, _train_counts(config, categories)),
+        **_class_tables(data, result.coco, train_counts),
         "pr": result.coco.curves,
         "gallery": shown,
         "gallery_threshold": threshold,
         "loss_concentration": concentration.curves(),
-        "score_threshold": score_threshold,
+        "score_threshold": detector.postprocess.score_threshold,
         "speed": {"images_per_second": round(result.images_per_second, 3), "device": str(detector.device)},
     }
     write_json_atomic(
         folder / f"predictions{ending}.json", coco_results(result.detections, data.category_ids), indent=None
     )
     write_json_atomic(folder / f"evaluation{ending}.json", evaluation)
-    if own and data.split == "val":
-        run.write_result({"finished": False, **run.read_result(), "metrics": result.coco.metrics})
     return evaluation
 
 

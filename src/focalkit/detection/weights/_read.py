@@ -108,10 +108,9 @@ def _torch_load(path: Path, trust: bool) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if name is None and "Unsupported" not in str(error):
+        if (name := re.search(r"GLOBAL ([\w.]+)", str(error))) is None:
             raise
-        raise _NeedsCodeError(name[1] if name else "Python objects") from None
+        raise _NeedsCodeError(name[1]) from None
 
 
 def _unpickle(path: Path, trust: bool) -> object:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from focalkit._config_io import config_to_dict, differences
 from focalkit.config import TrainConfig
-from focalkit.detection.backbones import IMAGENET
+from focalkit.detection.backbones import IMAGENET, RESNETS
 from focalkit.detection.card import ModelCard
 from focalkit.detection.retinanet import RetinaNet
 from focalkit.detection.weights import detectron2, mmdet, torchvision
@@ -69,6 +69,11 @@ def weights_as(model: RetinaNet, layout: Target) -> dict[str, Tensor]:
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}, expected {', '.join(LAYOUTS)}")
     form, card = LAYOUTS[layout], card_of(model)
+    if card.config.backbone not in RESNETS or card.config.detector != "retinanet":
+        raise InputError(
+            f"{form.library}'s RetinaNet has a ResNet or ResNeXt,"
+            f" this is {card.config.detector} on {card.config.backbone}"
+        )
     state = {name: t.detach().cpu() for name, t in model.state_dict().items() if not DROPPED.fullmatch(name)}
     if homeless := [name for name in state if form.theirs(name) is None]:
         raise InputError(

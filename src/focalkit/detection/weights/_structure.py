@@ -86,7 +86,8 @@ def _count_anchors(shapes: Shapes) -> int:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    return len({match[1] for name in shapes if (match := re.fullmatch(pattern, name))})
+    """One more than the highest number: a gap is a missing weight, not another architecture."""
+    return 1 + max((int(match[1]) for name in shapes if (match := re.fullmatch(pattern, name))), default=-1)
 
 
 def _need(shapes: Shapes, name: str) -> tuple[int, ...]:
