@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 
+from focalkit.bench.match import scene
 from focalkit.config import CriterionConfig, TrainConfig
-from focalkit.detection import DensePostprocess, DetectionTarget, build_criterion, retinanet
+from focalkit.detection import DensePostprocess, DetectionTarget, MaxIoUAssigner, build_criterion, retinanet
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -19,6 +20,15 @@ TARGETS = [
 def model():
     torch.manual_seed(0)
     return retinanet(3, "resnet18", freeze_at=2, fpn_channels=32, head_channels=32, head_depth=2).double()
+
+
+@pytest.mark.parametrize("boxes", [1, 200])
+def test_anchors_are_matched_as_on_the_cpu(boxes):
+    here, there = (scene(boxes, 512, 768, torch.device(kind)) for kind in ("cpu", "cuda"))
+    expected = MaxIoUAssigner(min_pos_iou=0.0)(here.priors, here.target)
+    got = MaxIoUAssigner(min_pos_iou=0.0)(there.priors, there.target)
+    assert torch.equal(got.labels.cpu(), expected.labels)
+    assert torch.equal(got.gt_index.cpu(), expected.gt_index)
 
 
 @pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])
