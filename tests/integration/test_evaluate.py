@@ -294,6 +294,9 @@ def test_the_command_prints_the_numbers(run, scenes, capsys):
     table = capsys.readouterr().out
     assert "AP50" in table
     assert "green        3" in table
+    assert table.endswith(f"next     focalkit report {run.path}\n")
+    assert main(["evaluate", str(run.path), "--out", str(run.path / "elsewhere")]) == 0
+    assert "focalkit report" not in capsys.readouterr().out  # it is no run directory
     assert main(["evaluate", str(run.path), "--json", "--out", str(run.path / "again")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["metrics"] == run.read_result()["metrics"]

@@ -32,8 +32,8 @@ SHOWN = 40
 class Args:
     """COCO AP of a trained run on a split of a data set.
 
-    Writes predictions.json, evaluation.json and gallery/ into the run directory (for another split than val, with its
-    name: evaluation-test.json), from which `focalkit report RUN` makes a page.
+    Writes predictions.json, evaluation.json and gallery/ into the run directory, from which `focalkit report RUN` makes
+    a page; for another split than val with its name, evaluation-test.json, which the page does not show.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -87,8 +87,9 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         *class_table(found["per_class"]),
         "",
         f"written  {args.out or args.run}",
-        f"next     focalkit report {args.out or args.run}",
     ]
+    if args.out is None and found["split"] == "val":  # elsewhere is no run directory
+        lines.append(f"next     focalkit report {args.run}")
     return "\n".join(lines)
 
 
