@@ -82,6 +82,7 @@ def asymmetric_loss(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 

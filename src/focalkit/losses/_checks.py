@@ -54,10 +54,32 @@ def check_reduction(reduction: str, normalizer: float | Tensor | None) -> None:
         )
 
 
+FUSED = frozenset(
+    {
+        "asymmetric_loss",
+        "balanced_softmax_loss",
+        "binary_cross_entropy",
+        "cross_entropy",
+        "dense_sigmoid_focal_loss",
+        "gaussian_focal_loss",
+        "logit_adjusted_loss",
+        "poly1_cross_entropy",
+        "poly1_focal_loss",
+        "quality_focal_loss",
+        "reduced_focal_loss",
+        "sigmoid_focal_loss",
+        "sigmoid_focal_loss_star",
+        "softmax_focal_loss",
+        "varifocal_loss",
+    }
+)
+"""The functions that hand their `backend` on to `focalkit.kernels`."""
+
+
 def check_backend(backend: str, loss: str) -> None:
-    """Every loss has the eager definition; the named backends are asked for by the losses that have them."""
+    """Every loss has the eager definition; the fused backends exist for some, by the name of the function."""
     check_choice("backend", backend, ("auto", "eager", "compiled", "triton"))
-    if backend not in ("auto", "eager"):
+    if backend not in ("auto", "eager") and loss not in FUSED:
         raise BackendError(f'{loss} has no "{backend}" implementation; use backend="auto" or "eager"')
 
 
@@ -151,8 +173,18 @@ def is_dense(logits: Tensor, targets: Tensor, class_dim: int, loss: str) -> bool
     )
 
 
+def _outside_unit(t: Tensor) -> Tensor:
+    if not t.numel():
+        return torch.zeros((), dtype=torch.bool)
+    low, high = torch.aminmax(t.detach())
+    return ~((low >= 0) & (high <= 1))
+
+
 def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
     if targets.dtype == torch.bool:
+        return
+    # the quick look first: one read, where the exact one makes five temporaries
+    if not readable_any(lambda: _outside_unit(targets), targets):
         return
     if readable_any(lambda: ~(((targets >= 0) & (targets <= 1)) | (targets == ignore_index)), targets):
         bad = targets.detach()[~(((targets >= 0) & (targets <= 1)) | (targets == ignore_index))]
@@ -166,6 +198,7 @@ def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
 
 
 def check_labels(labels: Tensor, classes: int, ignore_index: int, lowest: int, loss: str) -> None:
+    labels = labels.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
     if readable_any(lambda: ((labels < lowest) | (labels >= classes)) & (labels != ignore_index), labels):
         bad = labels[((labels < lowest) | (labels >= classes)) & (labels != ignore_index)]
         background = ", -1 for background" if lowest == -1 else ""

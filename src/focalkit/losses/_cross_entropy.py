@@ -55,6 +55,7 @@ def cross_entropy(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 
@@ -111,6 +112,7 @@ def binary_cross_entropy(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 

@@ -1,11 +1,17 @@
 """Focal loss of a dense detector in the layout its head produces: no permute, no concatenation, no one-hot."""
 
 from collections.abc import Sequence
+from functools import partial
 
+import torch
 from torch import Tensor
 
+from .._numerics import upcast
 from .._types import Backend, PerClass
-from ._focal import sigmoid_focal_loss
+from ..kernels._sigmoid import sigmoid_sum
+from ._checks import check_backend, check_labels, check_logits, vector
+from ._focal import check_focal, focal_negative, focal_parameters, focal_positive, sigmoid_focal_loss
+from ._sigmoid import mixture
 
 
 def dense_sigmoid_focal_loss(
@@ -38,14 +44,66 @@ def dense_sigmoid_focal_loss(
     """
     if len(logits) != len(labels) or not len(logits):
         raise ValueError(f"expected as many levels of labels as of logits, got {len(labels)} and {len(logits)}")
-    total = None
+    name = "dense_sigmoid_focal_loss"
+    check_backend(backend, name)
+    check_focal(alpha, gamma)
     for i, (x, y) in enumerate(zip(logits, labels, strict=True)):
+        check_logits(x, f"{name}, level {i}")
+        if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+            raise TypeError(f"{name}, level {i}: labels must be integers, got {y.dtype}")
         b, channels, h, w = x.shape
         if channels % num_classes or tuple(y.shape) != (b, channels // num_classes, h, w):
             raise ValueError(
                 f"level {i}: logits {tuple(x.shape)} with {num_classes} classes need labels "
                 f"{(b, channels // num_classes, h, w)}, got {tuple(y.shape)}"
             )
+        check_labels(y, num_classes, ignore_index, -1, f"{name}, level {i}")
+    plain = partial(
+        _level_by_level,
+        labels=tuple(labels),
+        num_classes=num_classes,
+        alpha=alpha,
+        gamma=gamma,
+        ignore_index=ignore_index,
+        normalizer=normalizer,
+    )
+    if backend != "eager":
+        like = upcast(logits[0].new_empty(()))
+        params = {
+            key: value if isinstance(value, int | float) else _number_or_vector(key, value, num_classes, like)
+            for key, value in focal_parameters(alpha, gamma).items()
+        }
+        fused = sigmoid_sum(
+            tuple(logits),
+            tuple(labels),
+            (focal_positive, focal_negative, mixture(focal_positive, focal_negative, None)),
+            dense=False,
+            params=params,
+            ignore_index=ignore_index,
+            classes=num_classes,
+            dims=(2,) * len(logits),
+            focal=True,
+            reduction="sum",
+            normalizer=normalizer,
+            backend=backend,
+            plain=plain,
+        )
+        if fused is not None:
+            return fused
+    return plain(*logits)
+
+
+def _level_by_level(
+    *logits: Tensor,
+    labels: tuple[Tensor, ...],
+    num_classes: int,
+    alpha: PerClass | None,
+    gamma: PerClass,
+    ignore_index: int,
+    normalizer: float | Tensor | None,
+) -> Tensor:
+    total = None
+    for x, y in zip(logits, labels, strict=True):
         level = sigmoid_focal_loss(
             x.unflatten(1, (-1, num_classes)),
             y,
@@ -54,8 +112,15 @@ def dense_sigmoid_focal_loss(
             ignore_index=ignore_index,
             class_dim=2,
             reduction="sum",
-            backend=backend,
+            backend="eager",
         )
         total = level if total is None else total + level
     assert total is not None
     return total if normalizer is None else total / normalizer
+
+
+def _number_or_vector(key: str, value: PerClass, num_classes: int, like: Tensor) -> float | Tensor:
+    if isinstance(value, Tensor) and value.ndim == 0:
+        return value.to(like)
+    assert not isinstance(value, int | float)
+    return vector(key, value, num_classes, like, "dense_sigmoid_focal_loss")

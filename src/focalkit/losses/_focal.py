@@ -73,7 +73,8 @@ def sigmoid_focal_loss(
         class_dim: The class axis of `logits`; used with class indices and with vectors over classes.
         reduction: "none" (shape of `logits`), "sum", or "mean" over the elements that count.
         normalizer: Number or 0-d tensor that divides the sum instead, for example the number of positives.
-        backend: "auto" or "eager"; "compiled" and "triton" are in `focalkit.kernels` where they can run.
+        backend: "auto" chooses (`focalkit.kernels.explain` says what and why); "eager", "compiled" and "triton" ask for
+            one way.
 
     Raises:
         ValueError, TypeError: Shapes, dtypes or values that cannot be meant.
@@ -87,14 +88,6 @@ def sigmoid_focal_loss(
     check_backend(backend, name)
     check_focal(alpha, gamma, gamma_neg)
     check_choice("soft_targets", soft_targets, SOFT_TARGETS)
-    on: PerClass = 1.0 if alpha is None else alpha
-    off: PerClass = 1.0 if alpha is None else complement(alpha)
-
-    def positive(x: Tensor, *, on: float | Tensor, gamma: float | Tensor, **_: float | Tensor) -> Tensor:
-        return on * focal_term(x, gamma)
-
-    def negative(x: Tensor, *, off: float | Tensor, gamma_neg: float | Tensor, **_: float | Tensor) -> Tensor:
-        return off * focal_term(-x, gamma_neg)
 
     def soft(
         x: Tensor,
@@ -111,10 +104,10 @@ def sigmoid_focal_loss(
         name,
         logits,
         targets,
-        positive,
-        negative,
+        focal_positive,
+        focal_negative,
         soft=None if soft_targets == "split" else soft,
-        per_class={"on": on, "off": off, "gamma": gamma, "gamma_neg": gamma if gamma_neg is None else gamma_neg},
+        per_class=focal_parameters(alpha, gamma, gamma_neg),
         label_smoothing=label_smoothing,
         class_weight=class_weight,
         weight=weight,
@@ -122,7 +115,27 @@ def sigmoid_focal_loss(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
+        focal=True,
     )
+
+
+def focal_positive(x: Tensor, *, on: float | Tensor, gamma: float | Tensor, **_: float | Tensor) -> Tensor:
+    return on * focal_term(x, gamma)
+
+
+def focal_negative(x: Tensor, *, off: float | Tensor, gamma_neg: float | Tensor, **_: float | Tensor) -> Tensor:
+    return off * focal_term(-x, gamma_neg)
+
+
+def focal_parameters(alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None) -> dict[str, PerClass]:
+    """What `focal_positive` and `focal_negative` take."""
+    return {
+        "on": 1.0 if alpha is None else alpha,
+        "off": 1.0 if alpha is None else complement(alpha),
+        "gamma": gamma,
+        "gamma_neg": gamma if gamma_neg is None else gamma_neg,
+    }
 
 
 def check_focal(alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None) -> None:
@@ -220,6 +233,8 @@ def softmax_focal_loss(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
+        focal=True,
     )
 
 

@@ -70,6 +70,7 @@ def sigmoid_focal_loss_star(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 
@@ -134,6 +135,7 @@ def reduced_focal_loss(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 

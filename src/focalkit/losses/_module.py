@@ -57,7 +57,7 @@ class LossModule(nn.Module):
             else:
                 setattr(self, key, value)
         check_choice("reduction", self.arguments().get("reduction", "mean"), ("none", "sum", "mean"))
-        check_backend(self.arguments().get("backend", "auto"), name)
+        check_backend(self.arguments().get("backend", "auto"), type(self).function.__name__)
 
     def arguments(self) -> dict[str, Any]:
         """The remembered arguments, by name."""

@@ -51,6 +51,7 @@ def poly1_cross_entropy(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 
@@ -107,6 +108,7 @@ def poly1_focal_loss(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 

@@ -45,15 +45,17 @@ def balanced_softmax_loss(
     counts, _ = _counts(name, logits, class_counts, class_dim)
     return softmax_loss(
         name,
-        upcast(logits) + counts.log(),
+        logits,
         targets,
         lambda u: softplus(-u),
+        shift=counts.log().flatten(),
         class_weight=class_weight,
         weight=weight,
         ignore_index=ignore_index,
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 
@@ -91,15 +93,17 @@ def logit_adjusted_loss(
     counts, dim = _counts(name, logits, class_counts, class_dim)
     return softmax_loss(
         name,
-        upcast(logits) + tau * _log_prior(counts, dim) if tau else logits,
+        logits,
         targets,
         lambda u: softplus(-u),
+        shift=tau * _log_prior(counts, dim).flatten() if tau else None,
         class_weight=class_weight,
         weight=weight,
         ignore_index=ignore_index,
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 

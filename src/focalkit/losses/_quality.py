@@ -61,6 +61,7 @@ def quality_focal_loss(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 
@@ -118,6 +119,7 @@ def varifocal_loss(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 
@@ -169,6 +171,7 @@ def gaussian_focal_loss(
         class_dim=class_dim,
         reduction=reduction,
         normalizer=normalizer,
+        backend=backend,
     )
 
 

@@ -5,6 +5,7 @@ between is their mean weighted by the target ("split"), unless the family brings
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from .._numerics import finite, upcast
 from .._reduce import finish, reduce
 from .._types import PerClass, Vector
+from ..kernels._sigmoid import sigmoid_sum
 from ._checks import check_dense, check_labels, check_logits, check_reduction, class_axis, is_dense, vector
 
 Term: TypeAlias = Callable[..., Tensor]
@@ -35,6 +37,8 @@ def sigmoid_loss(
     class_dim: int = 1,
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
+    backend: str = "eager",
+    focal: bool = False,
 ) -> Tensor:
     """Applies a sigmoid loss to dense targets or class indices.
 
@@ -44,38 +48,79 @@ def sigmoid_loss(
         negative: The same for 0; must be 0, with gradient 0, at -inf.
         soft: `soft(x, t, **per_class)` for float targets; None is t * positive + (1 - t) * negative.
         per_class: Parameters that may be a number or a vector over the classes; handed on, ready to broadcast.
+        backend: What the caller was asked for, from losses whose terms are the same operations for every value.
+        focal: The terms are the focal loss with the parameters on, off, gamma and gamma_neg.
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
     dense = is_dense(logits, targets, class_dim, name)
     per_class = dict(per_class or {})
-    x = upcast(logits)
+    like = upcast(logits.new_empty(()))
     needs_axis = (
         not dense or class_weight is not None or any(not isinstance(v, int | float) for v in per_class.values())
     )
-    dim = class_axis(x, class_dim, name) if needs_axis else 0
+    dim = class_axis(logits, class_dim, name) if needs_axis else 0
 
-    def columns(key: str, value: PerClass) -> float | Tensor:
+    def vectors(key: str, value: PerClass) -> float | Tensor:
         if isinstance(value, int | float):
             return value
         if isinstance(value, Tensor) and value.ndim == 0:
-            return value.to(x)
-        shape = [1] * x.ndim
-        shape[dim] = -1
-        return vector(key, value, x.shape[dim], x, name).view(shape)
+            return value.to(like)
+        return vector(key, value, logits.shape[dim], like, name)
 
-    params = {key: columns(key, value) for key, value in per_class.items()}
-    if class_weight is not None:
-        by_class = columns("class_weight", class_weight)
-        weight = by_class if weight is None else weight * by_class  # pyright: ignore[reportAssignmentType]
+    def columns(value: float | Tensor) -> float | Tensor:
+        if isinstance(value, Tensor) and value.ndim:
+            return value.view([-1 if d == dim else 1 for d in range(logits.ndim)])
+        return value
 
-    def mixed(t: Tensor, x: Tensor) -> Tensor:
-        if soft is not None:
-            return soft(x, t, **params)
-        return t * positive(x, **params) + (1 - t) * negative(x, **params)
-
+    by_class = {key: vectors(key, value) for key, value in per_class.items()}
+    factor = None if class_weight is None else vectors("class_weight", class_weight)
+    mix = mixture(positive, negative, soft)
     if dense:
         check_dense(targets, ignore_index, name)
+    else:
+        check_labels(targets, logits.shape[dim], ignore_index, -1, name)
+    if backend != "eager":
+        own = partial(sigmoid_loss, name, targets=targets, positive=positive, negative=negative, soft=soft)
+        fused = sigmoid_sum(
+            (logits,),
+            (targets,),
+            (positive, negative, mix),
+            dense=dense,
+            params=by_class,
+            label_smoothing=label_smoothing,
+            weight=weight,
+            class_weight=factor,  # pyright: ignore[reportArgumentType]
+            ignore_index=ignore_index,
+            dims=(dim if needs_axis or not -logits.ndim <= class_dim < logits.ndim else class_dim % logits.ndim,),
+            focal=focal and soft is None,
+            reduction=reduction,
+            normalizer=normalizer,
+            backend=backend,
+            plain=partial(
+                own,
+                per_class=per_class,
+                label_smoothing=label_smoothing,
+                class_weight=class_weight,
+                weight=weight,
+                ignore_index=ignore_index,
+                class_dim=class_dim,
+                reduction=reduction,
+                normalizer=normalizer,
+            ),
+        )
+        if fused is not None:
+            return fused
+
+    x = upcast(logits)
+    params = {key: columns(value) for key, value in by_class.items()}
+    if factor is not None:
+        weight = columns(factor) if weight is None else weight * columns(factor)  # pyright: ignore
+
+    def mixed(t: Tensor, x: Tensor) -> Tensor:
+        return mix(t, x, **params)
+
+    if dense:
         if targets.dtype == torch.bool and not label_smoothing:
             loss = torch.where(targets, positive(finite(x), **params), negative(finite(x), **params))
             return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight)
@@ -87,7 +132,6 @@ def sigmoid_loss(
         return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
 
     labels = targets.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
-    check_labels(labels, x.shape[dim], ignore_index, -1, name)
     labels = labels.unsqueeze(dim)
     counted = labels != ignore_index
     if reduction == "none" or label_smoothing:
@@ -100,6 +144,17 @@ def sigmoid_loss(
         return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
 
     return _from_labels(x, labels, counted, positive, negative, params, weight, dim, reduction, normalizer)
+
+
+def mixture(positive: Term, negative: Term, soft: Callable[..., Tensor] | None) -> Term:
+    """mixture(t, x, **per_class), the loss for targets between 0 and 1."""
+
+    def mixed(t: Tensor, x: Tensor, **params: float | Tensor) -> Tensor:
+        if soft is not None:
+            return soft(x, t, **params)
+        return t * positive(x, **params) + (1 - t) * negative(x, **params)
+
+    return mixed
 
 
 def dense_targets(

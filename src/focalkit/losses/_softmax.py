@@ -5,6 +5,8 @@ Dense targets q weight it over the classes (the expectation over hard labels), u
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +14,8 @@ from torch import Tensor
 from .._numerics import finite, label_logit, one_vs_rest, upcast
 from .._reduce import reduce
 from .._types import Vector
+from ..kernels._choice import refuse
+from ..kernels._softmax import softmax_sum
 from ._checks import check_dense, check_labels, check_logits, check_reduction, class_axis, is_dense, vector
 
 
@@ -23,6 +27,7 @@ def softmax_loss(
     *,
     soft: Callable[..., Tensor] | None = None,
     per_class: Mapping[str, float | Vector] | None = None,
+    shift: Tensor | None = None,
     alpha: Vector | None = None,
     label_smoothing: float = 0.0,
     class_weight: Vector | None = None,
@@ -31,6 +36,8 @@ def softmax_loss(
     class_dim: int = 1,
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
+    backend: str = "eager",
+    focal: bool = False,
 ) -> Tensor:
     """Applies a softmax loss to class indices or to dense targets (rows over `class_dim`).
 
@@ -40,31 +47,79 @@ def softmax_loss(
             class of a row, and `soft` gives it.
         soft: `soft(u, q, dim, **per_class)` -> rows, for dense targets; None is the sum of q * term.
         per_class: Parameters that may be a number or a vector over the classes.
+        shift: Added to the logits: a vector over the classes, -inf for a class that takes no part.
         alpha: A factor per class, inside the loss: it does not make a row of weight 0 absent.
+        backend: What the caller was asked for, from losses whose term is the same operations for every value.
+        focal: The term is the focal loss with the parameter gamma.
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
     dim = class_axis(logits, class_dim, name)
     dense = is_dense(logits, targets, class_dim, name)
-    x = upcast(logits)
-    classes = x.shape[dim]
+    like = upcast(logits.new_empty(()))
+    classes = logits.shape[dim]
     vectors = {
-        key: value if isinstance(value, int | float) else vector(key, value, classes, x, name)
+        key: value if isinstance(value, int | float) else vector(key, value, classes, like, name)
         for key, value in (per_class or {}).items()
     }
-    scale = None if alpha is None else vector("alpha", alpha, classes, x, name)
-    by_class = None if class_weight is None else vector("class_weight", class_weight, classes, x, name)
+    scale = None if alpha is None else vector("alpha", alpha, classes, like, name)
+    by_class = None if class_weight is None else vector("class_weight", class_weight, classes, like, name)
 
     def columns(value: float | Tensor) -> float | Tensor:
-        return value.view([-1 if d == dim else 1 for d in range(x.ndim)]) if isinstance(value, Tensor) else value
+        return value.view([-1 if d == dim else 1 for d in range(logits.ndim)]) if isinstance(value, Tensor) else value
 
     if dense:
         check_dense(targets, ignore_index, name)
+    else:
+        check_labels(targets, classes, ignore_index, 0, name)
+    if backend != "eager":
+        if dense or term is None or label_smoothing:
+            refuse("dense rows and smoothed labels have no single pass", backend)
+        else:
+            row_weight = weight
+            if by_class is not None:
+                labels = targets.long()
+                own = by_class[torch.where(labels != ignore_index, labels, 0)]
+                row_weight = own if weight is None else weight * own
+            fused = softmax_sum(
+                logits,
+                targets,
+                term,
+                params=vectors,
+                shift=shift,
+                factor=scale,
+                weight=row_weight,
+                ignore_index=ignore_index,
+                dim=dim,
+                focal=focal,
+                reduction=reduction,
+                normalizer=normalizer,
+                backend=backend,
+                plain=partial(
+                    _eager,
+                    name=name,
+                    targets=targets,
+                    term=term,
+                    per_class=per_class,
+                    shift=shift,
+                    alpha=alpha,
+                    class_weight=class_weight,
+                    weight=weight,
+                    ignore_index=ignore_index,
+                    class_dim=class_dim,
+                    reduction=reduction,
+                    normalizer=normalizer,
+                ),
+            )
+            if fused is not None:
+                return fused
+    x = upcast(logits) if shift is None else upcast(logits) + columns(shift)
+
+    if dense:
         counted = (targets != ignore_index).all(dim) if targets.dtype != torch.bool else None
         q = targets.to(x.dtype)
     else:
         labels = targets.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
-        check_labels(labels, classes, ignore_index, 0, name)
         counted = labels != ignore_index
         index = torch.where(counted, labels, 0)
         if term is not None and not label_smoothing:
@@ -97,6 +152,10 @@ def softmax_loss(
         loss = soft(u, q, dim, **params)
         loss = loss if factors is None else loss * (q * factors).sum(dim)
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+
+
+def _eager(logits: Tensor, *, name: str, targets: Tensor, term: Callable[..., Tensor], **arguments: Any) -> Tensor:
+    return softmax_loss(name, logits, targets, term, **arguments)
 
 
 def label_loss(

@@ -177,8 +177,10 @@ def test_only_cpu_values_are_read():
 
 
 def test_a_backend_that_cannot_run_says_why():
-    with pytest.raises(BackendError, match='poly1_focal_loss has no "triton"'):
-        L.poly1_focal_loss(X, T, backend="triton")
+    with pytest.raises(BackendError, match='asymmetric_softmax_loss has no "triton"'):
+        L.asymmetric_softmax_loss(X, T, backend="triton")
+    with pytest.raises(BackendError, match="runs on CUDA devices, and the logits are on the CPU"):
+        L.sigmoid_focal_loss(X, T, backend="triton")
     with pytest.raises(ValueError, match='did you mean "eager"'):
         L.sigmoid_focal_loss(X, T, backend="egaer")
     with pytest.raises(ConfigError, match="not in the catalog"):

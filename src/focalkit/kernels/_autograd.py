@@ -1,0 +1,94 @@
+"""The autograd function of a fused sum: the forward pass has the gradient already, the backward pass hands it out.
+
+Kept for the backward pass: the gradient, in the dtype of the logits. (The logits are referenced, not copied: they are
+needed for a second backward pass and for differentiating twice.)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._choice import missing_triton
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum of losses and how to get it.
+
+    Attributes:
+        compute: compute(logits, wanted) -> (value, gradients, residual): the finished value, the gradient of each of
+            the logits where wanted (else None), and the factor that the gradients still lack (1.0, or a 0-d tensor).
+        plain: plain(*logits) -> the same value by the eager definition.
+    """
+
+    compute: Callable[[tuple[Tensor, ...], tuple[bool, ...]], tuple[Tensor, list[Tensor | None], float | Tensor]]
+    plain: Callable[..., Tensor]
+
+
+def apply(job: Sum, logits: tuple[Tensor, ...]) -> Tensor:
+    """The value, with its gradient where one is wanted."""
+    if torch.is_grad_enabled() and any(x.requires_grad for x in logits):
+        return _FusedSum.apply(job, *logits)  # pyright: ignore[reportReturnType]
+    return job.compute(logits, (False,) * len(logits))[0]
+
+
+class _FusedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, job: Sum, *logits: Tensor) -> Tensor:
+        ctx.wanted = ctx.needs_input_grad[1:]
+        value, ctx.gradients, ctx.residual = job.compute(logits, ctx.wanted)
+        ctx.job = job
+        ctx.save_for_backward(*logits)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (upstream_,) = upstream
+        logits = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: the gradient itself shall have a graph
+            return None, *_differentiable(ctx.job, logits, ctx.wanted, upstream_)
+        gradients, residual = ctx.gradients, ctx.residual
+        # another backward pass is to come: keep ours as it is and hand out copies
+        kept = torch._C._autograd._get_current_graph_task_keep_graph()
+        if gradients is None:
+            _, gradients, residual = ctx.job.compute(logits, ctx.wanted)
+            kept = False
+        elif not kept:
+            ctx.gradients = None
+        factor = upstream_ * residual
+        batched = torch._C._functorch.is_functorch_wrapped_tensor(upstream_)
+        if kept or batched:
+            # subtle: a number, unlike a 0-d tensor, is not rounded to bfloat16 before the product
+            by = float(factor) if factor.device.type == "cpu" and not batched else factor
+            return None, *(None if g is None else (g * by).to(g.dtype) for g in gradients)
+        scale_in_place([g for g in gradients if g is not None], factor)
+        return None, *gradients
+
+
+def scale_in_place(gradients: list[Tensor], factor: Tensor) -> None:
+    """Multiplies by a 0-d tensor; where it is 1, the usual case, without touching the memory."""
+    if factor.device.type == "cpu":
+        if float(factor) != 1.0:
+            for g in gradients:
+                g.mul_(float(factor))
+        return
+    if missing_triton():
+        for g in gradients:
+            g.mul_(factor)
+        return
+    from ._triton import scale_unless_one
+
+    for g in gradients:
+        scale_unless_one(g, factor)
+
+
+def _differentiable(
+    job: Sum, logits: tuple[Tensor, ...], wanted: tuple[bool, ...], upstream: Tensor
+) -> tuple[Tensor | None, ...]:
+    inputs = [x for x, w in zip(logits, wanted, strict=True) if w]
+    value = job.plain(*logits)
+    found = iter(torch.autograd.grad(value, inputs, upstream, create_graph=True))
+    return tuple(next(found) if w else None for w in wanted)

@@ -1,0 +1,112 @@
+"""A piece of maths on one form of tensors: traced when first needed, compiled when it pays, then run."""
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._numerics import upcast
+from ..errors import BackendError
+from ._choice import Choice, Progress, machine
+from ._chunks import run_chunks
+from ._joint import Maths, trace
+
+log = logging.getLogger("focalkit.kernels")
+
+
+class Kernel:
+    """One single pass over tensors of one form, with or without the gradient."""
+
+    def __init__(self, *, gradient: bool, rows: bool) -> None:
+        self.gradient, self.rows = gradient, rows
+        self.progress = Progress()
+        self.graph: Pass | None = None
+        self.code: Pass | None = None
+
+    def run(
+        self, choice: Choice, maths: Maths, x: Tensor, scale: Tensor, others: Sequence[Tensor], *, strict: bool
+    ) -> tuple[Tensor, ...]:
+        """(sum, count) or (sum, count, gradient times scale), the sums in float64.
+
+        Args:
+            strict: A compilation that fails is an error; otherwise it is noted once, and the chunks do the work.
+        """
+        self.progress.work += x.numel()
+        # no autograd and no autocast: the graph says which dtypes it computes in
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            if choice.backend == "compiled":
+                try:
+                    out = self._compiled(maths, x, others)(x, scale, *others)
+                except Exception as failure:
+                    self._failed(failure, x.device.type, strict)
+                else:
+                    self.progress.compiled = True
+                    return out
+            if self.graph is None:
+                self.graph = trace(maths, x, others, gradient=self.gradient, compiler=False)
+            return run_chunks(self.graph, x, scale, others, rows=self.rows)
+
+    def _compiled(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> "Pass":
+        if self.code is None:
+            if not machine.announced:
+                machine.announced = True
+                log.warning(
+                    "focalkit compiles its single-pass losses (%s): some seconds, once; the code is cached on disk. "
+                    'backend="eager" does without.',
+                    x.device.type,
+                )
+            graph = trace(maths, x, others, gradient=self.gradient, compiler=True)
+            self.code = torch.compile(graph, dynamic=True, fullgraph=True)
+        return self.code
+
+    def _failed(self, failure: Exception, kind: str, strict: bool) -> None:
+        reason = f"compiling for the {kind} failed: {type(failure).__name__}: {str(failure).strip().splitlines()[0]}"
+        if strict:
+            raise BackendError(f'backend="compiled": {reason}; use backend="auto" or "eager"') from failure
+        machine.broken[kind] = reason
+        log.warning('%s; focalkit goes on without (backend "chunked").', reason)
+
+
+Pass = Callable[..., tuple[Tensor, ...]]
+_kernels: dict[Hashable, Kernel] = {}
+
+
+def kernel(key: Hashable, *, gradient: bool, rows: bool) -> Kernel:
+    """The kernel of this key, made when first asked for."""
+    found = _kernels.get((key, gradient))
+    if found is None:
+        found = _kernels[key, gradient] = Kernel(gradient=gradient, rows=rows)
+    return found
+
+
+def pattern(t: Tensor) -> Hashable:
+    """What a compiled graph depends on in a tensor: not its sizes, but which of them are 1."""
+    return (t.dtype, *(size == 1 for size in t.shape))
+
+
+def number(value: float | Tensor | None, x: Tensor) -> Tensor:
+    """1 / value as a 0-d tensor in the computing dtype of `x`, on its device."""
+    dtype = upcast(x[:0].reshape(-1)).dtype if x.ndim else upcast(x).dtype
+    if isinstance(value, Tensor):
+        return value.detach().to(device=x.device, dtype=torch.float64).reciprocal().to(dtype)
+    return torch.full((), 1.0 if value is None else _reciprocal(value), dtype=dtype, device=x.device)
+
+
+def _reciprocal(value: Any) -> float:
+    value = float(value)
+    return 1 / value if value else float("inf")
+
+
+def fingerprint(thing: object) -> Hashable:
+    """Equal for functions of the same code and the same captured numbers; TypeError where that cannot be told."""
+    if thing is None or isinstance(thing, bool | int | float | str | torch.dtype):
+        return (type(thing).__name__, thing)
+    if isinstance(thing, tuple | list):
+        return tuple(map(fingerprint, thing))
+    code = getattr(thing, "__code__", None)
+    if code is None:
+        raise TypeError(f"{type(thing).__name__} has no fingerprint")
+    cells = getattr(thing, "__closure__", None) or ()
+    return (code, *(fingerprint(cell.cell_contents) for cell in cells))

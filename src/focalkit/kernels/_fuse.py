@@ -1,0 +1,106 @@
+"""The same door for everybody's loss: `fuse` turns elementwise maths into a loss of one pass."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .._numerics import upcast
+from .._reduce import finish
+from ._choice import obstacle, refuse
+from ._layout import Layout, Unplaceable, is_flat, placed
+from ._single_pass import Placed, Plan, single_pass
+
+
+class Fused:
+    """A loss made by `fuse`."""
+
+    def __init__(self, maths: Callable[..., Tensor]) -> None:
+        functools.update_wrapper(self, maths)
+        self.maths = maths
+
+    def __call__(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        reduction: str = "sum",
+        normalizer: float | Tensor | None = None,
+        backend: str = "auto",
+        **params: float | Tensor,
+    ) -> Tensor:
+        """The loss, reduced.
+
+        Args:
+            logits: Any shape; float16 and bfloat16 reach the maths as float32.
+            targets: Whatever the maths compares the logits with; broadcasts against them.
+            reduction: "sum", or "mean" over all elements.
+            normalizer: Number or 0-d tensor that divides the sum instead.
+            backend: "auto", "eager", "compiled".
+            params: Further arguments of the maths: numbers, and tensors that broadcast against the logits.
+        """
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f'reduction must be "sum" or "mean", got {reduction!r}; the maths itself gives the rest')
+        if torch.broadcast_shapes(logits.shape, targets.shape) != logits.shape:
+            raise ValueError(f"targets {tuple(targets.shape)} do not broadcast against logits {tuple(logits.shape)}")
+        tensors = {k: v for k, v in params.items() if isinstance(v, Tensor)}
+        numbers = {k: v for k, v in params.items() if not isinstance(v, Tensor)}
+
+        def plain(x: Tensor) -> Tensor:
+            loss = self.maths(upcast(x), targets, **params)
+            if loss.shape != x.shape:
+                raise ValueError(
+                    f"{self.__name__} must give one loss per logit, {tuple(x.shape)}, and gave {tuple(loss.shape)}"  # pyright: ignore
+                )
+            return finish(loss.sum(), loss.numel(), reduction=reduction, normalizer=normalizer)
+
+        if backend == "eager" or not logits.ndim:
+            return plain(logits)
+        extra = (normalizer,) if isinstance(normalizer, Tensor) else ()
+        why = obstacle((logits,), (targets, *tensors.values(), *extra))
+        if why is not None:
+            refuse(why, backend)
+            return plain(logits)
+
+        def maths(x: Tensor, t: Tensor, *rest: Tensor) -> Tensor:
+            return self.maths(x, t, **dict(zip(tensors, rest, strict=True)), **numbers)
+
+        def place(_: int, x: Tensor) -> Placed:
+            flat = is_flat(Layout(x.shape, (), 0), targets, *tensors.values())
+            for dim in range(1 if flat else x.ndim):
+                layout, ordered = Layout.of(x, dim)
+                others = [placed(t, layout, flat=flat) for t in (targets, *tensors.values())]
+                if all(o is not None for o in others):
+                    return Placed(
+                        ordered.reshape(-1) if flat else layout.by_class(ordered),
+                        tuple(others),  # pyright: ignore[reportArgumentType]
+                        layout.restore,
+                    )
+            raise Unplaceable
+
+        divisor = logits.numel() if reduction == "mean" and normalizer is None else normalizer
+        key = (id(self), self, tuple(tensors), tuple(sorted(numbers.items())))
+        try:
+            value = single_pass(Plan(key, maths, place, plain, divisor), (logits,), backend)
+        except Unplaceable:
+            refuse("a tensor broadcasts against the logits along more than one axis", backend)
+            value = None
+        return plain(logits) if value is None else value
+
+
+def fuse(maths: Callable[..., Tensor]) -> Fused:
+    """Makes a loss of one pass out of elementwise maths: its gradient is derived, compiled together with its value.
+
+    Args:
+        maths: `maths(logits, targets, **params)` -> one loss per logit, of PyTorch operations that look at one element
+            at a time and do not decide by values. Autograd must be able to differentiate it.
+
+    Example:
+        >>> @fuse
+        ... def squared_hinge(logits, targets, margin=1.0):
+        ...     return (margin - (2 * targets - 1) * logits).clamp(min=0) ** 2
+        >>> squared_hinge(torch.zeros(2), torch.ones(2), reduction="mean")
+        tensor(1.)
+    """
+    return Fused(maths)

@@ -1,0 +1,122 @@
+"""From the arguments of a loss to its fused value: choose, run, finish, and hang it into autograd."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .._numerics import upcast
+from . import _autograd
+from ._choice import SMALL, Choice, Progress, decide, explaining, settle
+from ._engine import Kernel, kernel, number, pattern
+from ._joint import Maths
+from ._sparse import Background, sparse_pass
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Logits and what goes with them in the form a kernel takes, and the way back for their gradient."""
+
+    x: Tensor
+    others: tuple[Tensor, ...]
+    restore: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A loss call, ready to be fused.
+
+    Attributes:
+        key: Of the maths: equal keys, equal operations.
+        maths: maths(x, *others) -> the unreduced loss, or (loss, counted) if `counts`.
+        place: place(i, logits) -> the i-th logits in the form of the kernel.
+        plain: The same by the eager definition, from the logits.
+        divisor: Of the sum: a number or 0-d tensor; None leaves it.
+        counts: The divisor is the number of elements that count, which only the pass itself finds out.
+        rows: The maths needs whole rows of classes.
+        triton: triton(placed, scale, gradient) -> as `Kernel.run`, where a kernel written by hand fits.
+        sparse: The same by background and exceptions, where that fits.
+    """
+
+    key: Hashable
+    maths: Maths
+    place: Callable[[int, Tensor], Placed]
+    plain: Callable[..., Tensor]
+    divisor: float | Tensor | None = None
+    counts: bool = False
+    rows: bool = False
+    triton: Callable[[Placed, Tensor, bool], tuple[Tensor, ...]] | None = None
+    sparse: Background | None = None
+
+
+def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor | None:
+    """The value of the plan, or None where eager is the better or the only way.
+
+    Raises:
+        BackendError: The backend asked for cannot run.
+    """
+    size = sum(x.numel() for x in logits)
+    device = explaining.get() or logits[0].device
+    if not size:
+        settle(Choice("eager", "there are no elements"))
+        return None
+    first = decide(device, size, Progress(), backend, plan.triton is not None)
+    if first.backend == "eager":
+        settle(first)
+        return None
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in logits)
+    largest = max(range(len(logits)), key=lambda i: logits[i].numel())
+    main = _kernel(plan, plan.place(largest, logits[largest].detach()), wanted)
+    choice = settle(decide(device, size, main.progress, backend, plan.triton is not None))
+    if choice.backend == "eager":
+        main.progress.work += size
+        return None
+    strict = backend == "compiled"
+
+    def finished(total: Tensor) -> Tensor:
+        total = total if plan.divisor is None else total / plan.divisor
+        return total.to(upcast(logits[0].new_empty(())).dtype)
+
+    def compute(
+        logits: tuple[Tensor, ...], wanted: tuple[bool, ...]
+    ) -> tuple[Tensor, list[Tensor | None], float | Tensor]:
+        scale = number(size if plan.counts else plan.divisor, logits[0])
+        if plan.sparse is not None:
+            done = sparse_pass(plan.sparse, [x.detach() for x in logits], wanted, scale, choice, strict=strict)
+            if done is not None:
+                return finished(done[0]), done[1], 1.0
+        total: Tensor | None = None
+        count: Tensor | None = None
+        gradients: list[Tensor | None] = []
+        for i, (x, want) in enumerate(zip(logits, wanted, strict=True)):
+            if not x.numel():
+                gradients.append(torch.zeros_like(x) if want else None)
+                continue
+            placed = plan.place(i, x.detach())
+            if choice.backend == "triton":
+                assert plan.triton is not None
+                out = plan.triton(placed, scale, want)
+            else:
+                code = _kernel(plan, placed, want)
+                small = x.numel() < SMALL and choice.backend == "compiled" and not code.progress.compiled and i
+                way = Choice("chunked", "a small level of its own form") if small else choice
+                out = code.run(way, plan.maths, placed.x, scale, placed.others, strict=strict)
+            total = out[0] if total is None else total + out[0]
+            count = out[1] if count is None else count + out[1]
+            gradients.append(placed.restore(out[2]) if want else None)
+        assert total is not None
+        assert count is not None
+        residual: float | Tensor = 1.0
+        if plan.counts:
+            present = count.clamp(min=1)
+            total, residual = total / present, (size / present).to(scale.dtype)
+            return total.to(scale.dtype), gradients, residual
+        return finished(total), gradients, residual
+
+    return _autograd.apply(_autograd.Sum(compute, plan.plain), logits)
+
+
+def _kernel(plan: Plan, placed: Placed, gradient: bool) -> Kernel:
+    form = (placed.x.device.type, placed.x.device.index, pattern(placed.x), *map(pattern, placed.others))
+    return kernel((plan.key, form), gradient=gradient, rows=plan.rows)

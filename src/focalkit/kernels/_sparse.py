@@ -1,0 +1,125 @@
+"""Labels on the CPU: every element is background, except a few. So the pass over memory knows no labels at all.
+
+    sum over all (background loss) - (background loss of the few) + (their own loss)
+
+The pass is a flat loop over memory, whatever the layout, and vectorises completely; the few are found with `nonzero`,
+which on a CPU costs no waiting. What is subtracted is what was added, bit for bit, because the same code computes it
+from the same numbers; the sums are float64, and where the subtraction would still cost digits of a float32 result (or
+an ignored row holds a NaN) the pass with labels is taken instead.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ._choice import Choice
+from ._engine import kernel, pattern
+from ._joint import Maths
+
+# more than one element in 16 is not few
+FEW = 16
+# float64 sums of float32 numbers keep float32's digits through a cancellation of this ratio
+CANCELLATION = 2.0**20
+# the few are padded to whole vectors, so that no compiler computes them one by one
+VECTOR = 64
+
+
+@dataclass(frozen=True)
+class Few:
+    """One tensor of logits, flat in memory order, and where its exceptions lie.
+
+    Attributes:
+        positives: Positions of the elements whose truth is 1.
+        ignored: Positions of the elements that do not count.
+    """
+
+    x: Tensor
+    positives: Tensor
+    ignored: Tensor
+    restore: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Background:
+    """The two sides of a sigmoid loss, and how to find the exceptions.
+
+    Attributes:
+        key: Of the maths.
+        find: find(i, logits) -> where the few are, or None if they are many.
+    """
+
+    key: Hashable
+    negative: Maths
+    positive: Maths
+    params: tuple[Tensor, ...]
+    find: Callable[[int, Tensor], Few | None]
+
+
+def sparse_pass(
+    job: Background, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Tensor, choice: Choice, *, strict: bool
+) -> tuple[Tensor, list[Tensor | None]] | None:
+    """The sum in float64 and the gradients times `scale`; None where the pass with labels must be taken."""
+    found = []
+    for i, x in enumerate(logits):
+        few = job.find(i, x)
+        if few is None:
+            return None
+        found.append(few)
+
+    def run(name: str, maths: Maths, x: Tensor, want: bool, way: Choice) -> tuple[Tensor, ...]:
+        key = (name, job.key, x.device.type, pattern(x), *map(pattern, job.params))
+        return kernel(key, gradient=want, rows=False).run(way, maths, x, scale, job.params, strict=strict)
+
+    passes = [run("-", job.negative, f.x, w, choice) for f, w in zip(found, wanted, strict=True)]
+    total = sum(p[0] for p in passes)
+    assert isinstance(total, Tensor)
+    gradients = [p[2] if want else None for p, want in zip(passes, wanted, strict=True)]
+    positives = torch.cat([f.x[f.positives] for f in found])
+    few = torch.cat([positives, *(f.x[f.ignored] for f in found if f.ignored.numel())])
+    if few.numel():
+        padding = few.new_full((-few.numel() % VECTOR,), float("-inf"))  # whose background loss is exactly 0
+        minus = run("-", job.negative, torch.cat([few, padding]), any(wanted), choice)[0]
+        total = total - minus
+        plus = None
+        if positives.numel():
+            plus = run("+", job.positive, positives, any(wanted), Choice("chunked", "the few"))
+            total = total + plus[0]
+        if not float(minus) <= CANCELLATION * abs(float(total)) < float("inf"):
+            return None
+        start = 0
+        for f, g in zip(found, gradients, strict=True):
+            n = f.positives.numel()
+            if g is not None:
+                if f.ignored.numel():
+                    g[f.ignored] = 0
+                if n and plus is not None:
+                    g[f.positives] = plus[2][start : start + n]
+            start += n
+    return total, [None if g is None else f.restore(g) for f, g in zip(found, gradients, strict=True)]
+
+
+def find_few(x: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor] | None:
+    """Positions of the positives and of the ignored elements in flat memory, or None if they are many.
+
+    Args:
+        x: (outer, classes, inner).
+        labels: (outer, 1, inner), integers.
+    """
+    _, classes, inner = x.shape
+    flat = labels.reshape(-1)
+    flat = flat.long() if flat.dtype == torch.uint8 else flat  # subtle: uint8 takes -1 for 255
+    rows = (flat != -1).nonzero().squeeze(1)
+    if rows.numel() > x.numel() // FEW:
+        return None
+    own = flat[rows].long()
+    base = rows // inner * (classes * inner) + rows % inner if inner > 1 else rows * classes
+    hit = own != ignore_index
+    if bool(hit.all()):
+        return base + own * inner, rows[:0]
+    missing = base[~hit]
+    if missing.numel() * classes + rows.numel() > x.numel() // FEW:
+        return None
+    ignored = missing.unsqueeze(1) + torch.arange(classes) * inner
+    return base[hit] + own[hit] * inner, ignored.reshape(-1)
