@@ -16,6 +16,15 @@ from focalkit.training.schedule import Plan
 
 PACKAGES = ("focalkit", "torch", "torchvision", "lightning", "faster-coco-eval", "numpy")
 
+NAMES = {
+    "retinanet": "RetinaNet",
+    "fcos": "FCOS",
+    "atss": "ATSS",
+    "gfl": "GFL",
+    "vfnet": "VarifocalNet",
+    "centernet": "CenterNet",
+}
+
 
 def run_record(config: TrainConfig, data: DetectionData, *, command: str, device: str) -> dict[str, Any]:
     """The contents of `run.json`."""
@@ -73,7 +82,7 @@ def summary(
         "train": _split(train),
         "val": _split(val),
         "classes": _classes(train),
-        "model": f"RetinaNet, {m.backbone} from {weights}, {m.fpn_channels} channels;"
+        "model": f"{NAMES[m.detector]}, {m.backbone} from {weights}, {m.fpn_channels} channels;"
         f" {total / 1e6:.1f} M parameters, {trained / 1e6:.1f} M of them trained",
         "loss": f"{config.loss} + {config.criterion.box_loss} for boxes",
         "steps": f"{plan.steps} of {config.batch_size} images{passes}, {plan.steps_per_epoch} an epoch;"
