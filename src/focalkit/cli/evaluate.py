@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from focalkit.cli._flags import Flag, require_threshold
+from focalkit.cli._flags import Flag, LayoutName, require_threshold
 
 MEANINGS = {
     "AP": "mean over IoU .50 to .95",
@@ -37,13 +37,20 @@ class Args:
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, as `focalkit train --out` wrote it"""
+    """Run directory, as `focalkit train --out` wrote it, or a weights file of focalkit, torchvision, Detectron2 or
+    MMDetection (then with --data)"""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """Data set in COCO, Pascal VOC or YOLO form (default: what the run was trained on)"""
     split: str = "val"
     """train, val, test, or all"""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Where to write instead of the run directory"""
+    layout: Annotated[LayoutName, tyro.conf.arg(metavar="NAME")] = "auto"
+    """For a weights file: whose it is: auto (looks at its names), focalkit, torchvision, detectron2 or mmdet"""
+    coco80: Flag = False
+    """For a weights file of torchvision with 91 class channels: keep the 80 classes of COCO"""
+    trust: Flag = False
+    """For a weights file: read it even if that runs code from it; only for files whose origin you know"""
     device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None
     """cpu, cuda, cuda:1, ... (default: a GPU where there is one)"""
     score_threshold: float = 0.05
@@ -62,11 +69,31 @@ def run(args: Args) -> int:
     from focalkit.training.evaluate import evaluate_run
 
     require_threshold(args.score_threshold)
-    found = evaluate_run(
-        args.run, args.data, args.split, out=args.out, device=args.device, score_threshold=args.score_threshold
-    )
+    if args.run.is_file():
+        found = evaluate_weights(args)
+    else:
+        found = evaluate_run(
+            args.run, args.data, args.split, out=args.out, device=args.device, score_threshold=args.score_threshold
+        )
     print(json.dumps(as_json(args, found)) if args.json else as_text(args, found))
     return 0
+
+
+def evaluate_weights(args: Args) -> dict[str, Any]:
+    """The numbers of a weights file; what a run directory would get goes into --out, or a folder beside the file."""
+    from focalkit.training.evaluate_file import evaluate_file
+
+    return evaluate_file(
+        args.run,
+        args.data,
+        args.split,
+        out=args.out,
+        device=args.device,
+        score_threshold=args.score_threshold,
+        layout=args.layout,
+        coco80=args.coco80,
+        trust=args.trust,
+    )
 
 
 def as_json(args: Args, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,9 +113,9 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         "",
         *class_table(found["per_class"]),
         "",
-        f"written  {args.out or args.run}",
+        f"written  {found.get('written') or args.out or args.run}",
     ]
-    if args.out is None and found["split"] == "val":  # elsewhere is no run directory
+    if args.out is None and args.run.is_dir() and found["split"] == "val":  # elsewhere is no run directory
         lines.append(f"next     focalkit report {args.run}")
     return "\n".join(lines)
 

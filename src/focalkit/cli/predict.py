@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from focalkit.cli._flags import Flag, require_threshold
+from focalkit.cli._flags import Flag, LayoutName, require_threshold
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Args:
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, as `focalkit train --out` wrote it"""
+    """Run directory, as `focalkit train --out` wrote it, or a weights file"""
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATHS...", help_behavior_hint="")]
     """Image files and folders; folders with their subfolders"""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
@@ -45,6 +45,12 @@ class Args:
     """Write the images with the boxes drawn on them"""
     batch_size: int = 8
     """Images per pass through the model"""
+    layout: Annotated[LayoutName, tyro.conf.arg(metavar="NAME")] = "auto"
+    """For a weights file: whose it is: auto (looks at its names), focalkit, torchvision, detectron2 or mmdet"""
+    coco80: Flag = False
+    """For a weights file of torchvision with 91 class channels: keep the 80 classes of COCO"""
+    trust: Flag = False
+    """For a weights file: read it even if that runs code from it; only for files whose origin you know"""
     device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None
     """cpu, cuda, cuda:1, ... (default: a GPU where there is one)"""
     json: Flag = False
@@ -70,7 +76,9 @@ def run(args: Args) -> int:
     files = inputs(args)  # everything is there, before the model is loaded
     drawn = targets(files, args.out / "drawn") if args.draw else {}
     threshold = args.score_threshold if args.score_threshold is not None else usual_threshold(args.run)
-    detector = Detector.from_run(args.run, args.device, score_threshold=threshold)
+    detector = Detector.open(
+        args.run, args.device, score_threshold=threshold, layout=args.layout, coco80=args.coco80, trust=args.trust
+    )
     args.out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the work
     images: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []

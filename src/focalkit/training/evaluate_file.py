@@ -43,7 +43,7 @@ def evaluate_file(
         layout, coco80, trust: See `load_weights`.
 
     Returns:
-        The contents of evaluation.json.
+        The contents of evaluation.json, and under "written" the folder.
 
     Raises:
         ConfigError: No data set, or one with other classes.
@@ -62,4 +62,5 @@ def evaluate_file(
             f" {', '.join(data.names[:10])}"
         )
     config = TrainConfig(min_size=card.min_size, max_size=card.max_size, batch_size=8, model=card.config)
-    return evaluate_into(out or path.with_name(f"{path.stem}-evaluation"), detector, data, config, pictures=pictures)
+    folder = out or path.with_name(f"{path.stem}-evaluation")
+    return {**evaluate_into(folder, detector, data, config, pictures=pictures), "written": str(folder)}
