@@ -233,7 +233,7 @@ class DetectionCriterion(nn.Module):
                 raise ValueError(
                     'the model predicts no quality to teach: PointHead(quality=True), or quality_to="classes"'
                 )
-            logits = flatten_level(branch, 1)[..., 0].float()
+            logits = flatten_level(branch, 1)[..., 0].to(quality.dtype)
             entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
             terms["quality"] = torch.where(positive, entropy, 0.0).sum()
         return terms, quality

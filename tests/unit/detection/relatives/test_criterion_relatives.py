@@ -157,6 +157,18 @@ def test_off_the_cpu_nothing_is_read_back(detector):
     assert all(x.grad is not None for x in (*logits, *deltas, *(own or ())))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("detector", RELATIVES)
+def test_the_precision_of_the_outputs_changes_the_losses_by_its_rounding_only(detector, dtype):
+    out, targets, rule = outputs(detector, 2), [ONE, TWO], build_criterion(config(detector))
+    logits, deltas, own = (x and tuple(m.detach().to(dtype) for m in x) for x in (out.logits, out.deltas, out.quality))
+    result = rule(DenseOutputs(logits, deltas, out.priors, K, own), targets)
+    assert all(value.dtype in (torch.float32, dtype) for value in result.values())
+    assert dtype == torch.float64 or {value.dtype for value in result.values()} == {torch.float32}
+    tolerance = 0.05 if dtype == torch.bfloat16 else 5e-3
+    assert values(result) == pytest.approx(values(rule(out, targets)), rel=tolerance)
+
+
 @pytest.mark.parametrize("detector", RELATIVES)
 def test_an_image_without_boxes_teaches_background_only(detector):
     out = outputs(detector, 1)
