@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -68,3 +69,28 @@ def test_without_names_the_number_of_classes_decides(tmp_path, data):
         evaluate_file(saved(tmp_path, 3), data)
     with pytest.raises(ConfigError, match="--data DATA"):
         evaluate_file(saved(tmp_path, 2), None)
+
+
+def test_the_commands_take_a_weights_file_where_a_run_stands(tmp_path, data, capsys):
+    path = saved(tmp_path, 2, ((1, "person"), (90, "toothbrush")))
+    assert main(["evaluate", str(path), "--data", str(data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["id"] for row in found["per_class"]] == [1, 90]
+    assert (tmp_path / "model-evaluation/gallery").is_dir()
+    out = tmp_path / "found"
+    image = str(data / "images/val/1.png")
+    assert main(["predict", str(path), image, "--out", str(out), "--score-threshold", "0.01", "--no-draw"]) == 0
+    rows = json.loads((out / "predictions.json").read_text())
+    assert {row["category_id"] for row in rows} <= {1, 90}
+    assert json.loads((out / "images.json").read_text())["categories"][1] == {"id": 90, "name": "toothbrush"}
+
+
+def test_the_commands_refuse_code_unless_trusted(tmp_path, data, capsys):
+    path = tmp_path / "model.pth"
+    model = retinanet(2, "resnet18", fpn_channels=16, head_channels=16)
+    torch.save({"state_dict": weights_as(model, "mmdet"), "meta": {"when": Path}}, path)
+    command = ["predict", str(path), str(data / "images/val/1.png"), "--out", str(tmp_path / "found"), "--no-draw"]
+    assert main(command) == 2
+    assert "pathlib" in (text := capsys.readouterr().err)
+    assert "--trust" in text
+    assert main([*command, "--trust", "--layout", "mmdet"]) == 0
