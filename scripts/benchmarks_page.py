@@ -3,7 +3,8 @@
     python scripts/benchmarks_page.py            # write
     python scripts/benchmarks_page.py --check    # exit status 1 where the page is not what it would write
 
-A result file is what `focalkit bench SUITE --json FILE` wrote. Results at quick sizes are refused.
+A result file is what `focalkit bench SUITE --json benchmarks/results/MACHINE/SUITE.json` wrote, on a machine that did
+nothing else. Results at quick sizes are refused.
 """
 
 import json

@@ -86,4 +86,4 @@ def inference_case(side: int, backbone: str = "resnet50") -> Case:
 
 def cases(settings: Settings) -> list[Case]:
     """640 px."""
-    return [inference_case(128, "resnet18")] if settings.quick else [inference_case(640)]
+    return [inference_case(64, "resnet18")] if settings.quick else [inference_case(640)]

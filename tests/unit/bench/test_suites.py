@@ -6,8 +6,7 @@ import sys
 import pytest
 import torch
 
-from focalkit.bench import SUITES, Settings, run_suites
-from focalkit.bench import loss as loss_suite
+from focalkit.bench import SUITES, Settings, _loss_dense, _loss_native, run_suites
 from focalkit.bench import match as match_suite
 from focalkit.bench._run import load, run_case
 from focalkit.cli import bench as command
@@ -56,15 +55,15 @@ def test_the_full_sizes_are_those_of_the_titles():
 def test_an_absent_peer_is_listed_with_how_to_get_it(once, monkeypatch):
     for name in ("kornia", "kornia.losses", "monai", "monai.losses", "monai.losses.focal_loss"):
         monkeypatch.setitem(sys.modules, name, None)
-    found = run_case(loss_suite.dense_case(50, once), once)
+    found = run_case(_loss_dense.dense_case(50, once), once)
     assert found["absent"] == [{"name": "kornia", "install": "kornia"}, {"name": "MONAI", "install": "monai"}]
     assert found["failed"] == []
 
 
 def test_a_wrong_loss_of_ours_would_be_seen(once, monkeypatch):
-    right = loss_suite.sigmoid_focal_loss
-    monkeypatch.setattr(loss_suite, "sigmoid_focal_loss", lambda *args, **more: right(*args, **more) * 1.01)
-    found = run_case(loss_suite.dense_case(50, once), once)
+    right = _loss_dense.sigmoid_focal_loss
+    monkeypatch.setattr(_loss_dense, "sigmoid_focal_loss", lambda *args, **more: right(*args, **more) * 1.01)
+    found = run_case(_loss_dense.dense_case(50, once), once)
     assert [row["agrees"] for row in found["rows"] if row["name"].startswith("focalkit eager")] == [False]
 
 
@@ -83,7 +82,7 @@ def test_one_anchor_matched_otherwise_would_be_seen(once, monkeypatch):
 
 
 def test_torchvisions_labels_are_those_of_the_native_levels():
-    found = loss_suite.levels(128, torch.device("cpu"))
+    found = _loss_native.levels(128, torch.device("cpu"))
     rows = [x.unflatten(1, (9, 80)).permute(0, 3, 4, 1, 2).reshape(-1, 80) for x in found.logits]
     at = 0
     for label, row in zip(found.labels, rows, strict=True):
