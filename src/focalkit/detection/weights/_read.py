@@ -76,17 +76,15 @@ def unwrap(found: object, source: str) -> RawWeights:
                 rest = {str(k): v for k, v in found.items() if k != key}
                 found = inner
                 break
-    tensors = {str(k): t for k, v in found.items() if (t := _tensor(v)) is not None} if _is_map(found) else {}
+    tensors: dict[str, Tensor] = {}
+    if isinstance(found, Mapping):
+        tensors = {str(k): t for k, v in found.items() if (t := _tensor(v)) is not None}
     if not tensors:
         what = ", ".join(str(k) for k in list(found)[:5]) if isinstance(found, Mapping) else type(found).__name__
         raise InputError(f"{source}: holds no tensors by name, expected a state dict; found {what}")
     while all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     return RawWeights(tensors, rest, source)
-
-
-def _is_map(found: object) -> Any:
-    return isinstance(found, Mapping)
 
 
 def _tensor(value: object) -> Tensor | None:

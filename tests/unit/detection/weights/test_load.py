@@ -370,3 +370,26 @@ def test_a_model_for_other_pixels_is_scaled_for_torchvision(model, tmp_path):
     other_mean = load_weights(weights_as(model, "mmdet"), numerics=NumericsConfig(pixel_mean=(0.5, 0.5, 0.5)))
     with pytest.raises(InputError, match="torchvision subtracts"):
         save_weights(other_mean, tmp_path / "no.pth", layout="torchvision")
+
+
+def test_the_styles_are_what_the_libraries_do():
+    fields = ("p6_from", "p7_relu", "stride_in_1x1", "norm_eps", "rounded_anchors", "anchor_stride", "bound_shrink")
+    fields += ("clip", "keep_empty", "max_detections", "resize")
+    table = {
+        "torchvision_v1": ("p5", True, False, 0.0, True, "image", False, "before_nms", True, 300, "torchvision"),
+        "torchvision_v1_eps": ("p5", True, False, 1e-5, True, "image", False, "before_nms", True, 300, "torchvision"),
+        "torchvision_v2": ("c5", True, False, 1e-5, True, "image", False, "before_nms", True, 300, "torchvision"),
+        "detectron2": ("c5", True, True, 1e-5, False, "fixed", False, "after_nms", False, 100, "detectron2"),
+        "mmdet_pytorch": ("c5", False, False, 1e-5, False, "fixed", True, "before_nms", False, 100, "mmdet"),
+        "mmdet_caffe": ("c5", False, True, 1e-5, False, "fixed", True, "before_nms", False, 100, "mmdet"),
+    }
+    assert {k: tuple(getattr(s.numerics, f) for f in fields) for k, s in STYLES.items()} == table
+    assert [name for name, style in STYLES.items() if style.bgr] == ["detectron2", "mmdet_caffe"]
+
+
+def test_a_first_model_of_torchvision_with_a_trained_norm_keeps_its_epsilon():
+    state = weights_as(small(91, numerics=NumericsConfig(p6_from="p5")), "torchvision")
+    state["backbone.fpn.extra_blocks.p6.weight"] = torch.zeros(16, 16, 3, 3)
+    assert load_weights(state).card.config.numerics.norm_eps == 0
+    state["backbone.body.bn1.num_batches_tracked"] = torch.tensor(3)
+    assert load_weights(state).card.config.numerics.norm_eps == 1e-5
