@@ -10,7 +10,7 @@ from PIL import Image
 
 from focalkit.cli import main
 from focalkit.detection import Detector, retinanet, save_weights
-from focalkit.detection.weights import weights_as
+from focalkit.detection.weights import STYLES, weights_as
 from focalkit.errors import ConfigError
 from focalkit.training.evaluate_file import evaluate_file
 
@@ -38,7 +38,9 @@ def data(tmp_path):
 
 def saved(tmp_path, classes, categories=None):
     torch.manual_seed(0)
-    model = retinanet(classes, "tiny", backbone_norm="batch", fpn_channels=16, head_channels=16, prior_prob=0.2).eval()
+    numerics = STYLES["torchvision_v2"].numerics  # images are resized in floating point, anchors lie by their size
+    parts = {"fpn_channels": 16, "head_channels": 16, "prior_prob": 0.2}
+    model = retinanet(classes, "tiny", backbone_norm="batch", numerics=numerics, **parts).eval()
     model.card = replace(model.card, categories=categories, min_size=64, max_size=96)
     save_weights(model, tmp_path / "model.pth")
     return tmp_path / "model.pth"
