@@ -52,14 +52,14 @@ class _FusedSum(torch.autograd.Function):
             return None, *_differentiable(ctx.job, logits, ctx.wanted, upstream_)
         gradients, residual = ctx.gradients, ctx.residual
         # another backward pass is to come: keep ours as it is and hand out copies
-        kept = torch._C._autograd._get_current_graph_task_keep_graph()
+        kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
         if gradients is None:
             _, gradients, residual = ctx.job.compute(logits, ctx.wanted)
             kept = False
         elif not kept:
             ctx.gradients = None
         factor = upstream_ * residual
-        batched = torch._C._functorch.is_functorch_wrapped_tensor(upstream_)
+        batched = torch._C._functorch.is_functorch_wrapped_tensor(upstream_)  # pyright: ignore[reportAttributeAccessIssue]
         if kept or batched:
             # subtle: a number, unlike a 0-d tensor, is not rounded to bfloat16 before the product
             by = float(factor) if factor.device.type == "cpu" and not batched else factor

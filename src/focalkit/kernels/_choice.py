@@ -81,9 +81,9 @@ explaining: ContextVar[torch.device | None] = ContextVar("explaining", default=N
 
 def obstacle(logits: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> str | None:
     """Why these tensors, or the moment, take the plain formula; None where nothing speaks against a single pass."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         return "inside torch.compile or a trace the plain formula is used, so that the outer compiler can fuse it"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return "inside vmap, grad and other function transforms the plain formula is used"
     if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
         return "a dispatch mode is active, and the plain formula shows it every operation"

@@ -186,7 +186,8 @@ def _clamped(node: Node) -> Node | None:
 def _without_ones(node: Node) -> Node | None:
     """x * ones_like(...) is x, unless the ones give the product its shape."""
     for ones, other in (node.args, node.args[::-1]):
-        known = isinstance(ones, Node) and ones.target is aten.ones_like.default and isinstance(other, Node)
-        if known and str(other.meta["val"].shape) == str(node.meta["val"].shape):
+        if not (isinstance(ones, Node) and isinstance(other, Node)):
+            continue
+        if ones.target is aten.ones_like.default and str(other.meta["val"].shape) == str(node.meta["val"].shape):
             return other
     return None

@@ -152,17 +152,19 @@ def sigmoid_sum(
             lambda g: layout.restore(g).reshape(shape),
         )  # pyright: ignore
 
-    triton = None
+    triton: Callable[[Placed, Tensor, bool], tuple[Tensor, ...]] | None = None
     simple = not weighted and not label_smoothing and dtype == torch.float32
     if focal and simple and all(isinstance(v, int | float) for v in params.values()):
 
-        def triton(p: Placed, scale: Tensor, gradient: bool) -> tuple[Tensor, ...]:
+        def kernel(p: Placed, scale: Tensor, gradient: bool) -> tuple[Tensor, ...]:
             from . import _triton
 
             numbers = {key: float(value) for key, value in params.items()}
             return _triton.sigmoid_focal(
                 p.x, p.others[0], scale, ignore_index=ignore_index, dense=dense, gradient=gradient, **numbers
             )
+
+        triton = kernel
 
     sparse = None
     scalars = all(v.ndim == 0 for v in given.values())

@@ -105,16 +105,18 @@ def softmax_sum(
         counted = labels.long() != ignore_index  # subtle: .long() first, uint8 takes -100 for 156
         counted = counted if weight is None else counted & (weight != 0)
         divisor = counted.sum().clamp(min=1)
-    triton = None
+    triton: Callable[[Placed, Tensor, bool], tuple[Tensor, ...]] | None = None
     gamma = params.get("gamma")
     simple = not (shifted or scaled or weighted) and dtype == torch.float32
     if focal and simple and isinstance(gamma, int | float) and logits.shape[dim] <= TILE:
 
-        def triton(p: Placed, scale: Tensor, gradient: bool) -> tuple[Tensor, ...]:
+        def kernel(p: Placed, scale: Tensor, gradient: bool) -> tuple[Tensor, ...]:
             from . import _triton
 
             return _triton.softmax_focal(
                 p.x, p.others[0], scale, gamma=float(gamma), ignore_index=ignore_index, gradient=gradient
             )
+
+        triton = kernel
 
     return single_pass(Plan(key, maths, place, plain, divisor, rows=True, triton=triton), (logits,), backend)
