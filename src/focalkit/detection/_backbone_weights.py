@@ -40,7 +40,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, zipfile.BadZipFile, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as weights: {error}") from error
+        raise InputError(
+            f"{path}: cannot be read as weights ({type(error).__name__}); it is damaged or not a weights file"
+        ) from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]

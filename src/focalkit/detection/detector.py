@@ -292,8 +292,11 @@ def load_checkpoint(model: nn.Module, run: RunDir) -> Path:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         weights = checkpoint["model"]
-    except Exception as error:
-        raise ConfigError(f"{path}: cannot be read as a checkpoint of focalkit ({error})") from error
+    except Exception as error:  # a damaged file can raise anything, in words that are of no help here
+        after = "delete it, and last.ckpt is read instead" if path != files[1] and files[1].is_file() else "train again"
+        raise ConfigError(
+            f"{path} is damaged or not a checkpoint ({type(error).__name__}); restore it from a copy, or {after}"
+        ) from error
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -36,9 +36,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if KEPT[0] in found:
             return found
         problem = f"it has no {KEPT[0]!r} entry"
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        problem = str(error)
-    raise ConfigError(f"{path}: cannot be read as a checkpoint of focalkit ({problem}); --force starts the run over")
+    except Exception as error:  # a damaged file can raise anything, in words that are of no help here
+        problem = type(error).__name__
+    raise ConfigError(
+        f"{path} is damaged or not a checkpoint of focalkit ({problem}); restore it from a copy, or start the run over "
+        f"with --force"
+    )
 
 
 def last_step(run: RunDir) -> int:

@@ -134,6 +134,7 @@ def test_a_file_that_is_no_weights_is_named(tmp_path):
         with pytest.raises(InputError, match=message) as caught:
             build_backbone(SMALL, weights=tmp_path / name)
         assert name in str(caught.value)
+        assert "weights_only" not in str(caught.value)
 
 
 def test_a_failed_download_points_to_the_offline_way(monkeypatch):

@@ -224,11 +224,19 @@ def test_a_run_that_cannot_be_used_is_named(run, tmp_path):
     with pytest.raises(ConfigError, match="does not fit the model"):
         Detector.from_run(run.path)
     run.write_run(record)
-    run.checkpoint("best").write_bytes(b"no checkpoint")
-    with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
-        Detector.from_run(run.path)
     run.checkpoint("best").unlink()
     with pytest.raises(ConfigError, match="no checkpoint"):
+        Detector.from_run(run.path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut short"])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(run, content):
+    run.checkpoint("best").write_bytes(content)
+    named = r"best\.ckpt is damaged or not a checkpoint \(\w+\); restore it from a copy, or "
+    with pytest.raises(ConfigError, match=named + "train again$"):
+        Detector.from_run(run.path)
+    run.checkpoint("last").touch()
+    with pytest.raises(ConfigError, match=named + r"delete it, and last\.ckpt is read instead$"):
         Detector.from_run(run.path)
 
 
@@ -244,8 +252,9 @@ def test_a_checkpoint_cannot_run_code(run, tmp_path):
             return (open, (str(tmp_path / "was-here"), "w"))
 
     torch.save({"model": Evil()}, run.checkpoint("best"))
-    with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
+    with pytest.raises(ConfigError, match="damaged or not a checkpoint") as caught:
         Detector.from_run(run.path)
+    assert "weights_only" not in str(caught.value)
     assert not (tmp_path / "was-here").exists()
 
 

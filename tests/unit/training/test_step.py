@@ -116,12 +116,20 @@ def test_a_best_checkpoint_that_a_kill_prevented_is_written_on_resuming(tmp_path
     assert read_checkpoint(run.checkpoint("best"))["global_step"] == 10
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
-def test_a_damaged_checkpoint_is_named(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "cut", "code", "tensor", "other"])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path, content):
     file = tmp_path / "last.ckpt"
-    file.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"last\.ckpt: cannot be read"):
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        values = {"code": {"focalkit": test_a_damaged_checkpoint_is_named_with_what_to_do}, "tensor": torch.zeros(9)}
+        torch.save(values.get(content, {"model": {"w": torch.zeros(999)}}), file)
+        if content == "cut":
+            file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(ConfigError, match=r"last\.ckpt is damaged or not a checkpoint of focalkit \(.+\);") as caught:
         read_checkpoint(file)
+    assert "with --force" in str(caught.value)
+    assert "weights_only" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,9 @@ def read_file(path: Path, trust: bool = False) -> RawWeights:
             " comes from, allow that with trust=True, or --trust on the command line"
         ) from None
     except Exception as error:  # a damaged or hostile pickle can raise anything
-        raise InputError(f"{path}: cannot be read as weights: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"{path}: cannot be read as weights ({type(error).__name__}); it is damaged or not a weights file"
+        ) from error
     return unwrap(found, str(path))
 
 

@@ -284,10 +284,11 @@ def test_a_trusted_file_may_hold_objects_of_packages_that_are_not_here(model, tm
 def test_damaged_and_missing_files_are_named(tmp_path):
     with pytest.raises(InputError, match="no such weights file"):
         load_weights(tmp_path / "none.pth")
-    for name in ("bad.pth", "bad.pkl", "bad.safetensors"):
-        (tmp_path / name).write_bytes(b"not weights")
-        with pytest.raises(InputError, match=f"{name}: cannot be read as weights"):
+    for name in ("bad.pth", "bad.pkl", "bad.safetensors", "empty.pth"):
+        (tmp_path / name).write_bytes(b"" if name == "empty.pth" else b"not weights")
+        with pytest.raises(InputError, match=f"{name}: cannot be read as weights") as caught:
             load_weights(tmp_path / name)
+        assert "weights_only" not in str(caught.value)
 
 
 def test_names_of_data_parallel_training_are_read(model):
