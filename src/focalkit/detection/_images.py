@@ -7,13 +7,17 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from focalkit.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 Resize = Literal["focalkit", "torchvision", "detectron2", "mmdet"]
 """Whose rounding of sizes and whose interpolation."""
@@ -30,27 +34,32 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     Raises:
         InputError: The file is missing, is no image, or is damaged; the message names it.
     """
-    import numpy as np
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     path = Path(path)
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
-            if image.mode.startswith(("I", "F")):
-                values = np.asarray(image).astype(np.float32)
-                # 16-bit greyscale fills 0..65535; PIL's own conversion would clip it at 255
-                values = values / 257 if values.max(initial=0) > 255 else values
-                array = np.repeat(values.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-            else:
-                if "transparency" in image.info:
-                    image = image.convert("RGBA")
-                array = np.array(image.convert("RGB"))
+            array = rgb_array(image)
     except FileNotFoundError:
         raise InputError(f"{path}: no such image file") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); expected PNG, JPEG or WebP") from error
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+
+def rgb_array(image: "Image.Image") -> "np.ndarray":
+    """A PIL image of any mode as an array (h, w, 3) of uint8; see `read_image`."""
+    import numpy as np
+
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image).astype(np.float32)
+        # 16-bit greyscale fills 0..65535; PIL's own conversion would clip it at 255
+        values = values / 257 if values.max(initial=0) > 255 else values
+        return np.repeat(values.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
 
 
 def fit_size(height: int, width: int, min_size: int, max_size: int, rule: Resize = "focalkit") -> tuple[int, int]:

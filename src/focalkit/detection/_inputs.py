@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from focalkit.detection._images import read_image
+from focalkit.detection._images import read_image, rgb_array
 from focalkit.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -79,7 +79,7 @@ def as_image(image: Any) -> Tensor:
     if isinstance(image, str | os.PathLike):
         return read_image(image)
     if isinstance(image, Image.Image):
-        image = np.array(image.convert("RGB"))
+        image = rgb_array(image)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
             raise InputError(f"expected an array of uint8 (h, w, 3) or (h, w), got {image.dtype} {image.shape}")

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from focalkit.detection import fit_size, pad_batch, read_image, resize, to_unit
+from focalkit.detection._inputs import as_image
 from focalkit.errors import InputError
 
 
@@ -56,6 +57,20 @@ def test_every_mode_becomes_rgb(tmp_path, mode):
     assert image.shape == (3, 16, 16)
     if mode not in ("1", "P"):
         assert np.array_equal(image[1].numpy(), grey)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F", "L", "P", "RGBA"])
+def test_a_pil_image_is_converted_as_its_file_is(tmp_path, mode):
+    grey = np.linspace(0, 65535, 256).reshape(16, 16)
+    deep = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+    values = grey.astype(deep[mode]) if mode in deep else (grey / 257).astype(np.uint8)
+    image = Image.fromarray(values) if mode in deep else Image.fromarray(values).convert("RGB").convert(mode)
+    assert image.mode == mode
+    image.save(tmp_path / "a.tif")
+    got = as_image(image)
+    assert torch.equal(got, read_image(tmp_path / "a.tif"))
+    if mode != "P":
+        assert np.abs(got[0].numpy() - grey / 257).max() <= 1
 
 
 def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path):
