@@ -39,7 +39,7 @@ class CenterAssigner:
         return assign_smallest(priors, target, wanted, self.ignore_iof)
 
 
-def gaussian_radius(height: Tensor, width: Tensor, min_overlap: float = 0.7) -> Tensor:
+def gaussian_radius(height: Tensor, width: Tensor, min_overlap: float = 0.3) -> Tensor:
     """How far both corners of a box may be off while its IoU stays at least `min_overlap` (Law and Deng, 2018, 3.2).
 
     The corners may move the same way, both inwards or both outwards; each case gives a quadratic equation in the
@@ -47,11 +47,11 @@ def gaussian_radius(height: Tensor, width: Tensor, min_overlap: float = 0.7) -> 
 
     Args:
         height, width: Of the boxes, any shape, positive.
-        min_overlap: The IoU, in (0, 1).
+        min_overlap: The IoU, in (0, 1); the paper's 0.3.
 
     Example:
         >>> gaussian_radius(torch.tensor(10.0), torch.tensor(10.0))
-        tensor(0.8167)
+        tensor(2.2614)
     """
     around, area, o = height + width, height * width, min_overlap
     # shifted: (h - r)(w - r) = o (2hw - (h - r)(w - r))
@@ -81,7 +81,7 @@ class GaussianHeatMap:
         [[0.0, 0.0], [0.0, 1.0]]
     """
 
-    min_overlap: float = 0.7
+    min_overlap: float = 0.3
 
     @torch.no_grad()
     def __call__(self, priors: Sequence[Tensor], target: DetectionTarget, num_classes: int) -> Tensor:

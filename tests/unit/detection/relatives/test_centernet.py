@@ -33,9 +33,10 @@ def test_within_the_radius_the_overlap_is_kept_and_at_one_of_the_three_cases_rea
         assert float(iou.min()) == pytest.approx(overlap, abs=1e-4)
 
 
-def test_a_square_of_ten_has_a_radius_of_eight_tenths():
-    # outwards: 100 = .7 (10 + 2r)^2 gives r = 5 (sqrt(1 / .7) - 1) = .976; inwards .817; shifted .925
-    assert float(gaussian_radius(torch.tensor(10.0), torch.tensor(10.0))) == pytest.approx(5 * (1 - math.sqrt(0.7)))
+def test_a_worked_example():
+    # inwards: (10 - 2r)^2 = .3 * 100 gives r = 5 (1 - sqrt(.3)) = 2.26; shifted 10 - sqrt(60 / 1.3) = 3.21;
+    # outwards: 100 = .3 (10 + 2r)^2 gives 4.13
+    assert float(gaussian_radius(torch.tensor(10.0), torch.tensor(10.0))) == pytest.approx(5 * (1 - math.sqrt(0.3)))
 
 
 def plain_map(h, w, stride, truth, k):
@@ -61,6 +62,7 @@ def test_the_heat_map_is_a_gaussian_around_every_centre(block, monkeypatch):
     cells = PointGrid((4,))([(24, 24)])
     got = GaussianHeatMap()(cells, truth, 3)
     torch.testing.assert_close(got, plain_map(24, 24, 4, truth, 3))
+    assert int(((got > 0) & (got < 1)).sum()) > 50  # there are slopes to compare
     positive = CenterAssigner()(cells, truth)
     rows = (positive.labels >= 0).nonzero().squeeze(1)
     assert (got[rows, positive.labels[rows]] == 1).all()
