@@ -93,7 +93,7 @@ def postprocess_case(name: str, height: int, width: int, mean: float, what: str)
         ),
         reference="torchvision",
         bars=(Bar("the speed of torchvision's postprocess_detections", "torchvision", "focalkit", 1.0),),
-        note="From logits in the memory order each library's head leaves them in to the same 100 detections.",
+        note="From logits in the memory order each library's head leaves them in to the same detections, at most 100.",
     )
 
 
