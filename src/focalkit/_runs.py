@@ -5,6 +5,7 @@
         result.json         the numbers of the best checkpoint; "finished": true ends the run
         checkpoints/        best.ckpt, last.ckpt
         predictions.json  evaluation.json  gallery/  report.html  tensorboard/
+        evaluations/NAME/   the same of another data set
 
 Free of torch. What this file does not do: it neither trains nor evaluates.
 """
@@ -25,7 +26,7 @@ from focalkit.errors import ConfigError
 
 SCHEMA = 1
 _FILES = ("run.json", "metrics.jsonl", "result.json", "predictions.json", "evaluation.json", "report.html")
-_FOLDERS = ("checkpoints", "gallery", "tensorboard", "wandb", "mlruns")
+_FOLDERS = ("checkpoints", "gallery", "evaluations", "tensorboard", "wandb", "mlruns")
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """Evaluation from a folder on disk to the files of a report, with a network whose answers are known."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -219,6 +220,35 @@ def test_another_split_or_data_set_leaves_the_result_alone(run, tmp_path):
     elsewhere = json.loads((tmp_path / "elsewhere" / "evaluation.json").read_text())
     assert elsewhere["num_images"] == 2
     assert all((tmp_path / "elsewhere" / e["file"]).is_file() for e in elsewhere["gallery"])
+
+
+def test_results_on_other_data_go_beside_the_runs_own(run, tmp_path, capsys):
+    own = evaluate_run(run.path, pictures=1, device="cpu")
+    other = write_scenes(tmp_path / "other", "val", SCENES[:2])
+    for _ in range(2):  # again is no conflict
+        assert main(["evaluate", str(run.path), "--data", str(other), "--device", "cpu"]) == 0
+        assert capsys.readouterr().out.endswith(f"written  {run.path / 'evaluations' / 'other'}\n")
+    assert json.loads((run.path / "evaluation.json").read_text()) == own
+    assert all((run.path / e["file"]).is_file() for e in own["gallery"])
+    assert json.loads((run.path / "evaluations" / "other" / "evaluation.json").read_text())["num_images"] == 2
+    third = write_scenes(tmp_path / "third" / "other", "val", SCENES[:1])
+    with pytest.raises(ConfigError, match=r"holds the results on .*, which would be replaced; choose .* with --out"):
+        evaluate_run(run.path, third, device="cpu")
+    run.clear()
+    assert not (run.path / "evaluations").exists()
+
+
+def test_the_validation_file_of_a_run_counts_as_its_own_data(run, scenes):
+    config = replace(
+        run.read_config(),
+        data=None,
+        train_json=scenes / "annotations" / "instances_train.json",
+        val_json=scenes / "annotations" / "instances_val.json",
+        images=scenes / "images",
+    )
+    run.write_run({"config": config_to_dict(config), "categories": CATEGORIES})
+    found = evaluate_run(run.path, config.val_json, pictures=0, device="cpu")
+    assert json.loads((run.path / "evaluation.json").read_text()) == found
 
 
 def test_a_run_without_its_training_data_is_still_evaluated(run, scenes):

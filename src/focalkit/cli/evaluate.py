@@ -33,7 +33,8 @@ class Args:
     """COCO AP of a trained run on a split of a data set.
 
     Writes predictions.json, evaluation.json and gallery/ into the run directory, from which `focalkit report RUN` makes
-    a page; for another split than val with its name, evaluation-test.json, which the page does not show.
+    a page; for another split than val with its name, evaluation-test.json, which the page does not show. The results
+    on other data than the run's own go into a folder of their own, RUN/evaluations/NAME.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -115,7 +116,8 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         "",
         f"written  {found.get('written') or args.out or args.run}",
     ]
-    if args.out is None and args.run.is_dir() and found["split"] == "val":  # elsewhere is no run directory
+    beside = args.out or found.get("written")
+    if args.run.is_dir() and not beside and found["split"] == "val":  # elsewhere is no run directory
         lines.append(f"next     focalkit report {args.run}")
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 Free of Lightning. What it does not do: other metrics than COCO's, several devices, test-time augmentation.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -129,38 +130,45 @@ def evaluate_run(
 
     Writes predictions.json (COCO results with the data's own ids), evaluation.json and gallery/ into `out`; for another
     split than "val" the names end in its name ("evaluation-test.json"). The numbers also go into the run's result.json,
-    whose other keys stay, when they are those of its own validation split.
+    whose other keys stay, when they are those of its own validation split. Those of another data set do not replace
+    anything: they go into a folder of their own, "evaluations/NAME" in the run directory.
 
     Args:
         run_dir: What training wrote.
         data_path: A data set; None takes the run's own.
         split: "train", "val", "test" or "all".
-        out: Where to write; None is the run directory.
+        out: Where to write; None is the run directory, or for other data than the run's own a folder in it.
         device: None takes a GPU where there is one.
         score_threshold: Detections that score no more than this do not count.
         pictures: Number of best and worst images and of mistakes in the gallery; 0 leaves the gallery out.
 
     Returns:
-        The contents of evaluation.json.
+        The contents of evaluation.json; for other data than the run's own also "written", the folder.
 
     Raises:
-        ConfigError: No run, no checkpoint, or data with a class that the model does not know.
+        ConfigError: No run, no checkpoint, data with a class that the model does not know, or another data set of the
+            same name whose results would be replaced.
         DataError, InputError: The data cannot be read.
     """
     run = RunDir(Path(run_dir))
     detector = Detector.from_run(run.path, device, score_threshold=score_threshold)
     config, record = run.read_config(), run.read_run()
     categories = tuple(Category(c["id"], c["name"]) for c in record["categories"])
-    own = data_path is None or (config.data is not None and Path(data_path).resolve() == config.data.resolve())
+    its_own = (config.data, config.val_json if split == "val" else None)
+    own = data_path is None or Path(data_path).resolve() in [path.resolve() for path in its_own if path is not None]
     opened = _open(config, None if own else data_path, split)
     data = align_categories(opened, categories)
 
+    folder = Path(out or run.path)
+    if not own and out is None and data_path is not None:
+        folder = run.path / "evaluations" / Path(data_path).resolve().name
+        _refuse_others(folder, data)
     evaluation = evaluate_into(
-        Path(out or run.path), detector, data, config, train_counts=_train_counts(config, categories), pictures=pictures
+        folder, detector, data, config, train_counts=_train_counts(config, categories), pictures=pictures
     )
     if own and data.split == "val":
         run.write_result({"finished": False, **run.read_result(), "metrics": evaluation["metrics"]})
-    return evaluation
+    return evaluation if own else {**evaluation, "written": str(folder)}
 
 
 def evaluate_into(
@@ -185,7 +193,7 @@ def evaluate_into(
     Returns:
         The contents of evaluation.json.
     """
-    ending = "" if data.split == "val" else f"-{data.split}"
+    ending = _ending(data)
     folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the work
     concentration = _Spread(LossConcentration(assigner_of(config)), len(data))
     result = evaluate(
@@ -282,6 +290,21 @@ def _open(config: TrainConfig, path: Path | None, split: str, *, check: bool = T
         check=check,
         repair=config.repair,
     )
+
+
+def _ending(data: DetectionData) -> str:
+    return "" if data.split == "val" else f"-{data.split}"
+
+
+def _refuse_others(folder: Path, data: DetectionData) -> None:
+    """An error where the folder has results on another data set."""
+    file = folder / f"evaluation{_ending(data)}.json"
+    try:
+        stored = str(json.loads(file.read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    if Path(stored).resolve() != data.source.resolve():
+        raise ConfigError(f"{file}: holds the results on {stored}, which would be replaced; choose a place with --out")
 
 
 def _loader(
