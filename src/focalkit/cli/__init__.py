@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from focalkit.cli._debug import DEBUG
 from focalkit.errors import FocalkitError, InputError
 
 COMMANDS = {
@@ -19,6 +20,7 @@ COMMANDS = {
     "train": "train a RetinaNet on a COCO, Pascal VOC or YOLO folder",
     "evaluate": "COCO AP of a trained run, over all classes and per class",
     "predict": "detect objects in image files and folders",
+    "export": "a trained run as an ONNX, OpenVINO or torch.export file, in float32 or int8",
     "report": "one HTML file from one or more runs",
     "losses": "the losses there are; with a name, its formula, defaults and paper",
     "bench": "measure speed and memory against other libraries, with bars to meet",
@@ -40,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
-    return _dispatch(words) if debug else _guarded(words)
+    before = DEBUG.set(debug)
+    try:
+        return _dispatch(words) if debug else _guarded(words)
+    finally:
+        DEBUG.reset(before)
 
 
 def _dispatch(words: list[str]) -> int:

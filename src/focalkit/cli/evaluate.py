@@ -38,8 +38,8 @@ class Args:
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, as `focalkit train --out` wrote it, or a weights file of focalkit, torchvision, Detectron2 or
-    MMDetection (then with --data)"""
+    """Run directory, as `focalkit train --out` wrote it, a file that `focalkit export` wrote, or a weights file of
+    focalkit, torchvision, Detectron2 or MMDetection (files: with --data)"""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """Data set in COCO, Pascal VOC or YOLO form (default: what the run was trained on)"""
     split: str = "val"
@@ -67,10 +67,13 @@ def main(argv: list[str]) -> int:
 
 def run(args: Args) -> int:
     """Evaluate and print the tables."""
+    from focalkit.export import is_exported
     from focalkit.training.evaluate import evaluate_run
 
     require_threshold(args.score_threshold)
-    if args.run.is_file():
+    if is_exported(args.run):
+        found = evaluate_exported(args)
+    elif args.run.is_file():
         found = evaluate_weights(args)
     else:
         found = evaluate_run(
@@ -97,6 +100,20 @@ def evaluate_weights(args: Args) -> dict[str, Any]:
     )
 
 
+def evaluate_exported(args: Args) -> dict[str, Any]:
+    """The numbers of an exported file. Without --out nothing is written; there is no gallery."""
+    from focalkit._runs import write_json_atomic
+    from focalkit.cli._exported import measure, open_data, open_exported
+
+    data = open_data(None, args.data, args.split)
+    found = measure(open_exported(args.run, args.device, args.score_threshold), data)
+    predictions = found.pop("predictions")
+    if args.out is not None:
+        write_json_atomic(args.out / "predictions.json", predictions, indent=None)
+        write_json_atomic(args.out / "evaluation.json", found)
+    return found
+
+
 def as_json(args: Args, found: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers without the curves and the gallery, which are in evaluation.json."""
     keys = ("split", "data", "num_images", "metrics", "per_class", "score_threshold", "speed")
@@ -113,11 +130,12 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         *(f"{name:<6} {number(found['metrics'][name])}  {what}" for name, what in MEANINGS.items()),
         "",
         *class_table(found["per_class"]),
-        "",
-        f"written  {found.get('written') or args.out or args.run}",
     ]
-    beside = args.out or found.get("written")
-    if args.run.is_dir() and not beside and found["split"] == "val":  # elsewhere is no run directory
+    if written := found.get("written"):
+        lines += ["", f"written  {written}"]
+    elif args.out is not None or args.run.is_dir():
+        lines += ["", f"written  {args.out or args.run}"]
+    if args.run.is_dir() and not (args.out or written) and found["split"] == "val":  # elsewhere is no run directory
         lines.append(f"next     focalkit report {args.run}")
     return "\n".join(lines)
 

@@ -17,7 +17,7 @@ from focalkit.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from focalkit.detection import Detections, Detector
+    from focalkit.detection import AugmentedDetector, Detections, Detector, TiledDetector
 
 THRESHOLD = 0.3
 """Where the run has not been evaluated."""
@@ -33,7 +33,7 @@ class Args:
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, as `focalkit train --out` wrote it, or a weights file"""
+    """Run directory, as `focalkit train --out` wrote it, a file that `focalkit export` wrote, or a weights file"""
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATHS...", help_behavior_hint="")]
     """Image files and folders; folders with their subfolders"""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
@@ -45,6 +45,14 @@ class Args:
     """Write the images with the boxes drawn on them"""
     batch_size: int = 8
     """Images per pass through the model"""
+    tta: Flag = False
+    """Look at every image at several sizes and mirrored, and merge what is found"""
+    tta_scales: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT...")] = (0.8, 1.0, 1.25)
+    """For --tta: factors on the size to which images are resized"""
+    tiles: Annotated[int | None, tyro.conf.arg(metavar="PIXELS", help_behavior_hint="")] = None
+    """Cut large images into overlapping tiles of this side, for objects that are small in them"""
+    overlap: float = 0.2
+    """For --tiles: share of a tile's side; objects should be smaller than three quarters of it"""
     layout: Annotated[LayoutName, tyro.conf.arg(metavar="NAME")] = "auto"
     """For a weights file: whose it is: auto (looks at its names), focalkit, torchvision, detectron2 or mmdet"""
     coco80: Flag = False
@@ -66,7 +74,6 @@ def run(args: Args) -> int:
     """Predict, write, and say what was found and what could not be read."""
     from focalkit._runs import write_json_atomic
     from focalkit.data._progress import track
-    from focalkit.detection import Detector
 
     if not args.paths:
         raise InputError("no images given; expected `focalkit predict RUN PATHS... --out DIR`")
@@ -75,17 +82,13 @@ def run(args: Args) -> int:
         raise InputError(f"--batch-size must be at least 1, got {args.batch_size}")
     files = inputs(args)  # everything is there, before the model is loaded
     drawn = targets(files, args.out / "drawn") if args.draw else {}
-    threshold = args.score_threshold if args.score_threshold is not None else usual_threshold(args.run)
-    detector = Detector.open(
-        args.run, args.device, score_threshold=threshold, layout=args.layout, coco80=args.coco80, trust=args.trust
-    )
+    detector, threshold = open_detector(args)
     args.out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the work
     images: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     unreadable: list[str] = []
-    for image_id, file, size, found in track(
-        detections(detector, files, args.batch_size, unreadable), len(files), "detecting"
-    ):
+    stream = detections(detector, files, args.batch_size, unreadable, threshold)
+    for image_id, file, size, found in stream if args.tiles else track(stream, len(files), "detecting"):
         images.append({"id": image_id, "file_name": str(file), "height": size[0], "width": size[1]})
         results += found.to_coco(image_id, detector.category_ids)
         if args.draw:
@@ -95,6 +98,36 @@ def run(args: Args) -> int:
     write_json_atomic(args.out / "images.json", {"images": images, "categories": categories})
     report(args, threshold, len(images), len(results), unreadable)
     return 2 if unreadable else 0
+
+
+def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDetector, float]":
+    """The detector that the flags describe, and the score above which its detections are reported.
+
+    Raises:
+        InputError: No such run or file, or flags with impossible values.
+    """
+    from focalkit.cli._exported import metadata, open_exported
+    from focalkit.data._progress import track
+    from focalkit.detection import AugmentedDetector, Detector, TiledDetector
+    from focalkit.export import is_exported
+
+    if is_exported(args.run):
+        single = open_exported(args.run, args.device)
+        usual = metadata(single)["display_threshold"]
+    else:
+        single = Detector.open(args.run, args.device, layout=args.layout, coco80=args.coco80, trust=args.trust)
+        usual = evaluated_threshold(args.run)
+    threshold = args.score_threshold if args.score_threshold is not None else THRESHOLD if usual is None else usual
+    detector: Detector | AugmentedDetector | TiledDetector = single
+    try:
+        if args.tta:
+            detector = AugmentedDetector(single, args.tta_scales)
+        if args.tiles is not None:
+            progress = lambda found, total: track(found, total, "tiles")  # noqa: E731
+            detector = TiledDetector(detector, args.tiles, args.overlap, progress=progress)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return detector, threshold
 
 
 def inputs(args: Args) -> list[Path]:
@@ -135,7 +168,11 @@ def targets(files: Iterable[Path], folder: Path) -> dict[Path, Path]:
 
 
 def detections(
-    detector: "Detector", files: list[Path], batch_size: int, unreadable: list[str]
+    detector: "Detector | AugmentedDetector | TiledDetector",
+    files: list[Path],
+    batch_size: int,
+    unreadable: list[str],
+    threshold: float | None = None,
 ) -> Iterator[tuple[int, Path, tuple[int, int], "Detections"]]:
     """(image id, file, (height, width), detections) of what can be read; a line per file that cannot."""
     from focalkit.detection import read_image
@@ -152,16 +189,16 @@ def detections(
                 read.append((image_id, file, (image.shape[1], image.shape[2])))
                 yield image
 
-    for found in detector.stream(readable(), batch_size=batch_size):
+    for found in detector.stream(readable(), threshold, batch_size):
         yield *read.popleft(), found
 
 
-def usual_threshold(run: Path) -> float:
-    """The threshold with the best F1 on the validation images, from the run's evaluation.json."""
+def evaluated_threshold(run: Path) -> float | None:
+    """The threshold with the best F1 on the validation images, from the run's evaluation.json; None without one."""
     try:
         return float(json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["gallery_threshold"])
     except (OSError, ValueError, KeyError, TypeError):
-        return THRESHOLD
+        return None
 
 
 def save_drawn(found: "Detections", file: Path, place: Path) -> None:

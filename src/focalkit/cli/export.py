@@ -1,0 +1,114 @@
+"""`focalkit export`: a trained run as an ONNX, OpenVINO or torch.export file, in float32 or int8."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from focalkit.cli._exported import measure, open_data
+from focalkit.errors import InputError
+
+if TYPE_CHECKING:
+    from focalkit.detection import Detector
+    from focalkit.export import Exported
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+@dataclass(frozen=True)
+class Args:
+    """Write a trained run as a file that other runtimes execute.
+
+    The network takes any batch and any image size (multiples of 32); class names, thresholds, anchors and image sizes
+    are in the file's metadata. `focalkit predict FILE` and `focalkit evaluate FILE` run it.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory, as `focalkit train --out` wrote it"""
+    format: Literal["onnx", "openvino", "torch-export"] = "onnx"
+    """ONNX, OpenVINO (.xml and .bin), or torch.export (.pt2)"""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """File to write (default: RUN/model.onnx, .xml or .pt2)"""
+    with_nms: Flag = False
+    """Put the post-processing into the graph: boxes come out instead of raw outputs"""
+    score_threshold: float = 0.05
+    """Detections that score no more than this are dropped"""
+    int8: Flag = False
+    """Quantise the network on training images of DATA, and print the AP before and after on its validation images"""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
+    """For --int8: a data set (default: what the run was trained on)"""
+    images: int = 300
+    """For --int8: images to measure the ranges of activations on"""
+    json: Flag = False
+    """Print one JSON object on stdout"""
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run."""
+    return run(tyro.cli(Args, args=argv, prog="focalkit export"))
+
+
+def run(args: Args) -> int:
+    """Export, and say how near the file is to the run."""
+    from focalkit._runs import RunDir
+    from focalkit.cli.predict import evaluated_threshold
+    from focalkit.detection import Detector
+    from focalkit.export import FORMATS, export_detector, load_exported
+
+    if args.data is not None and not args.int8:
+        raise InputError("--data is for --int8, which measures the network on it; add --int8 or leave --data out")
+    out = args.out or args.run / f"model{FORMATS[args.format]}"
+    detector = Detector.from_run(args.run, "cpu", score_threshold=args.score_threshold)
+    config = RunDir(args.run).read_config()
+    calibration = None
+    if args.int8:
+        train = open_data(config, args.data, "train")
+        rng = random.Random(0)
+        calibration = [image.path for image in rng.sample(train.images, min(args.images, len(train)))]
+    done = export_detector(
+        detector,
+        out,
+        format=args.format,
+        with_nms=args.with_nms,
+        calibrate_on=calibration,
+        display_threshold=evaluated_threshold(args.run),
+    )
+    found: dict[str, Any] = {
+        "file": str(done.path),
+        "files": [str(file) for file in done.files],
+        "bytes": sum(file.stat().st_size for file in done.files),
+        "format": args.format,
+        "with_nms": args.with_nms,
+        "int8": args.int8,
+        "largest_difference": done.difference,
+    }
+    if args.int8:
+        found |= drop(detector, load_exported(out), open_data(config, args.data, "val"))
+    print(json.dumps(found) if args.json else as_text(found, done))
+    return 0
+
+
+def drop(float32: "Detector", int8: "Detector", data: Any) -> dict[str, Any]:
+    """AP and speed of both on the same images."""
+    before, after = measure(float32, data, "AP of the run"), measure(int8, data, "AP of the int8 file")
+    ap = {"float32": before["metrics"]["AP"], "int8": after["metrics"]["AP"]}
+    speed = {name: one["speed"]["images_per_second"] for name, one in (("float32", before), ("int8", after))}
+    return {"images": len(data), "AP": {**ap, "drop": ap["float32"] - ap["int8"]}, "images_per_second": speed}
+
+
+def as_text(found: dict[str, Any], done: "Exported") -> str:
+    """The file, its size, and its distance from the run."""
+    lines = [f"{file}  {file.stat().st_size / 2**20:.1f} MiB" for file in done.files]
+    if found["largest_difference"] is not None:
+        lines.append(f"raw outputs differ from the run's by at most {found['largest_difference']:.1e}")
+    if "AP" in found:
+        ap = found["AP"]
+        lines += [
+            f"AP on {found['images']} images: {ap['float32']:.4f} in float32 (the run), {ap['int8']:.4f} in int8, "
+            f"a drop of {ap['drop']:.4f}",
+        ]
+    lines += [f"next     focalkit predict {found['file']} PATHS... --out DIR"]
+    return "\n".join(lines)

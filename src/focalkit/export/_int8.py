@@ -1,0 +1,98 @@
+"""int8 networks: weights and activations of the convolutions in 8 bits, ranges measured on images of the data set.
+
+Post-processing is joined afterwards and stays in float32. So does the last convolution of the class tower: its outputs
+lie around -4.6 (the prior), and one scale for all of them would leave the few confident ones coarse steps.
+
+Not here: quantisation-aware training; int8 for torch.export files.
+"""
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from focalkit.export import _packages
+from focalkit.export._metadata import LEVELS
+from focalkit.export._packages import needs
+
+Batches = Sequence[np.ndarray]
+"""float32 (b, 3, H, W) in [0, 1], padded: what the network takes."""
+
+
+def quantize_onnx(model: Any, batches: Batches) -> Any:
+    """An ONNX model with QDQ nodes around what ONNX Runtime computes in int8."""
+    needs("onnxruntime")
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(batches)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+            batch = next(self.left, None)
+            return None if batch is None else {"images": batch}
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        plain, simple, done = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "simple", "int8"))
+        onnx.save(model, plain)
+        quant_pre_process(plain, simple, skip_symbolic_shape=True)
+        quantize_static(
+            simple,
+            done,
+            Reader(),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=_makers(onnx.load(simple).graph),
+        )
+        return onnx.load(done)
+
+
+def quantize_openvino(model: Any, batches: Batches) -> Any:
+    """An OpenVINO model with fake quantisation where the CPU computes in int8 (NNCF)."""
+    with _quiet():
+        nncf = _packages.nncf()
+        makers = [output.get_node().input_value(0).get_node() for output in model.outputs]
+        names = [_convolution(node).get_friendly_name() for node in makers[: len(LEVELS)]]
+        return nncf.quantize(
+            model,
+            nncf.Dataset(list(batches)),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(batches),
+            ignored_scope=nncf.IgnoredScope(names=names),
+        )
+
+
+def _makers(graph: Any) -> list[str]:
+    """Names of the nodes that compute the logits."""
+    wanted = {output.name for output in graph.output[: len(LEVELS)]}
+    return [node.name for node in graph.node if wanted & set(node.output)]
+
+
+def _convolution(node: Any) -> Any:
+    """The convolution that a node is, or adds a bias to."""
+    while node.get_type_name() not in ("Convolution", "Result", "Parameter"):
+        node = node.input_value(0).get_node()
+    return node
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without notes on stderr and without progress bars of the packages."""
+    import warnings
+
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,135 @@
+"""Exported files as detectors: what `Detector.predict` takes and gives, computed by the file's runtime."""
+
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from focalkit.detection import AnchorGrid, DeltaXYWH, DenseOutputs, DensePostprocess, Detections, Detector
+from focalkit.errors import InputError
+from focalkit.export._metadata import FIELDS
+
+READERS = {".onnx": "_onnx", ".xml": "_openvino", ".pt2": "_torch"}
+Run = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
+
+
+def is_exported(path: str | os.PathLike[str]) -> bool:
+    """Whether a path has the name of an exported file: .onnx, .xml or .pt2."""
+    return Path(path).suffix.lower() in READERS
+
+
+def load_exported(path: str | os.PathLike[str], *, score_threshold: float | None = None) -> Detector:
+    """The detector in a file that `focalkit export` wrote; it computes on the CPU.
+
+    Args:
+        path: .onnx (ONNX Runtime), .xml with its .bin (OpenVINO), or .pt2 (torch).
+        score_threshold: Instead of the file's own. Post-processing inside the graph has dropped what is below its own,
+            so there it can only be raised.
+
+    Raises:
+        InputError: No such file, none that `focalkit export` wrote, a missing package, a threshold below the graph's.
+
+    Example:
+        >>> detector = load_exported("model.onnx")                 # doctest: +SKIP
+        >>> detector.predict("photo.jpg")[0].boxes                 # doctest: +SKIP
+    """
+    path = Path(path)
+    if not is_exported(path):
+        raise InputError(f"{path}: expected an exported file: {', '.join(READERS)}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    reader = importlib.import_module(f"focalkit.export.{READERS[path.suffix.lower()]}")
+    try:
+        info, run = reader.load(path)
+    except (InputError, ImportError):
+        raise
+    except Exception as error:  # every runtime has its own
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{path}: cannot be read as an exported detector ({reason})") from error
+    return as_detector(info, run, score_threshold)
+
+
+def as_detector(info: Mapping[str, Any], run: Run, score_threshold: float | None = None) -> Detector:
+    """The detector of a file's metadata and the function that runs it."""
+    kind = _Whole if info["nms"] else _Raw
+    post: Any = _Filter(info["score_threshold"], run) if info["nms"] else _postprocess(info)
+    detector = Detector(
+        kind(info, run),
+        score_threshold=info["score_threshold"] if score_threshold is None else score_threshold,
+        names=info["names"],
+        min_size=info["min_size"],
+        max_size=info["max_size"],
+        category_ids=info["category_ids"],
+        postprocess=cast(DensePostprocess, post),
+    )
+    detector.resize = info["resize"]
+    return detector
+
+
+def _postprocess(info: Mapping[str, Any]) -> DensePostprocess:
+    return DensePostprocess(
+        coder=DeltaXYWH(**_tuples(info["coder"])), **{name: info[name] for name in FIELDS[DensePostprocess]}
+    )
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+class _Raw(nn.Module):
+    """A file with the network alone: the priors are computed here."""
+
+    pixel_mean: Tensor
+
+    def __init__(self, info: Mapping[str, Any], run: Run) -> None:
+        super().__init__()
+        self.info, self.run = info, run
+        self.num_classes = len(info["names"])
+        self.priors = AnchorGrid(**_tuples(info["anchors"]))
+        self.register_buffer("pixel_mean", torch.tensor(info["pixel_mean"]), persistent=False)
+        self.nothing = nn.Parameter(torch.zeros(0), requires_grad=False)  # says that it lives on the CPU
+
+    def forward(self, images: Tensor) -> Any:
+        outputs = [torch.from_numpy(o) for o in self.run({"images": images.contiguous().numpy()})]
+        logits, deltas = outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
+        shapes = [(level.shape[-2], level.shape[-1]) for level in logits]
+        priors = self.priors(shapes, image_size=images.shape[-2:])
+        return DenseOutputs(tuple(logits), tuple(deltas), priors, self.num_classes)
+
+
+class _Whole(_Raw):
+    """A file with post-processing inside, which needs the images' sizes too: `_Filter` gets them and runs it."""
+
+    def forward(self, images: Tensor) -> Any:
+        return images
+
+
+@dataclass(frozen=True)
+class _Filter:
+    """In the place of a `DensePostprocess`: runs the file, and takes off the padding and what scores too low."""
+
+    least: float
+    run: Run
+    score_threshold: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.score_threshold < self.least:
+            raise InputError(
+                f"this file has dropped what scores no more than {self.least:g} and cannot go down to "
+                f"{self.score_threshold:g}; export without --with-nms, or with a lower --score-threshold"
+            )
+
+    def __call__(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        inputs = {"images": images.contiguous().numpy(), "sizes": np.asarray(sizes, np.int64)}
+        boxes, scores, labels, counts = (torch.from_numpy(output) for output in self.run(inputs))
+        found = []
+        for i, count in enumerate(counts.tolist()):
+            keep = scores[i, :count] > self.score_threshold
+            found.append(Detections(boxes[i, :count][keep], scores[i, :count][keep], labels[i, :count][keep].long()))
+        return found

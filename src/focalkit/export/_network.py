@@ -1,0 +1,79 @@
+"""The part of a detector that becomes a graph: images in, raw outputs of every level out.
+
+Normalisation is inside. The anchors are not: they follow from the metadata and the size of the images. Norms with fixed
+statistics become part of the convolution before them, so the file holds one tensor where the model computes a product
+in every pass.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from focalkit.detection._frozen_norm import FrozenNorm, NormedConv2d
+from focalkit.errors import InputError
+
+
+class RawNetwork(nn.Module):
+    """float (b, 3, H, W) in [0, 1], H and W multiples of 32 -> logits of P3 .. P7, then deltas of P3 .. P7.
+
+    Args:
+        model: A `RetinaNet` or whatever else has its `backbone`, `neck`, `head`, `pixel_mean` and `pixel_std`. It is
+            copied, so that it stays as it is.
+    """
+
+    mean: Tensor
+    std: Tensor
+    backbone: nn.Module
+    neck: nn.Module
+    head: nn.Module
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+        fold(model)
+        # the memory format is the runtime's business
+        model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+        for part in ("backbone", "neck", "head"):
+            setattr(self, part, getattr(model, part))
+        self.register_buffer("mean", model.pixel_mean.view(1, 3, 1, 1))  # pyright: ignore[reportCallIssue]
+        self.register_buffer("std", model.pixel_std.view(1, 3, 1, 1))  # pyright: ignore[reportCallIssue]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        logits, deltas, *more = self.head(self.neck(self.backbone((images - self.mean) / self.std)))
+        if more:
+            raise InputError("a detector that predicts the quality of its boxes cannot be exported")
+        return (*logits, *deltas)
+
+
+@torch.no_grad()
+def fold(net: nn.Module) -> None:
+    """Make every `NormedConv2d` a plain convolution with the scale in its weight and the shift as its bias, in place.
+
+    Computed in float64, so that the sum over a deep network does not drift from the original's.
+    """
+    for parent in list(net.modules()):
+        for key, conv in list(parent.named_children()):
+            if isinstance(conv, NormedConv2d):
+                setattr(parent, key, _with_norm(conv, conv.norm[0]))
+    for parent in list(net.modules()):
+        for key, norm in list(parent.named_children()):
+            if isinstance(norm, FrozenNorm) and norm.taken_in:
+                setattr(parent, key, nn.Identity())
+
+
+def _with_norm(conv: NormedConv2d, norm: FrozenNorm) -> nn.Conv2d:
+    plain = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # pyright: ignore[reportArgumentType]
+        conv.stride,  # pyright: ignore[reportArgumentType]
+        conv.padding,  # pyright: ignore[reportArgumentType]
+        conv.dilation,  # pyright: ignore[reportArgumentType]
+        conv.groups,
+    )
+    scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+    assert plain.bias is not None
+    plain.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
+    plain.bias.copy_(norm.bias.double() - norm.running_mean.double() * scale)
+    return plain.requires_grad_(False)

@@ -1,0 +1,48 @@
+"""torch.export files (.pt2): run by torch, without focalkit; with post-processing inside, import torchvision first."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from focalkit.detection import Detector
+from focalkit.export._metadata import KEY, parse
+from focalkit.export._trace import quietly, trace_all, trace_network
+
+
+def program(detector: Detector, *, with_nms: bool) -> torch.export.ExportedProgram:
+    """The traced network, or network and post-processing."""
+    with quietly():
+        return trace_all(detector) if with_nms else trace_network(detector)
+
+
+def save(model: torch.export.ExportedProgram, info: Mapping[str, Any], path: Path) -> list[Path]:
+    """Write one file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp.pt2")
+    with quietly():
+        torch.export.save(model, temporary, extra_files={f"{KEY}.json": json.dumps(info)})
+    os.replace(temporary, path)
+    return [path]
+
+
+def load(path: Path) -> tuple[dict[str, Any], Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]]:
+    """Metadata and the function that runs the file."""
+    import torchvision.ops  # noqa: F401  registers the operator that suppresses boxes
+
+    extra = {f"{KEY}.json": ""}
+    with quietly():
+        # subtle: the example's maps had several cells; the graph holds for maps of one cell too, its guards do not
+        module = torch.export.load(path, extra_files=extra).module(check_guards=False)
+    text = extra[f"{KEY}.json"]
+    info = parse(text.decode() if isinstance(text, bytes) else text, path)
+
+    def run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        with torch.no_grad():
+            return [output.numpy() for output in module(*(torch.from_numpy(value) for value in inputs.values()))]
+
+    return info, run

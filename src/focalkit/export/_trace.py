@@ -1,0 +1,82 @@
+"""The torch side of every format: a detector's network and its post-processing as `torch.export` programs.
+
+Batch and sizes are left open; height and width are multiples of 32.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from focalkit.detection import Detector
+from focalkit.export._metadata import LEVELS
+from focalkit.export._network import RawNetwork
+from focalkit.export._postprocess import GraphPostprocess, Suppress, suppress_in_torch
+
+EXAMPLE = (2, 3, 320, 384)
+"""Of the images to trace with; P7 is 3 x 3 on them."""
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings that torch and torchvision give about themselves while they trace."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._export")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def example() -> tuple[Tensor, Tensor]:
+    """Images to trace with, and their sizes before padding."""
+    b, _, h, w = EXAMPLE
+    return torch.full(EXAMPLE, 0.5), torch.tensor([[h, w]] * b)
+
+
+def trace_network(detector: Detector) -> ExportedProgram:
+    """`images` -> logits and deltas of every level."""
+    images, _ = example()
+    return torch.export.export(RawNetwork(detector.model).eval(), (images,), dynamic_shapes=(_image_dims(),))
+
+
+def trace_postprocess(detector: Detector, suppress: Suppress) -> ExportedProgram:
+    """Logits and deltas of every level, `sizes` -> boxes, scores, labels, counts."""
+    images, sizes = example()
+    outputs = RawNetwork(detector.model).eval()(images)
+    levels = [{0: Dim("batch"), 2: Dim(f"height_{name}"), 3: Dim(f"width_{name}")} for name in LEVELS]
+    dims = ((*levels, *levels), {0: Dim("batch")})
+    return torch.export.export(_postprocess(detector, suppress), (outputs, sizes), dynamic_shapes=dims)
+
+
+def trace_all(detector: Detector) -> ExportedProgram:
+    """`images`, `sizes` -> boxes, scores, labels, counts; torchvision's operator suppresses."""
+    whole = _WithPostprocess(RawNetwork(detector.model), _postprocess(detector, suppress_in_torch)).eval()
+    return torch.export.export(whole, example(), dynamic_shapes=(_image_dims(), {0: Dim("batch")}))
+
+
+def _image_dims() -> dict[int, Dim]:
+    return {0: Dim("batch"), 2: 32 * Dim("rows"), 3: 32 * Dim("columns")}  # pyright: ignore[reportReturnType, reportOperatorIssue]
+
+
+def _postprocess(detector: Detector, suppress: Suppress) -> GraphPostprocess:
+    model = detector.model
+    return GraphPostprocess(model.priors, detector.postprocess, model.num_classes, suppress).eval()  # pyright: ignore[reportArgumentType]
+
+
+class _WithPostprocess(nn.Module):
+    def __init__(self, network: RawNetwork, postprocess: GraphPostprocess) -> None:
+        super().__init__()
+        self.network, self.postprocess = network, postprocess
+
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        return self.postprocess(self.network(images), sizes)

@@ -1,0 +1,148 @@
+"""`focalkit export`, and `predict` and `evaluate` on what it wrote."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from focalkit._config_io import config_to_dict
+from focalkit._runs import RunDir
+from focalkit.cli import main
+from focalkit.config import ModelConfig, TrainConfig
+from focalkit.detection import Detector, build_retinanet
+
+MODEL = ModelConfig(
+    backbone="tiny", backbone_norm="batch", freeze_at=0, fpn_channels=8, head_channels=8, head_depth=1, prior_prob=0.3
+)
+CATEGORIES = [{"id": 4, "name": "red"}, {"id": 9, "name": "green"}]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a run of random weights and a data set of three images."""
+    folder = tmp_path_factory.mktemp("command")
+    rng, images, annotations = np.random.default_rng(0), [], []
+    for split, count in (("train", 2), ("val", 3)):
+        (folder / "data/images" / split).mkdir(parents=True)
+        images, annotations = [], []
+        for i in range(1, count + 1):
+            pixels = rng.integers(0, 256, (64 + 8 * i, 90, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"data/images/{split}/{i}.png")
+            images.append({"id": i, "file_name": f"{i}.png", "width": 90, "height": 64 + 8 * i})
+            box = {"bbox": [10, 12, 30, 24], "area": 720, "iscrowd": 0, "category_id": 4 if i % 2 else 9}
+            annotations.append({"id": i, "image_id": i, **box})
+        (folder / "data/annotations").mkdir(exist_ok=True)
+        truth = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+        (folder / f"data/annotations/instances_{split}.json").write_text(json.dumps(truth))
+    torch.manual_seed(0)
+    config = TrainConfig(data=folder / "data", min_size=96, max_size=160, model=MODEL)
+    run = RunDir(folder / "run")
+    run.write_run({"config": config_to_dict(config), "categories": CATEGORIES})
+    model = build_retinanet(MODEL, 2)
+    with torch.no_grad():
+        model.head.class_output.weight.normal_(std=0.4)
+    run.checkpoint("best").parent.mkdir()
+    torch.save({"model": model.state_dict()}, run.checkpoint("best"))
+    (run.path / "evaluation.json").write_text(json.dumps({"gallery_threshold": 0.45}))
+    return folder
+
+
+def call(capsys, *words):
+    status = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.fixture
+def exported(place, capsys):
+    """The run as a .pt2 file, which is the fastest to write."""
+    path = place / "run" / "model.pt2"
+    if not path.exists():
+        status, out, err = call(capsys, "export", place / "run", "--format", "torch-export", "--json")
+        assert status == 0, err
+        found = json.loads(out)
+        assert found["file"] == str(path)
+        assert found["bytes"] == path.stat().st_size
+        assert found["largest_difference"] < 1e-4
+    return path
+
+
+def test_predict_gives_the_runs_detections(exported, place, capsys, tmp_path):
+    for name, source in (("run", place / "run"), ("file", exported)):
+        status, out, err = call(
+            capsys, "predict", source, place / "data/images/val", "--out", tmp_path / name, "--device", "cpu", "--json"
+        )
+        assert status == 0, err
+        assert json.loads(out)["score_threshold"] == 0.45, "from the evaluation, which the metadata remembers"
+    run, file = (json.loads((tmp_path / name / "predictions.json").read_text()) for name in ("run", "file"))
+    assert len(run) == len(file) > 0
+    for a, b in zip(run, file, strict=True):
+        assert (a["image_id"], a["category_id"]) == (b["image_id"], b["category_id"])
+        assert a["bbox"] == pytest.approx(b["bbox"], abs=1e-3)
+        assert a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+def test_evaluate_gives_the_runs_ap(exported, place, capsys, tmp_path):
+    status, out, err = call(capsys, "evaluate", exported, "--data", place / "data", "--json", "--out", tmp_path)
+    assert status == 0, err
+    found = json.loads(out)
+    assert (found["num_images"], found["split"]) == (3, "val")
+    assert {row["name"]: row["count"] for row in found["per_class"]} == {"red": 2, "green": 1}
+    predictions = json.loads((tmp_path / "predictions.json").read_text())
+    detector = Detector.from_run(place / "run", "cpu")
+    expected = detector.predict([place / f"data/images/val/{i}.png" for i in (1, 2, 3)])
+    assert len(predictions) == sum(map(len, expected))
+    assert json.loads((tmp_path / "evaluation.json").read_text())["metrics"] == found["metrics"]
+    status, out, _ = call(capsys, "evaluate", exported, "--data", place / "data")
+    assert "written" not in out
+    assert f"{found['metrics']['AP']:.4f}" in out
+
+
+def test_predict_with_several_looks_and_tiles(exported, place, capsys, tmp_path):
+    image = place / "data/images/val/1.png"
+    status, _, err = call(
+        capsys,
+        "predict",
+        exported,
+        image,
+        "--out",
+        tmp_path,
+        "--tta",
+        "--tta-scales",
+        "1",
+        "--tiles",
+        "48",
+        "--no-draw",
+    )
+    assert status == 0, err
+    found = json.loads((tmp_path / "predictions.json").read_text())
+    assert len(found) > 0
+    assert all(row["bbox"][0] + row["bbox"][2] <= 90.01 for row in found)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "RUN", "--data", "DATA"], "--data is for --int8"),
+        (["export", "RUN", "--format", "torch-export", "--int8"], "not as torch-export"),
+        (["export", "RUN", "--out", "model.xml"], r"must end in .onnx"),
+        (["evaluate", "FILE"], "give --data DATA"),
+        (["evaluate", "FILE", "--data", "DATA", "--device", "cuda"], "run on the CPU here, got --device cuda"),
+        (["predict", "FILE", "IMAGE", "--out", "OUT", "--tta", "--tta-scales", "0"], "scales above 0"),
+        (["predict", "FILE", "IMAGE", "--out", "OUT", "--tiles", "0"], "at least one pixel a side"),
+        (["predict", "none.onnx", "IMAGE", "--out", "OUT"], "none.onnx: no such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said(words, message, exported, place, capsys, tmp_path):
+    names = {
+        "RUN": place / "run",
+        "FILE": exported,
+        "DATA": place / "data",
+        "IMAGE": place / "data/images/val/1.png",
+        "OUT": tmp_path,
+    }
+    status, _, err = call(capsys, *(names.get(word, word) for word in words))
+    assert status == 2, err
+    assert message in err

@@ -1,0 +1,188 @@
+"""An exported file gives what the model gives, whatever the runtime, the batch and the sizes."""
+
+import json
+
+import pytest
+import torch
+
+from focalkit.detection import AugmentedDetector, Detections, Detector, retinanet
+from focalkit.errors import BackendError, InputError
+from focalkit.export import FORMATS, export_detector, is_exported, load_exported
+from focalkit.export._load import as_detector
+from focalkit.export._metadata import KEY, describe
+from focalkit.export._network import RawNetwork
+from focalkit.export._postprocess import GraphPostprocess, suppress_in_torch
+
+KINDS = [(format, nms) for format in FORMATS for nms in (False, True)]
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch-export": "torchvision"}
+
+
+def same(found, expected):
+    """The same detections; those whose scores differ by less than the runtimes' rounding may change places."""
+    assert [len(d) for d in found] == [len(d) for d in expected]
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.scores, b.scores, atol=1e-5, rtol=0)
+        assert a.names == b.names
+        for box, score, label in zip(a.boxes, a.scores, a.labels, strict=True):
+            if len(b) == 100 and score < b.scores[-1] + 1e-5:
+                continue  # at the limit, one of two equals is cut off
+            twin = (b.labels == label) & ((b.scores - score).abs() < 1e-5) & ((b.boxes - box).abs().amax(1) < 1e-3)
+            assert twin.any(), (box, score, label)
+
+
+def needs(format):
+    if format != "torch-export":
+        pytest.importorskip("onnxscript")
+    pytest.importorskip(PACKAGES[format])
+
+
+@pytest.mark.parametrize(("format", "nms"), KINDS)
+def test_a_file_finds_what_the_detector_finds(format, nms, detector, images, exported):
+    needs(format)
+    loaded = load_exported(exported(format, nms).path)
+    for batch_size in (1, 3):
+        expected = detector.predict(images, batch_size=batch_size)
+        same(loaded.predict(images, batch_size=batch_size), expected)
+        assert min(map(len, expected)) > 20
+        assert len({label for d in expected for label in d.labels.tolist()}) == 3
+    same(loaded.predict(images, score_threshold=0.6), detector.predict(images, score_threshold=0.6))
+    assert (loaded.min_size, loaded.max_size, loaded.category_ids) == (96, 160, (3, 5, 9))
+
+
+@pytest.mark.parametrize("which", ["detector", "torchvision_like"])
+def test_the_graphs_post_processing_is_the_detectors(which, request):
+    one = request.getfixturevalue(which)
+    images, sizes = torch.rand(3, 3, 160, 224), [(160, 224), (155, 201), (32, 32)]
+    graph = GraphPostprocess(one.model.priors, one.postprocess, 3, suppress_in_torch)
+    with torch.no_grad():
+        outputs = one.model(images)
+        *rows, counts = graph((*outputs.logits, *outputs.deltas), torch.tensor(sizes))
+    found = [Detections(*(row[i, :count] for row in rows)) for i, count in enumerate(counts.tolist())]
+    same(found, one.postprocess(outputs, sizes))
+    assert all((row[2, counts[2] :] == 0).all() for row in rows[1:2]), "padding scores 0"
+
+
+def test_other_libraries_numerics_are_kept(torchvision_like, images):
+    info = json.loads(json.dumps(describe(torchvision_like, nms=False, int8=False, display_threshold=None)))
+    network = RawNetwork(torchvision_like.model).eval()
+
+    def run(inputs):
+        with torch.no_grad():
+            return [output.numpy() for output in network(torch.from_numpy(inputs["images"]))]
+
+    loaded = as_detector(info, run)
+    assert loaded.resize == "torchvision"
+    assert loaded.model.priors == torchvision_like.model.priors
+    assert loaded.postprocess == torchvision_like.postprocess
+    same(loaded.predict(images), torchvision_like.predict(images))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_file_says_what_it_takes_to_use_it(format, exported):
+    needs(format)
+    done = exported(format, False)
+    info = load_exported(done.path).model.info
+    assert info == json.loads(json.dumps(done.info))
+    assert info["names"] == ["cat", "dog", "bird"]
+    assert info["category_ids"] == [3, 5, 9]
+    assert (info["score_threshold"], info["display_threshold"], info["iou_threshold"]) == (0.05, 0.4, 0.5)
+    assert info["anchors"]["strides"] == [8, 16, 32, 64, 128]
+    assert done.difference < 1e-4
+    assert all(file.is_file() for file in done.files)
+
+
+def test_a_graph_with_post_processing_cannot_go_below_its_threshold(exported, images):
+    needs("torch-export")
+    path = exported("torch-export", True).path
+    with pytest.raises(InputError, match=r"no more than 0\.05 and cannot go down to 0\.01"):
+        load_exported(path, score_threshold=0.01)
+    with pytest.raises(InputError, match="export without --with-nms"):
+        load_exported(path).predict(images, score_threshold=0.01)
+
+
+def test_an_exported_file_can_look_several_times(exported, detector, images):
+    needs("torch-export")
+    loaded = load_exported(exported("torch-export", False).path)
+    same(AugmentedDetector(loaded, (1.0,)).predict(images[:2]), AugmentedDetector(detector, (1.0,)).predict(images[:2]))
+
+
+def test_frozen_norms_are_in_the_convolutions():
+    from focalkit.detection._frozen_norm import FrozenNorm, NormedConv2d
+
+    torch.manual_seed(0)
+    model = retinanet(2, "resnet18", fpn_channels=16, head_channels=16, head_depth=1)
+    for norm in (m for m in model.modules() if isinstance(m, FrozenNorm)):
+        norm.weight.uniform_(0.5, 1.5)
+        norm.bias.normal_()
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    network, x = RawNetwork(model), torch.rand(2, 3, 64, 96)
+    assert not any(isinstance(m, FrozenNorm | NormedConv2d) for m in network.modules())
+    with torch.no_grad():
+        expected, found = model.eval()(x), network(x)
+    for a, b in zip((*expected.logits, *expected.deltas), found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    assert any(isinstance(m, NormedConv2d) for m in model.modules()), "the model itself stays as it was"
+
+
+def test_a_file_that_computes_something_else_is_refused(detector, tmp_path, monkeypatch):
+    from focalkit.export import _export
+
+    monkeypatch.setattr(_export, "TOLERANCE", -1.0)
+    with pytest.raises(BackendError, match="differ from the model's"):
+        export_detector(detector, tmp_path / "model.pt2", format="torch-export")
+
+
+def test_what_cannot_be_exported_is_refused_before_anything_is_written(detector, tmp_path):
+    from dataclasses import replace
+
+    for options, message in (
+        ({"format": "tflite"}, "unknown format 'tflite', expected one of onnx"),
+        ({"format": "openvino"}, r"must end in \.xml"),
+        ({"format": "torch-export", "calibrate_on": []}, r"must end in \.pt2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export_detector(detector, tmp_path / "model.onnx", **options)
+    with pytest.raises(InputError, match="not as torch-export"):
+        export_detector(detector, tmp_path / "model.pt2", format="torch-export", calibrate_on=[])
+    with pytest.raises(InputError, match="on, got none"):
+        export_detector(detector, tmp_path / "model.onnx", calibrate_on=[])
+    windowed = Detector(detector.model, postprocess=replace(detector.postprocess, peak_window=3))
+    with pytest.raises(InputError, match=r"DensePostprocess\(peak_window=3\) cannot be exported"):
+        export_detector(windowed, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named_with_what_brings_it(detector, tmp_path, monkeypatch):
+    monkeypatch.setattr("focalkit.export._packages.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"packages onnx, onnxscript, not installed: pip install 'focalkit\[export\]'"):
+        export_detector(Detector(detector.model), tmp_path / "model.onnx")
+
+
+def test_what_is_no_exported_file_is_refused(tmp_path):
+    assert is_exported("x/model.ONNX")
+    assert not is_exported("runs/first")
+    with pytest.raises(InputError, match="expected an exported file"):
+        load_exported(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        load_exported(tmp_path / "model.onnx")
+    (tmp_path / "model.pt2").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="cannot be read as an exported detector"):
+        load_exported(tmp_path / "model.pt2")
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path):
+    needs("onnx")
+    import onnx
+
+    value = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1])
+    out = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["images"], ["out"])], "g", [value], [out])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="no metadata of focalkit"):
+        load_exported(tmp_path / "model.onnx")
+    onnx.helper.set_model_props(model, {KEY: json.dumps({"schema": 99})})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="schema 99, this focalkit reads 1"):
+        load_exported(tmp_path / "model.onnx")
