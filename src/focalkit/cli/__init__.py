@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from focalkit.cli._debug import DEBUG
 from focalkit.errors import FocalkitError, InputError
 
 COMMANDS = {
@@ -42,11 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
-    before = DEBUG.set(debug)
-    try:
-        return _dispatch(words) if debug else _guarded(words)
-    finally:
-        DEBUG.reset(before)
+    return _dispatch(words) if debug else _guarded(words)
 
 
 def _dispatch(words: list[str]) -> int:
