@@ -8,7 +8,7 @@ import torch
 from focalkit.config import ModelConfig, NumericsConfig, TrainConfig
 from focalkit.data import DetectionDataset, collate, open_detection_data
 from focalkit.data.demo import write_demo_scenes
-from focalkit.detection import build_criterion, build_detector, build_retinanet
+from focalkit.detection import PointAssigner, build_criterion, build_detector, build_retinanet
 from focalkit.detection.build import with_own_losses
 from focalkit.metrics import coco_ap
 
@@ -103,6 +103,18 @@ def test_the_default_detector_is_retinanet_as_before():
     other = build_retinanet(SMALL, 3)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert one.postprocess == other.postprocess
+
+
+def test_the_default_scale_is_the_papers():
+    shapes = [(2, 2)] * 5
+    for detector in ("atss", "gfl", "vfnet"):  # squares of 8 strides
+        priors = build_detector(ModelConfig("tiny", detector=detector, fpn_channels=8, head_channels=8), 1).priors(
+            shapes
+        )
+        assert [float(p[0, 2] - p[0, 0]) for p in priors] == [64, 128, 256, 512, 1024]
+        assert (priors[0][0, :2] + priors[0][0, 2:]).tolist() == [8, 8]  # centred in the cell of stride 8
+    fcos = build_criterion(TrainConfig(model=ModelConfig(detector="fcos")))
+    assert fcos.assigner == PointAssigner(limits=(64, 128, 256, 512), radius=1.5)
 
 
 def test_the_numerics_reach_the_relatives():
