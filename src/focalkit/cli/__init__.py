@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from focalkit.cli._debug import DEBUG
 from focalkit.errors import FocalkitError, InputError
 
 COMMANDS = {
@@ -41,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
-    return _dispatch(words) if debug else _guarded(words)
+    before = DEBUG.set(debug)
+    try:
+        return _dispatch(words) if debug else _guarded(words)
+    finally:
+        DEBUG.reset(before)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -12,6 +12,7 @@ import tyro
 
 from focalkit._config_io import load_config
 from focalkit._runs import RunDir
+from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
 from focalkit.cli.evaluate import number
 from focalkit.config import PRESETS, TrainConfig
@@ -94,6 +95,8 @@ def evaluate(args: Args) -> list[str]:
     try:
         evaluate_run(args.out)
     except Exception as error:
+        if DEBUG.get():
+            raise
         return [f"the evaluation failed ({type(error).__name__}: {error}); the training is kept"]
     return []
 
@@ -105,6 +108,8 @@ def report(args: Args) -> list[str]:
 
         write_report([args.out], args.out / "report.html")
     except Exception as error:
+        if DEBUG.get():
+            raise
         return [f"the report failed ({type(error).__name__}: {error}); the training is kept"]
     return []
 

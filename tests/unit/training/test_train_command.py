@@ -7,6 +7,7 @@ import pytest
 
 from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
+from focalkit.cli import main
 from focalkit.cli import train as command
 from focalkit.config import TrainConfig, cpu_small, paper
 from focalkit.errors import ConfigError
@@ -76,6 +77,41 @@ def test_the_ending_has_a_dash_where_there_is_no_ap(tmp_path):
     run.write_result({"metrics": {"AP": -1.0, "AP50": -1.0, "AP75": 0.25}, "finished": True})
     ending = command._ending(command.Args(out=tmp_path), [])
     assert ending.startswith("AP -  AP50 -  AP75 0.2500  on the validation images")
+
+
+@pytest.fixture
+def broken_steps(monkeypatch, tmp_path):
+    """A training that is done at once, with an evaluation and a report that fail."""
+    import focalkit.report
+    import focalkit.training
+    import focalkit.training.evaluate
+
+    def fail(*_, **__):
+        raise RuntimeError("a bug")
+
+    run = RunDir(tmp_path)
+    run.write_run({"config": config_to_dict(replace(cpu_small(), data=tmp_path))})
+    run.write_result({"metrics": {"AP": 0.5, "AP50": 0.5, "AP75": 0.5}, "finished": True})
+    monkeypatch.setattr(focalkit.training, "train", lambda *_, **__: {"finished": True}, raising=False)
+    monkeypatch.setattr(focalkit.training.evaluate, "evaluate_run", fail)
+    monkeypatch.setattr(focalkit.report, "write_report", fail, raising=False)
+    return ["train", "--preset", "cpu-small", "--out", str(tmp_path)]
+
+
+def test_a_failed_evaluation_and_report_are_notes(broken_steps, capsys):
+    assert main(broken_steps) == 1
+    ending = capsys.readouterr().out
+    assert "note: the evaluation failed (RuntimeError: a bug); the training is kept" in ending
+    assert "note: the report failed (RuntimeError: a bug); the training is kept" in ending
+
+
+@pytest.mark.parametrize("step", ["evaluate", "report"])
+def test_debug_shows_the_traceback_of_a_failed_evaluation_or_report(broken_steps, monkeypatch, step):
+    other = {"evaluate": "report", "report": "evaluate"}[step]
+    monkeypatch.setattr(command, other, lambda args: [])
+    with pytest.raises(RuntimeError, match="a bug"):
+        main([*broken_steps, "--debug"])
+    assert main(broken_steps) == (1 if step == "evaluate" else 0)  # --debug counts for its own call
 
 
 def test_a_loss_with_parentheses_is_one_flag(asked):
