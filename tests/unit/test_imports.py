@@ -25,7 +25,7 @@ HEAVY = [
     "PIL",
 ]
 DOCS = Path(__file__).parents[2] / "docs"
-PACKAGES = ["compat", "data", "detection", "export", "losses", "metrics", "report", "testing", "training"]
+PACKAGES = ["compat", "data", "detection", "export", "kernels", "losses", "metrics", "report", "testing", "training"]
 
 
 def loaded_by(code: str) -> set[str]:

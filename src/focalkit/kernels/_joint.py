@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.fx import Graph, GraphModule, Node
 
 from .._numerics import upcast
@@ -59,7 +60,8 @@ def trace(maths: Maths, x: Tensor, others: Sequence[Tensor], *, gradient: bool, 
         return torch.zeros(sizes, dtype=t.dtype, device=t.device)
 
     scale = torch.ones((), dtype=upcast(x[:0]).dtype, device=x.device)
-    with torch.no_grad():
+    # subtle: the hooks of the caller (such as save_on_cpu) shall not meet the tensors of a trace; ours come first
+    with torch.no_grad(), saved_tensors_hooks(_same, _same):
         module = make_fx(joint, tracing_mode="symbolic")(example(x), scale, *map(example, others))
     simplify(module.graph)
     if compiler:
@@ -68,6 +70,10 @@ def trace(maths: Maths, x: Tensor, others: Sequence[Tensor], *, gradient: bool, 
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def _same(t: Tensor) -> Tensor:
+    return t
 
 
 def simplify(graph: Graph) -> None:

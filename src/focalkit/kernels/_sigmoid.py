@@ -148,9 +148,9 @@ def sigmoid_sum(
             raise Unplaceable
         return Placed(
             ordered.reshape(-1) if flat else layout.by_class(ordered),
-            tuple(others),
+            tuple(o for o in others if o is not None),
             lambda g: layout.restore(g).reshape(shape),
-        )  # pyright: ignore
+        )
 
     triton: Callable[[Placed, Tensor, bool], tuple[Tensor, ...]] | None = None
     simple = not weighted and not label_smoothing and dtype == torch.float32

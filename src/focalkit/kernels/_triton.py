@@ -5,7 +5,8 @@ order, so results repeat bit for bit. No `libdevice`: everything runs under Trit
 (TRITON_INTERPRET=1, `scripts/triton`). Computed in float32; float64 is left to Inductor.
 """
 
-# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false  (Triton's language, not Python)
+# Triton's language is not Python:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 
 import torch
 import triton

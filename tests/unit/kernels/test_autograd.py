@@ -1,0 +1,113 @@
+"""What autograd may ask of a loss whose gradient is computed with its value."""
+
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+import focalkit.losses as L
+from focalkit.kernels import explain
+
+pytestmark = pytest.mark.usefixtures("no_compiler")
+
+
+@pytest.fixture
+def x():
+    return torch.randn(30, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+
+
+LABELS = torch.arange(30) % 7 - 1
+
+
+def fused(x, **arguments):
+    return L.sigmoid_focal_loss(x, LABELS, **arguments)
+
+
+def test_the_graph_can_be_gone_through_again_and_again(x):
+    value = fused(x)
+    passes = [torch.autograd.grad(value, x, retain_graph=True)[0] for _ in range(3)]
+    last = torch.autograd.grad(value, x, torch.tensor(5.0, dtype=torch.float64))[0]
+    plain = torch.autograd.grad(fused(x, backend="eager"), x)[0]
+    for gradient in (*passes, last / 5):
+        torch.testing.assert_close(gradient, plain)
+
+
+def test_the_result_of_a_retained_pass_is_not_touched_by_the_next(x):
+    value = fused(x)
+    first = torch.autograd.grad(value, x, retain_graph=True)[0]
+    kept = first.clone()
+    torch.autograd.grad(value * 3, x)
+    assert torch.equal(first, kept)
+
+
+def test_it_can_be_differentiated_twice(x):
+    assert torch.autograd.gradcheck(fused, (x,))
+    assert torch.autograd.gradgradcheck(fused, (x,))
+
+
+def test_gradients_of_part_of_the_levels_are_enough():
+    levels = [torch.randn(1, 4, 3, 3, requires_grad=i == 1) for i in range(3)]
+    labels = [torch.zeros(1, 2, 3, 3, dtype=torch.int32) for _ in levels]
+    L.dense_sigmoid_focal_loss(levels, labels, num_classes=2).backward()
+    assert [level.grad is not None for level in levels] == [False, True, False]
+
+
+def test_kept_for_backward_are_one_gradient_and_a_reference():
+    x = torch.randn(1000, 80, requires_grad=True)
+    kept = []
+
+    def pack(t):
+        kept.append(t)
+        return t
+
+    with saved_tensors_hooks(pack, lambda t: t):
+        value = L.sigmoid_focal_loss(x, torch.zeros(1000, 80))
+    own = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in [*kept, *value.grad_fn.gradients]}
+    own.pop(x.untyped_storage().data_ptr())
+    assert sum(own.values()) <= 1.05 * x.untyped_storage().nbytes()
+
+
+@pytest.mark.parametrize("name", ["focal", "softmax_focal"])
+def test_the_peak_is_the_gradient_and_little_more(name):
+    x = torch.randn(20_000, 80, requires_grad=True)  # 6.4 MB
+    labels = torch.zeros(20_000, dtype=torch.int8) if name != "focal" else torch.full((20_000,), -1, dtype=torch.int8)
+    function = L.LOSSES[name].function
+    assert explain(function, x, labels).backend == "chunked"
+    function(x, labels).backward()  # traced once
+    x.grad = None
+    with torch.profiler.profile(profile_memory=True, record_shapes=False) as profile:
+        function(x, labels).backward()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    level = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        level += event.nbytes()
+        peak = max(peak, level)
+    assert 1.0 * x.nbytes <= peak <= 1.4 * x.nbytes  # 1.2 plus the chunk's own temporaries, which do not grow with x
+
+
+def test_the_first_backward_hands_its_memory_out(x):
+    value = fused(x)
+    stored = value.grad_fn.gradients[0].data_ptr()
+    value.backward()
+    assert x.grad.data_ptr() == stored
+
+
+def test_inside_function_transforms_the_plain_formula_is_used(x):
+    per_row = torch.func.vmap(lambda row: L.sigmoid_focal_loss(row, torch.zeros(6)))(x.detach())
+    assert per_row.shape == (30,)
+    slope = torch.func.grad(lambda v: fused(v))(x.detach())
+    torch.testing.assert_close(slope, torch.autograd.grad(fused(x), x)[0])
+
+
+def test_without_a_gradient_only_the_value_is_computed(x):
+    with torch.no_grad():
+        value = fused(x)
+    assert not value.requires_grad
+    torch.testing.assert_close(value, fused(x).detach())
+
+
+def test_autocast_changes_nothing(x):
+    low = x.detach().bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = fused(low)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, fused(low), rtol=0, atol=0)

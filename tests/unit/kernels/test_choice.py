@@ -1,0 +1,116 @@
+"""What "auto" takes, and that it says why."""
+
+import re
+
+import pytest
+import torch
+
+import focalkit.losses as L
+from focalkit.errors import BackendError
+from focalkit.kernels import _choice, _engine, explain
+from focalkit.losses._checks import FUSED
+
+
+@pytest.fixture(autouse=True)
+def usual(monkeypatch):
+    monkeypatch.setattr(_choice, "SMALL", 2**14)
+    monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: "g++")
+    monkeypatch.setattr(_engine, "_kernels", {})
+
+
+def ask(size, **arguments):
+    return explain("focal", (size,), (size,), targets_dtype=torch.float32, **arguments)
+
+
+def test_auto_goes_by_size():
+    assert ask(100).backend == "eager"
+    assert ask(2**15).backend == "chunked"
+    assert ask(2**20).backend == "compiled"
+    assert "2,097,152 elements" in str(ask(2**21))
+
+
+def test_work_adds_up_to_a_compilation(monkeypatch):
+    x, t = torch.randn(2**15), torch.zeros(2**15)
+    monkeypatch.setattr(_choice, "WORK", 2**17)
+    seen = []
+    for _ in range(4):
+        seen.append(explain(L.quality_focal_loss, x, t).backend)
+        if seen[-1] == "chunked":
+            L.quality_focal_loss(x.requires_grad_(), t)
+    assert seen == ["chunked", "chunked", "chunked", "compiled"]
+
+
+def test_a_gpu_takes_the_kernel_written_for_it():
+    pytest.importorskip("triton")
+    assert ask(2**20, device="cuda").backend == "triton"
+    assert ask(2**20, device="cuda", dtype=torch.float64).backend == "compiled"
+    levels = [torch.zeros(2, 18, 50, 50)]
+    labels = [torch.zeros(2, 9, 50, 50, dtype=torch.int8)]
+    assert explain(L.dense_sigmoid_focal_loss, levels, labels, num_classes=2, device="cuda").backend == "triton"
+    assert explain("softmax_focal", (10_000, 20), (10_000,), device="cuda").backend == "triton"
+    assert explain("asl", (2**21,), (2**21,), targets_dtype=torch.float32, device="cuda").backend == "compiled"
+
+
+def test_no_compiler_is_the_reason_for_chunks(monkeypatch):
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: None)
+    choice = ask(2**21)
+    assert choice.backend == "chunked"
+    assert "no C++ compiler found (/no/such/compiler" in choice.reason
+    with pytest.raises(BackendError, match="no C\\+\\+ compiler"):
+        L.sigmoid_focal_loss(torch.zeros(4), torch.zeros(4), backend="compiled")
+
+
+@pytest.mark.parametrize(
+    ("loss", "logits", "targets", "arguments", "why"),
+    [
+        ("dice", torch.zeros(2, 3, 8), torch.zeros(2, 8).long(), {}, "no single pass"),
+        ("focal", torch.zeros(2, 3), torch.zeros(2, 3), {"reduction": "none"}, "nothing to save"),
+        ("focal", torch.zeros(2, 3), torch.zeros(2, 3, requires_grad=True), {}, "0 elements|6 elements"),
+        ("ce", torch.zeros(2, 3), torch.full((2, 3), 1 / 3), {}, "dense rows"),
+        (
+            "focal",
+            torch.zeros(20_000, 3),
+            torch.zeros(20_000, 3),
+            {"weight": torch.ones(20_000, 1, 1)[:1]},
+            "waiting|passed",
+        ),
+    ],
+)
+def test_it_says_why_not(loss, logits, targets, arguments, why):
+    choice = explain(L.LOSSES[loss].function, logits, targets, **arguments)
+    assert re.search(why, choice.reason)
+
+
+def test_what_eager_alone_can_do_is_refused_when_demanded():
+    x = torch.zeros(20, 3)
+    with pytest.raises(BackendError, match="nothing to save"):
+        L.sigmoid_focal_loss(x, x, reduction="none", backend="compiled")
+    with pytest.raises(BackendError, match="smoothed labels"):
+        L.softmax_focal_loss(x, torch.zeros(20).long(), label_smoothing=0.1, backend="compiled")
+    with pytest.raises(BackendError, match="requires a gradient"):
+        L.sigmoid_focal_loss(x, torch.zeros(20, 3, requires_grad=True), backend="compiled")
+    with pytest.raises(BackendError, match="runs on CUDA devices"):
+        L.sigmoid_focal_loss(x, x, backend="triton")
+
+
+def test_the_catalog_tells_which_losses_are_fused():
+    fused = {spec.function.__name__ for spec in L.LOSSES.values() if spec.fused}
+    assert fused == FUSED - {"dense_sigmoid_focal_loss"}  # the native form of "focal" has no line of its own
+
+
+def test_a_fused_loss_takes_the_single_pass_and_no_other_does():
+    wanted = {"regions", "boxes", "deltas", "embeddings", "teacher", "positions", "background + classes"}
+    counts = {"balanced_softmax", "logit_adjusted", "vs", "ldam"}
+    for spec in L.LOSSES.values():
+        if spec.function is None or spec.targets in wanted:
+            continue
+        labels = spec.targets in ("classes", "labels")
+        targets = torch.zeros(4000, dtype=torch.long) if labels else torch.zeros(4000, 8)
+        arguments = {"class_counts": [3] * 8} if spec.name in counts else {}
+        try:
+            choice = explain(spec.function, torch.zeros(4000, 8), targets, **arguments)
+        except TypeError:  # needs more than logits and targets
+            assert not spec.fused
+            continue
+        assert (choice.backend == "chunked") == spec.fused, spec.name
