@@ -52,6 +52,7 @@ def _splits(path: Path) -> dict[str, YoloFiles]:
     if not isinstance(content, dict) or "names" not in content:
         return {}
     names = _names(content["names"], path)
+    _check_count(content.get("nc"), names, path)
     found: dict[str, YoloFiles] = {}
     for split, words in SPLITS.items():
         entry = next((content[w] for w in words if content.get(w)), None)
@@ -68,6 +69,13 @@ def _names(names: Any, path: Path) -> tuple[tuple[int, str], ...]:
     if not pairs or not all(isinstance(key, int) for key, _ in pairs):
         raise DataError(path, [f"names must be a list, or a mapping from class numbers to names; got {names!r:.200}"])
     return tuple(sorted((key, str(name)) for key, name in pairs))
+
+
+def _check_count(nc: Any, names: tuple[tuple[int, str], ...], path: Path) -> None:
+    """An error where the number of classes is another than the names say; numbers without a name may be counted."""
+    if nc is not None and nc not in (len(names), names[-1][0] + 1):
+        listed = ", ".join(name for _, name in names)
+        raise DataError(path, [f"nc says {nc!r} classes, names has {len(names)}: {listed:.200}; mend one of them"])
 
 
 def read(split: str, where: YoloFiles, *, check: bool = True, repair: bool = False) -> DetectionData:

@@ -84,6 +84,22 @@ def test_yolo_names_may_be_a_mapping_with_holes(tmp_path: Path) -> None:
     assert data.category_ids == (0, 1, 5)
 
 
+@pytest.mark.parametrize("nc", ["3", "1", "two", "0"])
+def test_yolo_nc_that_contradicts_the_names_is_refused_with_both_numbers(tmp_path: Path, nc: str) -> None:
+    file = write_yolo(tmp_path) / "data.yaml"
+    write_text(file, file.read_text() + f"nc: {nc}\n")
+    with pytest.raises(DataError, match=rf"data\.yaml: .*\n.*nc says '?{nc}'? classes, names has 2: dog, cat"):
+        open_detection_data(tmp_path)
+
+
+@pytest.mark.parametrize(("nc", "names"), [("2", "[dog, cat]"), ("3", "{0: dog, 1: cat, 5: cow}"), ("6", "{5: cow}")])
+def test_yolo_nc_counts_the_names_or_the_numbers(tmp_path: Path, nc: str, names: str) -> None:
+    file = write_yolo(tmp_path, names) / "data.yaml"
+    write_text(file, file.read_text() + f"nc: {nc}\n")
+    write_text(tmp_path / "labels/train/a.txt", "5 0.5 0.5 0.25 0.5\n" if "5" in names else "")
+    assert open_detection_data(tmp_path).num_classes == names.count(",") + 1
+
+
 def test_yolo_polygons_become_their_bounding_boxes_with_a_warning(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     write_text(tmp_path / "labels/train/a.txt", "0 0.1 0.2 0.5 0.2 0.3 0.6\n")
