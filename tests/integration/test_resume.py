@@ -1,6 +1,7 @@
 """A training that was killed goes on as if nothing had happened."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,18 @@ def test_a_resumed_run_ends_with_the_same_weights(config, whole, tmp_path, step)
     assert not run.finished
     train(config, run.path, resume=True)
     assert_equal(run, whole)
+
+
+def test_a_run_killed_before_its_result_has_the_time_of_its_training(config, whole, tmp_path):
+    run = RunDir(tmp_path / "cut")
+    shutil.copytree(whole.path, run.path)
+    (run.path / "result.json").unlink()
+    last = torch.load(run.checkpoint("last"), weights_only=True)
+    last["callbacks"]["Checkpoints"]["seconds"] = 5000.0
+    torch.save(last, run.checkpoint("last"))
+    result = train(config, run.path, resume=True)
+    assert result == whole.read_result() | {"seconds": result["seconds"]}
+    assert 5000 < result["seconds"] < 5060
 
 
 def test_accumulated_passes_resume_at_the_step(config, tmp_path):

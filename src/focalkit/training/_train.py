@@ -23,7 +23,7 @@ from focalkit.data import DetectionData, open_train_and_val
 from focalkit.detection import build_criterion, build_detector
 from focalkit.errors import ConfigError, FocalkitError
 from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog
-from focalkit.training.checkpoint import best_row, complete_best, last_step
+from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint
 from focalkit.training.engine import DetectionLoaders, build_trainer, check_devices
 from focalkit.training.launch import in_every_process, is_first_process, several_to_start
 from focalkit.training.module import DetectionModule
@@ -139,6 +139,8 @@ def fit(job: Job) -> dict[str, Any]:
         if start_step < plan.steps:
             with _stops_explained(job.out):
                 trainer.fit(module, datamodule=loaders, ckpt_path=last, weights_only=True)
+        elif last is not None:  # killed between its last checkpoint and result.json
+            checkpoints.load_state_dict(read_checkpoint(last)["callbacks"][checkpoints.state_key])
         return _finish(run, checkpoints.trained_seconds) if trainer.is_global_zero else {}
 
 
