@@ -8,6 +8,7 @@ import torch
 from focalkit.detection import AugmentedDetector, Detections, Detector, retinanet
 from focalkit.errors import BackendError, InputError
 from focalkit.export import FORMATS, export_detector, is_exported, load_exported
+from focalkit.export._export import _checked as checked
 from focalkit.export._load import as_detector
 from focalkit.export._metadata import KEY, describe
 from focalkit.export._network import RawNetwork
@@ -92,8 +93,8 @@ def test_the_file_says_what_it_takes_to_use_it(format, exported):
 
 
 def test_a_graph_with_post_processing_cannot_go_below_its_threshold(exported, images):
-    needs("torch-export")
-    path = exported("torch-export", True).path
+    needs("onnx")
+    path = exported("onnx", True).path
     with pytest.raises(InputError, match=r"no more than 0\.05 and cannot go down to 0\.01"):
         load_exported(path, score_threshold=0.01)
     with pytest.raises(InputError, match="export without --with-nms"):
@@ -101,8 +102,8 @@ def test_a_graph_with_post_processing_cannot_go_below_its_threshold(exported, im
 
 
 def test_an_exported_file_can_look_several_times(exported, detector, images):
-    needs("torch-export")
-    loaded = load_exported(exported("torch-export", False).path)
+    needs("onnx")
+    loaded = load_exported(exported("onnx", False).path)
     same(AugmentedDetector(loaded, (1.0,)).predict(images[:2]), AugmentedDetector(detector, (1.0,)).predict(images[:2]))
 
 
@@ -125,12 +126,12 @@ def test_frozen_norms_are_in_the_convolutions():
     assert any(isinstance(m, NormedConv2d) for m in model.modules()), "the model itself stays as it was"
 
 
-def test_a_file_that_computes_something_else_is_refused(detector, tmp_path, monkeypatch):
-    from focalkit.export import _export
-
-    monkeypatch.setattr(_export, "TOLERANCE", -1.0)
+def test_a_file_that_computes_something_else_is_refused(detector, exported, torchvision_like):
+    needs("onnx")
+    path = exported("onnx", False).path
+    assert checked(detector, path) < 1e-4
     with pytest.raises(BackendError, match="differ from the model's"):
-        export_detector(detector, tmp_path / "model.pt2", format="torch-export")
+        checked(torchvision_like, path)
 
 
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(detector, tmp_path):
