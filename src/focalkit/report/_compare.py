@@ -42,12 +42,12 @@ def differing(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
 def answer(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
     """The comparison in one sentence, the best run first."""
     groups = _groups(runs, names)
-    scored = [(mean(v), name, v) for name, v in groups.items() if v]
+    scored = [(mean(_aps(group)), name, group) for name, group in groups.items() if group]
     if not scored:
         return "None of these runs has an AP yet."
     scored.sort(key=lambda s: -s[0])
     best = scored[0]
-    seeds = _seeds([len(v) for _, _, v in scored])
+    seeds = _seeds([group for _, _, group in scored])
     if len(groups) == 1:
         return f"{_capital(best[1])}: {_value(best[2])} AP{seeds}."
     if len(scored) == 1:
@@ -75,9 +75,15 @@ def caveats(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
         found.append(
             "One run per setting: with another seed the numbers would move. Read this as one observation, not as proof."
         )
-        values = [v[0] for v in groups.values() if v]
+        values = [value for group in groups.values() for value in _aps(group)]
         if len(values) == 2 and abs(values[0] - values[1]) < SMALL_GAP:
             found.append(f"A difference as small as {abs(values[0] - values[1]):.3f} may well be chance.")
+    elif repeated := sum(len(group) - len(_distinct_seeds(group)) for group in groups.values()):
+        found.append(
+            "Mean and standard deviation over the runs given here, of which "
+            + ("one repeats the seed of another" if repeated == 1 else f"{repeated} repeat the seeds of others")
+            + ": they say less about other seeds than so many runs would."
+        )
     elif len(groups) > 1:
         found.append("Mean and standard deviation over the seeds given here.")
     changed = {key for key, _ in differing(runs)} - {"seed", "loss"}
@@ -105,33 +111,44 @@ def best_of(values: Sequence[float | None]) -> set[int]:
     return {i for i, text in enumerate(shown) if text == top}
 
 
-def _groups(runs: Sequence[RunRecord], names: Sequence[str]) -> dict[str, list[float]]:
-    """AP of the runs that differ in nothing but the seed, together under one name."""
+def _groups(runs: Sequence[RunRecord], names: Sequence[str]) -> dict[str, list[RunRecord]]:
+    """The runs that differ in nothing but the seed, together under one name; of them those with an AP."""
     members: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
         members.setdefault(json.dumps({**run.config, "seed": None}, sort_keys=True, default=str), []).append(i)
     losses = [loss_name(runs[m[0]]) for m in members.values() if len(m) > 1]
-    groups: dict[str, list[float]] = {}
+    groups: dict[str, list[RunRecord]] = {}
     for places in members.values():
         first = runs[places[0]]
         title = names[places[0]]
         if len(places) > 1:
             title = loss_name(first) if losses.count(loss_name(first)) == 1 else f"{first.name} and its repeats"
-        groups[title] = [runs[i].metrics["AP"] for i in places if "AP" in runs[i].metrics]
+        groups[title] = [runs[i] for i in places if "AP" in runs[i].metrics]
     return groups
 
 
-def _value(values: Sequence[float]) -> str:
+def _aps(group: Sequence[RunRecord]) -> list[float]:
+    return [run.metrics["AP"] for run in group]
+
+
+def _value(group: Sequence[RunRecord]) -> str:
+    values = _aps(group)
     return ap(values[0]) if len(values) == 1 else f"{mean(values):.3f} \u00b1 {stdev(values):.3f}"
 
 
-def _seeds(sizes: Sequence[int]) -> str:
-    """How many runs stand behind each number; empty for one each."""
+def _seeds(groups: Sequence[Sequence[RunRecord]]) -> str:
+    """How many seeds stand behind each number, or runs where some have the same seed; empty for one run each."""
+    sizes = [len(group) for group in groups]
     if set(sizes) == {1}:
         return ""
+    noun = "seed" if all(len(_distinct_seeds(group)) == len(group) for group in groups) else "run"
     if len(sizes) == 1:
-        return f" ({plural(sizes[0], 'seed')})"
-    return f" ({sizes[0]} seeds each)" if len(set(sizes)) == 1 else f" ({', '.join(map(str, sizes))} seeds)"
+        return f" ({plural(sizes[0], noun)})"
+    return f" ({sizes[0]} {noun}s each)" if len(set(sizes)) == 1 else f" ({', '.join(map(str, sizes))} {noun}s)"
+
+
+def _distinct_seeds(group: Sequence[RunRecord]) -> set[str]:
+    return {str(run.info.get("seed", run.config.get("seed"))) for run in group}
 
 
 def _capital(text: str) -> str:

@@ -57,6 +57,21 @@ def test_repeats_with_other_seeds_are_averaged():
     assert _compare.caveats(runs, _compare.labels(runs)) == ["Mean and standard deviation over the seeds given here."]
 
 
+def test_repeats_of_one_seed_are_runs_and_not_seeds():
+    runs = [record(f"f{i}", ap) for i, ap in enumerate((0.30, 0.32, 0.34))]
+    said = answer(*runs)
+    assert said == "Focal loss: 0.320 ± 0.020 AP (3 runs)."
+    assert _compare.caveats(runs, _compare.labels(runs)) == [
+        "Mean and standard deviation over the runs given here, of which 2 repeat the seeds of others: they say less "
+        "about other seeds than so many runs would."
+    ]
+    runs += [record(f"c{s}", ap, seed=s, loss="bce") for s, ap in enumerate((0.20, 0.20, 0.23))]
+    assert answer(*runs).endswith("for cross-entropy (3 runs each).")
+    pair = [runs[-1], *runs[:2], record("f9", 0.33, seed=9)]
+    assert answer(*pair) == "Focal loss reaches 0.317 ± 0.015 AP against 0.230 for c2 (3, 1 runs)."
+    assert "of which one repeats the seed of another" in _compare.caveats(pair, _compare.labels(pair))[0]
+
+
 def test_a_small_difference_of_single_runs_is_called_possible_chance():
     close = _compare.caveats([record("f", 0.036), record("c", 0.033, loss="bce")], ["f", "c"])
     assert close[1:] == ["A difference as small as 0.003 may well be chance."]
