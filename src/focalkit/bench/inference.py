@@ -7,6 +7,7 @@ from torch import Tensor
 
 from focalkit.detection import DensePostprocess, retinanet
 
+from ._exported import exported
 from ._model import Bar, Call, Case, Row, Settings, no_answer
 
 CLASSES = 80
@@ -29,9 +30,13 @@ def photo(side: int, backbone: str, device: torch.device) -> Photo:
     return Photo(torch.rand(3, side, side, generator=generator).to(device), backbone)
 
 
-def ours(inputs: Photo) -> Call:
+def our_model(inputs: Photo) -> torch.nn.Module:
     torch.manual_seed(0)
-    model = retinanet(CLASSES, inputs.backbone).to(inputs.image.device).eval()
+    return retinanet(CLASSES, inputs.backbone).to(inputs.image.device).eval()
+
+
+def ours(inputs: Photo) -> Call:
+    model = our_model(inputs)
     rule, side = DensePostprocess(), inputs.image.shape[-1]
 
     def call() -> object:
@@ -62,8 +67,36 @@ def torchvision(inputs: Photo, memory_format: torch.memory_format = torch.contig
     return call
 
 
-def inference_case(side: int, backbone: str = "resnet50") -> Case:
-    """To add another engine, append a row: a function from the `Photo` to the call."""
+RUNTIMES = {
+    "ONNX Runtime": ("onnx", False),
+    "ONNX Runtime int8": ("onnx", True),
+    "OpenVINO": ("openvino", False),
+    "OpenVINO int8": ("openvino", True),
+}
+"""Row -> format and int8 of the exported file."""
+
+
+def runtime_row(name: str) -> Row:
+    format, int8 = RUNTIMES[name]
+    return Row(
+        name,
+        lambda i: exported(our_model(i), i.image, format, int8),
+        install="'focalkit[openvino]'" if format == "openvino" else "'focalkit[export]'",
+        answer=no_answer,
+    )
+
+
+def inference_case(side: int, backbone: str = "resnet50", runtimes: bool = False) -> Case:
+    """To add another engine, append a row: a function from the `Photo` to the call.
+
+    Args:
+        side: Of the image.
+        backbone: Name.
+        runtimes: Export the model and time it in other runtimes too: on the CPU.
+    """
+    bars = [Bar("the speed of torchvision", "torchvision", "focalkit", 1.0)]
+    if runtimes:
+        bars.append(Bar("the speed of torchvision, int8 in OpenVINO", "torchvision", "OpenVINO int8", 2.0))
     return Case(
         name=f"{backbone}-{side}",
         title=f"RetinaNet, {backbone}, one image of {side} x {side} px, {CLASSES} classes, forward and post-processing",
@@ -78,12 +111,15 @@ def inference_case(side: int, backbone: str = "resnet50") -> Case:
                 "torchvision",
                 answer=no_answer,
             ),
+            *(runtime_row(name) for name in RUNTIMES if runtimes),
         ),
-        bars=(Bar("the speed of torchvision", "torchvision", "focalkit", 1.0),),
+        bars=tuple(bars),
         note="Random weights: no prediction reaches the threshold. The suite postprocess measures that part.",
     )
 
 
 def cases(settings: Settings) -> list[Case]:
-    """640 px."""
-    return [inference_case(64, "resnet18")] if settings.quick else [inference_case(640)]
+    """640 px; on a CPU with the exported files."""
+    if settings.quick:
+        return [inference_case(64, "resnet18")]
+    return [inference_case(640, runtimes=settings.device.type == "cpu")]
