@@ -8,7 +8,9 @@ Not here: quantisation-aware training; int8 for torch.export files.
 
 import contextlib
 import logging
+import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,13 +87,11 @@ def _convolution(node: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without notes on stderr and without progress bars of the packages."""
-    import warnings
-
+    """Without the packages' notes, and their progress bars on stderr: stdout is for results."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
             yield
     finally:

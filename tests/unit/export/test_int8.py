@@ -40,13 +40,14 @@ def test_onnx_runtime_quantises_the_convolutions(detector, images, exported, tmp
     assert [node.op_type for node in logits] == ["Conv"] * 5, "the last class convolution is not quantised"
 
 
-def test_openvino_quantises_the_convolutions(detector, images, exported, tmp_path):
+def test_openvino_quantises_the_convolutions(detector, images, exported, tmp_path, capsys):
     pytest.importorskip("nncf")
     pytest.importorskip("onnxscript")
     import openvino
 
     exported("onnx", False)
     path = export_detector(detector, tmp_path / "i.xml", format="openvino", calibrate_on=images[:CALIBRATION]).path
+    assert capsys.readouterr().out == "", "progress goes to stderr"
     near(path, detector, images)
     model = openvino.Core().read_model(path)
     assert sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops()) >= 10
