@@ -36,7 +36,7 @@ class Kernel:
         self.progress.work += x.numel()
         # no autograd and no autocast: the graph says which dtypes it computes in
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            if choice.backend == "compiled":
+            if choice.backend == "compiled" and (strict or x.device.type not in machine.broken):
                 try:
                     out = self._compiled(maths, x, others)(x, scale, *others)
                 except Exception as failure:

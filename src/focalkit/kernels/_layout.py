@@ -45,7 +45,7 @@ class Layout:
         at = self.order.index(self.dim)
         ordered = t.permute(order)
         outer, inner = ordered.shape[:at].numel(), ordered.shape[at:].numel()
-        return ordered.reshape(outer, 1, inner)
+        return ordered.reshape(outer, 1, inner).contiguous()
 
     def restore(self, t: Tensor) -> Tensor:
         """A flat or (outer, classes, inner) result in the shape, and the strides, of the tensor it belongs to."""

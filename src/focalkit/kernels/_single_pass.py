@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._numerics import upcast
 from . import _autograd
-from ._choice import SMALL, Choice, Progress, decide, explaining, settle
+from ._choice import SMALL, Choice, Progress, decide, explaining, machine, settle
 from ._engine import Kernel, kernel, number, pattern
 from ._joint import Maths
 from ._sparse import Background, sparse_pass
@@ -85,6 +85,8 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
         if plan.sparse is not None:
             done = sparse_pass(plan.sparse, [x.detach() for x in logits], wanted, scale, choice, strict=strict)
             if done is not None:
+                main.progress.work += size
+                main.progress.compiled |= choice.backend == "compiled" and device.type not in machine.broken
                 return finished(done[0]), done[1], 1.0
         total: Tensor | None = None
         count: Tensor | None = None

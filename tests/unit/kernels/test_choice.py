@@ -114,3 +114,11 @@ def test_a_fused_loss_takes_the_single_pass_and_no_other_does():
             assert not spec.fused
             continue
         assert (choice.backend == "chunked") == spec.fused, spec.name
+
+
+def test_calls_with_labels_add_up_too(monkeypatch):
+    monkeypatch.setattr(_choice, "WORK", 2**16)
+    x, labels = torch.randn(2**13, 4, requires_grad=True), torch.full((2**13,), -1)
+    assert explain(L.sigmoid_focal_loss, x, labels).backend == "chunked"
+    L.sigmoid_focal_loss(x, labels)
+    assert explain(L.sigmoid_focal_loss, x, labels).backend == "compiled"
