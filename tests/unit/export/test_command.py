@@ -146,3 +146,16 @@ def test_what_cannot_be_done_is_said(words, message, exported, place, capsys, tm
     status, _, err = call(capsys, *(names.get(word, word) for word in words))
     assert status == 2, err
     assert message in err
+
+
+def test_int8_prints_the_ap_before_and_after(place, capsys, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    out = tmp_path / "int8.onnx"
+    status, text, err = call(capsys, "export", place / "run", "--int8", "--images", "2", "--out", out, "--json")
+    assert status == 0, err
+    found = json.loads(text)
+    assert found["images"] == 3
+    assert found["AP"]["drop"] == pytest.approx(found["AP"]["float32"] - found["AP"]["int8"])
+    assert found["largest_difference"] is None
+    assert found["bytes"] == out.stat().st_size
