@@ -11,9 +11,9 @@ import torch
 from focalkit._runs import RunDir
 from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
 from focalkit.data import write_demo_scenes
-from focalkit.detection import build_retinanet
+from focalkit.detection import build_criterion, build_retinanet
 from focalkit.errors import ConfigError, FocalkitError
-from focalkit.training import DivergedError, train
+from focalkit.training import DivergedError, _train, train
 
 STEPS, EPOCHS = 3, 2  # per epoch; in all
 
@@ -181,6 +181,22 @@ def test_max_steps_ends_in_mid_epoch_with_an_evaluation(config, tmp_path):
     assert result["steps"] == 4
     assert [(row["kind"], row["step"]) for row in rows][-1] == ("val", 4)
     assert RunDir(tmp_path / "r").checkpoint("best").is_file()
+
+
+@pytest.mark.parametrize("loss", ["eql(threshold=0.3)", "eqlv2"])
+def test_a_loss_is_told_what_it_asks_of_the_training_data(config, tmp_path, monkeypatch, loss):
+    built = []
+    monkeypatch.setattr(_train, "build_criterion", lambda *args: built.append(build_criterion(*args)) or built[-1])
+    train(replace(config, loss=loss, max_steps=1, logger="none"), tmp_path / "r")
+    truth = json.loads((config.data / "annotations" / "instances_train.json").read_text())
+    shown = {(a["category_id"], a["image_id"]) for a in truth["annotations"]}
+    shares = [sum(c["id"] == k for k, _ in shown) / len(truth["images"]) for c in truth["categories"]]
+    assert len(set(shares)) > 1
+    if loss == "eqlv2":
+        assert built[0].cls_loss.num_classes == len(shares)
+    else:
+        assert torch.as_tensor(built[0].cls_loss.frequency).tolist() == pytest.approx(shares)
+    assert RunDir(tmp_path / "r").read_config().loss == loss
 
 
 def test_the_run_stops_early_when_nothing_improves(config, tmp_path):

@@ -95,6 +95,14 @@ class DetectionData:
                     counts[label] += 1
         return counts
 
+    def image_counts(self) -> list[int]:
+        """Images per label that show it; regions to ignore are not counted."""
+        counts = [0] * self.num_classes
+        for image in self.images:
+            for label in {label for label, crowd in zip(image.labels, image.crowd, strict=True) if not crowd}:
+                counts[label] += 1
+        return counts
+
     def to_coco(self) -> dict[str, Any]:
         """The split as a COCO ground-truth dictionary, with the data set's own category and image ids.
 

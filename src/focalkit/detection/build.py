@@ -1,6 +1,8 @@
 """The criterion that a configuration describes: one page, nested constructors. The models are in `relatives.py`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from focalkit import losses
 from focalkit.config import PRESETS, TrainConfig
@@ -24,6 +26,11 @@ OWN_LOSSES = {
     "vfnet": ("varifocal", "giou", 2.0),
     "centernet": ("gaussian_focal", "l1", 1.0),
 }
+
+
+FACTS = ("num_classes", "class_counts", "frequency")
+"""What a loss may ask the training data for, by the name of an argument: the number of classes, boxes per class, share
+of the images that show each class."""
 
 
 def with_own_losses(config: TrainConfig) -> TrainConfig:
@@ -50,24 +57,48 @@ def with_own_losses(config: TrainConfig) -> TrainConfig:
     return config
 
 
-def build_criterion(config: TrainConfig) -> DetectionCriterion:
-    """The criterion that a training configuration describes. A box loss of your own gets encoded deltas.
-
-    Classification losses that keep a state, and your own, see whole images at once.
+def check_losses(config: TrainConfig) -> None:
+    """Refuse losses that `build_criterion` would refuse, before the training data is known.
 
     Raises:
         ConfigError: A classification loss or a box loss that cannot serve the detector.
     """
+    cls_loss, box_loss = config.loss, config.criterion.box_loss
+    _check(config.model.detector, losses.parse(cls_loss)[0], losses.parse(box_loss)[0])
+    losses.build(box_loss, reduction="sum")
+    if not set(FACTS) & set(losses.argument_names(cls_loss)):
+        losses.build(cls_loss, class_dim=-1, reduction="sum")
+
+
+def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> DetectionCriterion:
+    """The criterion that a training configuration describes. A box loss of your own gets encoded deltas.
+
+    Classification losses that keep a state, and your own, see whole images at once.
+
+    Args:
+        config: Names the losses.
+        facts: Values of `FACTS`. A classification loss whose arguments have one of these names gets it, unless the
+            configuration gives it a value.
+
+    Raises:
+        ConfigError: A classification loss or a box loss that cannot serve the detector.
+
+    Example:
+        >>> build_criterion(TrainConfig(loss="eqlv2(gamma=10)"), {"num_classes": 7}).cls_loss.num_classes
+        7
+    """
     c, detector = config.criterion, config.model.detector
     cls_name, box_name = losses.parse(config.loss)[0], losses.parse(c.box_loss)[0]
     _check(detector, cls_name, box_name)
+    asked = losses.argument_names(config.loss)
+    known = {name: value for name, value in (facts or {}).items() if name in FACTS and name in asked}
     box_loss = losses.LOSSES.get(box_name)
     to_branch = detector in ("fcos", "atss")
     to_classes = detector in ("gfl", "vfnet")
     return DetectionCriterion(
         assigner=assigner_of(config),
         coder=coder_of(config.model),
-        cls_loss=losses.build(config.loss, class_dim=-1, reduction="sum"),
+        cls_loss=losses.build(config.loss, class_dim=-1, reduction="sum", **known),
         box_loss=losses.build(c.box_loss, reduction="sum"),
         box_weight=c.box_weight,
         normalizer=c.normalizer,

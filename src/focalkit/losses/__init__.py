@@ -86,6 +86,7 @@ from ._region import tversky_loss as tversky_loss
 from ._region import unified_focal_loss as unified_focal_loss
 from ._scheduled import AdaFocalLoss as AdaFocalLoss
 from ._scheduled import CyclicalFocalLoss as CyclicalFocalLoss
+from ._spec import argument_names as argument_names
 from ._spec import build as build
 from ._spec import parse as parse
 from ._spec import spec_of as spec_of
@@ -140,6 +141,7 @@ __all__ = [
     "UnifiedFocalLoss",
     "VarifocalLoss",
     "VectorScalingLoss",
+    "argument_names",
     "asymmetric_loss",
     "asymmetric_softmax_loss",
     "balanced_softmax_loss",

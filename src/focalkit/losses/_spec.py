@@ -6,6 +6,7 @@ Arguments are Python literals. Nothing is evaluated; a name with a colon imports
 import ast
 import importlib
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -58,21 +59,45 @@ def build(spec: str, **arguments: Any) -> nn.Module:
         SigmoidFocalLoss(gamma=0.5, reduction='sum')
     """
     name, given = parse(spec)
-    factory = _imported(name, spec) if ":" in name else None
-    if factory is None:
-        if name not in LOSSES:
-            raise ConfigError(f"unknown loss {name!r}{nearest(name, LOSSES)}; known: {', '.join(sorted(LOSSES))}")
-        factory = LOSSES[name].module
-    known = list(inspect.signature(factory).parameters.values())
-    if not any(p.kind is p.VAR_KEYWORD for p in known):
-        names = [p.name for p in known]
-        for key in given | arguments:
-            if key not in names:
-                raise ConfigError(f"{name} has no argument {key!r}{nearest(key, names)}; it takes {', '.join(names)}")
+    factory = _factory(name, spec)
+    _named_arguments(name, factory, given | arguments)
     try:
         return factory(**(arguments | given))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"cannot build the loss {spec!r}: {error}") from error
+
+
+def argument_names(spec: str) -> tuple[str, ...]:
+    """The arguments that the loss named by `spec` takes.
+
+    Raises:
+        ConfigError: As `build`, for the name and the names of the arguments in the text.
+
+    Example:
+        >>> argument_names("eqlv2(gamma=12)")[:3]
+        ('num_classes', 'gamma', 'mu')
+    """
+    name, given = parse(spec)
+    return _named_arguments(name, _factory(name, spec), given)
+
+
+def _factory(name: str, spec: str) -> Any:
+    if ":" in name:
+        return _imported(name, spec)
+    if name not in LOSSES:
+        raise ConfigError(f"unknown loss {name!r}{nearest(name, LOSSES)}; known: {', '.join(sorted(LOSSES))}")
+    return LOSSES[name].module
+
+
+def _named_arguments(name: str, factory: Any, given: Iterable[str]) -> tuple[str, ...]:
+    """The names in the signature; an error where `given` has another and there is no **kwargs."""
+    known = list(inspect.signature(factory).parameters.values())
+    names = [p.name for p in known]
+    if not any(p.kind is p.VAR_KEYWORD for p in known):
+        for key in given:
+            if key not in names:
+                raise ConfigError(f"{name} has no argument {key!r}{nearest(key, names)}; it takes {', '.join(names)}")
+    return tuple(names)
 
 
 def _imported(name: str, spec: str) -> Any:

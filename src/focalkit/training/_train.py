@@ -21,6 +21,7 @@ from focalkit._runs import RunDir, claim
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, open_train_and_val
 from focalkit.detection import build_criterion, build_detector
+from focalkit.detection.build import check_losses
 from focalkit.errors import ConfigError, FocalkitError
 from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog
 from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint
@@ -98,7 +99,7 @@ def train(
         if run.finished:
             print(f"{run.path}: this run is finished; nothing to do", file=sys.stderr)
             return run.read_result()
-    build_criterion(config)  # a wrong loss is known now, and not after a large data set has been checked
+    check_losses(config)  # a wrong loss is known now, and not after a large data set has been checked
     several = several_to_start(config)
     job = Job(config, run.path, resume, force, several or not first, command or " ".join(sys.argv), notes)
     if several:
@@ -151,9 +152,11 @@ def _module(
     weights, pretrained = (None, False) if resumed else (config.backbone_weights, config.pretrained_backbone)
     categories = [{"id": c.id, "name": c.name} for c in train.categories]
     model = build_detector(config.model, train.num_classes, weights, pretrained=pretrained)
+    shares = [images / len(train) for images in train.image_counts()]
+    facts = {"num_classes": train.num_classes, "class_counts": train.class_counts(), "frequency": shares}
     return DetectionModule(
         model=model,
-        criterion=build_criterion(config),
+        criterion=build_criterion(config, facts),
         postprocess=model.postprocess,
         val_data=val,
         optim=config.optim,

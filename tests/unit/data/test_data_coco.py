@@ -44,6 +44,18 @@ def test_crowd_regions_are_not_counted_as_boxes(tmp_path: Path) -> None:
     assert open_detection_data(write_coco(tmp_path)).class_counts() == [1, 1]
 
 
+def test_images_that_show_a_class_are_counted_once_and_crowd_regions_do_not_show_it(tmp_path: Path) -> None:
+    boxes = [(11, 7, 0), (11, 7, 0), (12, 7, 0), (12, 3, 1)]
+    annotations = [
+        annotation(id=i, image_id=image, category_id=category, iscrowd=crowd)
+        for i, (image, category, crowd) in enumerate(boxes, 1)
+    ]
+    data = open_detection_data(write_coco(tmp_path, content=coco_content(annotations=annotations)))
+    assert data.names == ("cat", "dog")
+    assert data.class_counts() == [0, 3]
+    assert data.image_counts() == [0, 2]
+
+
 def test_all_problems_come_at_once_each_with_file_image_and_annotation(tmp_path: Path) -> None:
     content = coco_content(
         annotations=[

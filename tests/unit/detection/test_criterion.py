@@ -1,9 +1,9 @@
 import copy
 import math
-from inspect import signature
 
 import pytest
 import torch
+from torch import nn
 
 from focalkit import losses
 from focalkit.config import CriterionConfig, TrainConfig
@@ -20,6 +20,7 @@ from focalkit.detection import (
     flatten_level,
     retinanet,
 )
+from focalkit.detection.build import check_losses
 from focalkit.errors import ConfigError
 
 K = 3
@@ -348,36 +349,59 @@ def test_every_box_loss_trains(box_loss):
     assert sum(x.grad.abs().sum() for x in out.deltas) > 0
 
 
-def sigmoid_losses():
-    """The catalog's losses of independent sigmoids that need no argument."""
-    for name, line in sorted(losses.LOSSES.items()):
-        if line.targets == "binary" and all(
-            p.default is not p.empty for p in signature(line.module).parameters.values()
-        ):
-            yield name
+SIGMOID_LOSSES = sorted(name for name, line in losses.LOSSES.items() if line.targets == "binary")
 
 
 def test_the_catalog_has_sigmoid_losses():
-    assert {"bce", "focal"} <= set(sigmoid_losses())
+    assert {"bce", "focal", "eql", "eqlv2", "efl"} <= set(SIGMOID_LOSSES)
 
 
-@pytest.mark.parametrize("loss", list(sigmoid_losses()))
-def test_every_sigmoid_loss_trains(loss):
+@pytest.mark.parametrize("loss", SIGMOID_LOSSES)
+def test_every_sigmoid_loss_trains_with_what_the_data_says(loss):
     out = outputs(1)
-    build_criterion(TrainConfig(loss=loss))(out, [ONE])["classification"].backward()
+    facts = {"num_classes": K, "class_counts": [5] * K, "frequency": [0.5] * K}
+    build_criterion(TrainConfig(loss=loss), facts)(out, [ONE])["classification"].backward()
     assert all(x.grad.isfinite().all() for x in out.logits)
     assert sum(x.grad.abs().sum() for x in out.logits) > 0
+
+
+class Asking(nn.Module):
+    """A loss of one's own that wants to know the data."""
+
+    def __init__(self, class_counts, frequency=None, gain=1.0, *, class_dim=1, reduction="mean"):
+        super().__init__()
+        self.class_counts, self.frequency, self.gain = class_counts, frequency, gain
+
+
+def test_a_loss_gets_what_it_asks_the_data_for_and_keeps_what_was_given():
+    facts = {"num_classes": 2, "class_counts": [5, 1], "frequency": [0.5, 0.1]}
+    mine = f"{__name__}:Asking"
+    loss = build_criterion(TrainConfig(loss=f"{mine}(gain=3)"), facts).cls_loss
+    assert (loss.class_counts, loss.frequency, loss.gain) == ([5, 1], [0.5, 0.1], 3)
+    loss = build_criterion(TrainConfig(loss=f"{mine}(class_counts=[7, 7])"), facts).cls_loss
+    assert (loss.class_counts, loss.frequency) == ([7, 7], [0.5, 0.1])
+    assert build_criterion(TrainConfig(loss="efl(num_classes=4)"), facts).cls_loss.num_classes == 4
+    with pytest.raises(ConfigError, match=r"cannot build the loss 'efl'.*num_classes"):
+        build_criterion(TrainConfig(loss="efl"))
+
+
+@pytest.mark.parametrize("loss", ["efl", "eql(threshold=0.01)", f"{__name__}:Asking", "focal(gamma=1)"])
+def test_losses_that_can_serve_pass_the_check_without_data(loss):
+    check_losses(TrainConfig(loss=loss))
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
+        (TrainConfig(loss="eqlv2(gama=1)"), "no argument 'gama' .did you mean \"gamma\""),
+        (TrainConfig(loss="focal(reduction='avg')"), "cannot build the loss"),
         (TrainConfig(loss="softmax_focal"), "independent sigmoids"),
         (TrainConfig(loss="fcoal"), "focal"),
         (TrainConfig(criterion=CriterionConfig(box_loss="iou")), "expected one of ciou"),
         (TrainConfig(criterion=CriterionConfig(box_loss="focal")), "expected one of ciou"),
     ],
 )
-def test_a_loss_that_cannot_serve_is_refused(config, message):
+@pytest.mark.parametrize("use", [build_criterion, check_losses])
+def test_a_loss_that_cannot_serve_is_refused(config, message, use):
     with pytest.raises(ConfigError, match=message):
-        build_criterion(config)
+        use(config)
