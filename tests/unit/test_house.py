@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import tomllib
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,15 @@ TEST = "pip install -e '.[all,test]' && pytest"
 
 def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_warnings_are_errors_but_for_the_forks_of_data_loading():
+    # the words of CPython 3.12 and later
+    told = "This process (pid=42) is multi-threaded, use of fork() may lead to deadlocks in the child."
+    warnings.warn(told, DeprecationWarning, stacklevel=1)
+    for category, words in ((DeprecationWarning, "another"), (RuntimeWarning, told)):
+        with pytest.raises(category):
+            warnings.warn(words, category, stacklevel=1)
 
 
 @pytest.mark.parametrize(("which", "line"), [("demo", DEMO), ("test", TEST)])
