@@ -13,7 +13,7 @@ from ._engine import fingerprint
 from ._joint import Maths
 from ._layout import Layout, Unplaceable, is_flat, placed
 from ._single_pass import Placed, Plan, single_pass
-from ._sparse import Background, Few, find_few
+from ._sparse import FEW, Background, Few, find_few
 
 Term = Callable[..., Tensor]
 
@@ -167,6 +167,8 @@ def sigmoid_sum(
         triton = kernel
 
     sparse = None
+    # of all levels together: a small level may hold nothing but exceptions
+    most = sum(x.numel() for x in logits) // FEW
     scalars = all(v.ndim == 0 for v in given.values())
     if (
         not dense
@@ -184,7 +186,7 @@ def sigmoid_sum(
             shape = x.shape
             x = x if classes is None else x.unflatten(1, (-1, classes))
             layout, ordered = Layout.of(x, dims[i])
-            few = find_few(layout.by_class(ordered), layout.rows(targets[i]), ignore_index)
+            few = find_few(layout.by_class(ordered), layout.rows(targets[i]), ignore_index, most)
             return few and Few(ordered.reshape(-1), *few, lambda g: layout.restore(g).reshape(shape))
 
         sparse = Background(key, side(negative), side(positive), tuple(given.values()), find)

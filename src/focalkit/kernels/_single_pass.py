@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._numerics import upcast
-from . import _autograd
+from . import _autograd, _choice
 from ._choice import SMALL, Choice, Progress, decide, explaining, machine, settle
 from ._engine import Kernel, kernel, number, pattern
 from ._joint import Maths
@@ -68,7 +68,10 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in logits)
     largest = max(range(len(logits)), key=lambda i: logits[i].numel())
     main = _kernel(plan, plan.place(largest, logits[largest].detach()), wanted)
-    choice = settle(decide(device, size, main.progress, backend, plan.triton is not None))
+    choice = decide(device, size, main.progress, backend, plan.triton is not None)
+    if choice.backend == "chunked" and plan.rows and not _choice.ROWS_IN_CHUNKS:
+        choice = Choice("eager", f"{choice.reason}; and rows in chunks are slower than eager")
+    settle(choice)
     if choice.backend == "eager":
         main.progress.work += size
         return None

@@ -100,18 +100,19 @@ def sparse_pass(
     return total, [None if g is None else f.restore(g) for f, g in zip(found, gradients, strict=True)]
 
 
-def find_few(x: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor] | None:
+def find_few(x: Tensor, labels: Tensor, ignore_index: int, most: int) -> tuple[Tensor, Tensor] | None:
     """Positions of the positives and of the ignored elements in flat memory, or None if they are many.
 
     Args:
         x: (outer, classes, inner).
         labels: (outer, 1, inner), integers.
+        most: How many elements still are few.
     """
     _, classes, inner = x.shape
     flat = labels.reshape(-1)
     flat = flat.long() if flat.dtype == torch.uint8 else flat  # subtle: uint8 takes -1 for 255
     rows = (flat != -1).nonzero().squeeze(1)
-    if rows.numel() > x.numel() // FEW:
+    if rows.numel() > most:
         return None
     own = flat[rows].long()
     base = rows // inner * (classes * inner) + rows % inner if inner > 1 else rows * classes
@@ -119,7 +120,7 @@ def find_few(x: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tens
     if bool(hit.all()):
         return base + own * inner, rows[:0]
     missing = base[~hit]
-    if missing.numel() * classes + rows.numel() > x.numel() // FEW:
+    if missing.numel() * classes + rows.numel() > most:
         return None
     ignored = missing.unsqueeze(1) + torch.arange(classes) * inner
     return base[hit] + own[hit] * inner, ignored.reshape(-1)
