@@ -110,9 +110,11 @@ def _parts_out_of_range(config: TrainConfig) -> list[str]:
     if not 0 < c.bg_iou <= c.fg_iou <= 1:
         ious = f"got {c.bg_iou} and {c.fg_iou}"
         found.append(f"criterion.bg_iou and criterion.fg_iou must lie between 0 and 1 in this order, {ious}")
-    for name in ("anchor_sizes", "anchor_scales", "anchor_ratios"):
-        if not getattr(m, name) or min(getattr(m, name)) <= 0:
-            found.append(f"model.{name} must be positive numbers, at least one, got {list(getattr(m, name))}")
+    found += [
+        f"model.{n} must be positive numbers, at least one, got {list(getattr(m, n))}"
+        for n in ("anchor_sizes", "anchor_scales", "anchor_ratios")
+        if not getattr(m, n) or min(getattr(m, n)) <= 0
+    ]
     found += [
         f"augment.{n} must lie between 0 and 1, got {getattr(a, n)}"
         for n in ("flip", "crop", "color")
