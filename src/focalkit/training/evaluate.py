@@ -27,6 +27,7 @@ from focalkit.detection.detector import Detector, in_original_pixels, own_postpr
 from focalkit.errors import ConfigError, InputError
 from focalkit.metrics import CocoResult, coco_ap
 from focalkit.training.gallery import write_gallery
+from focalkit.training.loaders import usable_workers
 
 MAX_NEGATIVES = 1e8
 """Logits that the concentration of the loss counts at most, spread over the split (the paper sampled 1e7)."""
@@ -318,7 +319,7 @@ def _loader(
     return DataLoader(
         Subset(DetectionDataset(data, min_size, max_size, None, resize=rule), by_shape),
         batch_size=batch_size,
-        num_workers=workers,
+        num_workers=usable_workers(workers),
         collate_fn=collate(fill.flatten().tolist()),
         pin_memory=pin,
     )

@@ -1,5 +1,6 @@
 """The loaders of training and validation images."""
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -42,6 +43,12 @@ def val_loader(data: DetectionData, config: TrainConfig, *, fill: Sequence[float
     return _loader(mine, max(config.batch_size // (world * config.accumulate), 1), config, fill, sampler=None)
 
 
+def usable_workers(wanted: int) -> int:
+    """`wanted`, or as many as this process has cores: more only get in each other's way, and torch warns of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(wanted, cores)
+
+
 def _loader(
     dataset: Dataset, batch: int, config: TrainConfig, fill: Sequence[float], sampler: EpochOrder | None
 ) -> DataLoader:
@@ -50,7 +57,7 @@ def _loader(
         batch_size=batch,
         sampler=sampler,
         shuffle=False if sampler is None else None,
-        num_workers=config.workers,
+        num_workers=usable_workers(config.workers),
         collate_fn=collate(fill),
         pin_memory=config.accelerator != "cpu" and torch.cuda.is_available(),
         persistent_workers=config.workers > 0 and sampler is not None,
