@@ -8,7 +8,8 @@
 "auto" on the CPU: eager below `SMALL` elements, where the single pass saves nothing; compiled at once from `LARGE`
 elements a call on, and else as soon as this process has put `WORK` elements through the loss, so that short jobs never
 wait for a compiler: renting until the rent adds up to the price costs at most twice the best choice. Until then, and
-where there is no C++ compiler, chunked. On a GPU: triton where a kernel exists, else compiled under the same rule.
+where there is no C++ compiler, chunked. A softmax is always chunked: there PyTorch's own kernel does the work
+(`_rows.py`). On a GPU: triton where a kernel exists, else compiled under the same rule.
 """
 
 import functools
@@ -27,8 +28,6 @@ from ..errors import BackendError
 SMALL = 2**14
 LARGE = 2**20
 WORK = 2**30
-# measured: a softmax in chunks takes 1.2 to 1.5 times the eager time; it would only save memory
-ROWS_IN_CHUNKS = False
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 log = logging.getLogger("focalkit.kernels")

@@ -23,7 +23,7 @@ def run_chunks(
     """
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     count, gradient = total.clone(), None
-    for box in _boxes(x.shape, GRAIN * (torch.get_num_threads() if x.device.type == "cpu" else 256), rows):
+    for box in cuts(x.shape, GRAIN * (torch.get_num_threads() if x.device.type == "cpu" else 256), rows):
         parts = graph(x[box], scale, *(_cut(t, box) for t in others))
         total, count = total + parts[0], count + parts[1]
         if len(parts) == 3:
@@ -32,8 +32,8 @@ def run_chunks(
     return (total, count) if gradient is None else (total, count, gradient)
 
 
-def _boxes(shape: torch.Size, size: int, rows: bool) -> Iterator[tuple[slice, ...]]:
-    """Cuts along the first axis as long as whole slices fit, else goes inside."""
+def cuts(shape: torch.Size, size: int, rows: bool) -> Iterator[tuple[slice, ...]]:
+    """Pieces of `size` elements: cuts along the first axis as long as whole slices fit, else goes inside."""
     order = [0, 2, 1] if len(shape) == 3 and rows else list(range(len(shape)))
     axis = 0
     inside = math.prod(shape) // max(shape[order[0]], 1)

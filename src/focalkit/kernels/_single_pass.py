@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._numerics import upcast
-from . import _autograd, _choice
+from . import _autograd
 from ._choice import SMALL, Choice, Progress, decide, explaining, machine, settle
 from ._engine import Kernel, kernel, number, pattern
 from ._joint import Maths
@@ -37,6 +37,7 @@ class Plan:
         rows: The maths needs whole rows of classes.
         triton: triton(placed, scale, gradient) -> as `Kernel.run`, where a kernel written by hand fits.
         sparse: The same by background and exceptions, where that fits.
+        by_row: by_row(logits, gradient, scale) -> (sum, gradient times scale), the way of "auto" on the CPU.
     """
 
     key: Hashable
@@ -48,6 +49,7 @@ class Plan:
     rows: bool = False
     triton: Callable[[Placed, Tensor, bool], tuple[Tensor, ...]] | None = None
     sparse: Background | None = None
+    by_row: Callable[[Tensor, bool, Tensor], tuple[Tensor, Tensor | None]] | None = None
 
 
 def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor | None:
@@ -65,21 +67,31 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
     if first.backend == "eager":
         settle(first)
         return None
+
+    def finished(total: Tensor) -> Tensor:
+        total = total if plan.divisor is None else total / plan.divisor
+        return total.to(upcast(logits[0].new_empty(())).dtype)
+
+    by_row = plan.by_row
+    if by_row is not None and device.type == "cpu" and backend == "auto":
+        settle(Choice("chunked", "rows of a softmax on the CPU: PyTorch's own kernel, in pieces that fit a cache"))
+
+        def compute_rows(
+            logits: tuple[Tensor, ...], wanted: tuple[bool, ...]
+        ) -> tuple[Tensor, list[Tensor | None], float | Tensor]:
+            total, gradient = by_row(logits[0].detach(), wanted[0], number(plan.divisor, logits[0]))
+            return finished(total), [gradient], 1.0
+
+        return _autograd.apply(_autograd.Sum(compute_rows, plan.plain), logits)
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in logits)
     largest = max(range(len(logits)), key=lambda i: logits[i].numel())
     main = _kernel(plan, plan.place(largest, logits[largest].detach()), wanted)
     choice = decide(device, size, main.progress, backend, plan.triton is not None)
-    if choice.backend == "chunked" and plan.rows and not _choice.ROWS_IN_CHUNKS:
-        choice = Choice("eager", f"{choice.reason}; and rows in chunks are slower than eager")
     settle(choice)
     if choice.backend == "eager":
         main.progress.work += size
         return None
     strict = backend == "compiled"
-
-    def finished(total: Tensor) -> Tensor:
-        total = total if plan.divisor is None else total / plan.divisor
-        return total.to(upcast(logits[0].new_empty(())).dtype)
 
     def compute(
         logits: tuple[Tensor, ...], wanted: tuple[bool, ...]

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from .._numerics import finite, upcast
 from .._reduce import reduce
-from ._choice import obstacle, refuse
-from ._engine import fingerprint
+from ._choice import Choice, obstacle, refuse
+from ._engine import fingerprint, kernel, pattern
 from ._layout import Layout
+from ._rows import Box, rows_pass
 from ._sigmoid import CONVERT, is_plain_number
 from ._single_pass import Placed, Plan, single_pass
 
@@ -62,20 +63,24 @@ def softmax_sum(
     names = (*vectors, *loose)
     shifted, scaled, weighted = shift is not None, factor is not None, weight is not None
 
+    def row_maths(u: Tensor, counted: Tensor, *rest: Tensor) -> Tensor:
+        more = iter(rest)
+        scale = next(more) if scaled else None
+        weights = next(more) if weighted else None
+        loss = term(finite(u), **dict(zip(names, more, strict=True)), **baked)
+        loss = loss if scale is None else loss * scale
+        return reduce(loss, reduction="none", weight=weights, counted=counted)
+
     def maths(x: Tensor, labels: Tensor, classes: Tensor, *rest: Tensor) -> Tensor:
         labels = labels.to(x.dtype)
         counted, hot = labels != ignore_index, labels == classes
         x = torch.where(counted, x, 0.0)
-        more = iter(rest)
-        x = x + next(more) if shifted else x
-        scale = next(more) if scaled else None
-        weights = next(more) if weighted else None
+        if shifted:
+            x, rest = x + rest[0], rest[1:]
         # the signed logit, as `_numerics.label_logit`: the label leaves the sum
         own = torch.where(hot, x, 0.0).sum(1, keepdim=True)
         others = torch.where(hot, torch.finfo(x.dtype).min / 2, finite(x)).logsumexp(1, keepdim=True)
-        loss = term(finite(own - others), **dict(zip(names, more, strict=True)), **baked)
-        loss = loss if scale is None else loss * scale
-        return reduce(loss, reduction="none", weight=weights, counted=counted)
+        return row_maths(own - others, counted, *rest)
 
     try:
         key = ("softmax", fingerprint(term), names, tuple(baked.items()), shifted, scaled, weighted, ignore_index)
@@ -100,6 +105,24 @@ def softmax_sum(
         others += [torch.full((), v, dtype=dtype, device=device) for v in loose.values()]
         return Placed(layout.by_class(ordered), tuple(others), layout.restore)
 
+    def by_row(x: Tensor, gradient: bool, scale: Tensor) -> tuple[Tensor, Tensor | None]:
+        layout, ordered = Layout.of(x, dim)
+        weights = None if weight is None else layout.rows(weight.to(dtype).expand(labels.shape))
+        numbers = [torch.full((), v, dtype=dtype) for v in loose.values()]
+
+        def run(u: Tensor, index: Tensor, counted: Tensor, box: Box) -> tuple[Tensor, ...]:
+            others = [counted] if factor is None else [counted, factor[index]]
+            others += [] if weights is None else [weights[box[0], :, box[2]].flatten()]
+            others += [*(v[index] for v in vectors.values()), *numbers]
+            code = kernel((key, "row", pattern(u)), gradient=gradient, rows=False)
+            return code.run(Choice("chunked", "one number a row"), row_maths, u, scale, others, strict=False)
+
+        rows = layout.rows(labels)
+        total, slope = rows_pass(
+            layout.by_class(ordered), rows, run, shift=shift, ignore_index=ignore_index, gradient=gradient
+        )
+        return total, None if slope is None else layout.restore(slope)
+
     divisor = normalizer
     if reduction == "mean" and normalizer is None:
         counted = labels.long() != ignore_index  # subtle: .long() first, uint8 takes -100 for 156
@@ -110,13 +133,15 @@ def softmax_sum(
     simple = not (shifted or scaled or weighted) and dtype == torch.float32
     if focal and simple and isinstance(gamma, int | float) and logits.shape[dim] <= TILE:
 
-        def kernel(p: Placed, scale: Tensor, gradient: bool) -> tuple[Tensor, ...]:
+        def by_hand(p: Placed, scale: Tensor, gradient: bool) -> tuple[Tensor, ...]:
             from . import _triton
 
             return _triton.softmax_focal(
                 p.x, p.others[0], scale, gamma=float(gamma), ignore_index=ignore_index, gradient=gradient
             )
 
-        triton = kernel
+        triton = by_hand
 
-    return single_pass(Plan(key, maths, place, plain, divisor, rows=True, triton=triton), (logits,), backend)
+    return single_pass(
+        Plan(key, maths, place, plain, divisor, rows=True, triton=triton, by_row=by_row), (logits,), backend
+    )
