@@ -6,8 +6,8 @@ and
     d loss / d x_y = s        d loss / d x_j = -s p_j / q        where s = d loss / d u
 
 so that the gradient takes the place of the softmax by one product, whatever the loss is. The label leaves the sum
-before the sum is taken, which keeps q = 1 - p_y exact where p_y rounds to 1. Rows in which p_y is no normal number
-(underflow, infinities, NaN) are few, and take the definition.
+before the sum is taken, which keeps q = 1 - p_y exact where p_y rounds to 1. In a short row e^(x_j - x_y) = p_j / p_y
+takes the place of p_j. Rows whose odds q / p_y leave the range (infinities and NaN do) take the definition.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,10 @@ from torch import Tensor
 from .._numerics import label_logit, upcast
 from . import _chunks
 
-# pieces of this many grains a thread: 512 kB of float32 fit the second cache, and outweigh the calls of the row maths
-GRAINS = 4
+# pieces of this many grains a thread: 2 MB of float32 stay in a cache and outweigh the calls of the row maths
+GRAINS = 16
+# up to this many classes PyTorch's softmax costs more than exponentials of the differences to the label
+SHORT = 64
 
 Box = tuple[slice, ...]
 
@@ -42,6 +44,7 @@ def rows_pass(
         shift: Vector over the classes, added to the logits.
     """
     dtype = upcast(x[:0]).dtype
+    tiny = torch.finfo(dtype).tiny
     result = torch.empty_like(x) if gradient else None
     scratch: dict[str, Tensor] = {}
 
@@ -64,13 +67,18 @@ def rows_pass(
             piece = piece if shift is None else piece.add_(shift.view([-1 if d == 1 else 1 for d in range(piece.ndim)]))
         direct = target is not None and target.dtype == dtype and target.is_contiguous()
         p = target if direct and target is not None else room("softmax", piece.shape)
-        torch.ops.aten._softmax.out(piece, 1, False, out=p)
-        top = p.gather(1, index)
+        # both sums are without the label: of e^(x_j - x_y), with 1 for the label, or of p_j, with p_y
+        if piece.shape[1] <= SHORT:
+            mine, most = torch.ones((), dtype=dtype), torch.finfo(dtype).max ** 0.5
+            torch.sub(piece, piece.gather(1, index), out=p).exp_()
+        else:
+            torch.ops.aten._softmax.out(piece, 1, False, out=p)
+            mine, most = p.gather(1, index), 1 / tiny
         rest = p.scatter_(1, index, 0.0).sum(1, keepdim=True)
-        u = top.log() - rest.log()
-        tiny = torch.finfo(dtype).tiny
-        usual = bool(top.min() >= tiny)  # subtle: of NaN the minimum is NaN
-        odd = None if usual else _Odd(piece, index, counted, ~(top >= tiny), u)
+        odds = rest / mine
+        u = odds.log().neg_()
+        usual = bool(odds.max() <= most)  # subtle: of NaN the maximum is NaN
+        odd = None if usual else _Odd(piece, index, counted, ~(odds <= most), u)
         parts = row(u.flatten(), index.flatten(), counted.flatten(), box)
         total = total + parts[0]
         if target is None:

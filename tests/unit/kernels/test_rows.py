@@ -36,7 +36,9 @@ def both(name, logits, labels, **arguments):
 @pytest.mark.parametrize("name", ["ce", "softmax_focal", "poly1_ce"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("last", [True, False])
-def test_a_row_that_softmax_cannot_tell_is_as_eager_between_rows_that_it_can(corner, name, dtype, last):
+@pytest.mark.parametrize("short", [0, 64])
+def test_a_row_out_of_range_is_as_eager_between_rows_in_range(monkeypatch, corner, name, dtype, last, short):
+    monkeypatch.setattr(_rows, "SHORT", short)
     row, label = CORNERS[corner]
     usual = torch.linspace(-2, 2, 20).view(5, 4)
     logits = torch.cat([usual, torch.tensor([row]), usual.flip(1)]).to(dtype)
