@@ -56,20 +56,28 @@ class RetinaNetHead(nn.Module):
         self.box_tower = _Tower(in_channels, channels, depth, norm, num_levels)
         self.class_output = nn.Conv2d(width, num_priors * num_classes, 3, padding=1)
         self.box_output = nn.Conv2d(width, num_priors * 4, 3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                output = module in (self.class_output, self.box_output)
-                nn.init.normal_(module.weight, std=0.01 if output else 0.01 * math.sqrt(256 / module.in_channels))
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        if prior_prob is not None and self.class_output.bias is not None:
-            nn.init.constant_(self.class_output.bias, prior_bias(prior_prob))
+        initialise(self, self.class_output, self.box_output, prior_prob=prior_prob)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """P3 .. P7 -> logits, per level (b, a*K, h, w), and deltas, per level (b, a*4, h, w)."""
         logits = tuple(self.class_output(self.class_tower(x, level)) for level, x in enumerate(features))
         deltas = tuple(self.box_output(self.box_tower(x, level)) for level, x in enumerate(features))
         return logits, deltas
+
+
+def initialise(head: nn.Module, class_output: nn.Conv2d, *other_outputs: nn.Conv2d, prior_prob: float | None) -> None:
+    """Gaussian weights of std .01, biases 0, and the prior's bias for the classes (Lin et al., 2017, sec. 4.1).
+
+    Convolutions before the outputs have .01 * sqrt(256 / channels): a narrow tower passes on as much as the paper's.
+    """
+    for module in head.modules():
+        if isinstance(module, nn.Conv2d):
+            output = module in (class_output, *other_outputs)
+            nn.init.normal_(module.weight, std=0.01 if output else 0.01 * math.sqrt(256 / module.in_channels))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    if prior_prob is not None and class_output.bias is not None:
+        nn.init.constant_(class_output.bias, prior_bias(prior_prob))
 
 
 class _Tower(nn.Module):

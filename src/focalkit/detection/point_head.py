@@ -1,13 +1,11 @@
 """The head of FCOS, ATSS, GFL and VarifocalNet: one prior per cell, a scale for each level, a quality of its own."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from focalkit.detection.head import Norm, _Tower
-from focalkit.losses import prior_bias
+from focalkit.detection.head import Norm, _Tower, initialise
 
 
 class PointHead(nn.Module):
@@ -51,16 +49,8 @@ class PointHead(nn.Module):
         self.box_output = nn.Conv2d(width, box_channels, 3, padding=1)
         self.quality_output = nn.Conv2d(width, 1, 3, padding=1) if quality else None
         self.scales = nn.Parameter(torch.ones(num_levels))
-        outputs = (self.class_output, self.box_output, self.quality_output)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                # as in RetinaNetHead: a narrow tower passes on as much as the paper's of 256 channels
-                std = 0.01 if module in outputs else 0.01 * math.sqrt(256 / module.in_channels)
-                nn.init.normal_(module.weight, std=std)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        if prior_prob is not None and self.class_output.bias is not None:
-            nn.init.constant_(self.class_output.bias, prior_bias(prior_prob))
+        others = (self.box_output,) if self.quality_output is None else (self.box_output, self.quality_output)
+        initialise(self, self.class_output, *others, prior_prob=prior_prob)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], ...]:
         """P3 .. P7 -> logits (b, K, h, w), deltas (b, box_channels, h, w), and quality (b, 1, h, w) where asked for."""
