@@ -113,8 +113,8 @@ def _logit(probability: float) -> float:
 
 
 def _peaks(logits: Tensor, window: int) -> Tensor:
-    """(c, h, w) with minus infinity wherever a neighbour is higher."""
-    highest = F.max_pool2d(logits[None], window, stride=1, padding=window // 2)[0]
+    """(c, h, w), or a batch of it, with minus infinity wherever a neighbour is higher."""
+    highest = F.max_pool2d(logits, window, stride=1, padding=window // 2)
     return torch.where(logits == highest, logits, -math.inf)
 
 

@@ -32,7 +32,7 @@ class Exported:
         path: The file to open.
         files: All files, which belong together.
         info: The metadata inside.
-        difference: Largest absolute difference of logits and deltas from the model's, on random images of two sizes;
+        difference: Largest absolute difference of the raw outputs from the model's, on random images of two sizes;
             None for int8 and for files with post-processing inside.
     """
 
@@ -56,11 +56,11 @@ def export_detector(
     The batch and the image size stay open; height and width must be multiples of 32.
 
     Args:
-        detector: With a `RetinaNet`. Its thresholds and sizes go into the file.
+        detector: RetinaNet or one of its relatives. Its thresholds and sizes go into the file.
         path: Where to write. It should end as `FORMATS` says; OpenVINO puts a .bin beside it.
         format: "onnx", "openvino" or "torch-export".
         with_nms: Put the post-processing into the graph: `images` and `sizes` (int64 (b, 2), height and width before
-            padding) -> `boxes`, `scores`, `labels`, `counts`. Otherwise `images` -> logits and deltas of every level.
+            padding) -> `boxes`, `scores`, `labels`, `counts`. Otherwise `images` -> the raw outputs of every level.
         calibrate_on: Images, as `Detector.predict` takes them, to measure the ranges of an int8 network on; some
             hundred of the training images. None leaves the network in float32.
         display_threshold: Recorded in the metadata: the score from which detections are worth showing.
@@ -125,7 +125,7 @@ def _checked(detector: Detector, path: Path) -> float:
         images = torch.rand(shape, generator=generator)
         with torch.no_grad():
             expected, found = network(images), loaded(images)
-        for a, b in zip(expected, (*found.logits, *found.deltas), strict=True):
+        for a, b in zip(expected, (*found.logits, *found.deltas, *(found.quality or ())), strict=True):
             worst = max(worst, float((a - b).abs().max()) if a.shape == b.shape else math.inf)
     if not worst <= TOLERANCE:
         raise BackendError(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from focalkit.export import _packages
-from focalkit.export._metadata import LEVELS
+from focalkit.export._metadata import LOGITS
 from focalkit.export._packages import needs
 
 Batches = Sequence[np.ndarray]
@@ -61,8 +61,8 @@ def quantize_openvino(model: Any, batches: Batches) -> Any:
     """An OpenVINO model with fake quantisation where the CPU computes in int8 (NNCF)."""
     with _quiet():
         nncf = _packages.nncf()
-        makers = [output.get_node().input_value(0).get_node() for output in model.outputs]
-        names = [_convolution(node).get_friendly_name() for node in makers[: len(LEVELS)]]
+        logits = [output.get_node() for output in model.outputs if output.get_any_name().startswith(LOGITS)]
+        names = [_convolution(node.input_value(0).get_node()).get_friendly_name() for node in logits]
         return nncf.quantize(
             model,
             nncf.Dataset(list(batches)),
@@ -74,7 +74,7 @@ def quantize_openvino(model: Any, batches: Batches) -> Any:
 
 def _makers(graph: Any) -> list[str]:
     """Names of the nodes that compute the logits."""
-    wanted = {output.name for output in graph.output[: len(LEVELS)]}
+    wanted = {output.name for output in graph.output if output.name.startswith(LOGITS)}
     return [node.name for node in graph.node if wanted & set(node.output)]
 
 

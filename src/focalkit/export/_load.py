@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from focalkit.detection import AnchorGrid, DeltaXYWH, DenseOutputs, DensePostprocess, Detections, Detector
+from focalkit.detection import AnchorGrid, DenseOutputs, DensePostprocess, Detections, Detector
 from focalkit.errors import InputError
-from focalkit.export._metadata import FIELDS
+from focalkit.export._metadata import FIELDS, coder_from, tuples
 
 READERS = {".onnx": "_onnx", ".xml": "_openvino", ".pt2": "_torch"}
 Run = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
@@ -73,13 +73,7 @@ def as_detector(info: Mapping[str, Any], run: Run, score_threshold: float | None
 
 
 def _postprocess(info: Mapping[str, Any]) -> DensePostprocess:
-    return DensePostprocess(
-        coder=DeltaXYWH(**_tuples(info["coder"])), **{name: info[name] for name in FIELDS[DensePostprocess]}
-    )
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return DensePostprocess(coder=coder_from(info["coder"]), **{name: info[name] for name in FIELDS[DensePostprocess]})
 
 
 class _Raw(nn.Module):
@@ -91,16 +85,17 @@ class _Raw(nn.Module):
         super().__init__()
         self.info, self.run = info, run
         self.num_classes = len(info["names"])
-        self.priors = AnchorGrid(**_tuples(info["anchors"]))
+        self.priors = AnchorGrid(**tuples(info["anchors"]))
         self.register_buffer("pixel_mean", torch.tensor(info["pixel_mean"]), persistent=False)
         self.nothing = nn.Parameter(torch.zeros(0), requires_grad=False)  # says that it lives on the CPU
 
     def forward(self, images: Tensor) -> Any:
         outputs = [torch.from_numpy(o) for o in self.run({"images": images.contiguous().numpy()})]
-        logits, deltas = outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
+        levels = len(self.priors.strides)
+        logits, deltas, quality = (tuple(outputs[i * levels : (i + 1) * levels]) for i in range(3))
         shapes = [(level.shape[-2], level.shape[-1]) for level in logits]
         priors = self.priors(shapes, image_size=images.shape[-2:])
-        return DenseOutputs(tuple(logits), tuple(deltas), priors, self.num_classes)
+        return DenseOutputs(logits, deltas, priors, self.num_classes, quality or None)
 
 
 class _Whole(_Raw):

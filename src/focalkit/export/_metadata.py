@@ -5,21 +5,50 @@ Kept under the key "focalkit" of the file's own metadata, as JSON. `numpy_postpr
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from focalkit.detection import AnchorGrid, DeltaXYWH, DensePostprocess, Detector
+from focalkit.detection import (
+    AnchorGrid,
+    CenterSizeCoder,
+    DeltaXYWH,
+    DensePostprocess,
+    Detector,
+    DistanceCoder,
+    DistributionCoder,
+    PointGrid,
+    square_grid,
+)
+from focalkit.detection._types import BoxCoder
 from focalkit.errors import InputError
 
 KEY = "focalkit"
 SCHEMA = 1
-LEVELS = ("p3", "p4", "p5", "p6", "p7")
-OUTPUTS = (*(f"logits_{level}" for level in LEVELS), *(f"deltas_{level}" for level in LEVELS))
+LOGITS, DELTAS, QUALITY = "logits", "deltas", "quality"
 NMS_OUTPUTS = ("boxes", "scores", "labels", "counts")
-FIELDS = {
+CODERS: dict[str, type] = {
+    "deltas": DeltaXYWH,
+    "distances": DistanceCoder,
+    "distributions": DistributionCoder,
+    "center_size": CenterSizeCoder,
+}
+"""What box outputs mean -> the coder that reads them."""
+FIELDS: dict[type, tuple[str, ...]] = {
     AnchorGrid: ("sizes", "scales", "ratios", "strides", "offset", "rounded", "stride_from"),
     DeltaXYWH: ("weights", "bound_shrink"),
-    DensePostprocess: ("score_threshold", "iou_threshold", "max_detections", "top_k", "clip", "keep_empty"),
+    DistanceCoder: ("unit",),
+    DistributionCoder: ("bins", "unit"),
+    CenterSizeCoder: ("weights",),
+    DensePostprocess: (
+        "score_threshold",
+        "iou_threshold",
+        "max_detections",
+        "top_k",
+        "peak_window",
+        "clip",
+        "keep_empty",
+    ),
 }
 """What the graph and the numpy module know to reproduce; a part that needs more cannot be exported."""
 
@@ -33,9 +62,9 @@ def describe(detector: Detector, *, nms: bool, int8: bool, display_threshold: fl
     from importlib.metadata import version
 
     model, post = detector.model, detector.postprocess
-    priors = getattr(model, "priors", None)
-    for part, kind in ((priors, AnchorGrid), (post, DensePostprocess), (post.coder, DeltaXYWH)):
-        _check(part, kind)
+    priors = anchors_of(model)
+    for part, kinds in ((priors, (AnchorGrid,)), (post, (DensePostprocess,)), (post.coder, tuple(CODERS.values()))):
+        _check(part, kinds)
     names = detector.names or tuple(f"class {k}" for k in range(model.num_classes))  # pyright: ignore[reportArgumentType]
     return {
         "schema": SCHEMA,
@@ -49,7 +78,8 @@ def describe(detector: Detector, *, nms: bool, int8: bool, display_threshold: fl
         "display_threshold": display_threshold,
         **{name: getattr(post, name) for name in FIELDS[DensePostprocess]},
         "anchors": {name: getattr(priors, name) for name in FIELDS[AnchorGrid]},
-        "coder": {name: getattr(post.coder, name) for name in FIELDS[DeltaXYWH]},
+        "coder": _coder_info(post.coder),
+        "quality": has_quality(detector),
         "nms": nms,
         "int8": int8,
     }
@@ -69,16 +99,54 @@ def parse(text: str | None, path: Path) -> dict[str, Any]:
     return info
 
 
-def _check(part: object, kind: type) -> None:
-    if type(part) is not kind:
+def anchors_of(model: Any) -> Any:
+    """The priors of a model; points are given as the squares that they stand for."""
+    priors = getattr(model, "priors", None)
+    return square_grid(priors.strides, priors.strides) if type(priors) is PointGrid else priors
+
+
+def has_quality(detector: Detector) -> bool:
+    """Whether the head says how good its boxes are, as FCOS's does."""
+    return getattr(detector.model.head, "quality_output", None) is not None
+
+
+def levels_of(detector: Detector) -> list[str]:
+    """Names of the feature maps: a cell of P3 is 2 to the 3 pixels wide."""
+    return [f"p{stride.bit_length() - 1}" for stride in anchors_of(detector.model).strides]
+
+
+def outputs_of(detector: Detector) -> list[str]:
+    """Names of the network's outputs, in their order."""
+    kinds = (LOGITS, DELTAS, QUALITY) if has_quality(detector) else (LOGITS, DELTAS)
+    return [f"{kind}_{level}" for kind in kinds for level in levels_of(detector)]
+
+
+def coder_from(info: Mapping[str, Any]) -> BoxCoder:
+    """The coder that "coder" of the metadata describes."""
+    values = tuples(info)
+    return CODERS[values.pop("kind")](**values)
+
+
+def tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's lists as tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def _coder_info(coder: BoxCoder) -> dict[str, Any]:
+    kind = next(name for name, one in CODERS.items() if type(coder) is one)
+    return {"kind": kind, **{name: getattr(coder, name) for name in FIELDS[type(coder)]}}
+
+
+def _check(part: object, kinds: tuple[type, ...]) -> None:
+    if type(part) not in kinds:
         raise InputError(
-            f"only detectors with {kind.__name__} can be exported, this one has {type(part).__name__}; "
-            "`focalkit predict` runs it from its run directory"
+            f"only detectors with {' or '.join(kind.__name__ for kind in kinds)} can be exported, this one has "
+            f"{type(part).__name__}; `focalkit predict` runs it from its run directory"
         )
     for field in dataclasses.fields(part):  # pyright: ignore[reportArgumentType]
         value = getattr(part, field.name)
-        if field.name not in (*FIELDS[kind], "coder") and value != field.default:
+        if field.name not in (*FIELDS[type(part)], "coder") and value != field.default:
             raise InputError(
-                f"{kind.__name__}({field.name}={value!r}) cannot be exported, only its default {field.default!r}; "
-                "`focalkit predict` runs this model from its run directory"
+                f"{type(part).__name__}({field.name}={value!r}) cannot be exported, only its default {field.default!r};"
+                " `focalkit predict` runs this model from its run directory"
             )

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from focalkit.detection._frozen_norm import FrozenNorm, NormedConv2d
-from focalkit.errors import InputError
 
 
 class RawNetwork(nn.Module):
-    """float (b, 3, H, W) in [0, 1], H and W multiples of 32 -> logits of P3 .. P7, then deltas of P3 .. P7.
+    """float (b, 3, H, W) in [0, 1], H and W multiples of 32 -> logits of all levels, deltas, and quality if there is.
 
     Args:
         model: A `RetinaNet` or whatever else has its `backbone`, `neck`, `head`, `pixel_mean` and `pixel_std`. It is
@@ -40,10 +39,8 @@ class RawNetwork(nn.Module):
         self.register_buffer("std", model.pixel_std.view(1, 3, 1, 1))  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        logits, deltas, *more = self.head(self.neck(self.backbone((images - self.mean) / self.std)))
-        if more:
-            raise InputError("a detector that predicts the quality of its boxes cannot be exported")
-        return (*logits, *deltas)
+        kinds = self.head(self.neck(self.backbone((images - self.mean) / self.std)))
+        return tuple(level for kind in kinds for level in kind)
 
 
 @torch.no_grad()

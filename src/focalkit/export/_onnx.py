@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from focalkit.detection import Detector
-from focalkit.export._metadata import KEY, NMS_OUTPUTS, OUTPUTS, parse
+from focalkit.export._metadata import KEY, NMS_OUTPUTS, outputs_of, parse
 from focalkit.export._packages import needs
 from focalkit.export._postprocess import suppress_in_torch
 from focalkit.export._trace import quietly, trace_network, trace_postprocess
@@ -20,13 +20,13 @@ OPSET = 20
 
 
 def network(detector: Detector) -> Any:
-    """`images` -> `OUTPUTS`, as an ONNX model in memory."""
+    """`images` -> `outputs_of` the detector, as an ONNX model in memory."""
     needs("onnx", "onnxscript")
     with quietly():
         program = torch.onnx.export(
             trace_network(detector),
             input_names=["images"],
-            output_names=list(OUTPUTS),
+            output_names=outputs_of(detector),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -36,12 +36,12 @@ def network(detector: Detector) -> Any:
 
 
 def postprocess(detector: Detector) -> Any:
-    """`in_<name>` for each of `OUTPUTS`, and `sizes` -> `NMS_OUTPUTS`, as an ONNX model in memory."""
+    """`in_<name>` for each of `outputs_of` the detector, and `sizes` -> `NMS_OUTPUTS`, as an ONNX model in memory."""
     needs("onnx", "onnxscript")
     with quietly():
         program = torch.onnx.export(
             trace_postprocess(detector, _suppress),
-            input_names=[*(f"in_{name}" for name in OUTPUTS), "sizes"],
+            input_names=[*(f"in_{name}" for name in outputs_of(detector)), "sizes"],
             output_names=list(NMS_OUTPUTS),
             opset_version=OPSET,
             dynamo=True,
@@ -58,7 +58,8 @@ def join(raw: Any, post: Any) -> Any:
 
     post = onnx.compose.add_prefix(post, "post_", rename_inputs=False, rename_outputs=False)
     post.ir_version = raw.ir_version
-    return onnx.compose.merge_models(raw, post, io_map=[(name, f"in_{name}") for name in OUTPUTS])
+    names = [output.name for output in raw.graph.output]
+    return onnx.compose.merge_models(raw, post, io_map=[(name, f"in_{name}") for name in names])
 
 
 def save(model: Any, info: Mapping[str, Any], path: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from focalkit.export import _packages
-from focalkit.export._metadata import KEY, OUTPUTS, parse
+from focalkit.export._metadata import KEY, parse
 
 
 def convert(model: Any) -> Any:
@@ -29,8 +29,8 @@ def join(raw: Any, post: Any) -> Any:
     openvino = _packages.openvino()
     sources = {output.get_any_name(): output.get_node().input_value(0) for output in raw.outputs}
     parameters = {p.get_friendly_name(): p for p in post.get_parameters()}
-    for name in OUTPUTS:
-        parameters[f"in_{name}"].output(0).replace(sources[name])
+    for name, source in sources.items():
+        parameters[f"in_{name}"].output(0).replace(source)
     return openvino.Model(post.get_results(), [*raw.get_parameters(), parameters["sizes"]], "focalkit")
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from focalkit.detection import AnchorGrid, DensePostprocess
-from focalkit.detection.postprocess import _logit
+from focalkit.detection.postprocess import _logit, _mean_logit, _peaks
 
 Suppress = Callable[[Tensor, Tensor, Tensor, int, float, int], Tensor]
 """Boxes (b, m, 4), scores (b, m), labels (b, m), number of classes, IoU threshold, most per class -> kept (b, m)."""
@@ -40,9 +40,9 @@ class GraphPostprocess(nn.Module):
             self.register_buffer(f"base{level}", base.clone(), persistent=False)
 
     def forward(self, outputs: tuple[Tensor, ...], sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        levels = len(outputs) // 2
+        levels = len(self.priors.strides)
         finest = _cells(outputs[0])
-        parts = [self._level(i, outputs[i], outputs[levels + i], finest) for i in range(levels)]
+        parts = [self._level(i, *outputs[i::levels], finest=finest) for i in range(levels)]
         boxes, logits, labels = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         sizes = sizes.to(boxes.dtype)
         limits = torch.stack([sizes[:, 1], sizes[:, 0], sizes[:, 1], sizes[:, 0]], dim=1).unsqueeze(1)
@@ -67,15 +67,26 @@ class GraphPostprocess(nn.Module):
         return boxes, torch.where(((boxes[..., 2:] - boxes[..., :2]) > 0).all(-1), scores, -1.0)
 
     def _level(
-        self, level: int, logits: Tensor, deltas: Tensor, finest: tuple[Tensor, Tensor]
+        self,
+        level: int,
+        logits: Tensor,
+        deltas: Tensor,
+        quality: Tensor | None = None,
+        *,
+        finest: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        b = logits.shape[0]
+        b, per_cell = logits.shape[0], self.priors.per_cell
+        if self.settings.peak_window > 1:
+            logits = _peaks(logits, self.settings.peak_window)
+        if quality is not None:
+            logits = _mean_logit(logits, quality.repeat_interleave(self.num_classes, dim=1))
         flat = logits.permute(0, 2, 3, 1).flatten(1)  # prior * K + class
         # subtle: a small level may have less than top_k of them; padding keeps the number of candidates fixed
         values, index = F.pad(flat, (0, self.settings.top_k), value=-math.inf).topk(self.settings.top_k, dim=1)
         index = index.clamp(max=flat.shape[1] - 1)
         row = index // self.num_classes
-        moves = deltas.permute(0, 2, 3, 1).reshape(b, -1, 4).gather(1, row.unsqueeze(-1).expand(-1, -1, 4))
+        width = deltas.shape[1] // per_cell
+        moves = deltas.permute(0, 2, 3, 1).reshape(b, -1, width).gather(1, row.unsqueeze(-1).expand(-1, -1, width))
         priors = self._anchors(level, row, _cells(logits), finest)
         return self.settings.coder.decode(moves, priors), values, index % self.num_classes
 

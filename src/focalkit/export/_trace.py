@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from focalkit.detection import Detector
-from focalkit.export._metadata import LEVELS
+from focalkit.export._metadata import anchors_of, levels_of
 from focalkit.export._network import RawNetwork
 from focalkit.export._postprocess import GraphPostprocess, Suppress, suppress_in_torch
 
@@ -44,17 +44,18 @@ def example() -> tuple[Tensor, Tensor]:
 
 
 def trace_network(detector: Detector) -> ExportedProgram:
-    """`images` -> logits and deltas of every level."""
+    """`images` -> logits and deltas of every level, and quality if there is."""
     images, _ = example()
     return torch.export.export(RawNetwork(detector.model).eval(), (images,), dynamic_shapes=(_image_dims(),))
 
 
 def trace_postprocess(detector: Detector, suppress: Suppress) -> ExportedProgram:
-    """Logits and deltas of every level, `sizes` -> boxes, scores, labels, counts."""
+    """What `trace_network` gives, `sizes` -> boxes, scores, labels, counts."""
     images, sizes = example()
     outputs = RawNetwork(detector.model).eval()(images)
-    levels = [{0: Dim("batch"), 2: Dim(f"height_{name}"), 3: Dim(f"width_{name}")} for name in LEVELS]
-    dims = ((*levels, *levels), {0: Dim("batch")})
+    names = levels_of(detector)
+    levels = [{0: Dim("batch"), 2: Dim(f"height_{name}"), 3: Dim(f"width_{name}")} for name in names]
+    dims = (tuple(levels) * (len(outputs) // len(names)), {0: Dim("batch")})
     return torch.export.export(_postprocess(detector, suppress), (outputs, sizes), dynamic_shapes=dims)
 
 
@@ -69,8 +70,8 @@ def _image_dims() -> dict[int, Dim]:
 
 
 def _postprocess(detector: Detector, suppress: Suppress) -> GraphPostprocess:
-    model = detector.model
-    return GraphPostprocess(model.priors, detector.postprocess, model.num_classes, suppress).eval()  # pyright: ignore[reportArgumentType]
+    classes: int = detector.model.num_classes  # pyright: ignore[reportAssignmentType]
+    return GraphPostprocess(anchors_of(detector.model), detector.postprocess, classes, suppress).eval()
 
 
 class _WithPostprocess(nn.Module):

@@ -14,6 +14,7 @@ and `pad_batch`; a test compares them. Resizing and reading images are left to w
 import numpy as np
 
 MAX_LOG_SCALE = float(np.log(1000 / 16))
+MAX_LOG_DISTANCE = float(np.log(1000))
 
 
 def fit_size(height, width, info):
@@ -37,7 +38,8 @@ def postprocess(outputs, sizes, info, score_threshold=None):
     """Boxes, scores and labels per image, the best first, in pixels of the network's input.
 
     Args:
-        outputs: The file's outputs in their order: logits of every level (b, a*k, h, w), then deltas (b, a*4, h, w).
+        outputs: The file's outputs in their order: logits of every level (b, a*k, h, w), then box outputs of every
+            level (b, a*4 or a*4*bins, h, w), then, where the detector has it, quality of every level (b, a, h, w).
         sizes: (height, width) of each image inside the batch, before padding; boxes are clipped to it.
         info: The file's metadata.
         score_threshold: Instead of the file's own; detections that score no more than this are dropped.
@@ -45,14 +47,11 @@ def postprocess(outputs, sizes, info, score_threshold=None):
     Returns:
         Per image: float32 (d, 4) xyxy, float32 (d,), int64 (d,). Multiply the boxes by original / resized size.
     """
-    levels = len(outputs) // 2
-    logits, deltas = outputs[:levels], outputs[levels:]
-    priors = anchors([level.shape[2:] for level in logits], info)
+    levels = len(info["anchors"]["strides"])
+    priors = anchors([level.shape[2:] for level in outputs[:levels]], info)
     threshold = info["score_threshold"] if score_threshold is None else score_threshold
-    with np.errstate(divide="ignore"):
-        least = np.log(threshold) - np.log1p(-threshold)
     return [
-        _one_image([level[i] for level in logits], [level[i] for level in deltas], priors, size, least, info)
+        _one_image([[level[i] for level in outputs[n::levels]] for n in range(levels)], priors, size, threshold, info)
         for i, size in enumerate(sizes)
     ]
 
@@ -74,14 +73,28 @@ def anchors(shapes, info):
     return found
 
 
-def decode(deltas, priors, info):
-    """Boxes (n, 4), xyxy, from deltas (n, 4) = (dx, dy, dw, dh) and priors (n, 4)."""
-    deltas = deltas / np.asarray(info["coder"]["weights"], np.float32)
-    least = -MAX_LOG_SCALE if info["coder"]["bound_shrink"] else -np.inf
+def decode(raw, priors, info):
+    """Boxes (n, 4), xyxy, from box outputs (n, 4 or 4 * bins) and priors (n, 4)."""
+    coder = info["coder"]
     size = priors[:, 2:] - priors[:, :2]
-    centre = priors[:, :2] + size / 2 + deltas[:, :2] * size
-    half = size * np.exp(np.clip(deltas[:, 2:], np.float32(least), np.float32(MAX_LOG_SCALE))) / 2
-    return np.concatenate([centre - half, centre + half], 1)
+    middle = priors[:, :2] + size / 2
+    if coder["kind"] == "deltas":  # (dx, dy, dw, dh) in sizes of the prior
+        raw = raw / np.asarray(coder["weights"], np.float32)
+        least = -MAX_LOG_SCALE if coder["bound_shrink"] else -np.inf
+        half = size * np.exp(np.clip(raw[:, 2:], np.float32(least), np.float32(MAX_LOG_SCALE))) / 2
+        low, high = middle + raw[:, :2] * size - half, middle + raw[:, :2] * size + half
+    elif coder["kind"] == "center_size":  # (dx, dy, w, h) in cells, from the cell's corner
+        raw = raw / np.asarray(coder["weights"], np.float32)
+        middle, half = priors[:, :2] + raw[:, :2] * size, np.clip(raw[:, 2:], 0, None) * size / 2
+        low, high = middle - half, middle + half
+    else:  # left, top, right, bottom from the middle, in units
+        if coder["kind"] == "distances":
+            sides = np.exp(np.minimum(raw, np.float32(MAX_LOG_DISTANCE)))
+        else:
+            sides = _mean_position(raw.reshape(len(raw), 4, coder["bins"]))
+        unit = size * np.float32(coder["unit"])
+        low, high = middle - sides[:, :2] * unit, middle + sides[:, 2:] * unit
+    return np.concatenate([low, high], 1)
 
 
 def nms_per_class(boxes, scores, labels, iou_threshold):
@@ -100,17 +113,26 @@ def nms_per_class(boxes, scores, labels, iou_threshold):
     return np.asarray(kept, np.int64)
 
 
-def _one_image(logits, deltas, priors, size, least, info):
+def _one_image(levels, priors, size, threshold, info):
     classes = len(info["names"])
+    least = _logit(threshold)
     boxes, scores, labels = [], [], []
-    for level, moves, prior in zip(logits, deltas, priors, strict=True):
-        flat = level.transpose(1, 2, 0).reshape(-1)  # prior * classes + class
-        keep = np.flatnonzero(flat > least)
+    for (logits, raw, *quality), prior in zip(levels, priors, strict=True):
+        if info["peak_window"] > 1:
+            logits = _peaks(logits, info["peak_window"])
+        flat = logits.transpose(1, 2, 0).reshape(-1)  # prior * classes + class
+        # no quality above 1 can lift a class that scores less than the square
+        keep = np.flatnonzero(flat > (_logit(threshold**2) if quality else least))
+        values = flat[keep].astype(np.float32)
+        if quality:
+            values = _mean_logit(values, quality[0].transpose(1, 2, 0).reshape(-1)[keep // classes])
+            keep, values = keep[values > least], values[values > least]
         if len(keep) > info["top_k"]:
-            keep = keep[np.argpartition(-flat[keep], info["top_k"])[: info["top_k"]]]
+            best = np.argpartition(-values, info["top_k"])[: info["top_k"]]
+            keep, values = keep[best], values[best]
         row = keep // classes
-        boxes.append(decode(moves.transpose(1, 2, 0).reshape(-1, 4)[row], prior[row], info))
-        scores.append(1 / (1 + np.exp(-flat[keep].astype(np.float32))))
+        boxes.append(decode(raw.transpose(1, 2, 0).reshape(len(prior), -1)[row], prior[row], info))
+        scores.append(1 / (1 + np.exp(-values)))
         labels.append(keep - row * classes)
     box, score, label = np.concatenate(boxes), np.concatenate(scores), np.concatenate(labels)
     if info["clip"] == "before_nms":
@@ -125,3 +147,29 @@ def _inside(box, score, label, size, info):
     box = np.clip(box, 0, np.asarray([width, height, width, height], np.float32))
     area = ((box[:, 2:] - box[:, :2]) > 0).all(1) | info["keep_empty"]
     return box[area], score[area], label[area]
+
+
+def _logit(probability):
+    with np.errstate(divide="ignore"):
+        return np.log(probability) - np.log1p(-probability)
+
+
+def _mean_logit(one, other):
+    """The logit of the geometric mean of two probabilities given as logits."""
+    log_mean = -(np.logaddexp(0, -one) + np.logaddexp(0, -other)) / 2
+    with np.errstate(divide="ignore"):
+        return log_mean - np.log(-np.expm1(log_mean))
+
+
+def _mean_position(scores):
+    """(..., bins) -> (...): the mean of the softmax over 0, 1, ..., bins - 1."""
+    share = np.exp(scores - scores.max(-1, keepdims=True))
+    return (share * np.arange(scores.shape[-1], dtype=np.float32)).sum(-1) / share.sum(-1)
+
+
+def _peaks(logits, window):
+    """(c, h, w) with minus infinity wherever a neighbour is higher."""
+    around = ((0, 0), *((window // 2, window // 2),) * 2)
+    padded = np.pad(logits, around, constant_values=-np.inf)
+    highest = np.lib.stride_tricks.sliding_window_view(padded, (window, window), (1, 2)).max((-2, -1))
+    return np.where(logits == highest, logits, np.float32(-np.inf))

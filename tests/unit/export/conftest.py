@@ -1,26 +1,30 @@
 """One small detector and its files, written once for all tests of this folder."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from focalkit.config import NumericsConfig
-from focalkit.detection import Detector, retinanet
-from focalkit.export import FORMATS, _onnx, export_detector
+from focalkit.config import ModelConfig, NumericsConfig
+from focalkit.detection import Detector, DistributionCoder, build_detector
+from focalkit.export import FORMATS, _onnx, _torch, _trace, export_detector
 
 NAMES = ("cat", "dog", "bird")
+MODEL = ModelConfig("tiny", fpn_channels=16, head_channels=16, head_depth=1, prior_prob=0.1)
 
 
-def make_detector(numerics=None, **more):
+def make_detector(config=MODEL, **more):
     """Random weights with scores all over (0, 1), and live statistics in the norms."""
     torch.manual_seed(0)
-    model = retinanet(3, "tiny", fpn_channels=16, head_channels=16, head_depth=1, prior_prob=0.1, numerics=numerics)
+    model = build_detector(config, 3)
     model.train()(torch.rand(4, 3, 64, 64))
     with torch.no_grad():
         model.head.class_output.weight.normal_(std=0.4)
         model.head.box_output.weight.normal_(std=0.1)
+        if getattr(model.head, "quality_output", None) is not None:
+            model.head.quality_output.weight.normal_(std=0.4)
     settings = {"names": NAMES, "category_ids": (3, 5, 9), "min_size": 96, "max_size": 160}
     return Detector(model.eval(), **settings, **more)
 
@@ -48,13 +52,43 @@ def images():
     return [(image * 255).to(torch.uint8) for image in smooth]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def converted_once():
+    """The slow steps are done once for all tests and formats: a network is known by its weights."""
+    patch = pytest.MonkeyPatch()
+    trace = once(_trace.trace_network, weights_of, lambda program: program)
+    for module, name, step in (
+        (_onnx, "trace_network", trace),
+        (_torch, "trace_network", trace),
+        (_onnx, "network", once(_onnx.network, weights_of, copy.deepcopy)),
+        (_onnx, "postprocess", once(_onnx.postprocess, id, copy.deepcopy)),
+    ):
+        patch.setattr(module, name, step)
+    yield
+    patch.undo()
+
+
+def once(convert, key, copied):
+    """Converts the first detector of a key; later calls get a copy."""
+    results = {}
+
+    def wrapped(detector):
+        if (known := key(detector)) not in results:
+            results[known] = detector, convert(detector)  # the detector too, or its id could come again
+        return copied(results[known][1])
+
+    return wrapped
+
+
+def weights_of(detector):
+    """The bytes of all weights."""
+    return b"".join(t.contiguous().numpy().tobytes() for t in detector.model.state_dict().values())
+
+
 @pytest.fixture(scope="session")
 def exported(detector, tmp_path_factory):
     """(format, with_nms) -> what `export_detector` gave; each is written when first asked for."""
     folder, cache = tmp_path_factory.mktemp("exported"), {}
-    patch = pytest.MonkeyPatch()
-    for name in ("network", "postprocess"):  # both formats that come from ONNX take the same
-        patch.setattr(_onnx, name, once(getattr(_onnx, name)))
 
     def get(format, with_nms):
         if (format, with_nms) not in cache:
@@ -64,33 +98,63 @@ def exported(detector, tmp_path_factory):
             )
         return cache[format, with_nms]
 
-    yield get
-    patch.undo()
+    return get
 
 
-def once(convert):
-    """Converts a detector the first time; later calls get a copy."""
-    results = {}
+class FinestLevels(torch.nn.Module):
+    """Of a pyramid the first two levels alone: enough to confuse, quick to run."""
 
-    def wrapped(detector):
-        if id(detector) not in results:
-            results[id(detector)] = detector, convert(detector)
-        return copy.deepcopy(results[id(detector)][1])
+    def __init__(self, neck):
+        super().__init__()
+        self.neck = neck
 
-    return wrapped
+    def forward(self, features):
+        return self.neck(features)[:2]
+
+
+def make_relative(name):
+    """A relative of RetinaNet with up to two levels."""
+    one = make_detector(replace(MODEL, detector=name, head_norm="group"))
+    if name != "centernet":
+        one.model.neck = FinestLevels(one.model.neck)
+        fields = [field for field in ("strides", "sizes") if hasattr(one.model.priors, field)]
+        one.model.priors = replace(
+            one.model.priors, **{field: getattr(one.model.priors, field)[:2] for field in fields}
+        )
+    return one
+
+
+def make_everything():
+    """Peaks of one map, sides as distributions, a quality: all that RetinaNet has not, in a graph of few nodes."""
+    one = make_relative("centernet")
+    head = one.model.head
+    head.box_output = torch.nn.Conv2d(16, 4 * 5, 3, padding=1)
+    head.quality_output = torch.nn.Conv2d(16, 1, 3, padding=1)
+    one.postprocess = replace(one.postprocess, coder=DistributionCoder(5), iou_threshold=0.6)
+    return one
 
 
 @pytest.fixture(scope="session")
-def torchvision_like():
-    """Everything that other libraries do in another way, at once."""
-    return make_detector(
-        NumericsConfig(
-            p6_from="p5",
-            rounded_anchors=True,
-            anchor_stride="image",
-            bound_shrink=True,
-            clip="after_nms",
-            max_detections=30,
-            resize="torchvision",
-        )
+def detectors(detector):
+    """Name -> a small detector, made when first asked for."""
+    # everything that other libraries do in another way, at once
+    numerics = NumericsConfig(
+        p6_from="p5",
+        rounded_anchors=True,
+        anchor_stride="image",
+        bound_shrink=True,
+        clip="after_nms",
+        max_detections=30,
+        resize="torchvision",
     )
+    made = {"retinanet": detector}
+
+    def get(name):
+        if name not in made:
+            if name == "torchvision":
+                made[name] = make_detector(replace(MODEL, numerics=numerics))
+            else:
+                made[name] = make_everything() if name == "everything" else make_relative(name)
+        return made[name]
+
+    return get

@@ -10,18 +10,15 @@ from PIL import Image
 from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
 from focalkit.cli import main
-from focalkit.config import ModelConfig, TrainConfig
-from focalkit.detection import Detector, build_retinanet
+from focalkit.config import TrainConfig
+from focalkit.detection import Detector
 
-MODEL = ModelConfig(
-    backbone="tiny", backbone_norm="batch", freeze_at=0, fpn_channels=8, head_channels=8, head_depth=1, prior_prob=0.3
-)
-CATEGORIES = [{"id": 4, "name": "red"}, {"id": 9, "name": "green"}]
+CATEGORIES = [{"id": 4, "name": "red"}, {"id": 9, "name": "green"}, {"id": 12, "name": "blue"}]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with a run of random weights and a data set of three images."""
+def place(detector, tmp_path_factory):
+    """A folder with a run that has the weights of `detector`, and a data set of three images."""
     folder = tmp_path_factory.mktemp("command")
     rng, images, annotations = np.random.default_rng(0), [], []
     for split, count in (("train", 2), ("val", 3)):
@@ -31,20 +28,16 @@ def place(tmp_path_factory):
             pixels = rng.integers(0, 256, (64 + 8 * i, 90, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"data/images/{split}/{i}.png")
             images.append({"id": i, "file_name": f"{i}.png", "width": 90, "height": 64 + 8 * i})
-            box = {"bbox": [10, 12, 30, 24], "area": 720, "iscrowd": 0, "category_id": 4 if i % 2 else 9}
+            box = {"bbox": [10, 12, 30, 24], "area": 720, "iscrowd": 0, "category_id": (12, 4, 9)[i % 3]}
             annotations.append({"id": i, "image_id": i, **box})
         (folder / "data/annotations").mkdir(exist_ok=True)
         truth = {"images": images, "annotations": annotations, "categories": CATEGORIES}
         (folder / f"data/annotations/instances_{split}.json").write_text(json.dumps(truth))
-    torch.manual_seed(0)
-    config = TrainConfig(data=folder / "data", min_size=96, max_size=160, model=MODEL)
+    config = TrainConfig(data=folder / "data", min_size=96, max_size=160, model=detector.model.card.config)
     run = RunDir(folder / "run")
     run.write_run({"config": config_to_dict(config), "categories": CATEGORIES})
-    model = build_retinanet(MODEL, 2)
-    with torch.no_grad():
-        model.head.class_output.weight.normal_(std=0.4)
     run.checkpoint("best").parent.mkdir()
-    torch.save({"model": model.state_dict()}, run.checkpoint("best"))
+    torch.save({"model": detector.model.state_dict()}, run.checkpoint("best"))
     (run.path / "evaluation.json").write_text(json.dumps({"gallery_threshold": 0.45}))
     return folder
 
@@ -89,7 +82,7 @@ def test_evaluate_gives_the_runs_ap(exported, place, capsys, tmp_path):
     assert status == 0, err
     found = json.loads(out)
     assert (found["num_images"], found["split"]) == (3, "val")
-    assert {row["name"]: row["count"] for row in found["per_class"]} == {"red": 2, "green": 1}
+    assert {row["name"]: row["count"] for row in found["per_class"]} == {"red": 1, "green": 1, "blue": 1}
     predictions = json.loads((tmp_path / "predictions.json").read_text())
     detector = Detector.from_run(place / "run", "cpu")
     expected = detector.predict([place / f"data/images/val/{i}.png" for i in (1, 2, 3)])

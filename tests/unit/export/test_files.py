@@ -10,10 +10,11 @@ from focalkit.errors import BackendError, InputError
 from focalkit.export import FORMATS, export_detector, is_exported, load_exported
 from focalkit.export._export import _checked as checked
 from focalkit.export._load import as_detector
-from focalkit.export._metadata import KEY, describe
+from focalkit.export._metadata import KEY, anchors_of, describe, outputs_of
 from focalkit.export._network import RawNetwork
 from focalkit.export._postprocess import GraphPostprocess, suppress_in_torch
 
+RELATIVES = ("fcos", "atss", "gfl", "vfnet", "centernet")
 KINDS = [(format, nms) for format in FORMATS for nms in (False, True)]
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch-export": "torchvision"}
 
@@ -50,32 +51,55 @@ def test_a_file_finds_what_the_detector_finds(format, nms, detector, images, exp
     assert (loaded.min_size, loaded.max_size, loaded.category_ids) == (96, 160, (3, 5, 9))
 
 
-@pytest.mark.parametrize("which", ["detector", "torchvision_like"])
-def test_the_graphs_post_processing_is_the_detectors(which, request):
-    one = request.getfixturevalue(which)
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_of_a_relative_finds_what_the_detector_finds(format, detectors, images, tmp_path):
+    needs(format)
+    one = detectors("everything")
+    expected = one.predict(images, batch_size=3)
+    assert min(map(len, expected)) > 10
+    for nms in (False, True):
+        done = export_detector(one, tmp_path / f"{nms}{FORMATS[format]}", format=format, with_nms=nms)
+        assert nms or done.difference < 1e-4
+        same(load_exported(done.path).predict(images, batch_size=3), expected)
+
+
+@pytest.mark.parametrize("name", ["retinanet", "torchvision", *RELATIVES])
+def test_the_graphs_post_processing_is_the_detectors(name, detectors):
+    one = detectors(name)
     images, sizes = torch.rand(3, 3, 160, 224), [(160, 224), (155, 201), (32, 32)]
-    graph = GraphPostprocess(one.model.priors, one.postprocess, 3, suppress_in_torch)
+    graph = GraphPostprocess(anchors_of(one.model), one.postprocess, 3, suppress_in_torch)
     with torch.no_grad():
         outputs = one.model(images)
-        *rows, counts = graph((*outputs.logits, *outputs.deltas), torch.tensor(sizes))
+        *rows, counts = graph(RawNetwork(one.model)(images), torch.tensor(sizes))
     found = [Detections(*(row[i, :count] for row in rows)) for i, count in enumerate(counts.tolist())]
-    same(found, one.postprocess(outputs, sizes))
+    expected = one.postprocess(outputs, sizes)
+    same(found, expected)
+    assert len(expected[0]) > 20
     assert all((row[2, counts[2] :] == 0).all() for row in rows[1:2]), "padding scores 0"
 
 
-def test_other_libraries_numerics_are_kept(torchvision_like, images):
-    info = json.loads(json.dumps(describe(torchvision_like, nms=False, int8=False, display_threshold=None)))
-    network = RawNetwork(torchvision_like.model).eval()
+@pytest.mark.parametrize("name", ["torchvision", *RELATIVES])
+def test_the_metadata_brings_the_detector_back(name, detectors, images):
+    one = detectors(name)
+    info = json.loads(json.dumps(describe(one, nms=False, int8=False, display_threshold=None)))
+    network = RawNetwork(one.model).eval()
 
     def run(inputs):
         with torch.no_grad():
             return [output.numpy() for output in network(torch.from_numpy(inputs["images"]))]
 
     loaded = as_detector(info, run)
-    assert loaded.resize == "torchvision"
-    assert loaded.model.priors == torchvision_like.model.priors
-    assert loaded.postprocess == torchvision_like.postprocess
-    same(loaded.predict(images), torchvision_like.predict(images))
+    assert loaded.resize == one.resize
+    assert loaded.model.priors == anchors_of(one.model)
+    assert loaded.postprocess == one.postprocess
+    same(loaded.predict(images), one.predict(images))
+
+
+def test_outputs_are_named_by_what_they_are_and_their_stride(detectors):
+    fcos = [f"{kind}_p{level}" for kind in ("logits", "deltas", "quality") for level in (3, 4)]
+    assert outputs_of(detectors("fcos")) == fcos
+    assert outputs_of(detectors("gfl")) == ["logits_p3", "logits_p4", "deltas_p3", "deltas_p4"]
+    assert outputs_of(detectors("centernet")) == ["logits_p2", "deltas_p2"]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -126,12 +150,12 @@ def test_frozen_norms_are_in_the_convolutions():
     assert any(isinstance(m, NormedConv2d) for m in model.modules()), "the model itself stays as it was"
 
 
-def test_a_file_that_computes_something_else_is_refused(detector, exported, torchvision_like):
+def test_a_file_that_computes_something_else_is_refused(detector, exported, detectors):
     needs("onnx")
     path = exported("onnx", False).path
     assert checked(detector, path) < 1e-4
     with pytest.raises(BackendError, match="differ from the model's"):
-        checked(torchvision_like, path)
+        checked(detectors("torchvision"), path)
 
 
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(detector, tmp_path):
@@ -148,16 +172,16 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(detector,
         export_detector(detector, tmp_path / "model.pt2", format="torch-export", calibrate_on=[])
     with pytest.raises(InputError, match="on, got none"):
         export_detector(detector, tmp_path / "model.onnx", calibrate_on=[])
-    windowed = Detector(detector.model, postprocess=replace(detector.postprocess, peak_window=3))
-    with pytest.raises(InputError, match=r"DensePostprocess\(peak_window=3\) cannot be exported"):
-        export_detector(windowed, tmp_path / "model.onnx")
+    mine = Detector(detector.model, postprocess=replace(detector.postprocess, coder=object()))
+    with pytest.raises(InputError, match=r"with DeltaXYWH or .*CenterSizeCoder can be exported, this one has object"):
+        export_detector(mine, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_package_is_named_with_what_brings_it(detector, tmp_path, monkeypatch):
+def test_a_missing_package_is_named_with_what_brings_it(detectors, tmp_path, monkeypatch):
     monkeypatch.setattr("focalkit.export._packages.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"packages onnx, onnxscript, not installed: pip install 'focalkit\[export\]'"):
-        export_detector(Detector(detector.model), tmp_path / "model.onnx")
+        export_detector(detectors("vfnet"), tmp_path / "model.onnx")  # one that no test has converted
 
 
 def test_what_is_no_exported_file_is_refused(tmp_path):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +20,20 @@ from focalkit.export._metadata import describe
 PAGE = Path(__file__).parents[3] / "docs" / "export.md"
 
 
-@pytest.mark.parametrize("which", ["detector", "torchvision_like"])
-@pytest.mark.parametrize("threshold", [0.05, 0.5])
-def test_it_finds_what_the_one_in_torch_finds(which, threshold, request):
-    from dataclasses import replace
+DETECTORS = ("retinanet", "torchvision", "fcos", "atss", "gfl", "vfnet", "centernet", "everything")
 
-    detector = request.getfixturevalue(which)
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("threshold", [0.05, 0.5])
+def test_it_finds_what_the_one_in_torch_finds(name, threshold, detectors):
+    detector = detectors(name)
     info = json.loads(json.dumps(describe(detector, nms=False, int8=False, display_threshold=None)))
     images = torch.rand(3, 3, 160, 224, generator=torch.Generator().manual_seed(0))
     sizes = [(160, 224), (155, 201), (32, 32)]
     with torch.no_grad():
         outputs = detector.model(images)
     expected = replace(detector.postprocess, score_threshold=threshold)(outputs, sizes)
-    arrays = [level.numpy() for level in (*outputs.logits, *outputs.deltas)]
+    arrays = [level.numpy() for level in (*outputs.logits, *outputs.deltas, *(outputs.quality or ()))]
     found = numpy_postprocess.postprocess(arrays, sizes, info, score_threshold=threshold)
     assert len(expected[0]) > 10
     for (boxes, scores, labels), e in zip(found, expected, strict=True):
@@ -40,8 +42,8 @@ def test_it_finds_what_the_one_in_torch_finds(which, threshold, request):
         assert labels.tolist() == e.labels.tolist()
 
 
-def test_images_are_padded_and_sized_as_in_focalkit(detector, torchvision_like):
-    for one in (detector, torchvision_like):
+def test_images_are_padded_and_sized_as_in_focalkit(detectors):
+    for one in map(detectors, ("retinanet", "torchvision")):
         info = describe(one, nms=False, int8=False, display_threshold=None)
         for size in ((480, 640), (333, 500), (97, 1000), (5, 5)):
             assert numpy_postprocess.fit_size(*size, info) == fit_size(*size, one.min_size, one.max_size, one.resize)
