@@ -2,14 +2,15 @@
 
     eager      the definition: PyTorch operations and autograd
     chunked    the single pass, run by PyTorch operations on pieces that fit a cache; needs no compiler
-    compiled   the single pass, compiled by Inductor (C++ on the CPU, Triton on a GPU)
+    compiled   the single pass, compiled: on the CPU the focal losses are C++ written by hand (`_cpp.py`), all else is
+               Inductor's work (C++ on the CPU, Triton on a GPU)
     triton     a kernel written by hand
 
 "auto" on the CPU: eager below `SMALL` elements, where the single pass saves nothing; compiled at once from `LARGE`
 elements a call on, and else as soon as this process has put `WORK` elements through the loss, so that short jobs never
 wait for a compiler: renting until the rent adds up to the price costs at most twice the best choice. Until then, and
-where there is no C++ compiler, chunked. A softmax is always chunked: there PyTorch's own kernel does the work
-(`_rows.py`). On a GPU: triton where a kernel exists, else compiled under the same rule.
+where there is no C++ compiler, chunked. A softmax without a kernel written by hand is always chunked: there PyTorch's
+own kernel does the work (`_rows.py`). On a GPU: triton where a kernel exists, else compiled under the same rule.
 """
 
 import functools
@@ -170,6 +171,22 @@ def refuse(reason: str, backend: str) -> None:
     settle(Choice("eager", reason))
 
 
+def announce(kind: str) -> None:
+    """Says, once in a process, that compiling takes a while."""
+    if not machine.announced:
+        machine.announced = True
+        log.warning(
+            "focalkit compiles its single-pass losses (%s): some seconds, once; the code is cached on disk. "
+            'backend="eager" does without.',
+            kind,
+        )
+
+
+def cpp_compiler() -> str | None:
+    """The C++ compiler on this machine; CXX names another."""
+    return _cpp_compiler(os.environ.get("CXX"))
+
+
 @functools.cache
 def _cpp_compiler(cxx: str | None) -> str | None:
     return next((name for name in ([cxx] if cxx else ["g++", "clang++", "c++", "cl"]) if shutil.which(name)), None)
@@ -190,5 +207,5 @@ def missing_compiler(kind: str) -> str | None:
         return machine.broken[kind]
     if kind == "cuda":
         return missing_triton()
-    cxx = os.environ.get("CXX")
-    return None if _cpp_compiler(cxx) else f"no C++ compiler found ({cxx or 'g++, clang++'}; CXX names one)"
+    named = os.environ.get("CXX", "g++, clang++")
+    return None if cpp_compiler() else f"no C++ compiler found ({named}; CXX names one)"

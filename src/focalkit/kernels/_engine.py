@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .._numerics import upcast
 from ..errors import BackendError
-from ._choice import Choice, Progress, machine
+from ._choice import Choice, Progress, announce, machine
 from ._chunks import run_chunks
 from ._joint import Maths, trace
 
@@ -50,13 +50,7 @@ class Kernel:
 
     def _compiled(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> "Pass":
         if self.code is None:
-            if not machine.announced:
-                machine.announced = True
-                log.warning(
-                    "focalkit compiles its single-pass losses (%s): some seconds, once; the code is cached on disk. "
-                    'backend="eager" does without.',
-                    x.device.type,
-                )
+            announce(x.device.type)
             graph = trace(maths, x, others, gradient=self.gradient, compiler=True)
             self.code = torch.compile(graph, dynamic=True, fullgraph=True)
         return self.code

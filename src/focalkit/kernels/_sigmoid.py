@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._numerics import finite, upcast
 from .._reduce import reduce
+from . import _cpp
 from ._choice import obstacle, refuse
 from ._engine import fingerprint
 from ._joint import Maths
@@ -166,6 +167,32 @@ def sigmoid_sum(
 
         triton = kernel
 
+    cpp: Callable[[tuple[Tensor, ...], bool, Tensor], _cpp.Done | None] | None = None
+    if triton is not None and _cpp.fits(logits, targets, ignore_index, dense=dense):
+        numbers = _cpp.Weights(**{key: float(value) for key, value in params.items()})
+
+        def by_hand(logits: tuple[Tensor, ...], gradient: bool, scale: Tensor) -> _cpp.Done | None:
+            folded = [x if classes is None else x.unflatten(1, (-1, classes)) for x in logits]
+            layouts = [Layout.of(x, d if x.ndim else 0) for x, d in zip(folded, dims, strict=True)]
+            if dense:
+                ((layout, x),) = layouts
+                t = layout.full(targets[0]).reshape(-1)
+                done = _cpp.sigmoid_focal_dense(
+                    x.reshape(-1), t, numbers, scale, ignore_index=ignore_index, gradient=gradient
+                )
+            else:
+                xs = [layout.by_class(x) for layout, x in layouts]
+                labels = [layout.rows(t) for (layout, _), t in zip(layouts, targets, strict=True)]
+                done = _cpp.sigmoid_focal_labels(
+                    xs, labels, numbers, scale, ignore_index=ignore_index, gradient=gradient
+                )
+            if done is None:
+                return None
+            slopes = [layout.restore(g) for g, (layout, _) in zip(done[2], layouts, strict=False)]
+            return done[0], done[1], [g.reshape(x.shape) for g, x in zip(slopes, logits, strict=False)]
+
+        cpp = by_hand
+
     sparse = None
     # of all levels together: a small level may hold nothing but exceptions
     most = sum(x.numel() for x in logits) // FEW
@@ -192,7 +219,7 @@ def sigmoid_sum(
         sparse = Background(key, side(negative), side(positive), tuple(given.values()), find)
     try:
         return single_pass(
-            Plan(key, maths, place, plain, divisor, counts, triton=triton, sparse=sparse), logits, backend
+            Plan(key, maths, place, plain, divisor, counts, triton=triton, cpp=cpp, sparse=sparse), logits, backend
         )
     except Unplaceable:
         return refuse("the weight's shape is neither that of the logits nor a vector over the classes or rows", backend)

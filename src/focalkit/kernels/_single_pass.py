@@ -9,6 +9,7 @@ from torch import Tensor
 from .._numerics import upcast
 from . import _autograd
 from ._choice import SMALL, Choice, Progress, decide, explaining, machine, settle
+from ._cpp import Done
 from ._engine import Kernel, kernel, number, pattern
 from ._joint import Maths
 from ._sparse import Background, sparse_pass
@@ -36,6 +37,8 @@ class Plan:
         counts: The divisor is the number of elements that count, which only the pass itself finds out.
         rows: The maths needs whole rows of classes.
         triton: triton(placed, scale, gradient) -> as `Kernel.run`, where a kernel written by hand fits.
+        cpp: cpp(logits, gradient, scale), all the logits at once by C++ written by hand, where that fits; None where
+            this machine cannot compile it.
         sparse: The same by background and exceptions, where that fits.
         by_row: by_row(logits, gradient, scale) -> (sum, gradient times scale), the way of "auto" on the CPU.
     """
@@ -48,6 +51,7 @@ class Plan:
     counts: bool = False
     rows: bool = False
     triton: Callable[[Placed, Tensor, bool], tuple[Tensor, ...]] | None = None
+    cpp: Callable[[tuple[Tensor, ...], bool, Tensor], Done | None] | None = None
     sparse: Background | None = None
     by_row: Callable[[Tensor, bool, Tensor], tuple[Tensor, Tensor | None]] | None = None
 
@@ -72,36 +76,55 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
         total = total if plan.divisor is None else total / plan.divisor
         return total.to(upcast(logits[0].new_empty(())).dtype)
 
-    by_row = plan.by_row
-    if by_row is not None and device.type == "cpu" and backend == "auto":
-        settle(Choice("chunked", "rows of a softmax on the CPU: PyTorch's own kernel, in pieces that fit a cache"))
-
-        def compute_rows(
-            logits: tuple[Tensor, ...], wanted: tuple[bool, ...]
-        ) -> tuple[Tensor, list[Tensor | None], float | Tensor]:
-            total, gradient = by_row(logits[0].detach(), wanted[0], number(plan.divisor, logits[0]))
-            return finished(total), [gradient], 1.0
-
-        return _autograd.apply(_autograd.Sum(compute_rows, plan.plain), logits)
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in logits)
-    largest = max(range(len(logits)), key=lambda i: logits[i].numel())
-    main = _kernel(plan, plan.place(largest, logits[largest].detach()), wanted)
-    choice = decide(device, size, main.progress, backend, plan.triton is not None)
+    cpp = plan.cpp if device.type == "cpu" else None
+    if cpp is not None:
+        progress = kernel((plan.key, "by hand"), gradient=wanted, rows=False).progress
+    else:
+        largest = max(range(len(logits)), key=lambda i: logits[i].numel())
+        progress = _kernel(plan, plan.place(largest, logits[largest].detach()), wanted).progress
+    choice = decide(device, size, progress, backend, plan.triton is not None)
+    by_row = plan.by_row if device.type == "cpu" and backend == "auto" else None
+    if choice.backend == "compiled" and cpp is not None:
+        choice = Choice("compiled", f"{choice.reason}; C++ written by hand")
+    elif by_row is not None:
+        reason = "rows of a softmax on the CPU: PyTorch's own kernel, in pieces that fit a cache"
+        choice = Choice("chunked", f"{choice.reason}; {reason}" if cpp is not None else reason)
     settle(choice)
     if choice.backend == "eager":
-        main.progress.work += size
+        progress.work += size
         return None
     strict = backend == "compiled"
 
     def compute(
         logits: tuple[Tensor, ...], wanted: tuple[bool, ...]
     ) -> tuple[Tensor, list[Tensor | None], float | Tensor]:
+        logits = tuple(x.detach() for x in logits)
         scale = number(size if plan.counts else plan.divisor, logits[0])
-        if plan.sparse is not None:
-            done = sparse_pass(plan.sparse, [x.detach() for x in logits], wanted, scale, choice, strict=strict)
+
+        def divided(
+            total: Tensor, count: Tensor, gradients: list[Tensor | None]
+        ) -> tuple[Tensor, list[Tensor | None], float | Tensor]:
+            if not plan.counts:
+                return finished(total), gradients, 1.0
+            present = count.clamp(min=1)
+            return (total / present).to(scale.dtype), gradients, (size / present).to(scale.dtype)
+
+        if cpp is not None and choice.backend == "compiled":
+            done = cpp(logits, any(wanted), scale)
             if done is not None:
-                main.progress.work += size
-                main.progress.compiled |= choice.backend == "compiled" and device.type not in machine.broken
+                progress.work, progress.compiled = progress.work + size, True
+                slopes = done[2] or [None] * len(wanted)
+                return divided(done[0], done[1], [g if want else None for g, want in zip(slopes, wanted, strict=True)])
+        if by_row is not None:
+            progress.work += size
+            total, gradient = by_row(logits[0], wanted[0], scale)
+            return finished(total), [gradient], 1.0
+        if plan.sparse is not None:
+            done = sparse_pass(plan.sparse, logits, wanted, scale, choice, strict=strict)
+            if done is not None:
+                progress.work += size
+                progress.compiled |= choice.backend == "compiled" and device.type not in machine.broken
                 return finished(done[0]), done[1], 1.0
         total: Tensor | None = None
         count: Tensor | None = None
@@ -110,7 +133,7 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
             if not x.numel():
                 gradients.append(torch.zeros_like(x) if want else None)
                 continue
-            placed = plan.place(i, x.detach())
+            placed = plan.place(i, x)
             if choice.backend == "triton":
                 assert plan.triton is not None
                 out = plan.triton(placed, scale, want)
@@ -124,12 +147,8 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
             gradients.append(placed.restore(out[2]) if want else None)
         assert total is not None
         assert count is not None
-        residual: float | Tensor = 1.0
-        if plan.counts:
-            present = count.clamp(min=1)
-            total, residual = total / present, (size / present).to(scale.dtype)
-            return total.to(scale.dtype), gradients, residual
-        return finished(total), gradients, residual
+        progress.work += size if cpp is not None else 0  # otherwise `Kernel.run` counts
+        return divided(total, count, gradients)
 
     return _autograd.apply(_autograd.Sum(compute, plan.plain), logits)
 

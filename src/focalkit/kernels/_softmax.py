@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .._numerics import finite, upcast
 from .._reduce import reduce
+from . import _cpp
 from ._choice import Choice, obstacle, refuse
 from ._engine import fingerprint, kernel, pattern
 from ._layout import Layout
@@ -142,6 +143,23 @@ def softmax_sum(
 
         triton = by_hand
 
+    cpp: Callable[[tuple[Tensor, ...], bool, Tensor], _cpp.Done | None] | None = None
+    if (
+        focal
+        and simple
+        and isinstance(gamma, int | float)
+        and _cpp.fits((logits,), (labels,), ignore_index, dense=False)
+    ):
+        numbers = _cpp.Weights(gamma=float(gamma), gamma_neg=float(gamma))
+
+        def in_cpp(logits: tuple[Tensor, ...], gradient: bool, scale: Tensor) -> _cpp.Done | None:
+            layout, ordered = Layout.of(logits[0], dim)
+            x, rows = layout.by_class(ordered), layout.rows(labels)
+            done = _cpp.softmax_focal(x, rows, numbers, scale, ignore_index=ignore_index, gradient=gradient)
+            return done and (done[0], done[1], [layout.restore(g) for g in done[2]])
+
+        cpp = in_cpp
+
     return single_pass(
-        Plan(key, maths, place, plain, divisor, rows=True, triton=triton, by_row=by_row), (logits,), backend
+        Plan(key, maths, place, plain, divisor, rows=True, triton=triton, cpp=cpp, by_row=by_row), (logits,), backend
     )

@@ -173,18 +173,18 @@ def is_dense(logits: Tensor, targets: Tensor, class_dim: int, loss: str) -> bool
     )
 
 
-def _outside_unit(t: Tensor) -> Tensor:
+def _outside(t: Tensor, least: int, most: int) -> Tensor:
+    """Whether any element is: one read, where the exact checks make several temporaries."""
     if not t.numel():
         return torch.zeros((), dtype=torch.bool)
     low, high = torch.aminmax(t.detach())
-    return ~((low >= 0) & (high <= 1))
+    return ~((low >= least) & (high <= most))
 
 
 def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
     if targets.dtype == torch.bool:
         return
-    # the quick look first: one read, where the exact one makes five temporaries
-    if not readable_any(lambda: _outside_unit(targets), targets):
+    if not readable_any(lambda: _outside(targets, 0, 1), targets):
         return
     if readable_any(lambda: ~(((targets >= 0) & (targets <= 1)) | (targets == ignore_index)), targets):
         bad = targets.detach()[~(((targets >= 0) & (targets <= 1)) | (targets == ignore_index))]
@@ -198,6 +198,8 @@ def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
 
 
 def check_labels(labels: Tensor, classes: int, ignore_index: int, lowest: int, loss: str) -> None:
+    if not readable_any(lambda: _outside(labels, lowest, classes - 1), labels):
+        return
     labels = labels.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
     if readable_any(lambda: ((labels < lowest) | (labels >= classes)) & (labels != ignore_index), labels):
         bad = labels[((labels < lowest) | (labels >= classes)) & (labels != ignore_index)]

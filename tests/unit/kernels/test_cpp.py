@@ -1,0 +1,201 @@
+"""The kernels written by hand in C++: the same losses as the definition, for every form of input."""
+
+import logging
+
+import pytest
+import torch
+
+import focalkit.losses as L
+from focalkit.kernels import _choice, _cpp, explain
+
+pytestmark = pytest.mark.skipif(_choice.missing_compiler("cpu") is not None, reason="needs a C++ compiler")
+INF, NAN = torch.inf, torch.nan
+
+
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch):
+    """Calls must reach the code under test, not Inductor."""
+    monkeypatch.setattr(torch, "compile", None)
+    if _cpp.library(False, 4) is None:
+        pytest.skip("the C++ compiler here cannot compile focal.cpp")
+
+
+def outcome(function, logits, targets, backend, **arguments):
+    tensors = [logits] if isinstance(logits, torch.Tensor) else logits
+    leaves = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_() for x in tensors]
+    value = function(leaves[0] if isinstance(logits, torch.Tensor) else leaves, targets, backend=backend, **arguments)
+    return value.detach(), torch.autograd.grad(value, leaves)
+
+
+def no_worse_than_eager(function, logits, targets, **arguments):
+    """Value and gradient against float64: at most an epsilon of the largest number worse than eager in this dtype."""
+    tensors = [logits] if isinstance(logits, torch.Tensor) else logits
+    wide = [x.double() for x in tensors]
+    wide = wide[0] if isinstance(logits, torch.Tensor) else wide
+    value, gradients = outcome(function, logits, targets, "compiled", **arguments)
+    plain, slopes = outcome(function, logits, targets, "eager", **arguments)
+    truth, exact = outcome(function, wide, targets, "eager", **arguments)
+    assert value.dtype == plain.dtype
+    assert abs(value - truth) <= abs(plain - truth) + 3e-7 * abs(truth)
+    for g, s, e in zip(gradients, slopes, exact, strict=True):
+        assert g.dtype == s.dtype
+        assert (g - e).abs().max() <= (s - e).abs().max() + 4 * 1.2e-7 * e.abs().max()
+
+
+def some(*shape, dtype=torch.float32, spread=5.0, seed=0):
+    return (torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * spread - 1).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("numbers", [{}, {"gamma": 1.3, "alpha": None}, {"gamma": 1.0, "gamma_neg": 4.0}])
+def test_every_exponent_and_kind_of_target(dtype, numbers):
+    x = some(203, 29, dtype=dtype)
+    labels = torch.arange(203) % 31 - 1
+    labels[labels == 29] = -100
+    soft = torch.rand(203, 29, generator=torch.Generator().manual_seed(1))
+    soft[7], soft[9:150] = -100.0, 0.0
+    for targets in (labels, (soft > 0.9).float(), soft > 0.9, soft, soft.bfloat16()):
+        for reduction in ({}, {"reduction": "sum", "normalizer": 3.0}):
+            no_worse_than_eager(L.sigmoid_focal_loss, x, targets, **numbers, **reduction)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_all_levels_of_a_detector_go_in_one_call(layout):
+    logits, labels = [], []
+    for h, w in ((61, 47), (13, 1), (1, 1)):
+        logits.append(some(2, 3 * 7, h, w, seed=h).to(memory_format=layout))
+        y = torch.full((2, 3, h, w), -1)
+        y.view(-1)[::11], y.view(-1)[3::50] = 6, -2
+        labels.append(y)
+    for kind in (torch.int8, torch.int16, torch.int32, torch.int64):
+        given = [y.to(kind) for y in labels]
+        no_worse_than_eager(L.dense_sigmoid_focal_loss, logits, given, num_classes=7, ignore_index=-2)
+    _, gradients = outcome(L.dense_sigmoid_focal_loss, logits, labels, "compiled", num_classes=7, ignore_index=-2)
+    for g, x in zip(gradients, logits, strict=True):
+        assert all(a == b for a, b, n in zip(g.stride(), x.stride(), x.shape, strict=True) if n > 1)
+
+
+def test_large_tensors_are_cut_without_losing_anything():
+    x = some(2, 5, 40_000, spread=3.0)
+    labels = torch.full((2, 40_000), -1, dtype=torch.int32)
+    labels[:, ::997], labels[1, 39_990:] = 4, -100
+    for dim in (1, 2):
+        logits = x if dim == 1 else x.transpose(1, 2).contiguous()
+        no_worse_than_eager(L.sigmoid_focal_loss, logits, labels, class_dim=dim, reduction="sum")
+        no_worse_than_eager(L.softmax_focal_loss, logits, labels.clamp(min=0), class_dim=dim, reduction="sum")
+    no_worse_than_eager(L.sigmoid_focal_loss, x, (x > 9).float(), reduction="sum")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("classes", [1, 2, 20, 129, 1300])
+@pytest.mark.parametrize("gamma", [2.0, 1.3])
+def test_rows_of_a_softmax(dtype, classes, gamma):
+    labels = torch.arange(75) % classes
+    labels[5] = -100
+    no_worse_than_eager(L.softmax_focal_loss, some(75, classes, dtype=dtype), labels, gamma=gamma)
+    planes = some(3, classes, 5, 5, dtype=dtype)
+    no_worse_than_eager(L.softmax_focal_loss, planes, labels.view(3, 5, 5), gamma=gamma)
+
+
+ROWS = [
+    ([-400.0, 3.0, 0.0, 1.0], 0),
+    ([-INF, 3.0, 0.0, 1.0], 0),
+    ([0.5, -INF, 0.0, 1.0], 0),
+    ([0.5, -INF, -INF, -INF], 0),
+    ([900.0, 0.0, -3.0, 1.0], 0),
+    ([-INF, -INF, -INF, -INF], 1),
+    ([0.0, INF, 0.0, 1.0], 1),
+    ([0.0, INF, 0.0, 1.0], 0),
+    ([3e38, -3e38, 0.0, 1.0], 1),
+    ([0.0, NAN, 0.0, 1.0], 0),
+    ([0.0, NAN, 0.0, 1.0], -100),
+    ([INF, -INF, 0.0, 1.0], -100),
+]
+
+
+@pytest.mark.parametrize(("row", "label"), ROWS)
+@pytest.mark.parametrize("width", [4, 200])
+def test_infinities_and_nan_do_what_the_definition_says(row, label, width):
+    usual = torch.linspace(-2, 2, 20).view(5, 4)
+    logits = torch.cat([usual, torch.tensor([row]), usual.flip(1)])
+    logits = torch.cat([logits, torch.linspace(-3, 3, 11 * (width - 4)).view(11, -1)], 1)
+    labels = torch.tensor([0, 1, 2, 3, 0, label, 1, 2, 3, 0, 1])
+    dense = torch.zeros(11, width).index_put((torch.arange(11), labels.clamp(min=0)), torch.ones(11))
+    dense[5] = -100.0 if label == -100 else dense[5]
+    for function, targets in (
+        (L.softmax_focal_loss, labels),
+        (L.sigmoid_focal_loss, labels),
+        (L.sigmoid_focal_loss, dense),
+    ):
+        fused, plain = (outcome(function, logits, targets, b, reduction="sum") for b in ("compiled", "eager"))
+        torch.testing.assert_close(fused[0], plain[0], equal_nan=True, rtol=1e-6, atol=0)
+        same = ~torch.isnan(logits[5]).any() if function is L.softmax_focal_loss else True  # NaN spoils its whole row
+        for i in range(11):
+            if i != 5 or same or label == -100:
+                torch.testing.assert_close(fused[1][0][i], plain[1][0][i], rtol=3e-6, atol=1e-6)
+
+
+def test_far_from_zero_the_gradient_keeps_its_digits():
+    x = torch.cat([-torch.logspace(-30, 2, 200), torch.logspace(-30, 2, 200)])
+    for targets in (torch.zeros(400), torch.ones(400)):
+        _, (fused,) = outcome(L.sigmoid_focal_loss, x, targets, "compiled", gamma=0.0, alpha=None, reduction="sum")
+        _, (exact,) = outcome(
+            L.sigmoid_focal_loss, x.double(), targets, "eager", gamma=0.0, alpha=None, reduction="sum"
+        )
+        torch.testing.assert_close(fused.double(), exact, rtol=1e-6, atol=2e-45)  # subnormal numbers included
+
+
+def test_the_number_of_threads_changes_no_bit():
+    x, labels = some(3, 9 * 80, 31, 33), torch.full((3, 9, 31, 33), -1)
+    labels[:, 2, 3:9] = 17
+    threads = torch.get_num_threads()
+    seen = []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            seen.append(outcome(L.dense_sigmoid_focal_loss, [x], [labels], "compiled", num_classes=80))
+    finally:
+        torch.set_num_threads(threads)
+    for value, gradients in seen[1:]:
+        assert torch.equal(value, seen[0][0])
+        assert torch.equal(gradients[0], seen[0][1][0])
+
+
+def test_no_gradient_is_written_where_none_is_wanted():
+    x, t = some(50, 20), torch.zeros(50, 20)
+    with torch.no_grad():
+        value = L.sigmoid_focal_loss(x, t, backend="compiled")
+    torch.testing.assert_close(value, L.sigmoid_focal_loss(x, t, backend="eager"))
+
+
+def test_explain_names_it():
+    x, t = torch.zeros(2**20), torch.zeros(2**20)
+    assert "C++ written by hand" in explain("focal", x, t).reason
+    assert "C++ written by hand" in explain("softmax_focal", (2**18, 4), (2**18,)).reason
+    assert "by hand" not in explain("focal", x.double(), t.double()).reason
+
+
+def test_the_compiled_code_is_kept(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    command = [_choice.cpp_compiler(), *_cpp.FLAGS, "-DLOGIT_BF16=0", "-DTWICE_GAMMA=0"]
+    with caplog.at_level(logging.WARNING):
+        made = _cpp._built(command)
+        at = made.stat().st_mtime_ns
+        assert _cpp._built(command).stat().st_mtime_ns == at
+    assert sum("some seconds" in r.message for r in caplog.records) == 1
+    assert [p.name for p in made.parent.iterdir()] == [made.name]
+
+
+def test_where_it_does_not_compile_another_way_is_taken(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_cpp, "FLAGS", ("--no-such-flag",))
+    monkeypatch.setattr(_choice, "LARGE", 1)
+    _cpp.library.cache_clear()
+    try:
+        x, labels = some(40, 6), torch.arange(40) % 6
+        with caplog.at_level(logging.INFO, "focalkit.kernels"):
+            fused, plain = (outcome(L.softmax_focal_loss, x, labels, b) for b in ("auto", "eager"))
+        assert sum("no-such-flag" in r.message for r in caplog.records) == 1
+        torch.testing.assert_close(fused, plain)
+    finally:
+        _cpp.library.cache_clear()
