@@ -190,6 +190,9 @@ class TrainConfig:
     """Time between checkpoints within an epoch: what a killed run loses at most"""
     logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"
     """Beside metrics.jsonl, which is always written"""
+    init: Path | None = None
+    """Start from this trained detector: a run, or a weights file of ours, torchvision, Detectron2 or MMDetection. The
+    model is the file's unless told otherwise"""
     backbone_weights: Path | None = None
     """ImageNet weights of the backbone: .pth, .safetensors or .npz (needs no network)"""
     pretrained_backbone: bool = False

@@ -4,7 +4,7 @@ import argparse
 import json
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from focalkit._runs import RunDir
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
 from focalkit.cli.evaluate import number
-from focalkit.config import PRESETS, TrainConfig
+from focalkit.config import PRESETS, ModelConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Args:
     """Continue the unfinished run in OUT, with its settings; start where there is none"""
     force: Flag = False
     """Delete the run in OUT and start over"""
+    trust: Flag = False
+    """Read the file of --init even if that runs code from it; only for files whose origin you know"""
     json: Flag = False
     """Print one JSON object on stdout"""
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -51,7 +53,7 @@ def main(argv: list[str]) -> int:
 
     was_finished = args.resume and RunDir(args.out).finished
     command = shlex.join(["focalkit", "train", *argv])
-    result = train(args.train, args.out, resume=args.resume, force=args.force, command=command)
+    result = train(args.train, args.out, resume=args.resume, force=args.force, command=command, trust=args.trust)
     if not result:  # not the first process of a job that torchrun or Slurm started
         return 0
     # a run that was finished may have been killed between these
@@ -71,7 +73,9 @@ def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:
     early.add_argument("--preset", choices=["default", *PRESETS])
     early.add_argument("--config", type=Path)
     early.add_argument("--out", type=Path)
+    early.add_argument("--init")
     early.add_argument("--resume", action="store_true")
+    early.add_argument("--trust", action="store_true")
     try:
         given, _ = early.parse_known_args(argv)
     except argparse.ArgumentError:  # tyro will say it better
@@ -85,7 +89,21 @@ def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:
         why = "a GPU was found" if given.preset == "default" else "no GPU was found"
         note = f"note: preset {given.preset}, because {why} and neither --preset nor --config was given"
     base = PRESETS[given.preset]() if given.preset in PRESETS else TrainConfig()
-    return (base if given.config is None else load_config(given.config, base)), note
+    config = base if given.config is None else load_config(given.config, base)
+    init = given.init or config.init
+    if init is not None and str(init).lower() != "none" and not {"-h", "--help"} & set(argv):
+        base = replace(base, model=model_of(Path(init), given.trust))
+        config = base if given.config is None else load_config(given.config, base)
+    return config, note
+
+
+def model_of(path: Path, trust: bool) -> ModelConfig:
+    """The structure of the detector in a file, which a run that starts from it has unless told otherwise."""
+    from focalkit.detection import load_weights
+
+    card = load_weights(path, trust=trust).card
+    assert card is not None
+    return card.config
 
 
 def evaluate(args: Args) -> list[str]:

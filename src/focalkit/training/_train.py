@@ -20,8 +20,9 @@ from focalkit._config_io import config_to_dict, differences
 from focalkit._runs import RunDir, claim
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, open_train_and_val
-from focalkit.detection import build_criterion, build_detector
+from focalkit.detection import RetinaNet, build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_losses
+from focalkit.detection.weights._transfer import check_structure, transfer
 from focalkit.errors import ConfigError, FocalkitError
 from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog
 from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint
@@ -59,10 +60,17 @@ class Job:
     checked: bool
     command: str
     notes: tuple[str, ...]
+    trust: bool = False
 
 
 def train(
-    config: TrainConfig, out: Path, *, resume: bool = False, force: bool = False, command: str = ""
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    command: str = "",
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Train a detector into the run directory `out`.
 
@@ -76,6 +84,7 @@ def train(
         resume: Continue an unfinished run; a finished one is left as it is; where there is none, start.
         force: Delete the run that is there.
         command: Recorded in `run.json`.
+        trust: Read `config.init` even if that runs code from the file; see `focalkit.detection.load_weights`.
 
     Returns:
         What `result.json` holds: "metrics" (of the best evaluation), "best_epoch", "epochs", "steps", "seconds",
@@ -83,6 +92,7 @@ def train(
 
     Raises:
         ConfigError: The configuration cannot work here, or `out` holds a run that it would overwrite.
+        InputError: `config.init` cannot be read.
         DataError: The data set has problems.
         DivergedError: The loss became NaN or infinite.
 
@@ -99,9 +109,12 @@ def train(
         if run.finished:
             print(f"{run.path}: this run is finished; nothing to do", file=sys.stderr)
             return run.read_result()
-    check_losses(config)  # a wrong loss is known now, and not after a large data set has been checked
+    # what is wrong is known now, and not after a large data set has been checked
+    check_losses(config)
+    if config.init is not None and not (resume and last_step(run)):
+        _read_init(config, trust)
     several = several_to_start(config)
-    job = Job(config, run.path, resume, force, several or not first, command or " ".join(sys.argv), notes)
+    job = Job(config, run.path, resume, force, several or not first, command or " ".join(sys.argv), notes, trust)
     if several:
         _read(config, check=True)  # once, and not in every process
         in_every_process(fit, job, config.devices)
@@ -118,7 +131,7 @@ def fit(job: Job) -> dict[str, Any]:
     with quiet_lightning():
         L.seed_everything(config.seed, workers=True, verbose=False)
         plan = plan_run(config, len(data[0].images))
-        module = _module(config, *data, plan, resumed=start_step > 0)
+        module, started = _module(config, *data, plan, resumed=start_step > 0, trust=job.trust)
         log = RunLog(run, batch_size=config.batch_size, every=config.log_every)
         checkpoints = Checkpoints(run, log, seconds=config.checkpoint_seconds)
         trainer = build_trainer(
@@ -127,7 +140,7 @@ def fit(job: Job) -> dict[str, Any]:
         if trainer.is_global_zero:
             device = device_name(trainer.strategy.root_device, trainer.world_size)
             _open_run(job, data[0], device, start_step)
-            lines = [summary(config, *data, module.model, plan, device=device, out=run.path), *job.notes]
+            lines = [summary(config, *data, module.model, plan, device=device, out=run.path), *job.notes, *started]
             if job.resume:
                 lines.append(
                     f"resuming after step {start_step} of {plan.steps}"
@@ -146,15 +159,19 @@ def fit(job: Job) -> dict[str, Any]:
 
 
 def _module(
-    config: TrainConfig, train: DetectionData, val: DetectionData, plan: Plan, *, resumed: bool
-) -> DetectionModule:
+    config: TrainConfig, train: DetectionData, val: DetectionData, plan: Plan, *, resumed: bool, trust: bool
+) -> tuple[DetectionModule, list[str]]:
+    """The module, and notes on the weights that it starts from."""
     # a resumed run has its weights in the checkpoint
     weights, pretrained = (None, False) if resumed else (config.backbone_weights, config.pretrained_backbone)
     categories = [{"id": c.id, "name": c.name} for c in train.categories]
     model = build_detector(config.model, train.num_classes, weights, pretrained=pretrained)
+    notes = []
+    if config.init is not None and not resumed:
+        notes.append(f"note: {transfer(model, _read_init(config, trust), train.names, config.init)}")
     shares = [images / len(train) for images in train.image_counts()]
     facts = {"num_classes": train.num_classes, "class_counts": train.class_counts(), "frequency": shares}
-    return DetectionModule(
+    module = DetectionModule(
         model=model,
         criterion=build_criterion(config, facts),
         postprocess=model.postprocess,
@@ -163,6 +180,21 @@ def _module(
         plan=plan,
         header={"schema": 1, "categories": categories, "config": config_to_dict(config)},
     )
+    return module, notes
+
+
+def _read_init(config: TrainConfig, trust: bool) -> RetinaNet:
+    """The detector to start from.
+
+    Raises:
+        InputError: It cannot be read.
+        ConfigError: It is of another structure than the model of the configuration.
+    """
+    assert config.init is not None
+    found = load_weights(config.init, trust=trust)
+    assert found.card is not None
+    check_structure(config.model, found.card.config, config.init)
+    return found
 
 
 def _callbacks(config: TrainConfig, plan: Plan, log: RunLog, checkpoints: Checkpoints) -> list[Callback]:

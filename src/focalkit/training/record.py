@@ -76,13 +76,14 @@ def summary(
     weights = config.backbone_weights or (
         "torchvision's ImageNet weights" if config.pretrained_backbone else "random weights"
     )
+    origin = f"from {weights}" if config.init is None else f"and all from {config.init}"
     passes = f" in {config.accumulate} passes" if config.accumulate > 1 else ""
     rows = {
         "data": f"{train.source}",
         "train": _split(train),
         "val": _split(val),
         "classes": _classes(train),
-        "model": f"{NAMES[m.detector]}, {m.backbone} from {weights}, {m.fpn_channels} channels;"
+        "model": f"{NAMES[m.detector]}, {m.backbone} {origin}, {m.fpn_channels} channels;"
         f" {total / 1e6:.1f} M parameters, {trained / 1e6:.1f} M of them trained",
         "loss": f"{config.loss} + {config.criterion.box_loss} for boxes",
         "steps": f"{plan.steps} of {config.batch_size} images{passes}, {plan.steps_per_epoch} an epoch;"

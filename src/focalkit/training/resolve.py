@@ -21,6 +21,7 @@ def resolve(config: TrainConfig) -> Resolved:
 
     - `mobilenet_v2` with weights whose BatchNorm is folded is `mobilenet_v2_tf`.
     - A backbone without pretrained weights learns everything: live BatchNorm, nothing frozen.
+    - A run that starts from a trained detector needs no other weights for its backbone.
     - A relative of RetinaNet gets its own losses, unless others were chosen.
     - Paths become absolute, so that the run can be continued from another directory.
 
@@ -34,11 +35,14 @@ def resolve(config: TrainConfig) -> Resolved:
     if config != given:
         c = config.criterion
         notes.append(f"loss: {config.loss} and {c.box_weight:g} x {c.box_loss}, as {model.detector} has them")
+    if config.init is not None and (config.pretrained_backbone or config.backbone_weights is not None):
+        config = replace(config, pretrained_backbone=False, backbone_weights=None)
+        notes.append(f"backbone: from {config.init}, as all the rest; no other weights are read")
     name = resolve_backbone(model.backbone, config.backbone_weights)
     if name != model.backbone:
         notes.append(f"backbone: {name}, because {config.backbone_weights} has its BatchNorm folded in")
         model = replace(model, backbone=name)
-    if not config.pretrained_backbone and config.backbone_weights is None:
+    if not config.pretrained_backbone and config.backbone_weights is None and config.init is None:
         # without weights, frozen statistics are meaningless numbers; mobilenet_v2_tf has none
         norm = model.backbone_norm if name == "mobilenet_v2_tf" else "batch"
         if (norm, 0) != (model.backbone_norm, model.freeze_at):
@@ -53,7 +57,8 @@ def resolve(config: TrainConfig) -> Resolved:
 
 
 def _absolute(config: TrainConfig) -> dict:
-    paths = {n: getattr(config, n) for n in ("data", "train_json", "val_json", "images", "backbone_weights")}
+    names = ("data", "train_json", "val_json", "images", "init", "backbone_weights")
+    paths = {n: getattr(config, n) for n in names}
     return {name: path.expanduser().resolve() for name, path in paths.items() if path is not None}
 
 
