@@ -1,6 +1,7 @@
 """Timing rows against each other, and comparing their answers."""
 
 import gc
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +28,9 @@ class Timing:
 def interleave(calls: Mapping[str, Call], settings: Settings, say: Say = lambda text: None) -> Timing:
     """Time every call once per round, round after round, after untimed warm-up rounds.
 
-    The order moves on by one in every round, so that no row always runs behind the same neighbour. The collector of
-    garbage runs between rounds, not in them.
+    Every round has an order of its own (the same in every run), so that no row always runs behind the same neighbour:
+    whoever comes after a row that freed much memory gets it warm. The collector of garbage runs between rounds, not in
+    them.
     """
     alive, failed = dict(calls), {}
     for i in range(settings.warmup):
@@ -45,9 +47,8 @@ def interleave(calls: Mapping[str, Call], settings: Settings, say: Say = lambda 
             say(f"round {len(rounds) + 1}/{settings.rounds}")
             gc.collect()
             gc.disable()
-            names = list(alive)
-            shift = len(rounds) % len(names)
-            taken = {name: _attempt(name, alive, failed, settings.device) for name in names[shift:] + names[:shift]}
+            names = random.Random(len(rounds)).sample(list(alive), len(alive))
+            taken = {name: _attempt(name, alive, failed, settings.device) for name in names}
             rounds.append({name: ms for name, ms in taken.items() if ms is not None})
             if collecting:
                 gc.enable()

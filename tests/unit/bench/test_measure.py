@@ -44,12 +44,20 @@ def test_a_ratio_is_taken_within_the_round_before_the_median():
     assert paired_ratio([2.0, 100.0, 3.0], [1.0, 50.0, 1.0]) == 2.0
 
 
-def test_every_row_runs_once_per_round_and_the_order_moves_on(settings):
-    order = []
-    calls = {name: lambda name=name: order.append(name) for name in "abc"}
-    timing = interleave(calls, dataclasses.replace(settings, warmup=2))
-    assert order == [*"abc", *"abc", *"abc", *"bca", *"cab"]
-    assert {name: len(samples) for name, samples in timing.samples.items()} == {"a": 3, "b": 3, "c": 3}
+def test_every_row_runs_once_per_round_in_an_order_that_changes_and_repeats(settings):
+    def run():
+        order = []
+        calls = {name: lambda name=name: order.append(name) for name in "abcd"}
+        timing = interleave(calls, dataclasses.replace(settings, warmup=2, rounds=6, least=6))
+        return timing, order
+
+    timing, order = run()
+    rounds = ["".join(order[i : i + 4]) for i in range(0, len(order), 4)]
+    assert rounds[:2] == ["abcd"] * 2
+    assert all(sorted(r) == list("abcd") for r in rounds)
+    assert len(set(rounds[2:])) > 3
+    assert order == run()[1]
+    assert {name: len(samples) for name, samples in timing.samples.items()} == dict.fromkeys("abcd", 6)
     assert all(ms >= 0 for samples in timing.samples.values() for ms in samples)
 
 
