@@ -32,12 +32,11 @@ focalkit bench loss --json loss.json --plot loss.html
 
 How it is measured: all rows of a table run in turn, round after round in an order that changes, in one process, after a
 warm-up. *median* and *p10 - p90* are over rounds; *time ratio* is the row's time divided by the first row's in the same
-round, then the median over rounds. *Peak memory* is what a call needs beyond its inputs, results included; on a CPU it is the resident
-set of a fresh process, on a GPU the allocator's. Where it is also given in multiples, they are of the logits. *answer*
-is the largest difference from the reference row, relative to the largest magnitude, checked before anything is timed. A
-copy of the logits into memory that is there already is the floor. Ratios carry over to similar machines, milliseconds
-do not.
-"""
+round, then the median over rounds. *Peak memory* is what a call needs beyond its inputs, results included; on a CPU it
+is the resident set of a fresh process, on a GPU the allocator's. Where it is also given in multiples, they are of the
+logits. *answer* is the largest difference from the reference row, relative to the largest magnitude, checked before
+anything is timed. A copy of the logits into memory that is there already is the floor. Ratios carry over to similar
+machines, milliseconds do not. """
 
 NOTHING = """
 No results are committed yet.
