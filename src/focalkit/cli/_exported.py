@@ -42,7 +42,7 @@ def open_data(config: "TrainConfig | None", path: Path | None, split: str) -> "D
     if path is not None:
         return open_detection_data(path, split, repair=config is not None and config.repair)
     if config is None:
-        raise InputError("an exported file does not know its data set: give --data DATA")
+        raise InputError("a file does not know its data set: give --data DATA")
     return open_detection_data(
         config.data,
         split,

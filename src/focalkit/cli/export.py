@@ -1,4 +1,4 @@
-"""`focalkit export`: a trained run as an ONNX, OpenVINO or torch.export file, in float32 or int8."""
+"""`focalkit export`: a trained detector as an ONNX, OpenVINO or torch.export file, in float32 or int8."""
 
 import json
 import random
@@ -9,29 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from focalkit.cli._exported import measure, open_data
+from focalkit.cli._flags import Flag, LayoutName
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
     from focalkit.detection import Detector
     from focalkit.export import Exported
 
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-
 
 @dataclass(frozen=True)
 class Args:
-    """Write a trained run as a file that other runtimes execute.
+    """Write a trained detector as a file that other runtimes execute.
 
     The network takes any batch and any image size (multiples of 32); class names, thresholds, anchors and image sizes
     are in the file's metadata. `focalkit predict FILE` and `focalkit evaluate FILE` run it.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, as `focalkit train --out` wrote it"""
+    """Run directory, as `focalkit train --out` wrote it, or a weights file"""
     format: Literal["onnx", "openvino", "torch-export"] = "onnx"
     """ONNX, OpenVINO (.xml and .bin), or torch.export (.pt2)"""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """File to write (default: RUN/model.onnx, .xml or .pt2)"""
+    """File to write (default: RUN/model.onnx, .xml or .pt2; of a weights file its name with that ending)"""
     with_nms: Flag = False
     """Put the post-processing into the graph: boxes come out instead of raw outputs"""
     score_threshold: float = 0.05
@@ -42,6 +41,12 @@ class Args:
     """For --int8: a data set (default: what the run was trained on)"""
     images: int = 300
     """For --int8: images to measure the ranges of activations on"""
+    layout: Annotated[LayoutName, tyro.conf.arg(metavar="NAME")] = "auto"
+    """For a weights file: whose it is: auto (looks at its names), focalkit, torchvision, detectron2 or mmdet"""
+    coco80: Flag = False
+    """For a weights file of torchvision with 91 class channels: keep the 80 classes of COCO"""
+    trust: Flag = False
+    """For a weights file: read it even if that runs code from it; only for files whose origin you know"""
     json: Flag = False
     """Print one JSON object on stdout"""
 
@@ -52,7 +57,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(args: Args) -> int:
-    """Export, and say how near the file is to the run."""
+    """Export, and say how near the file is to the detector."""
     from focalkit._runs import RunDir
     from focalkit.cli.predict import evaluated_threshold
     from focalkit.detection import Detector
@@ -60,9 +65,17 @@ def run(args: Args) -> int:
 
     if args.data is not None and not args.int8:
         raise InputError("--data is for --int8, which measures the network on it; add --int8 or leave --data out")
-    out = args.out or args.run / f"model{FORMATS[args.format]}"
-    detector = Detector.from_run(args.run, "cpu", score_threshold=args.score_threshold)
-    config = RunDir(args.run).read_config()
+    ending, single = FORMATS[args.format], args.run.is_file()
+    out = args.out or (args.run.with_suffix(ending) if single else args.run / f"model{ending}")
+    detector = Detector.open(
+        args.run,
+        "cpu",
+        score_threshold=args.score_threshold,
+        layout=args.layout,
+        coco80=args.coco80,
+        trust=args.trust,
+    )
+    config = None if single else RunDir(args.run).read_config()
     calibration = None
     if args.int8:
         train = open_data(config, args.data, "train")
@@ -103,7 +116,7 @@ def as_text(found: dict[str, Any], done: "Exported") -> str:
     """The file, its size, and its distance from the run."""
     lines = [f"{file}  {file.stat().st_size / 2**20:.1f} MiB" for file in done.files]
     if found["largest_difference"] is not None:
-        lines.append(f"raw outputs differ from the run's by at most {found['largest_difference']:.1e}")
+        lines.append(f"raw outputs differ from the detector's by at most {found['largest_difference']:.1e}")
     if "AP" in found:
         ap = found["AP"]
         lines += [

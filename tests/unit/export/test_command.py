@@ -11,7 +11,8 @@ from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
 from focalkit.cli import main
 from focalkit.config import TrainConfig
-from focalkit.detection import Detector
+from focalkit.detection import Detector, save_weights
+from focalkit.export import load_exported
 
 CATEGORIES = [{"id": 4, "name": "red"}, {"id": 9, "name": "green"}, {"id": 12, "name": "blue"}]
 
@@ -91,6 +92,20 @@ def test_evaluate_gives_the_runs_ap(exported, place, capsys, tmp_path):
     status, out, _ = call(capsys, "evaluate", exported, "--data", place / "data")
     assert "written" not in out
     assert f"{found['metrics']['AP']:.4f}" in out
+
+
+def test_a_weights_file_is_exported_without_a_run(detector, place, capsys, tmp_path):
+    save_weights(detector.model, tmp_path / "mine.pth")
+    status, out, err = call(capsys, "export", tmp_path / "mine.pth", "--format", "torch-export", "--json")
+    assert status == 0, err
+    assert json.loads(out)["file"] == str(tmp_path / "mine.pt2")
+    images = [place / f"data/images/val/{i}.png" for i in (1, 2)]
+    expected = Detector.open(tmp_path / "mine.pth", "cpu").predict(images)
+    for one, other in zip(load_exported(tmp_path / "mine.pt2").predict(images), expected, strict=True):
+        assert one.labels.tolist() == other.labels.tolist()
+    status, _, err = call(capsys, "export", tmp_path / "mine.pth", "--int8")
+    assert status == 2
+    assert "a file does not know its data set: give --data DATA" in err
 
 
 def test_predict_with_several_looks_and_tiles(exported, place, capsys, tmp_path):
