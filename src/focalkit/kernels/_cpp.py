@@ -72,7 +72,7 @@ def fits(logits: Sequence[Tensor], targets: Sequence[Tensor], ignore_index: int,
         logits[0].dtype in (torch.float32, torch.bfloat16)
         and len(kinds) == 1
         and kinds <= (DENSE if dense else LABELS).keys()
-        and abs(ignore_index) < 2**31
+        and abs(ignore_index) < 2**31 - 1
     )
 
 

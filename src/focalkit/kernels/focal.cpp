@@ -73,8 +73,9 @@ using Logit = float;
 
 inline float power_of_two(std::int32_t n) { return bits_to_float(std::uint32_t(n + 127) << 23); }
 
-// e^-a for a >= 0. Minimax polynomial of degree 6, relative error 2e-9 before rounding. Polynomials are written as trees:
-// a chain of products would keep the processor waiting.
+// Polynomials are written as trees: a chain of products would keep the processor waiting.
+
+// e^-a for a >= 0. Minimax polynomial of degree 6, relative error 2e-9 before rounding.
 inline float exp_minus(float a) {
     a = pick(a > 104.0f, 104.0f, a);  // NaN stays
     float n = __builtin_rintf(a * 1.44269504f);
@@ -249,7 +250,10 @@ void read_labels(const void *labels, int kind, i64 from, i64 n, std::int32_t *ou
         case 1: std::copy_n(static_cast<const std::int8_t *>(labels) + from, n, out); break;
         case 2: std::copy_n(static_cast<const std::int16_t *>(labels) + from, n, out); break;
         case 4: std::copy_n(static_cast<const std::int32_t *>(labels) + from, n, out); break;
-        default: std::transform(static_cast<const i64 *>(labels) + from, static_cast<const i64 *>(labels) + from + n, out, narrow);
+        default: {
+            const i64 *wide = static_cast<const i64 *>(labels) + from;
+            std::transform(wide, wide + n, out, narrow);
+        }
     }
 }
 
@@ -378,7 +382,8 @@ double tile_of_rows(float *tile, const std::int32_t *label, i64 classes, std::in
 
 // One long row whose classes lie side by side; `e` is room for them.
 template <bool GRADIENT>
-double long_row(const Logit *x, Logit *g, float *e, std::int32_t y, i64 classes, std::int32_t ignore, const Weights &w) {
+double long_row(const Logit *x, Logit *g, float *e, std::int32_t y, i64 classes, std::int32_t ignore,
+                const Weights &w) {
     if (y == ignore) {
         if (GRADIENT) std::memset(static_cast<void *>(g), 0, classes * sizeof(Logit));
         return 0;
@@ -415,40 +420,35 @@ double long_row(const Logit *x, Logit *g, float *e, std::int32_t y, i64 classes,
 // The rows [from, to) of logits (outer, classes, inner).
 template <bool GRADIENT>
 Sum softmax_rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const Weights &w) {
-    std::vector<std::int32_t> label(to - from + LANES, ignore);
-    read_labels(l.labels, kind, from, to - from, label.data());
     const i64 k = l.classes;
+    const bool lengthwise = l.inner == 1 && k > 4 * LANES;
+    std::vector<std::int32_t> label(to - from + LANES, ignore);
+    std::vector<float> room(lengthwise ? k : k * LANES, 0.0f);
+    read_labels(l.labels, kind, from, to - from, label.data());
     Sum total;
-    std::vector<float> room(std::max<i64>(k, 1) * LANES);
-    float *tile = room.data();
-    if (l.inner == 1 && k > 4 * LANES) {
-        for (i64 row = from; row < to; ++row)
-            total.value += long_row<GRADIENT>(l.x + row * k, l.g + row * k, tile, label[row - from], k, ignore, w);
-        return total;
-    }
-    for (i64 row = from; row < to;) {
-        const i64 slice = row / l.inner, at = row % l.inner;
-        const i64 n = l.inner == 1 ? std::min<i64>(LANES, to - row) : std::min<i64>({LANES, to - row, l.inner - at});
-        const i64 first = slice * k * l.inner + at;
-        std::int32_t own[LANES];
-        for (int i = 0; i < LANES; ++i) own[i] = i < n ? label[row - from + i] : ignore;
-        if (n < LANES) std::fill(room.begin(), room.end(), 0.0f);
-        if (l.inner == 1)
-            for (i64 i = 0; i < n; ++i)
-                for (i64 c = 0; c < k; ++c) tile[c * LANES + i] = load(l.x[first + i * k + c]);
-        else
-            for (i64 c = 0; c < k; ++c)
-                for (i64 i = 0; i < n; ++i) tile[c * LANES + i] = load(l.x[first + c * l.inner + i]);
-        total.value += tile_of_rows<GRADIENT>(tile, own, k, ignore, w);
-        if (GRADIENT) {
+    for (i64 row = from, n = 1; row < to; row += n) {
+        const i64 slice = row / l.inner, at = row % l.inner, first = slice * k * l.inner + at;
+        const Logit *x = l.x + first;
+        Logit *g = l.g + first;
+        std::int32_t *y = label.data() + (row - from);
+        if (lengthwise) {
+            total.value += long_row<GRADIENT>(x, g, room.data(), *y, k, ignore, w);
+            continue;
+        }
+        n = std::min<i64>(LANES, l.inner == 1 ? to - row : std::min(to - row, l.inner - at));
+        const auto in_memory_order = [&](const auto &move) {
             if (l.inner == 1)
                 for (i64 i = 0; i < n; ++i)
-                    for (i64 c = 0; c < k; ++c) store(l.g[first + i * k + c], tile[c * LANES + i]);
+                    for (i64 c = 0; c < k; ++c) move(c * LANES + i, i * k + c);
             else
                 for (i64 c = 0; c < k; ++c)
-                    for (i64 i = 0; i < n; ++i) store(l.g[first + c * l.inner + i], tile[c * LANES + i]);
-        }
-        row += n;
+                    for (i64 i = 0; i < n; ++i) move(c * LANES + i, c * l.inner + i);
+        };
+        std::int32_t own[LANES];
+        for (i64 i = 0; i < LANES; ++i) own[i] = i < n ? y[i] : ignore;
+        in_memory_order([&](i64 tile, i64 memory) { room[tile] = load(x[memory]); });
+        total.value += tile_of_rows<GRADIENT>(room.data(), own, k, ignore, w);
+        if (GRADIENT) in_memory_order([&](i64 tile, i64 memory) { store(g[memory], room[tile]); });
     }
     return total;
 }
@@ -456,11 +456,12 @@ Sum softmax_rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore
 // ---------------------------------------------------------------------------------------------------------- threads
 
 // A gradient in fresh memory costs a page fault per 4 KB, more than its computation: asks for large pages.
-void expect_writes(void *memory, i64 bytes) {
+void expect_writes(Logit *gradient, i64 elements) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    const std::uintptr_t page = 4096, from = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
-    const std::uintptr_t to = (reinterpret_cast<std::uintptr_t>(memory) + std::uintptr_t(bytes)) / page * page;
-    if (bytes >= i64(32) << 20) madvise(reinterpret_cast<void *>(from), to - from, MADV_HUGEPAGE);
+    constexpr std::uintptr_t PAGE = 4096, LARGE = std::uintptr_t(32) << 20;  // what malloc takes fresh from the system
+    const std::uintptr_t from = (reinterpret_cast<std::uintptr_t>(gradient) + PAGE - 1) / PAGE * PAGE;
+    const std::uintptr_t to = reinterpret_cast<std::uintptr_t>(gradient + elements) / PAGE * PAGE;
+    if (gradient && to > from + LARGE) madvise(reinterpret_cast<void *>(from), to - from, MADV_HUGEPAGE);
 #endif
 }
 
@@ -524,24 +525,20 @@ void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &
 
 }  // namespace
 
-// `out` takes the sum and how many elements count. A gradient pointer of null: no gradients. `kind` of labels: bytes of
-// their integers, 0 for uint8.
+// `out` takes the sum and how many elements count. A gradient of null: none is wanted (of any level). `kind` of labels:
+// bytes of their integers, 0 for uint8.
 extern "C" {
 
 void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, const Weights *w, int threads,
                           double *out) {
-    bool gradient = false;
-    for (int i = 0; i < count; ++i) {
-        gradient |= levels[i].g != nullptr;
-        if (levels[i].g) expect_writes(levels[i].g, levels[i].outer * levels[i].classes * levels[i].inner * i64(sizeof(Logit)));
-    }
-    (gradient ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, *w, threads, out);
+    for (const Level *l = levels; l < levels + count; ++l) expect_writes(l->g, l->outer * l->classes * l->inner);
+    (levels->g ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, *w, threads, out);
 }
 
 // `kind`: of the targets, 4 float32, 2 bfloat16, 1 bool.
 void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, int kind, float ignore, const Weights *w,
                          int threads, double *out) {
-    if (g) expect_writes(g, n * i64(sizeof(Logit)));
+    expect_writes(g, n);
     if (kind == 4) (g ? dense_pass<true, float> : dense_pass<false, float>)(x, t, g, n, ignore, *w, threads, out);
     if (kind == 2) (g ? dense_pass<true, Bf16> : dense_pass<false, Bf16>)(x, t, g, n, ignore, *w, threads, out);
     if (kind == 1)
@@ -549,7 +546,7 @@ void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, int kin
 }
 
 void softmax_focal(const Level *level, int kind, std::int32_t ignore, const Weights *w, int threads, double *out) {
-    if (level->g) expect_writes(level->g, level->outer * level->classes * level->inner * i64(sizeof(Logit)));
+    expect_writes(level->g, level->outer * level->classes * level->inner);
     (level->g ? softmax_pass<true> : softmax_pass<false>)(*level, kind, ignore, *w, threads, out);
 }
 }
