@@ -50,10 +50,12 @@ def _focal_and_slope(u: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
     """The focal term and d/du = (1 - p)^gamma (gamma p log p - (1 - p)), finite also for 0 < gamma < 1."""
     u = finite(u)
     wrong = torch.sigmoid(-u)
-    log_p = F.logsigmoid(u)
+    cost = -F.logsigmoid(u)
     factor = wrong**gamma
-    # subtle: 1 - wrong is inexact only where p is tiny, and there (1 - p) dwarfs p log p.
-    return factor * -log_p, factor * (gamma * (1 - wrong) * log_p - wrong)
+    # subtle: 1 - wrong is inexact only where p is tiny, and there wrong dwarfs p log p.
+    p = 1 - wrong
+    steep = wrong + gamma * p * cost if isinstance(gamma, Tensor) else torch.addcmul(wrong, p, cost, value=gamma)
+    return factor * cost, -(factor * steep)
 
 
 class _FocalTerm(torch.autograd.Function):

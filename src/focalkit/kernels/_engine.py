@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from .._numerics import upcast
 from ..errors import BackendError
 from ._choice import Choice, Progress, announce, machine
 from ._chunks import run_chunks
-from ._joint import Maths, trace
+from ._joint import Guarded, Maths, trace
 
 log = logging.getLogger("focalkit.kernels")
 
@@ -22,7 +23,7 @@ class Kernel:
     def __init__(self, *, gradient: bool, rows: bool) -> None:
         self.gradient, self.rows = gradient, rows
         self.progress = Progress()
-        self.graph: Pass | None = None
+        self.graphs: dict[bool, Pass] = {}
         self.code: Pass | None = None
 
     def run(
@@ -44,9 +45,17 @@ class Kernel:
                 else:
                     self.progress.compiled = True
                     return out
-            if self.graph is None:
-                self.graph = trace(maths, x, others, gradient=self.gradient, compiler=False)
-            return run_chunks(self.graph, x, scale, others, rows=self.rows)
+            return run_chunks(partial(self._graph, maths, x, others), x, scale, others, rows=self.rows)
+
+    def _graph(
+        self, maths: Maths, x: Tensor, others: Sequence[Tensor], chunk: Tensor, rest: Sequence[Tensor]
+    ) -> "Pass":
+        """What serves the numbers of this chunk of `x`."""
+        ordinary = isinstance(maths, Guarded) and x.device.type == "cpu" and maths.ordinary(chunk, rest)
+        if ordinary not in self.graphs:
+            form = maths.short if isinstance(maths, Guarded) and ordinary else maths
+            self.graphs[ordinary] = trace(form, x, others, gradient=self.gradient, compiler=False, ordinary=ordinary)
+        return self.graphs[ordinary]
 
     def _compiled(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> "Pass":
         if self.code is None:

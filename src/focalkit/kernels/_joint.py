@@ -8,8 +8,10 @@ exponential, one division and one logarithm. The graph can be handed to a compil
 The graphs hold no sizes: they serve every number of elements.
 """
 
+import math
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -18,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.fx import Graph, GraphModule, Node
 
 from .._numerics import upcast
+from ._tidy import ORDINARY, aten, clamped, signed, tidy, without_ones
 
 Maths: TypeAlias = Callable[..., Tensor | tuple[Tensor, Tensor]]
 """maths(x, *others) -> the unreduced loss, or (loss, counted); x is never float16 or bfloat16"""
@@ -25,11 +28,46 @@ Maths: TypeAlias = Callable[..., Tensor | tuple[Tensor, Tensor]]
 # 2 artanh(s) = 2 s + s^3 (c0 + c1 s^2 + ...) for s in [0, 1/3]; Chebyshev fit, relative error below 4e-10
 _ARTANH = (0.6666666733761363, 0.3999970135629491, 0.2859258341440564, 0.2170331500897616, 0.23239050532983052)
 
-aten = torch.ops.aten
+
+@dataclass(frozen=True)
+class Guarded:
+    """Maths with a shorter form for ordinary numbers, which run faster where every operation is paid for.
+
+    Attributes:
+        full: For all numbers.
+        short: The same bits where every logit lies between `low` and `ORDINARY` and no target is `absent`.
+        low: -`ORDINARY`, or -infinity for maths that is 0 there.
+        absent: The number that marks a target, the first of `others`, as absent; None: the maths looks for none.
+    """
+
+    full: Maths
+    short: Maths
+    low: float = -ORDINARY
+    absent: float | None = None
+
+    def __call__(self, *args: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return self.full(*args)
+
+    def ordinary(self, x: Tensor, others: Sequence[Tensor]) -> bool:
+        """Whether the shorter form serves these numbers. NaN is not ordinary."""
+        if not (float(x.amax()) <= ORDINARY and (self.low == -math.inf or self.low <= float(x.amin()))):
+            return False
+        if self.absent is None:
+            return True
+        # subtle: rounded as the comparison in the maths rounds it
+        dtype = others[0].dtype if others[0].is_floating_point() else upcast(x[:0]).dtype
+        absent = float(torch.tensor(self.absent, dtype=dtype))
+        least, greatest = (float(v.to(dtype)) for v in others[0].aminmax())
+        return absent < least or greatest < absent
 
 
-def trace(maths: Maths, x: Tensor, others: Sequence[Tensor], *, gradient: bool, compiler: bool) -> GraphModule:
-    """The graph (x, scale, *others) -> (sum, count, gradient times scale), its sums in float64.
+def trace(
+    maths: Maths, x: Tensor, others: Sequence[Tensor], *, gradient: bool, compiler: bool, ordinary: bool = False
+) -> GraphModule:
+    """The graph (x, scale, *others) -> (sum, count, gradient), its sums in float64.
+
+    For a compiler the gradient is multiplied by `scale` and in the dtype of `x`. Otherwise it is neither, and a last
+    result may follow: a number by which it must be multiplied, too.
 
     Args:
         maths: Must give the same operations for every size and value.
@@ -37,7 +75,8 @@ def trace(maths: Maths, x: Tensor, others: Sequence[Tensor], *, gradient: bool, 
         others: Examples of the other tensors, which broadcast against `x`.
         gradient: Whether the gradient is wanted; otherwise the graph gives the sum and the count only.
         compiler: The graph goes to a compiler, for which operations are cheap and functions dear; otherwise it is run
-            as it is, where every operation costs a trip through the cache.
+            as it is, where every operation costs a trip through the cache (`_tidy.py`).
+        ordinary: The logits will be within `ORDINARY`.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -52,7 +91,7 @@ def trace(maths: Maths, x: Tensor, others: Sequence[Tensor], *, gradient: bool, 
         if not gradient:
             return tuple(sums)
         (slope,) = torch.autograd.grad(loss, raised, torch.ones_like(loss))
-        return *sums, (slope * scale).to(x.dtype)
+        return *sums, (slope * scale).to(x.dtype) if compiler else slope
 
     def example(t: Tensor) -> Tensor:
         # distinct sizes, so that no two axes are taken for the same one
@@ -63,10 +102,12 @@ def trace(maths: Maths, x: Tensor, others: Sequence[Tensor], *, gradient: bool, 
     # subtle: the hooks of the caller (such as save_on_cpu) shall not meet the tensors of a trace; ours come first
     with torch.no_grad(), saved_tensors_hooks(_same, _same):
         module = make_fx(joint, tracing_mode="symbolic")(example(x), scale, *map(example, others))
-    simplify(module.graph)
     if compiler:
+        simplify(module.graph)
         # C++ compilers call a function for log1p, which costs more than all the rest
         share_exponentials(module.graph, polynomial=x.device.type == "cpu" and scale.dtype == torch.float32)
+    else:
+        tidy(module.graph, next(iter(module.graph.nodes)) if ordinary else None)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
@@ -81,9 +122,9 @@ def simplify(graph: Graph) -> None:
     for node in list(graph.nodes):
         replacement = None
         if node.target is aten.clamp.default:
-            replacement = _clamped(node)
+            replacement = clamped(node)
         elif node.target is aten.mul.Tensor:
-            replacement = _without_ones(node)
+            replacement = without_ones(node)
         if replacement is not None:
             node.replace_all_uses_with(replacement)
             graph.erase_node(node)
@@ -98,7 +139,7 @@ def share_exponentials(graph: Graph, *, polynomial: bool) -> None:
     parts: dict[Node, _Parts] = {}
 
     def parts_of(node: Node) -> tuple["_Parts", int]:
-        base, sign = _signed(node)
+        base, sign = signed(node)
         if base not in parts:
             with graph.inserting_after(base):
                 parts[base] = _Parts(graph, base, polynomial)
@@ -172,28 +213,3 @@ class _Parts:
         for c in _ARTANH[-3::-1]:
             series = f(aten.add.Tensor, f(aten.mul.Tensor, series, z), c)
         return f(aten.add.Tensor, f(aten.add.Tensor, s, s), f(aten.mul.Tensor, f(aten.mul.Tensor, z, s), series))
-
-
-def _signed(node: Node) -> tuple[Node, int]:
-    sign = 1
-    while node.target is aten.neg.default:
-        node, sign = node.args[0], -sign  # pyright: ignore[reportAssignmentType]
-    return node, sign
-
-
-def _clamped(node: Node) -> Node | None:
-    """clamp(±clamp(x, -b, b), -b, b) is ±clamp(x, -b, b)."""
-    base, _ = _signed(node.args[0])  # pyright: ignore[reportArgumentType]
-    low, high = (*node.args, None, None)[1:3]
-    same = base.target is aten.clamp.default and (*base.args, None, None)[1:3] == (low, high)
-    return node.args[0] if same and low is not None and high is not None and low == -high else None  # pyright: ignore
-
-
-def _without_ones(node: Node) -> Node | None:
-    """x * ones_like(...) is x, unless the ones give the product its shape."""
-    for ones, other in (node.args, node.args[::-1]):
-        if not (isinstance(ones, Node) and isinstance(other, Node)):
-            continue
-        if ones.target is aten.ones_like.default and str(other.meta["val"].shape) == str(node.meta["val"].shape):
-            return other
-    return None

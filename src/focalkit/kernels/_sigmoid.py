@@ -11,10 +11,11 @@ from .._reduce import reduce
 from . import _cpp
 from ._choice import obstacle, refuse
 from ._engine import fingerprint
-from ._joint import Maths
+from ._joint import Guarded
 from ._layout import Layout, Unplaceable, is_flat, placed
 from ._single_pass import Placed, Plan, single_pass
-from ._sparse import FEW, Background, Few, find_few
+from ._sparse import FEW, Background, Few, find_few, find_nonzero
+from ._tidy import ORDINARY
 
 Term = Callable[..., Tensor]
 
@@ -90,7 +91,8 @@ def sigmoid_sum(
         divisor = _count(logits, targets, None, dense, ignore_index, dims)
     positive, negative, mixed = terms
 
-    def maths(x: Tensor, t: Tensor, *rest: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def maths(x: Tensor, t: Tensor, *rest: Tensor, ordinary: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        bounded = _same if ordinary else finite
         if not dense:
             classes, *rest = rest  # pyright: ignore[reportAssignmentType]
             labels = t.to(x.dtype)
@@ -103,25 +105,30 @@ def sigmoid_sum(
         values = dict(zip(names, rest, strict=True))
         factors = [values.pop(key) for key in ("weight ", "class_weight ") if key in values]
         values |= baked
+        if ordinary:
+            counted = None
         if counted is not None:
             x = torch.where(counted, x, 0.0)
         if hot is not None and not label_smoothing:
-            loss = torch.where(hot, positive(finite(x), **values), negative(finite(x), **values))
+            loss = torch.where(hot, positive(bounded(x), **values), negative(bounded(x), **values))
         else:
             t = (t if hot is None else hot).to(x.dtype)
             t = t if counted is None else torch.where(counted, t, 0.0)
             t = t * (1 - label_smoothing) + label_smoothing / 2 if label_smoothing else t
-            loss = mixed(t, finite(x), **values)
+            loss = mixed(t, bounded(x), **values)
         factor = None
         for f in factors:
             factor = f if factor is None else factor * f
         loss = reduce(loss, reduction="none", weight=factor, counted=counted)
         if not counts:
             return loss
+        if ordinary and factor is None:
+            return loss, torch.full((), loss.numel(), dtype=torch.float64, device=loss.device)
         present = counted if factor is None else factor != 0 if counted is None else (factor != 0) & counted
         assert present is not None
         return loss, present.expand_as(loss)
 
+    whole = Guarded(maths, partial(maths, ordinary=True), absent=None if boolean else float(ignore_index))
     try:
         key = (tuple(map(fingerprint, terms)), dense, boolean, counts, names, tuple(baked.items()), label_smoothing)
         key = ("sigmoid", *key, ignore_index)
@@ -197,32 +204,46 @@ def sigmoid_sum(
     # of all levels together: a small level may hold nothing but exceptions
     most = sum(x.numel() for x in logits) // FEW
     scalars = all(v.ndim == 0 for v in given.values())
+    background = not dense or boolean or ignore_index != 0  # a target of 0 stands for background
     if (
-        not dense
+        background
         and scalars
         and not weighted
         and not label_smoothing
-        and device.type == "cpu"
-        and dtype == torch.float32
+        and (device.type, dtype) == ("cpu", torch.float32)
     ):
 
-        def side(term: Term) -> Maths:
-            return lambda x, *rest: term(finite(x), **dict(zip(names, rest, strict=True)), **baked)
+        def side(term: Term) -> Guarded:
+            def maths(x: Tensor, *rest: Tensor, bounded: Callable[[Tensor], Tensor]) -> Tensor:
+                return term(bounded(x), **dict(zip(names, rest, strict=True)), **baked)
+
+            full, short = partial(maths, bounded=finite), partial(maths, bounded=_same)
+            return Guarded(full, short, low=float("-inf") if term is negative else -ORDINARY)
 
         def find(i: int, x: Tensor) -> Few | None:
             shape = x.shape
             x = x if classes is None else x.unflatten(1, (-1, classes))
             layout, ordered = Layout.of(x, dims[i])
+            restore = lambda g: layout.restore(g).reshape(shape)  # noqa: E731
+            flat = ordered.reshape(-1)
+            if dense:
+                t = layout.full(targets[i]).reshape(-1)
+                at = find_nonzero(t, most)
+                return None if at is None else Few(flat, at, at[:0], restore, t[at])
             few = find_few(layout.by_class(ordered), layout.rows(targets[i]), ignore_index, most)
-            return few and Few(ordered.reshape(-1), *few, lambda g: layout.restore(g).reshape(shape))
+            return few and Few(flat, *few, restore)
 
-        sparse = Background(key, side(negative), side(positive), tuple(given.values()), find)
+        sparse = Background(key, side(negative), whole if dense else side(positive), tuple(given.values()), find, dense)
     try:
         return single_pass(
-            Plan(key, maths, place, plain, divisor, counts, triton=triton, cpp=cpp, sparse=sparse), logits, backend
+            Plan(key, whole, place, plain, divisor, counts, triton=triton, cpp=cpp, sparse=sparse), logits, backend
         )
     except Unplaceable:
         return refuse("the weight's shape is neither that of the logits nor a vector over the classes or rows", backend)
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def _product(weight: Tensor | None, class_weight: Tensor | None, ndim: int, dim: int) -> Tensor | None:

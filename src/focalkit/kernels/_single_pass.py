@@ -120,12 +120,12 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
             progress.work += size
             total, gradient = by_row(logits[0], wanted[0], scale)
             return finished(total), [gradient], 1.0
-        if plan.sparse is not None:
+        if plan.sparse is not None and (choice.backend == "chunked" or not plan.sparse.dense):
             done = sparse_pass(plan.sparse, logits, wanted, scale, choice, strict=strict)
             if done is not None:
                 progress.work += size
                 progress.compiled |= choice.backend == "compiled" and device.type not in machine.broken
-                return finished(done[0]), done[1], 1.0
+                return divided(*done)
         total: Tensor | None = None
         count: Tensor | None = None
         gradients: list[Tensor | None] = []

@@ -1,5 +1,7 @@
 """Labels on the CPU: every element is background, except a few. So the pass over memory knows no labels at all.
 
+The same holds for dense targets that are nearly all 0, where no compiler makes reading them free.
+
     sum over all (background loss) - (background loss of the few) + (their own loss)
 
 The pass is a flat loop over memory, whatever the layout, and vectorises completely; the few are found with `nonzero`,
@@ -24,6 +26,8 @@ FEW = 16
 CANCELLATION = 2.0**20
 # the few are padded to whole vectors, so that no compiler computes them one by one
 VECTOR = 64
+# elements of dense targets that are looked at together
+BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,14 @@ class Few:
     Attributes:
         positives: Positions of the elements whose truth is 1.
         ignored: Positions of the elements that do not count.
+        targets: Dense targets, where they are not 0: then `positives` are these elements, whatever their truth.
     """
 
     x: Tensor
     positives: Tensor
     ignored: Tensor
     restore: Callable[[Tensor], Tensor]
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,10 @@ class Background:
 
     Attributes:
         key: Of the maths.
+        negative: The loss where the truth is 0.
+        positive: The loss of the few; takes their targets before `params` if `dense`.
         find: find(i, logits) -> where the few are, or None if they are many.
+        dense: Targets are dense.
     """
 
     key: Hashable
@@ -55,12 +64,16 @@ class Background:
     positive: Maths
     params: tuple[Tensor, ...]
     find: Callable[[int, Tensor], Few | None]
+    dense: bool = False
 
 
 def sparse_pass(
     job: Background, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Tensor, choice: Choice, *, strict: bool
-) -> tuple[Tensor, list[Tensor | None]] | None:
-    """The sum in float64 and the gradients times `scale`; None where the pass with labels must be taken."""
+) -> tuple[Tensor, Tensor, list[Tensor | None]] | None:
+    """The sum and count in float64 and the gradients times `scale`; None where the pass with labels must be taken.
+
+    The count is for dense targets whose maths counts.
+    """
     found = []
     for i, x in enumerate(logits):
         few = job.find(i, x)
@@ -68,15 +81,18 @@ def sparse_pass(
             return None
         found.append(few)
 
-    def run(name: str, maths: Maths, x: Tensor, want: bool, way: Choice) -> tuple[Tensor, ...]:
-        key = (name, job.key, x.device.type, pattern(x), *map(pattern, job.params))
-        return kernel(key, gradient=want, rows=False).run(way, maths, x, scale, job.params, strict=strict)
+    def run(name: str, maths: Maths, x: Tensor, want: bool, way: Choice, *targets: Tensor) -> tuple[Tensor, ...]:
+        others = (*targets, *job.params)
+        key = (name, job.key, x.device.type, pattern(x), *map(pattern, others))
+        return kernel(key, gradient=want, rows=False).run(way, maths, x, scale, others, strict=strict)
 
     passes = [run("-", job.negative, f.x, w, choice) for f, w in zip(found, wanted, strict=True)]
     total = sum(p[0] for p in passes)
     assert isinstance(total, Tensor)
     gradients = [p[2] if want else None for p, want in zip(passes, wanted, strict=True)]
     positives = torch.cat([f.x[f.positives] for f in found])
+    targets = [torch.cat([f.targets for f in found if f.targets is not None])] if job.dense else []
+    count = total.new_tensor(sum(f.x.numel() for f in found) - positives.numel())
     few = torch.cat([positives, *(f.x[f.ignored] for f in found if f.ignored.numel())])
     if few.numel():
         padding = few.new_full((-few.numel() % VECTOR,), float("-inf"))  # whose background loss is exactly 0
@@ -84,8 +100,8 @@ def sparse_pass(
         total = total - minus
         plus = None
         if positives.numel():
-            plus = run("+", job.positive, positives, any(wanted), Choice("chunked", "the few"))
-            total = total + plus[0]
+            plus = run("+", job.positive, positives, any(wanted), Choice("chunked", "the few"), *targets)
+            total, count = total + plus[0], count + plus[1]
         if not float(minus) <= CANCELLATION * abs(float(total)) < float("inf"):
             return None
         start = 0
@@ -97,7 +113,20 @@ def sparse_pass(
                 if n and plus is not None:
                     g[f.positives] = plus[2][start : start + n]
             start += n
-    return total, [None if g is None else f.restore(g) for f, g in zip(found, gradients, strict=True)]
+    return total, count, [None if g is None else f.restore(g) for f, g in zip(found, gradients, strict=True)]
+
+
+def find_nonzero(t: Tensor, most: int) -> Tensor | None:
+    """Positions of what is not 0 in a flat tensor, or None if they are more than `most`.
+
+    PyTorch's own search is slow; the extremes of blocks are not.
+    """
+    whole = t.numel() - t.numel() % BLOCK
+    blocks = t[:whole].view(torch.uint8 if t.dtype == torch.bool else t.dtype).view(-1, BLOCK)
+    busy = ((blocks.amax(1) != 0) | (blocks.amin(1) != 0)).nonzero().squeeze(1)
+    at = blocks[busy].view(-1).nonzero().squeeze(1)
+    at = torch.cat([busy[at // BLOCK] * BLOCK + at % BLOCK, t[whole:].nonzero().squeeze(1) + whole])
+    return at if at.numel() <= most else None
 
 
 def find_few(x: Tensor, labels: Tensor, ignore_index: int, most: int) -> tuple[Tensor, Tensor] | None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import focalkit.losses as L
 from focalkit.kernels import _chunks, explain
+from focalkit.kernels._sparse import find_nonzero
 
 OTHERS = [torch.float16, torch.bfloat16, torch.float64]
 COUNTS = torch.tensor([40, 7, 0, 1, 9, 100, 3])
@@ -182,3 +183,77 @@ def test_a_view_of_repeated_memory_gets_the_gradient_of_every_element():
 def test_labels_that_do_not_lie_dense_are_read_right():
     labels = torch.randint(-1, K, (40, 6), generator=torch.Generator().manual_seed(2))[:, ::2]
     check("focal", numbers(40, K, 3), labels, torch.float32)
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize("name", ["focal", "focal mix", "bce", "asl", "qfl", "varifocal", "gaussian_focal"])
+def test_dense_targets_that_are_nearly_all_zero_give_what_eager_gives(name):
+    shape = (6, K, 9, 5)
+    logits, targets = numbers(*shape), torch.zeros(shape)
+    targets.view(-1)[torch.arange(5) * 97 + 5] = torch.tensor([1.0, 0.5, 1.0, 1e-6, 1.0])
+    check(name, logits, targets == 1, torch.float32, **SIGMOID[name])
+    targets.view(-1)[torch.arange(4) * 31 + 2] = -100
+    logits.view(-1)[2] = 3e38
+    check(name, logits, targets, torch.float32, **SIGMOID[name])
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_a_nan_that_is_ignored_among_zeros_is_not_seen():
+    x, t = numbers(64, K), torch.zeros(64, K)
+    x[2, 1], t[2, 1] = torch.nan, -100
+    fused, slope = outcome("focal", x, t, torch.float32, "auto")
+    plain, exact = outcome("focal", x, t, torch.float32, "eager")
+    torch.testing.assert_close(fused, plain)
+    torch.testing.assert_close(slope, exact)
+    assert slope[2, 1] == 0
+    assert outcome("focal", x, torch.zeros(64, K), torch.float32, "auto")[0].isnan()
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_dense_targets_are_read_as_they_lie():
+    logits, targets = numbers(4, K, 9, 5), torch.zeros(4, K, 9, 5)
+    targets.view(-1)[torch.arange(9) * 61 + 3] = 1
+    last = logits.contiguous(memory_format=torch.channels_last)
+    for x, t in (
+        (last, targets),
+        (logits, targets.to(memory_format=torch.channels_last)),
+        (last[:, :3], targets[:, :3]),
+    ):
+        check("focal", x, t, torch.float32)
+    check("focal", logits.view(-1)[1:], targets.view(-1)[1:], torch.float32)
+    check("focal", logits, targets, torch.float32, ignore_index=1)
+    check("focal", logits, targets, torch.float32, ignore_index=0)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_few_dense_ones_do_not_reach_the_graph_that_compares():
+    from focalkit.kernels import _engine
+
+    x, t = numbers(200, K).requires_grad_(), torch.zeros(200, K)
+    t[3, 2] = 1
+    L.sigmoid_focal_loss(x, t).backward()
+    graphs = [graph for kernel in _engine._kernels.values() for graph in kernel.graphs.values()]
+    assert len(graphs) == 2  # the background, and the few
+    assert not any("where" in str(node.target) for graph in graphs for node in graph.graph.nodes)
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize("name", ["focal gamma 0.5", "bce", "asl", "poly1_focal", "focal_star", "reduced_focal"])
+def test_background_logits_far_below_zero_cost_nothing(name):
+    logits, labels = numbers(64, K), torch.full((64,), -1)
+    logits[3, 2], logits[4, 1], logits[5] = -1e37, -torch.inf, -torch.finfo(torch.float32).max
+    value, gradient = outcome(name, logits, labels, torch.float32, "auto", **SIGMOID[name])
+    plain, slope = outcome(name, logits, labels, torch.float32, "eager", **SIGMOID[name])
+    torch.testing.assert_close(value, plain, rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient, slope, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.bool])
+@pytest.mark.parametrize("size", [1, 511, 512, 1500])
+def test_what_is_not_zero_is_found(dtype, size):
+    t = torch.zeros(size, dtype=dtype)
+    at = sorted({0, size // 3, size // 2, size - 1})
+    t[at] = torch.tensor([1, -100, 1e-7, 1][: len(at)]).to(dtype)
+    assert find_nonzero(t, 4).tolist() == at
+    assert find_nonzero(t, len(at) - 1) is None
+    assert find_nonzero(torch.zeros(size, dtype=dtype), 0).tolist() == []
