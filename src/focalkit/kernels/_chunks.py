@@ -15,7 +15,7 @@ SAFE = (1e-30, 1e30)
 
 
 def run_chunks(
-    pick: Callable[[Tensor, Sequence[Tensor]], Callable[..., tuple[Tensor, ...]]],
+    run: Callable[[Tensor, Tensor, Sequence[Tensor]], tuple[Tensor, ...]],
     x: Tensor,
     scale: Tensor,
     others: Sequence[Tensor],
@@ -25,7 +25,7 @@ def run_chunks(
     """(sum, count) or (sum, count, gradient times scale), with temporaries of the size of a chunk.
 
     Args:
-        pick: pick(chunk of x, chunks of others) -> what computes them: graphs of `_joint.trace`, not for a compiler.
+        run: run(chunk of x, scale, chunks of others) -> what a graph of `_joint.trace` gives, not one for a compiler.
         x: (n,) or (outer, classes, inner).
         others: Broadcast against `x`.
         rows: The class axis must stay whole.
@@ -33,8 +33,7 @@ def run_chunks(
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     count, gradient = total.clone(), None
     for box in cuts(x.shape, GRAIN * (torch.get_num_threads() if x.device.type == "cpu" else 256), rows):
-        chunk, rest = x[box], [_cut(t, box) for t in others]
-        parts = pick(chunk, rest)(chunk, scale, *rest)
+        parts = run(x[box], scale, [_cut(t, box) for t in others])
         total, count = total + parts[0], count + parts[1]
         if len(parts) > 2:
             gradient = torch.empty_like(x) if gradient is None else gradient

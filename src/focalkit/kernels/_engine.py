@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -45,17 +44,28 @@ class Kernel:
                 else:
                     self.progress.compiled = True
                     return out
-            return run_chunks(partial(self._graph, maths, x, others), x, scale, others, rows=self.rows)
+            return run_chunks(self._by_operations(maths, x, others), x, scale, others, rows=self.rows)
 
-    def _graph(
-        self, maths: Maths, x: Tensor, others: Sequence[Tensor], chunk: Tensor, rest: Sequence[Tensor]
-    ) -> "Pass":
-        """What serves the numbers of this chunk of `x`."""
-        ordinary = isinstance(maths, Guarded) and x.device.type == "cpu" and maths.ordinary(chunk, rest)
-        if ordinary not in self.graphs:
-            form = maths.short if isinstance(maths, Guarded) and ordinary else maths
-            self.graphs[ordinary] = trace(form, x, others, gradient=self.gradient, compiler=False, ordinary=ordinary)
-        return self.graphs[ordinary]
+    def _by_operations(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> "Pass":
+        """What computes a chunk of `x` without a compiler."""
+
+        def graph(ordinary: bool) -> Pass:
+            if ordinary not in self.graphs:
+                form = maths.short if isinstance(maths, Guarded) and ordinary else maths
+                self.graphs[ordinary] = trace(
+                    form, x, others, gradient=self.gradient, compiler=False, ordinary=ordinary
+                )
+            return self.graphs[ordinary]
+
+        def run(chunk: Tensor, scale: Tensor, rest: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            if isinstance(maths, Guarded) and x.device.type == "cpu":
+                # subtle: looked at afterwards, because by then the chunk lies in the cache
+                parts = graph(True)(chunk, scale, *rest)
+                if maths.ordinary(chunk, rest):
+                    return parts
+            return graph(False)(chunk, scale, *rest)
+
+        return run
 
     def _compiled(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> "Pass":
         if self.code is None:

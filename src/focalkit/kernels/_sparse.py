@@ -27,7 +27,7 @@ CANCELLATION = 2.0**20
 # the few are padded to whole vectors, so that no compiler computes them one by one
 VECTOR = 64
 # elements of dense targets that are looked at together
-BLOCK = 512
+BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ def find_nonzero(t: Tensor, most: int) -> Tensor | None:
     """
     whole = t.numel() - t.numel() % BLOCK
     blocks = t[:whole].view(torch.uint8 if t.dtype == torch.bool else t.dtype).view(-1, BLOCK)
-    busy = ((blocks.amax(1) != 0) | (blocks.amin(1) != 0)).nonzero().squeeze(1)
-    at = blocks[busy].view(-1).nonzero().squeeze(1)
-    at = torch.cat([busy[at // BLOCK] * BLOCK + at % BLOCK, t[whole:].nonzero().squeeze(1) + whole])
+    busy = ((blocks.amax(1) != 0) | (blocks.amin(1) != 0)).nonzero()
+    inside = torch.cat([(busy * BLOCK + torch.arange(BLOCK)).view(-1), torch.arange(whole, t.numel())])
+    at = inside[t[inside].nonzero().squeeze(1)]
     return at if at.numel() <= most else None
 
 

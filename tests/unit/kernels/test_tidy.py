@@ -33,7 +33,9 @@ def computed(module, *tensors, scale=1.0):
     """(sum, gradient), as the chunks give it."""
     x, *others = tensors
     with torch.no_grad():
-        total, _, slope = run_chunks(lambda *_: module, x, x.new_tensor(scale), others, rows=False)
+        total, _, slope = run_chunks(
+            lambda x, scale, rest: module(x, scale, *rest), x, x.new_tensor(scale), others, rows=False
+        )
     return total, slope
 
 
