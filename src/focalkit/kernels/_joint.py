@@ -2,8 +2,8 @@
 
 `trace` runs the maths once on a few numbers, with autograd, and keeps the operations: the forward ones, the derivative,
 and the sum. `share_exponentials` then rewrites the graph so that everything sigmoid-like at the same |x| is made of one
-exponential, one division and one logarithm. The graph can be handed to a compiler (`_compile.py`) or run chunk by chunk
-(`_chunks.py`).
+exponential, one division and one logarithm. The graph can be handed to a compiler, or tidied (`_tidy.py`) and run chunk
+by chunk (`_chunks.py`).
 
 The graphs hold no sizes: they serve every number of elements.
 """
