@@ -8,7 +8,7 @@ from torch import Tensor
 
 # Elements per thread: a multiple of the 32,768 in which ATen splits its loops over threads. Fewer, and what the calls
 # cost shows; more, and the results in between leave the cache.
-GRAIN = 98_304
+GRAIN = 65_536
 
 # two numbers whose product lies within may be multiplied first
 SAFE = (1e-30, 1e30)
