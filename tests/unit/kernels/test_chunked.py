@@ -140,19 +140,19 @@ def test_every_layout_and_every_cut_gives_the_same(shape, order, grain, rows):
 
 
 @pytest.mark.usefixtures("no_compiler")
-@pytest.mark.parametrize("value", [0.0, 1e4, 3e38, -3e38, torch.inf, -torch.inf])
-@pytest.mark.parametrize("hot", [True, False])
-def test_extreme_logits_are_as_eager(value, hot):
-    logits, labels = torch.full((64, 3), -2.0), torch.full((64,), -1)
-    logits[0, 1] = value
-    labels[0] = 1 if hot else -1
-    labels[1] = -100
-    logits[1] = torch.nan
-    for name in ("focal", "bce"):
-        value, gradient = outcome(name, logits, labels, torch.float32, "auto")
-        plain, slope = outcome(name, logits, labels, torch.float32, "eager")
-        torch.testing.assert_close(value, plain, rtol=3e-7, atol=0)
-        torch.testing.assert_close(gradient, slope, rtol=1e-5, atol=1e-9)
+@pytest.mark.parametrize("name", ["focal", "bce"])
+def test_extreme_logits_are_as_eager(name):
+    for extreme in (0.0, 1e4, 3e38, -3e38, torch.inf, -torch.inf):
+        for hot in (True, False):
+            logits, labels = torch.full((64, 3), -2.0), torch.full((64,), -1)
+            logits[0, 1] = extreme
+            labels[0] = 1 if hot else -1
+            labels[1] = -100
+            logits[1] = torch.nan
+            value, gradient = outcome(name, logits, labels, torch.float32, "auto")
+            plain, slope = outcome(name, logits, labels, torch.float32, "eager")
+            torch.testing.assert_close(value, plain, rtol=3e-7, atol=0)
+            torch.testing.assert_close(gradient, slope, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.usefixtures("no_compiler")
