@@ -24,7 +24,7 @@ from focalkit.detection._types import BoxCoder
 from focalkit.errors import InputError
 
 KEY = "focalkit"
-SCHEMA = 1
+SCHEMA = 2
 LOGITS, DELTAS, QUALITY = "logits", "deltas", "quality"
 NMS_OUTPUTS = ("boxes", "scores", "labels", "counts")
 CODERS: dict[str, type] = {

@@ -62,7 +62,7 @@ class Progress:
 class Machine:
     """What this process has learned about its compilers."""
 
-    broken: dict[str, str] = field(default_factory=dict)  # device type -> why compiling failed
+    broken: dict[str, str] = field(default_factory=dict)  # device type, or "c++" by hand -> why compiling failed
     announced: bool = False
 
 
@@ -105,12 +105,15 @@ def obstacle(logits: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> str | No
     return None
 
 
-def decide(device: torch.device, size: int, progress: Progress, backend: str, triton: bool) -> Choice:
+def decide(
+    device: torch.device, size: int, progress: Progress, backend: str, *, triton: bool, cpp: bool = False
+) -> Choice:
     """What computes `size` elements on `device` when `backend` was asked for.
 
     Args:
         progress: Of this piece of maths.
-        triton: Whether a kernel written by hand fits.
+        triton: Whether a kernel written by hand in Triton fits.
+        cpp: Whether one in C++ does, which needs a C++ compiler and no Inductor.
 
     Raises:
         BackendError: The backend asked for cannot run.
@@ -130,7 +133,7 @@ def decide(device: torch.device, size: int, progress: Progress, backend: str, tr
                 'use "auto" or "compiled"'
             )
         return Choice("triton", "asked for")
-    missing = missing_compiler(kind)
+    missing = missing_compiler("c++" if cpp else kind)
     if backend == "compiled":
         if missing:
             raise BackendError(f'backend="compiled": {missing}; use backend="auto"')
@@ -202,7 +205,7 @@ def missing_triton() -> str | None:
 
 
 def missing_compiler(kind: str) -> str | None:
-    """Why nothing can be compiled for this kind of device, or None."""
+    """Why nothing can be compiled for this kind of device (or by hand for the CPU: "c++"), or None."""
     if kind in machine.broken:
         return machine.broken[kind]
     if kind == "cuda":

@@ -9,6 +9,7 @@ import ctypes
 import functools
 import hashlib
 import logging
+import math
 import os
 import platform
 import subprocess
@@ -21,7 +22,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ._choice import announce, cpp_compiler
+from ._choice import announce, cpp_compiler, machine
 
 SOURCE = Path(__file__).with_name("focal.cpp")
 # no -ffast-math: NaN and infinities are part of the contract
@@ -72,7 +73,7 @@ def fits(logits: Sequence[Tensor], targets: Sequence[Tensor], ignore_index: int,
         logits[0].dtype in (torch.float32, torch.bfloat16)
         and len(kinds) == 1
         and kinds <= (DENSE if dense else LABELS).keys()
-        and abs(ignore_index) < 2**31 - 1
+        and abs(int(ignore_index)) < 2**31 - 1
     )
 
 
@@ -92,9 +93,9 @@ def sigmoid_focal_labels(
         labels: Per level, integers of one dtype, (outer, 1, inner), contiguous.
         scale: 0-d; multiplies the gradients.
     """
-    slopes: list[Tensor] = [torch.empty_like(x) for x in xs] if gradient else []
-    levels = (_Level * len(xs))(*map(_level, xs, labels, slopes or [None] * len(xs)))
-    given = levels, len(xs), LABELS[labels[0].dtype], ignore_index
+    slopes = [torch.empty_like(x) for x in xs] if gradient else []
+    levels = (_Level * len(xs))(*map(_level, xs, labels, slopes or xs))
+    given = levels, len(xs), LABELS[labels[0].dtype], int(ignore_index)
     return _call("sigmoid_focal_labels", xs[0].dtype, given, weights, scale, slopes)
 
 
@@ -103,8 +104,9 @@ def sigmoid_focal_dense(
 ) -> Done | None:
     """As `sigmoid_focal_labels`, for flat logits and targets of the same length."""
     slopes = [torch.empty_like(x)] if gradient else []
-    memory = (_address(t) for t in (x, targets, slopes[0] if gradient else None))
-    given = *memory, ctypes.c_int64(x.numel()), DENSE[targets.dtype], ctypes.c_float(ignore_index)
+    memory = (ctypes.c_void_p(t.data_ptr()) for t in (x, targets, slopes[0] if gradient else x))
+    absent = math.nan if targets.dtype == torch.bool else ignore_index
+    given = *memory, ctypes.c_int64(x.numel()), DENSE[targets.dtype], ctypes.c_float(absent)
     return _call("sigmoid_focal_dense", x.dtype, given, weights, scale, slopes)
 
 
@@ -113,8 +115,8 @@ def softmax_focal(
 ) -> Done | None:
     """As `sigmoid_focal_labels`, for one level; the count is not taken (0)."""
     slopes = [torch.empty_like(x)] if gradient else []
-    level = _level(x, labels, slopes[0] if gradient else None)
-    given = ctypes.byref(level), LABELS[labels.dtype], ignore_index
+    level = _level(x, labels, slopes[0] if gradient else x)
+    given = ctypes.byref(level), LABELS[labels.dtype], int(ignore_index)
     return _call("softmax_focal", x.dtype, given, weights, scale, slopes)
 
 
@@ -126,7 +128,7 @@ def _call(
         return None
     numbers = _Weights(weights.on, weights.off, weights.gamma, weights.gamma_neg, float(scale))
     out = (ctypes.c_double * 2)()
-    getattr(code, name)(*given, ctypes.byref(numbers), torch.get_num_threads(), out)
+    getattr(code, name)(*given, int(bool(slopes)), ctypes.byref(numbers), torch.get_num_threads(), out)
     total, count = (torch.tensor(value, dtype=torch.float64) for value in out)
     return total, count, slopes
 
@@ -140,9 +142,10 @@ def library(bfloat16: bool, twice_gamma: int) -> ctypes.CDLL | None:
     command = [compiler, *FLAGS, f"-DLOGIT_BF16={int(bfloat16)}", f"-DTWICE_GAMMA={twice_gamma}"]
     try:
         return ctypes.CDLL(str(_built(command)))
-    except (OSError, subprocess.SubprocessError) as failure:
-        said = getattr(failure, "stderr", None) or str(failure)
-        log.info("the C++ kernel was not compiled (%s); Inductor takes its place", said.strip().splitlines()[0])
+    except (OSError, RuntimeError, subprocess.SubprocessError) as failure:  # RuntimeError: there is no home folder
+        said = str(getattr(failure, "stderr", None) or failure).strip() or type(failure).__name__
+        machine.broken["c++"] = f"compiling the C++ kernel failed: {said.splitlines()[0]}"
+        log.info("%s; Inductor takes its place", machine.broken["c++"])
         return None
 
 
@@ -174,9 +177,5 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model"))}))
 
 
-def _level(x: Tensor, labels: Tensor, gradient: Tensor | None) -> _Level:
-    return _Level(_address(x), _address(labels), _address(gradient), *x.shape)
-
-
-def _address(t: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if t is None else t.data_ptr())
+def _level(x: Tensor, labels: Tensor, gradient: Tensor) -> _Level:
+    return _Level(x.data_ptr(), labels.data_ptr(), gradient.data_ptr(), *x.shape)

@@ -104,7 +104,8 @@ def number(value: float | Tensor | None, x: Tensor) -> Tensor:
     dtype = upcast(x[:0].reshape(-1)).dtype if x.ndim else upcast(x).dtype
     if isinstance(value, Tensor):
         return value.detach().to(device=x.device, dtype=torch.float64).reciprocal().to(dtype)
-    return torch.full((), 1.0 if value is None else _reciprocal(value), dtype=dtype, device=x.device)
+    by = 1.0 if value is None else _reciprocal(value)
+    return torch.full((), by, dtype=torch.float64, device=x.device).to(dtype)  # beyond the range it is infinite
 
 
 def _reciprocal(value: Any) -> float:

@@ -57,7 +57,7 @@ class Guarded:
         # subtle: rounded as the comparison in the maths rounds it
         dtype = others[0].dtype if others[0].is_floating_point() else upcast(x[:0]).dtype
         absent = float(torch.tensor(self.absent, dtype=dtype))
-        least, greatest = (float(v.to(dtype)) for v in others[0].aminmax())
+        least, greatest = (float(v) for v in others[0].to(dtype).aminmax())
         return absent < least or greatest < absent
 
 

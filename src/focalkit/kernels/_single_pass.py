@@ -67,7 +67,8 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
     if not size:
         settle(Choice("eager", "there are no elements"))
         return None
-    first = decide(device, size, Progress(), backend, plan.triton is not None)
+    cpp = plan.cpp if device.type == "cpu" and "c++" not in machine.broken else None
+    first = decide(device, size, Progress(), backend, triton=plan.triton is not None, cpp=cpp is not None)
     if first.backend == "eager":
         settle(first)
         return None
@@ -77,13 +78,12 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
         return total.to(upcast(logits[0].new_empty(())).dtype)
 
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in logits)
-    cpp = plan.cpp if device.type == "cpu" else None
     if cpp is not None:
         progress = kernel((plan.key, "by hand"), gradient=wanted, rows=False).progress
     else:
         largest = max(range(len(logits)), key=lambda i: logits[i].numel())
         progress = _kernel(plan, plan.place(largest, logits[largest].detach()), wanted).progress
-    choice = decide(device, size, progress, backend, plan.triton is not None)
+    choice = decide(device, size, progress, backend, triton=plan.triton is not None, cpp=cpp is not None)
     by_row = plan.by_row if device.type == "cpu" and backend == "auto" else None
     if choice.backend == "compiled" and cpp is not None:
         choice = Choice("compiled", f"{choice.reason}; C++ written by hand")

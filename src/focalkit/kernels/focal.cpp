@@ -215,7 +215,7 @@ Sum dense(const Logit *x, const Target *t, Logit *g, i64 n, float ignore, const 
         int other = 0;
 #pragma omp simd reduction(| : other)
         for (i64 i = from; i < to; ++i) other |= load(t[i]) != 0.0f;
-        if (!other) {
+        if (!other && ignore != 0.0f) {
             total.value += background<GRADIENT>(x + from, g + from, to - from, w);
             total.count += double(to - from);
             continue;
@@ -461,7 +461,7 @@ void expect_writes(Logit *gradient, i64 elements) {
     constexpr std::uintptr_t PAGE = 4096, LARGE = std::uintptr_t(32) << 20;  // what malloc takes fresh from the system
     const std::uintptr_t from = (reinterpret_cast<std::uintptr_t>(gradient) + PAGE - 1) / PAGE * PAGE;
     const std::uintptr_t to = reinterpret_cast<std::uintptr_t>(gradient + elements) / PAGE * PAGE;
-    if (gradient && to > from + LARGE) madvise(reinterpret_cast<void *>(from), to - from, MADV_HUGEPAGE);
+    if (to > from + LARGE) madvise(reinterpret_cast<void *>(from), to - from, MADV_HUGEPAGE);
 #endif
 }
 
@@ -525,28 +525,30 @@ void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &
 
 }  // namespace
 
-// `out` takes the sum and how many elements count. A gradient of null: none is wanted (of any level). `kind` of labels:
-// bytes of their integers, 0 for uint8.
+// `out` takes the sum and how many elements count. `gradient`: whether to write any. `kind` of labels: bytes of their
+// integers, 0 for uint8.
 extern "C" {
 
-void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, const Weights *w, int threads,
-                          double *out) {
-    for (const Level *l = levels; l < levels + count; ++l) expect_writes(l->g, l->outer * l->classes * l->inner);
-    (levels->g ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, *w, threads, out);
+void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, int gradient, const Weights *w,
+                          int threads, double *out) {
+    if (gradient)
+        for (const Level *l = levels; l < levels + count; ++l) expect_writes(l->g, l->outer * l->classes * l->inner);
+    (gradient ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, *w, threads, out);
 }
 
-// `kind`: of the targets, 4 float32, 2 bfloat16, 1 bool.
-void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, int kind, float ignore, const Weights *w,
-                         int threads, double *out) {
-    expect_writes(g, n);
-    if (kind == 4) (g ? dense_pass<true, float> : dense_pass<false, float>)(x, t, g, n, ignore, *w, threads, out);
-    if (kind == 2) (g ? dense_pass<true, Bf16> : dense_pass<false, Bf16>)(x, t, g, n, ignore, *w, threads, out);
+// `kind`: of the targets, 4 float32, 2 bfloat16, 1 bool. An `ignore` of NaN: all count.
+void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, int kind, float ignore, int gradient,
+                         const Weights *w, int threads, double *out) {
+    if (gradient) expect_writes(g, n);
+    if (kind == 4) (gradient ? dense_pass<true, float> : dense_pass<false, float>)(x, t, g, n, ignore, *w, threads, out);
+    if (kind == 2) (gradient ? dense_pass<true, Bf16> : dense_pass<false, Bf16>)(x, t, g, n, ignore, *w, threads, out);
     if (kind == 1)
-        (g ? dense_pass<true, std::uint8_t> : dense_pass<false, std::uint8_t>)(x, t, g, n, ignore, *w, threads, out);
+        (gradient ? dense_pass<true, std::uint8_t> : dense_pass<false, std::uint8_t>)(x, t, g, n, ignore, *w, threads, out);
 }
 
-void softmax_focal(const Level *level, int kind, std::int32_t ignore, const Weights *w, int threads, double *out) {
-    expect_writes(level->g, level->outer * level->classes * level->inner);
-    (level->g ? softmax_pass<true> : softmax_pass<false>)(*level, kind, ignore, *w, threads, out);
+void softmax_focal(const Level *level, int kind, std::int32_t ignore, int gradient, const Weights *w, int threads,
+                   double *out) {
+    if (gradient) expect_writes(level->g, level->outer * level->classes * level->inner);
+    (gradient ? softmax_pass<true> : softmax_pass<false>)(*level, kind, ignore, *w, threads, out);
 }
 }

@@ -198,9 +198,9 @@ def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
 
 
 def check_labels(labels: Tensor, classes: int, ignore_index: int, lowest: int, loss: str) -> None:
+    labels = labels.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
     if not readable_any(lambda: _outside(labels, lowest, classes - 1), labels):
         return
-    labels = labels.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
     if readable_any(lambda: ((labels < lowest) | (labels >= classes)) & (labels != ignore_index), labels):
         bad = labels[((labels < lowest) | (labels >= classes)) & (labels != ignore_index)]
         background = ", -1 for background" if lowest == -1 else ""

@@ -257,3 +257,14 @@ def test_what_is_not_zero_is_found(dtype, size):
     assert find_nonzero(t, 4).tolist() == at
     assert find_nonzero(t, len(at) - 1) is None
     assert find_nonzero(torch.zeros(size, dtype=dtype), 0).tolist() == []
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_unsigned_labels_of_every_width_are_taken_and_checked():
+    x = torch.randn(300, 3)
+    for kind in (torch.uint8, torch.uint16, torch.uint32, torch.uint64):
+        labels = torch.ones(300, dtype=kind)
+        torch.testing.assert_close(L.sigmoid_focal_loss(x, labels), L.sigmoid_focal_loss(x, labels.long()))
+        labels[5] = 7
+        with pytest.raises(ValueError, match="got 7"):
+            L.sigmoid_focal_loss(x, labels)

@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 
@@ -135,6 +136,37 @@ def test_infinities_and_nan_do_what_the_definition_says(row, label, width):
                 torch.testing.assert_close(fused[1][0][i], plain[1][0][i], rtol=3e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_a_level_may_be_empty(empty):
+    sizes = [5, 4, 3]
+    sizes[empty] = 0
+    logits = [some(1, 3 * 2, n, n, seed=n) for n in sizes]
+    labels = [torch.full((1, 3, n, n), -1) for n in sizes]
+    value, gradients = outcome(L.dense_sigmoid_focal_loss, logits, labels, "compiled", num_classes=2)
+    plain, slopes = outcome(L.dense_sigmoid_focal_loss, logits, labels, "eager", num_classes=2)
+    torch.testing.assert_close(value, plain)
+    torch.testing.assert_close(gradients, slopes)
+
+
+@pytest.mark.parametrize("ignore_index", [0, 1])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bool])
+def test_a_truth_may_be_the_ignored_value_but_never_of_bool_targets(ignore_index, kind):
+    targets = torch.zeros(2000, 3)
+    targets[::300] = 1.0
+    for reduction in ("sum", "mean"):
+        no_worse_than_eager(
+            L.sigmoid_focal_loss, some(2000, 3), targets.to(kind), ignore_index=ignore_index, reduction=reduction
+        )
+
+
+def test_numbers_as_numpy_and_python_have_them_are_taken():
+    x, labels = some(50, 4), torch.arange(50) % 4
+    for ignore_index in (np.int64(3), 3.0):
+        no_worse_than_eager(L.sigmoid_focal_loss, x, labels, ignore_index=ignore_index)
+    value, _ = outcome(L.sigmoid_focal_loss, x, labels, "compiled", reduction="sum", normalizer=1e-45)
+    assert value == torch.inf
+
+
 def test_far_from_zero_the_gradient_keeps_its_digits():
     x = torch.cat([-torch.logspace(-30, 2, 200), torch.logspace(-30, 2, 200)])
     for targets in (torch.zeros(400), torch.ones(400)):
@@ -186,16 +218,33 @@ def test_the_compiled_code_is_kept(tmp_path, monkeypatch, caplog):
     assert [p.name for p in made.parent.iterdir()] == [made.name]
 
 
-def test_where_it_does_not_compile_another_way_is_taken(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(_cpp, "FLAGS", ("--no-such-flag",))
+def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("reason", ["no-such-flag", "home directory"])
+def test_where_it_does_not_compile_another_way_is_taken(tmp_path, monkeypatch, caplog, reason):
+    if reason == "no-such-flag":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setattr(_cpp, "FLAGS", ("--no-such-flag",))
+    else:
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setattr(_cpp.Path, "home", no_home)
     monkeypatch.setattr(_choice, "LARGE", 1)
     _cpp.library.cache_clear()
     try:
         x, labels = some(40, 6), torch.arange(40) % 6
         with caplog.at_level(logging.INFO, "focalkit.kernels"):
             fused, plain = (outcome(L.softmax_focal_loss, x, labels, b) for b in ("auto", "eager"))
-        assert sum("no-such-flag" in r.message for r in caplog.records) == 1
+        assert sum(reason in r.message for r in caplog.records) == 1
         torch.testing.assert_close(fused, plain)
+        assert "by hand" not in explain(L.softmax_focal_loss, x, labels).reason
     finally:
         _cpp.library.cache_clear()
+
+
+def test_it_does_not_need_inductor(monkeypatch):
+    monkeypatch.setitem(_choice.machine.broken, "cpu", "no Python.h")
+    x, t = torch.zeros(2**20), torch.zeros(2**20)
+    assert explain("focal", x, t).backend == "compiled"
+    assert explain("asl", x, t).backend == "chunked"
