@@ -417,13 +417,15 @@ double long_row(const Logit *x, Logit *g, float *e, std::int32_t y, i64 classes,
     return f.value;
 }
 
+// Whether rows are computed one by one, along their classes.
+inline bool lengthwise(const Level &l) { return l.inner == 1 && l.classes > 4 * LANES; }
+
 // The rows [from, to) of logits (outer, classes, inner).
 template <bool GRADIENT>
 Sum softmax_rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const Weights &w) {
     const i64 k = l.classes;
-    const bool lengthwise = l.inner == 1 && k > 4 * LANES;
     std::vector<std::int32_t> label(to - from + LANES, ignore);
-    std::vector<float> room(lengthwise ? k : k * LANES, 0.0f);
+    std::vector<float> room(lengthwise(l) ? k : k * LANES, 0.0f);
     read_labels(l.labels, kind, from, to - from, label.data());
     Sum total;
     for (i64 row = from, n = 1; row < to; row += n) {
@@ -431,7 +433,7 @@ Sum softmax_rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore
         const Logit *x = l.x + first;
         Logit *g = l.g + first;
         std::int32_t *y = label.data() + (row - from);
-        if (lengthwise) {
+        if (lengthwise(l)) {
             total.value += long_row<GRADIENT>(x, g, room.data(), *y, k, ignore, w);
             continue;
         }
@@ -482,15 +484,17 @@ struct Piece {
     i64 slice, from, to;
 };
 
-// Cuts every level into pieces of about PIECE elements.
-std::vector<Piece> cut(const Level *levels, int count, bool by_slice) {
+// Cuts every level into pieces of about PIECE elements, at multiples of `grain` positions: what is left over at the end
+// of a vector loop is computed one by one.
+std::vector<Piece> cut(const Level *levels, int count, bool by_slice, i64 grain) {
     std::vector<Piece> pieces;
     for (const Level *l = levels; l < levels + count; ++l) {
         const i64 slices = by_slice && l->inner > 1 ? l->outer : 1;
         const i64 length = l->outer * l->inner / std::max<i64>(slices, 1);
         const i64 parts = std::max<i64>(1, length * l->classes / PIECE);
+        const auto edge = [&](i64 p) { return p == parts ? length : length * p / parts / grain * grain; };
         for (i64 s = 0; s < slices; ++s)
-            for (i64 p = 0; p < parts; ++p) pieces.push_back({l, s, length * p / parts, length * (p + 1) / parts});
+            for (i64 p = 0; p < parts; ++p) pieces.push_back({l, s, edge(p), edge(p + 1)});
     }
     return pieces;
 }
@@ -498,7 +502,7 @@ std::vector<Piece> cut(const Level *levels, int count, bool by_slice) {
 template <bool GRADIENT>
 void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Weights &w, int threads,
                  double *out) {
-    const std::vector<Piece> pieces = cut(levels, count, true);
+    const std::vector<Piece> pieces = cut(levels, count, true, RUN);
     add_up(i64(pieces.size()), threads, out, [&](i64 i) {
         const Piece &p = pieces[i];
         return p.level->inner > 1 ? planes<GRADIENT>(*p.level, p.slice, p.from, p.to, kind, ignore, w)
@@ -518,7 +522,7 @@ void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, float ignore, co
 
 template <bool GRADIENT>
 void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &w, int threads, double *out) {
-    const std::vector<Piece> pieces = cut(&l, 1, false);
+    const std::vector<Piece> pieces = cut(&l, 1, false, lengthwise(l) ? 1 : LANES);
     add_up(i64(pieces.size()), threads, out,
            [&](i64 i) { return softmax_rows<GRADIENT>(l, pieces[i].from, pieces[i].to, kind, ignore, w); });
 }
