@@ -544,10 +544,13 @@ void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t
 void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, int kind, float ignore, int gradient,
                          const Weights *w, int threads, double *out) {
     if (gradient) expect_writes(g, n);
-    if (kind == 4) (gradient ? dense_pass<true, float> : dense_pass<false, float>)(x, t, g, n, ignore, *w, threads, out);
-    if (kind == 2) (gradient ? dense_pass<true, Bf16> : dense_pass<false, Bf16>)(x, t, g, n, ignore, *w, threads, out);
-    if (kind == 1)
-        (gradient ? dense_pass<true, std::uint8_t> : dense_pass<false, std::uint8_t>)(x, t, g, n, ignore, *w, threads, out);
+    const auto pass = [&](auto target) {
+        using Target = decltype(target);
+        (gradient ? dense_pass<true, Target> : dense_pass<false, Target>)(x, t, g, n, ignore, *w, threads, out);
+    };
+    if (kind == 4) pass(float{});
+    if (kind == 2) pass(Bf16{});
+    if (kind == 1) pass(std::uint8_t{});
 }
 
 void softmax_focal(const Level *level, int kind, std::int32_t ignore, int gradient, const Weights *w, int threads,

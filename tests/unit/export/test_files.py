@@ -209,5 +209,5 @@ def test_a_file_of_somebody_else_is_refused(tmp_path):
         load_exported(tmp_path / "model.onnx")
     onnx.helper.set_model_props(model, {KEY: json.dumps({"schema": 99})})
     onnx.save(model, tmp_path / "model.onnx")
-    with pytest.raises(InputError, match="schema 99, this focalkit reads 1"):
+    with pytest.raises(InputError, match="schema 99, this focalkit reads 2"):
         load_exported(tmp_path / "model.onnx")
