@@ -10,6 +10,7 @@ one piece of maths serves both. Nothing here subtracts a probability from one, a
 What this file does not do: reductions, weights, targets (`_reduce.py`, `losses/_sigmoid.py`, `losses/_softmax.py`).
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -88,6 +89,10 @@ class _FocalTerm(torch.autograd.Function):
             # d/dgamma = term * log(1 - p); the bound only meets terms that are 0.
             by_gamma = grads[0] * _focal_and_slope(u, gamma)[0] * F.logsigmoid(-u).clamp(min=-1e4)
         return grads[0] * slope, by_gamma
+
+
+# subtle: PyTorch binds the arguments of every call by this signature, and would work it out anew each time
+_FocalTerm.forward.__signature__ = inspect.signature(_FocalTerm.forward)  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def focal_term(u: Tensor, gamma: float | Tensor) -> Tensor:

@@ -6,12 +6,16 @@ needed for a second backward pass and for differentiating twice.)
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ._choice import missing_triton
+
+Found: TypeAlias = tuple[Tensor, list[Tensor | None], float | Tensor]
+"""The finished value, the gradient of each of the logits where wanted (else None), and the factor that the gradients
+still lack (1.0, or a 0-d tensor)"""
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,11 @@ class Sum:
     """A sum of losses and how to get it.
 
     Attributes:
-        compute: compute(logits, wanted) -> (value, gradients, residual): the finished value, the gradient of each of
-            the logits where wanted (else None), and the factor that the gradients still lack (1.0, or a 0-d tensor).
+        compute: compute(logits, wanted), the value and the gradients.
         plain: plain(*logits) -> the same value by the eager definition.
     """
 
-    compute: Callable[[tuple[Tensor, ...], tuple[bool, ...]], tuple[Tensor, list[Tensor | None], float | Tensor]]
+    compute: Callable[[tuple[Tensor, ...], tuple[bool, ...]], Found]
     plain: Callable[..., Tensor]
 
 
@@ -58,11 +61,11 @@ class _FusedSum(torch.autograd.Function):
             kept = False
         elif not kept:
             ctx.gradients = None
-        factor = upstream_ * residual
+        factor = upstream_ if isinstance(residual, float) else upstream_ * residual
         batched = torch._C._functorch.is_functorch_wrapped_tensor(upstream_)  # pyright: ignore[reportAttributeAccessIssue]
         if kept or batched:
             # subtle: a number, unlike a 0-d tensor, is not rounded to bfloat16 before the product
-            by = float(factor) if factor.device.type == "cpu" and not batched else factor
+            by = float(factor) if factor.is_cpu and not batched else factor
             return None, *(None if g is None else (g * by).to(g.dtype) for g in gradients)
         scale_in_place([g for g in gradients if g is not None], factor)
         return None, *gradients
@@ -70,10 +73,11 @@ class _FusedSum(torch.autograd.Function):
 
 def scale_in_place(gradients: list[Tensor], factor: Tensor) -> None:
     """Multiplies by a 0-d tensor; where it is 1, the usual case, without touching the memory."""
-    if factor.device.type == "cpu":
-        if float(factor) != 1.0:
+    if factor.is_cpu:
+        by = float(factor)
+        if by != 1.0:
             for g in gradients:
-                g.mul_(float(factor))
+                g.mul_(by)
         return
     if missing_triton():
         for g in gradients:

@@ -18,6 +18,7 @@ import importlib.util
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -77,6 +78,10 @@ class Explained(Exception):
         self.choice = choice
 
 
+class NoSinglePass(Exception):
+    """These arguments have no single pass; says why."""
+
+
 # the device to explain for; None: losses compute
 explaining: ContextVar[torch.device | None] = ContextVar("explaining", default=None)
 
@@ -91,9 +96,9 @@ def obstacle(logits: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> str | No
         return "a dispatch mode is active, and the plain formula shows it every operation"
     tensors = (*logits, *others)
     if explaining.get() is None:
-        kinds = {t.device.type for t in tensors if t.ndim}
-        if not kinds <= {"cpu"} and not kinds <= {"cuda"}:
-            return f"tensors on {', '.join(sorted(kinds))}: the single pass runs on the CPU and on CUDA devices"
+        if not (all(t.is_cpu or not t.ndim for t in tensors) or all(t.is_cuda or not t.ndim for t in tensors)):
+            kinds = sorted({t.device.type for t in tensors if t.ndim})
+            return f"tensors on {', '.join(kinds)}: the single pass runs on the CPU and on CUDA devices"
         if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
             return "a tensor subclass takes part, and only the plain formula knows what it does"
     if len({x.dtype for x in logits}) > 1 or logits[0].dtype not in DTYPES:
@@ -105,13 +110,26 @@ def obstacle(logits: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> str | No
     return None
 
 
+def is_small(logits: tuple[Tensor, ...], backend: str) -> bool:
+    """Whether "auto" takes the plain formula without a further look."""
+    if backend != "auto" or torch.compiler.is_compiling() or explaining.get() is not None:
+        return False
+    return sum(x.numel() for x in logits) < SMALL
+
+
 def decide(
-    device: torch.device, size: int, progress: Progress, backend: str, *, triton: bool, cpp: bool = False
+    device: torch.device,
+    size: int,
+    progress: Callable[[], Progress],
+    backend: str,
+    *,
+    triton: bool,
+    cpp: bool = False,
 ) -> Choice:
     """What computes `size` elements on `device` when `backend` was asked for.
 
     Args:
-        progress: Of this piece of maths.
+        progress: Of this piece of maths; asked for only where it matters.
         triton: Whether a kernel written by hand in Triton fits.
         cpp: Whether one in C++ does, which needs a C++ compiler and no Inductor.
 
@@ -144,13 +162,14 @@ def decide(
         return Choice("triton", "a kernel written for this loss, which makes one pass over the memory")
     if missing:
         return Choice("chunked" if kind == "cpu" else "eager", missing)
-    if progress.compiled:
+    past = progress()
+    if past.compiled:
         return Choice("compiled", "compiled already in this process")
     if size >= LARGE:
         return Choice("compiled", f"{size:,} elements a call are worth a compilation (from {LARGE:,} on)")
-    if progress.work + size >= WORK:
+    if past.work + size >= WORK:
         return Choice("compiled", f"this process has put {WORK:,} elements through this loss: worth a compilation")
-    short = f"{progress.work:,} of the {WORK:,} elements that are worth a compilation have passed in this process"
+    short = f"{past.work:,} of the {WORK:,} elements that are worth a compilation have passed in this process"
     return Choice("chunked" if kind == "cpu" else "eager", short)
 
 

@@ -14,15 +14,17 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._choice import announce, cpp_compiler, machine
+from ._layout import Layout
+from ._numbers import in_code
 
 SOURCE = Path(__file__).with_name("focal.cpp")
 # no -ffast-math: NaN and infinities are part of the contract
@@ -32,9 +34,6 @@ FLAGS = (
 )
 LABELS = {torch.uint8: 0, torch.int8: 1, torch.int16: 2, torch.int32: 4, torch.int64: 8}
 DENSE = {torch.bool: 1, torch.bfloat16: 2, torch.float32: 4}
-
-Done: TypeAlias = tuple[Tensor, Tensor, list[Tensor]]
-"""(sum, count, gradients times scale), the first two in float64; no gradients where none are wanted."""
 
 log = logging.getLogger("focalkit.kernels")
 
@@ -62,75 +61,127 @@ class Weights:
     @property
     def twice(self) -> int:
         """Twice the exponent where it becomes part of the code, else -1."""
-        baked = self.gamma == self.gamma_neg and self.gamma in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
-        return int(2 * self.gamma) if baked else -1
+        return int(2 * self.gamma) if self.gamma == self.gamma_neg and in_code(self.gamma) else -1
 
 
-def fits(logits: Sequence[Tensor], targets: Sequence[Tensor], ignore_index: int, *, dense: bool) -> bool:
-    """Whether the code reads such tensors."""
-    kinds = {t.dtype for t in targets}
+@dataclass(frozen=True)
+class Done:
+    """What the code found: the sum, how many elements count (where it counts them), and the gradients times scale.
+
+    The gradients have the memory order of their logits; there are none where none are wanted.
+    """
+
+    total: float
+    count: float
+    gradients: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Native:
+    """A loss call that the code can do.
+
+    Attributes:
+        code: Which library it needs, as `library` takes it.
+        run: run(library, logits, scale, gradient wanted).
+    """
+
+    code: tuple[bool, int]
+    run: Callable[[ctypes.CDLL, Sequence[Tensor], float, bool], Done]
+
+
+def sigmoid_focal_labels(
+    logits: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    weights: Weights,
+    *,
+    ignore_index: int,
+    dims: Sequence[int],
+    classes: int | None = None,
+) -> Native | None:
+    """The loss of all levels together; None where the code does not read such tensors.
+
+    Args:
+        logits: Of any layout.
+        labels: For each, integers without the class axis.
+        dims, classes: As in `SigmoidLoss`.
+    """
+    if not _readable(logits, labels, LABELS, ignore_index):
+        return None
+
+    def run(code: ctypes.CDLL, logits: Sequence[Tensor], scale: float, gradient: bool) -> Done:
+        seen = [_Seen(*given, classes, gradient) for given in zip(logits, labels, dims, strict=True)]
+        levels = (_Level * len(seen))(*(s.level for s in seen))
+        given = levels, len(seen), LABELS[labels[0].dtype], int(ignore_index)
+        return _call(code.sigmoid_focal_labels, given, weights, scale, [s.slope for s in seen if s.slope is not None])
+
+    return Native((logits[0].dtype == torch.bfloat16, weights.twice), run)
+
+
+def sigmoid_focal_dense(logits: Tensor, targets: Tensor, weights: Weights, *, ignore_index: int) -> Native | None:
+    """As `sigmoid_focal_labels`, for one tensor and dense targets."""
+    if not _readable((logits,), (targets,), DENSE, ignore_index):
+        return None
+
+    def run(code: ctypes.CDLL, logits: Sequence[Tensor], scale: float, gradient: bool) -> Done:
+        layout, x = Layout.of(logits[0], 0)
+        t, slopes = layout.full(targets), [_like(logits[0], x)] if gradient else []
+        memory = (ctypes.c_void_p(a.data_ptr()) for a in (x, t, *(slopes or [x])))
+        absent = math.nan if targets.dtype == torch.bool else ignore_index
+        given = *memory, ctypes.c_int64(x.numel()), DENSE[targets.dtype], ctypes.c_float(absent)
+        return _call(code.sigmoid_focal_dense, given, weights, scale, slopes)
+
+    return Native((logits.dtype == torch.bfloat16, weights.twice), run)
+
+
+def softmax_focal(logits: Tensor, labels: Tensor, gamma: float, *, ignore_index: int, dim: int) -> Native | None:
+    """As `sigmoid_focal_labels`, for one tensor; the count is not taken (0)."""
+    if not _readable((logits,), (labels,), LABELS, ignore_index):
+        return None
+    weights = Weights(gamma=gamma, gamma_neg=gamma)
+
+    def run(code: ctypes.CDLL, logits: Sequence[Tensor], scale: float, gradient: bool) -> Done:
+        seen = _Seen(logits[0], labels, dim, None, gradient)
+        given = ctypes.byref(seen.level), LABELS[labels.dtype], int(ignore_index)
+        return _call(code.softmax_focal, given, weights, scale, [] if seen.slope is None else [seen.slope])
+
+    return Native((logits.dtype == torch.bfloat16, weights.twice), run)
+
+
+def _readable(
+    logits: Sequence[Tensor], targets: Sequence[Tensor], kinds: Mapping[torch.dtype, int], ignore_index: int
+) -> bool:
     return (
         logits[0].dtype in (torch.float32, torch.bfloat16)
-        and len(kinds) == 1
-        and kinds <= (DENSE if dense else LABELS).keys()
+        and targets[0].dtype in kinds
+        and all(t.dtype == targets[0].dtype for t in targets)
         and abs(int(ignore_index)) < 2**31 - 1
     )
 
 
-def sigmoid_focal_labels(
-    xs: Sequence[Tensor],
-    labels: Sequence[Tensor],
-    weights: Weights,
-    scale: Tensor,
-    *,
-    ignore_index: int,
-    gradient: bool,
-) -> Done | None:
-    """The loss of all levels together; None where the code cannot be compiled.
+class _Seen:
+    """Logits and labels as the code sees them; holds on to the memory that it points to."""
 
-    Args:
-        xs: Per level, (outer, classes, inner), contiguous, of one dtype.
-        labels: Per level, integers of one dtype, (outer, 1, inner), contiguous.
-        scale: 0-d; multiplies the gradients.
-    """
-    slopes = [torch.empty_like(x) for x in xs] if gradient else []
-    levels = (_Level * len(xs))(*map(_level, xs, labels, slopes or xs))
-    given = levels, len(xs), LABELS[labels[0].dtype], int(ignore_index)
-    return _call("sigmoid_focal_labels", xs[0].dtype, given, weights, scale, slopes)
+    def __init__(self, x: Tensor, labels: Tensor, dim: int, classes: int | None, gradient: bool) -> None:
+        layout, self.x = Layout.of(x if classes is None else x.unflatten(1, (-1, classes)), dim)
+        self.labels = layout.without_classes(labels)
+        self.slope = _like(x, self.x) if gradient else None
+        slope = self.x if self.slope is None else self.slope
+        self.level = _Level(self.x.data_ptr(), self.labels.data_ptr(), slope.data_ptr(), *layout.sizes)
 
 
-def sigmoid_focal_dense(
-    x: Tensor, targets: Tensor, weights: Weights, scale: Tensor, *, ignore_index: int, gradient: bool
-) -> Done | None:
-    """As `sigmoid_focal_labels`, for flat logits and targets of the same length."""
-    slopes = [torch.empty_like(x)] if gradient else []
-    memory = (ctypes.c_void_p(t.data_ptr()) for t in (x, targets, slopes[0] if gradient else x))
-    absent = math.nan if targets.dtype == torch.bool else ignore_index
-    given = *memory, ctypes.c_int64(x.numel()), DENSE[targets.dtype], ctypes.c_float(absent)
-    return _call("sigmoid_focal_dense", x.dtype, given, weights, scale, slopes)
-
-
-def softmax_focal(
-    x: Tensor, labels: Tensor, weights: Weights, scale: Tensor, *, ignore_index: int, gradient: bool
-) -> Done | None:
-    """As `sigmoid_focal_labels`, for one level; the count is not taken (0)."""
-    slopes = [torch.empty_like(x)] if gradient else []
-    level = _level(x, labels, slopes[0] if gradient else x)
-    given = ctypes.byref(level), LABELS[labels.dtype], int(ignore_index)
-    return _call("softmax_focal", x.dtype, given, weights, scale, slopes)
+def _like(x: Tensor, ordered: Tensor) -> Tensor:
+    """Room for the gradient of `x` with the memory order of `ordered`, which is a view of it, or a contiguous copy."""
+    dense = ordered.data_ptr() == x.data_ptr()
+    return torch.empty_like(x, memory_format=torch.preserve_format if dense else torch.contiguous_format)
 
 
 def _call(
-    name: str, dtype: torch.dtype, given: tuple[Any, ...], weights: Weights, scale: Tensor, slopes: list[Tensor]
-) -> Done | None:
-    code = library(dtype == torch.bfloat16, weights.twice)
-    if code is None:
-        return None
-    numbers = _Weights(weights.on, weights.off, weights.gamma, weights.gamma_neg, float(scale))
+    function: Callable[..., None], given: tuple[Any, ...], weights: Weights, scale: float, slopes: list[Tensor]
+) -> Done:
+    numbers = _Weights(weights.on, weights.off, weights.gamma, weights.gamma_neg, scale)
     out = (ctypes.c_double * 2)()
-    getattr(code, name)(*given, int(bool(slopes)), ctypes.byref(numbers), torch.get_num_threads(), out)
-    total, count = (torch.tensor(value, dtype=torch.float64) for value in out)
-    return total, count, slopes
+    function(*given, int(bool(slopes)), ctypes.byref(numbers), torch.get_num_threads(), out)
+    return Done(out[0], out[1], slopes)
 
 
 @functools.cache
@@ -175,7 +226,3 @@ def _processor() -> str:
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model"))}))
-
-
-def _level(x: Tensor, labels: Tensor, gradient: Tensor) -> _Level:
-    return _Level(x.data_ptr(), labels.data_ptr(), gradient.data_ptr(), *x.shape)

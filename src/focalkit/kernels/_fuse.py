@@ -8,9 +8,11 @@ from torch import Tensor
 
 from .._numerics import upcast
 from .._reduce import finish
-from ._choice import obstacle, refuse
-from ._layout import Layout, Unplaceable, is_flat, placed
-from ._single_pass import Placed, Plan, single_pass
+from ._choice import NoSinglePass, is_small, obstacle, refuse
+from ._divisor import Divisor
+from ._layout import Layout, is_flat, placed
+from ._single_pass import Plan, single_pass
+from ._traced import Placed, Traced
 
 
 class Fused:
@@ -55,7 +57,7 @@ class Fused:
                 )
             return finish(loss.sum(), loss.numel(), reduction=reduction, normalizer=normalizer)
 
-        if backend == "eager" or not logits.ndim:
+        if backend == "eager" or not logits.ndim or is_small((logits,), backend):
             return plain(logits)
         extra = (normalizer,) if isinstance(normalizer, Tensor) else ()
         why = obstacle((logits,), (targets, *tensors.values(), *extra))
@@ -77,15 +79,12 @@ class Fused:
                         tuple(others),  # pyright: ignore[reportArgumentType]
                         layout.restore,
                     )
-            raise Unplaceable
+            raise NoSinglePass("a tensor broadcasts against the logits along more than one axis")
 
         divisor = logits.numel() if reduction == "mean" and normalizer is None else normalizer
         key = (id(self), self, tuple(tensors), tuple(sorted(numbers.items())))
-        try:
-            value = single_pass(Plan(key, maths, place, plain, divisor), (logits,), backend)
-        except Unplaceable:
-            refuse("a tensor broadcasts against the logits along more than one axis", backend)
-            value = None
+        plan = Plan(plain, lambda: Divisor(divisor), lambda: Traced(key, maths, place))
+        value = single_pass(plan, (logits,), backend)
         return plain(logits) if value is None else value
 
 

@@ -1,5 +1,6 @@
 """Seeing a tensor as it lies in memory: flat, or as (outer, classes, inner). Nothing is copied where it lies dense."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,11 +24,21 @@ class Layout:
     @staticmethod
     def of(x: Tensor, dim: int) -> "tuple[Layout, Tensor]":
         """The layout, and `x` with its axes in memory order: contiguous, and a view where `x` lies dense."""
-        order = tuple(sorted(range(x.ndim), key=lambda d: (-x.stride(d), d)))
+        if x.is_contiguous():
+            return Layout(x.shape, tuple(range(x.ndim)), dim), x
+        strides = x.stride()
+        order = tuple(sorted(range(x.ndim), key=lambda d: (-strides[d], d)))
         ordered = x.permute(order)
         if not ordered.is_contiguous():
             order, ordered = tuple(range(x.ndim)), x.contiguous()
         return Layout(x.shape, order, dim), ordered
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(outer, classes, inner)."""
+        sizes = [self.shape[d] for d in self.order]
+        at = self.order.index(self.dim)
+        return math.prod(sizes[:at]), sizes[at], math.prod(sizes[at + 1 :])
 
     def full(self, t: Tensor) -> Tensor:
         """A tensor of the whole shape, in this memory order."""
@@ -35,26 +46,21 @@ class Layout:
 
     def by_class(self, ordered: Tensor) -> Tensor:
         """(outer, classes, inner) of a tensor in memory order."""
-        at = self.order.index(self.dim) if self.order else 0
-        sizes = ordered.shape
-        return ordered.reshape(sizes[:at].numel(), self.shape[self.dim], sizes[at + 1 :].numel())
+        return ordered.reshape(self.sizes)
+
+    def without_classes(self, t: Tensor) -> Tensor:
+        """A tensor that lacks the class axis, in this memory order."""
+        return t.permute([d - (d > self.dim) for d in self.order if d != self.dim]).contiguous()
 
     def rows(self, t: Tensor) -> Tensor:
-        """A tensor without the class axis, as (outer, 1, inner)."""
-        order = [d - (d > self.dim) for d in self.order if d != self.dim]
-        at = self.order.index(self.dim)
-        ordered = t.permute(order)
-        outer, inner = ordered.shape[:at].numel(), ordered.shape[at:].numel()
-        return ordered.reshape(outer, 1, inner).contiguous()
+        """A tensor that lacks the class axis, as (outer, 1, inner)."""
+        outer, _, inner = self.sizes
+        return self.without_classes(t).reshape(outer, 1, inner)
 
     def restore(self, t: Tensor) -> Tensor:
         """A flat or (outer, classes, inner) result in the shape, and the strides, of the tensor it belongs to."""
         inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
         return t.view([self.shape[d] for d in self.order]).permute(inverse)
-
-
-class Unplaceable(Exception):
-    """A tensor would have to be copied to the size of the logits."""
 
 
 def placed(t: Tensor, layout: Layout, *, flat: bool) -> Tensor | None:

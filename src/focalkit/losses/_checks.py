@@ -26,6 +26,9 @@ _SHAPE_ONLY = (
     "ToCopy",
 )
 
+# those that have extremes
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """' (did you mean "mean"?)' or the empty string."""
@@ -173,18 +176,21 @@ def is_dense(logits: Tensor, targets: Tensor, class_dim: int, loss: str) -> bool
     )
 
 
-def _outside(t: Tensor, least: int, most: int) -> Tensor:
-    """Whether any element is: one read, where the exact checks make several temporaries."""
-    if not t.numel():
-        return torch.zeros((), dtype=torch.bool)
-    low, high = torch.aminmax(t.detach())
-    return ~((low >= least) & (high <= most))
+def _outside(t: Tensor, least: int, most: int) -> bool:
+    """Whether any element is: one read, where the exact checks make several temporaries; False where unknown."""
+    if torch.compiler.is_compiling() or not t.is_cpu or not t.numel():
+        return False
+    try:
+        low, high = torch.aminmax(t.detach())
+        return not (low.item() >= least and high.item() <= most)
+    except RuntimeError:
+        return False
 
 
 def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
     if targets.dtype == torch.bool:
         return
-    if not readable_any(lambda: _outside(targets, 0, 1), targets):
+    if not _outside(targets, 0, 1):
         return
     if readable_any(lambda: ~(((targets >= 0) & (targets <= 1)) | (targets == ignore_index)), targets):
         bad = targets.detach()[~(((targets >= 0) & (targets <= 1)) | (targets == ignore_index))]
@@ -198,9 +204,9 @@ def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
 
 
 def check_labels(labels: Tensor, classes: int, ignore_index: int, lowest: int, loss: str) -> None:
-    labels = labels.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
-    if not readable_any(lambda: _outside(labels, lowest, classes - 1), labels):
+    if not _outside(labels if labels.dtype in _INTEGERS else labels.long(), lowest, classes - 1):
         return
+    labels = labels.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
     if readable_any(lambda: ((labels < lowest) | (labels >= classes)) & (labels != ignore_index), labels):
         bad = labels[((labels < lowest) | (labels >= classes)) & (labels != ignore_index)]
         background = ", -1 for background" if lowest == -1 else ""

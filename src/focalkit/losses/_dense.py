@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._numerics import upcast
 from .._types import Backend, PerClass
+from ..kernels._calls import SigmoidLoss
 from ..kernels._sigmoid import sigmoid_sum
 from ._checks import check_backend, check_labels, check_logits, vector
 from ._focal import check_focal, focal_negative, focal_parameters, focal_positive, sigmoid_focal_loss
@@ -68,26 +69,21 @@ def dense_sigmoid_focal_loss(
         normalizer=normalizer,
     )
     if backend != "eager":
-        like = upcast(logits[0].new_empty(()))
-        params = {
-            key: value if isinstance(value, int | float) else _number_or_vector(key, value, num_classes, like)
-            for key, value in focal_parameters(alpha, gamma).items()
-        }
-        fused = sigmoid_sum(
+        loss = SigmoidLoss(
             tuple(logits),
             tuple(labels),
             (focal_positive, focal_negative, mixture(focal_positive, focal_negative, None)),
             dense=False,
-            params=params,
-            ignore_index=ignore_index,
-            classes=num_classes,
             dims=(2,) * len(logits),
+            classes=num_classes,
+            params={
+                key: value if isinstance(value, int | float) else _number_or_vector(key, value, num_classes, logits[0])
+                for key, value in focal_parameters(alpha, gamma).items()
+            },
+            ignore_index=ignore_index,
             focal=True,
-            reduction="sum",
-            normalizer=normalizer,
-            backend=backend,
-            plain=plain,
         )
+        fused = sigmoid_sum(loss, reduction="sum", normalizer=normalizer, backend=backend, plain=plain)
         if fused is not None:
             return fused
     return plain(*logits)
@@ -119,7 +115,8 @@ def _level_by_level(
     return total if normalizer is None else total / normalizer
 
 
-def _number_or_vector(key: str, value: PerClass, num_classes: int, like: Tensor) -> float | Tensor:
+def _number_or_vector(key: str, value: PerClass, num_classes: int, logits: Tensor) -> float | Tensor:
+    like = upcast(logits.new_empty(()))
     if isinstance(value, Tensor) and value.ndim == 0:
         return value.to(like)
     assert not isinstance(value, int | float)

@@ -14,6 +14,7 @@ from torch import Tensor
 from .._numerics import finite, upcast
 from .._reduce import finish, reduce
 from .._types import PerClass, Vector
+from ..kernels._calls import SigmoidLoss
 from ..kernels._sigmoid import sigmoid_sum
 from ._checks import check_dense, check_labels, check_logits, check_reduction, class_axis, is_dense, vector
 
@@ -82,18 +83,21 @@ def sigmoid_loss(
         check_labels(targets, logits.shape[dim], ignore_index, -1, name)
     if backend != "eager":
         own = partial(sigmoid_loss, name, targets=targets, positive=positive, negative=negative, soft=soft)
-        fused = sigmoid_sum(
+        loss = SigmoidLoss(
             (logits,),
             (targets,),
             (positive, negative, mix),
             dense=dense,
+            dims=(dim if needs_axis or not -logits.ndim <= class_dim < logits.ndim else class_dim % logits.ndim,),
             params=by_class,
             label_smoothing=label_smoothing,
             weight=weight,
             class_weight=factor,  # pyright: ignore[reportArgumentType]
             ignore_index=ignore_index,
-            dims=(dim if needs_axis or not -logits.ndim <= class_dim < logits.ndim else class_dim % logits.ndim,),
             focal=focal and soft is None,
+        )
+        fused = sigmoid_sum(
+            loss,
             reduction=reduction,
             normalizer=normalizer,
             backend=backend,

@@ -14,6 +14,7 @@ from torch import Tensor
 from .._numerics import finite, label_logit, one_vs_rest, upcast
 from .._reduce import reduce
 from .._types import Vector
+from ..kernels._calls import SoftmaxLoss
 from ..kernels._choice import refuse
 from ..kernels._softmax import softmax_sum
 from ._checks import check_dense, check_labels, check_logits, check_reduction, class_axis, is_dense, vector
@@ -81,17 +82,20 @@ def softmax_loss(
                 labels = targets.long()
                 own = by_class[torch.where(labels != ignore_index, labels, 0)]
                 row_weight = own if weight is None else weight * own
-            fused = softmax_sum(
+            loss = SoftmaxLoss(
                 logits,
                 targets,
                 term,
-                params=vectors,
+                vectors,
+                dim,
                 shift=shift,
                 factor=scale,
                 weight=row_weight,
                 ignore_index=ignore_index,
-                dim=dim,
                 focal=focal,
+            )
+            fused = softmax_sum(
+                loss,
                 reduction=reduction,
                 normalizer=normalizer,
                 backend=backend,

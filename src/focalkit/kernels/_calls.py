@@ -1,0 +1,114 @@
+"""What a loss is called with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from .._numerics import upcast
+from ._cpp import Weights
+
+Term: TypeAlias = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class SigmoidLoss:
+    """A loss on independent sigmoids, and what it is called with.
+
+    Attributes:
+        logits: One tensor, or one per level.
+        targets: For each: dense targets, or labels without the class axis.
+        terms: positive(x, **params), negative(x, **params), and mixed(t, x, **params) for targets between 0 and 1.
+        dense: What `targets` are.
+        dims: The class axis of each of the logits.
+        classes: Axis 1 of the logits holds anchors times this many classes; None: classes have an axis of their own.
+        params: Numbers, 0-d tensors and vectors over the classes.
+        weight: Broadcasts against the logits.
+        class_weight: Vector over the classes.
+        focal: It is the focal loss with the parameters on, off, gamma and gamma_neg: kernels are written for it.
+    """
+
+    logits: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
+    terms: tuple[Term, Term, Term]
+    dense: bool
+    dims: tuple[int, ...]
+    classes: int | None = None
+    params: Mapping[str, float | Tensor] = field(default_factory=dict)
+    label_smoothing: float = 0.0
+    weight: Tensor | None = None
+    class_weight: Tensor | None = None
+    ignore_index: int = -100
+    focal: bool = False
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What goes with the logits beside the targets, by name."""
+        given = {key: value for key, value in self.params.items() if isinstance(value, Tensor)}
+        given |= {} if self.weight is None else {"weight ": self.weight}
+        return given | ({} if self.class_weight is None else {"class_weight ": self.class_weight})
+
+    @property
+    def boolean(self) -> bool:
+        return self.dense and self.targets[0].dtype == torch.bool
+
+    @property
+    def weighted(self) -> bool:
+        return self.weight is not None or self.class_weight is not None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in."""
+        return upcast(self.logits[0][:0] if self.logits[0].ndim else self.logits[0]).dtype
+
+    def numbers(self) -> Weights | None:
+        """What the kernels written by hand take; None where they do not fit."""
+        simple = self.focal and not self.weighted and not self.label_smoothing
+        if not simple or self.logits[0].dtype == torch.float64:
+            return None
+        given = {key: float(value) for key, value in self.params.items() if isinstance(value, int | float)}
+        return Weights(**given) if len(given) == len(self.params) else None
+
+    def folded(self, x: Tensor) -> Tensor:
+        """Logits with an axis of classes."""
+        return x if self.classes is None else x.unflatten(1, (-1, self.classes))
+
+
+@dataclass(frozen=True)
+class SoftmaxLoss:
+    """A loss on a softmax, and what it is called with.
+
+    Attributes:
+        labels: Class indices, the shape of `logits` without `dim`.
+        term: term(u, **params), the loss at the signed logit of the label.
+        params: Numbers and vectors over the classes.
+        shift: Vector over the classes, added to the logits.
+        factor: Vector over the classes, multiplies the loss of rows of that class.
+        weight: Broadcasts against `labels`; rows of weight 0 are absent.
+        focal: It is the focal loss with the parameter gamma: kernels are written for it.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    term: Term
+    params: Mapping[str, float | Tensor]
+    dim: int
+    shift: Tensor | None = None
+    factor: Tensor | None = None
+    weight: Tensor | None = None
+    ignore_index: int = -100
+    focal: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in."""
+        return upcast(self.logits[:0]).dtype
+
+    def gamma(self) -> float | None:
+        """What the kernels written by hand take; None where they do not fit."""
+        gamma = self.params.get("gamma")
+        simple = self.shift is None and self.factor is None and self.weight is None
+        fits = self.focal and simple and isinstance(gamma, int | float) and self.logits.dtype != torch.float64
+        return float(gamma) if fits else None  # pyright: ignore[reportArgumentType]

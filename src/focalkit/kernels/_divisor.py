@@ -1,0 +1,38 @@
+"""What divides a sum of losses: a number, or how many elements count, known before the pass or found by it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Divisor:
+    """Attributes:
+    value: A number or 0-d tensor; None leaves the sum. If `found`, the number of all elements stands in for it.
+    found: The divisor is the number of elements that count, which only the pass itself finds out.
+    """
+
+    value: float | Tensor | None
+    found: bool = False
+
+    @property
+    def scale(self) -> float:
+        """What the gradients are multiplied with in the pass. Reads the value."""
+        if self.value is None:
+            return 1.0
+        value = float(self.value)
+        return 1 / value if value else float("inf")
+
+    def finish(self, total: Tensor, count: Tensor, dtype: torch.dtype) -> tuple[Tensor, float | Tensor]:
+        """The value, from sums in float64, and the factor that the gradients still lack."""
+        if self.found:
+            assert self.value is not None
+            present = count.clamp(min=1)
+            return (total / present).to(dtype), (self.value / present).to(dtype)
+        return (total if self.value is None else total / self.value).to(dtype), 1.0
+
+
+def counted(labels: Tensor, ignore_index: int) -> Tensor:
+    """Which labels count."""
+    return labels.long() != ignore_index  # subtle: .long() first, uint8 takes -100 for 156
