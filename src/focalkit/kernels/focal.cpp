@@ -24,8 +24,10 @@ using i64 = std::int64_t;
 // as `_numerics.finite`
 constexpr float BOUND = std::numeric_limits<float>::max() / 1024;
 constexpr float LOWEST = -std::numeric_limits<float>::max() / 2;
-// numbers added in float32 before float64 takes over
-constexpr i64 RUN = 256;
+// elements that are computed together, and whose losses are added in float32 before float64 takes over
+constexpr i64 RUN = 512;
+// no vector of a processor holds more floats
+constexpr i64 VECTOR = 16;
 // elements of one piece of work
 constexpr i64 PIECE = 1 << 16;
 
@@ -58,9 +60,8 @@ inline float load(Bf16 x) { return bits_to_float(std::uint32_t(x.bits) << 16); }
 inline float load(std::uint8_t x) { return float(x); }
 
 inline void store(float &to, float f) { to = f; }
-inline void store(Bf16 &to, float f) {  // to the nearest, ties to even; a NaN made by arithmetic stays one
-    const std::uint32_t bits = float_to_bits(f);
-    to.bits = std::uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+inline void store(Bf16 &to, float f) {  // to the nearest; a NaN made by arithmetic stays one
+    to.bits = std::uint16_t((float_to_bits(f) + 0x8000u) >> 16);
 }
 
 #if LOGIT_BF16
@@ -73,29 +74,41 @@ using Logit = float;
 
 inline float power_of_two(std::int32_t n) { return bits_to_float(std::uint32_t(n + 127) << 23); }
 
-// Polynomials are written as trees: a chain of products would keep the processor waiting.
+// Polynomials are written as trees: a chain of products would keep the processor waiting. Those for bfloat16, whose
+// gradients are rounded to 2e-3, are shorter.
 
-// e^-a for a >= 0. Minimax polynomial of degree 6, relative error 2e-9 before rounding.
+// e^-a for a >= 0, NaN may become anything. Minimax polynomial on [-log(2)/2, log(2)/2], relative error 2e-9 (bfloat16:
+// 8e-8) before rounding.
 inline float exp_minus(float a) {
-    a = pick(a > 104.0f, 104.0f, a);  // NaN stays
-    float n = __builtin_rintf(a * 1.44269504f);
-    float r = n * 0.693145752f - a;
-    r = n * 1.42860677e-6f + r;
-    const float z = r * r;
+    // 1.5 * 2^23 + 64: what is added to it is rounded to a whole number, and the low bits of the sum are that plus 64;
+    // the 64 keeps the exponent in its range until a product makes the number subnormal, if it is
+    const float nearest = 12582976.0f;
+    const float t = nearest - a * 1.44269504f, n = t - nearest;
+#if LOGIT_BF16
+    const float r = n * -0.693147181f - a, z = r * r;
+    float p = (0.16667576f + 0.041915525f * r) + 0.008297635f * z;
+    p = (1.0000001f + 0.9999997f * r) + (0.49998894f + p * r) * z;
+#else
+    const float r = (n * -0.693145752f - a) + n * -1.42860677e-6f, z = r * r;
     float p = (0.04166823f + 0.00837484f * r) + 0.0013836817f * z;
     p = (0.4999999f + 0.1666642f * r) + p * z;
     p = 1.0f + (r + p * z);
-    std::int32_t whole = std::int32_t(n), half = whole >> 1;  // in two steps: e^-a may be subnormal
-    return p * power_of_two(-half) * power_of_two(half - whole);
+#endif
+    return pick(a > 104.0f, 0.0f, bits_to_float(float_to_bits(p) + (float_to_bits(t) << 23)) * 0x1p-64f);
 }
 
-// log(1 + e) for e in [0, 1]. Minimax polynomial of degree 9 for the quotient by e, relative error 5e-9.
-inline float log1p_unit(float e) {
-    const float z = e * e, zz = z * z;
-    float p = (-0.056959413f + 0.0198514f * e) + -0.003244012f * z;
-    p = (-0.15305585f + 0.10603642f * e) + p * z;
-    p = ((-0.49999902f + 0.33329964f * e) + (-0.24954133f + 0.19675936f * e) * z) + p * zz;
-    return e + p * z;
+// log(1 + e) for e in [0, 1], given q = e / (1 + e). With h = e + q it is asinh(h / 2): an odd function, so that a short
+// polynomial in h^2 does; relative error 7e-9 (bfloat16: 7e-8).
+inline float log1p_unit(float e, float q) {
+    const float h = e + q, z = h * h, zz = z * z;
+#if LOGIT_BF16
+    float p = (0.002336857f + -0.00033451247f * z) + (4.5276756e-5f + -3.6436663e-6f * z) * zz;
+    return h * ((0.49999997f + -0.020832084f * z) + p * zz);
+#else
+    float p = (5.4774206e-5f + -7.4152895e-6f * z) + 5.6111674e-7f * zz;
+    p = (0.002342612f + -0.0003455202f * z) + p * zz;
+    return h * ((0.5f + -0.020833181f * z) + p * zz);
+#endif
 }
 
 // log s for normal s >= 1; NaN stays
@@ -123,32 +136,37 @@ struct Focal {
     float value, slope;
 };
 
-// What the focal terms of both sides are made of.
+// What the focal terms of both sides are made of, from e^-|m| and 1 / (1 + e^-|m|).
 struct Parts {
-    float e, bend, large;
+    float small, bend, large;
 };
+
+inline Parts parts_of(float e, float large) {
+    const float small = e * large;
+    return {small, log1p_unit(e, small), large};
+}
 
 inline Parts parts_at(float distance) {
     const float e = exp_minus(distance);
-    return {e, log1p_unit(e), 1.0f / (1.0f + e)};
+    return parts_of(e, 1.0f / (1.0f + e));
 }
 
-// (1 - p_t)^gamma softplus(m) and its derivative at m = -u, minus the signed logit; `parts` at |m|.
+// (1 - p_t)^gamma softplus(m) and its derivative at m = -u, minus the signed logit; `parts` at |m|. From BOUND on the
+// value does not grow.
 inline Focal focal(float m, Parts parts, float gamma) {
-    float small = parts.e * parts.large;
-    float wrong = pick(m >= 0.0f, parts.large, small);
-    float right = pick(m >= 0.0f, small, parts.large);
-    float surprise = pick(m > 0.0f, m, 0.0f) + parts.bend;
+    const float wrong = pick(m >= 0.0f, parts.large, parts.small);
+    const float right = pick(m >= 0.0f, parts.small, parts.large);
+    const float surprise = pick(m < 0.0f, 0.0f, pick(m > BOUND, BOUND, m)) + parts.bend;  // NaN stays
 #if TWICE_GAMMA >= 0
-    float factor = power<TWICE_GAMMA>(wrong);
+    const float factor = power<TWICE_GAMMA>(wrong);
     gamma = TWICE_GAMMA / 2.0f;
 #else
-    float factor = exp_minus(gamma * (pick(m < 0.0f, -m, 0.0f) + parts.bend));
+    const float factor = exp_minus(gamma * (pick(m < -BOUND, BOUND, pick(m < 0.0f, -m, 0.0f)) + parts.bend));
 #endif
     return {factor * surprise, factor * (gamma * right * surprise + wrong)};
 }
 
-// Beyond the clamp there is no gradient; NaN counts as beyond.
+// Beyond the bound there is no gradient; NaN counts as beyond.
 inline bool beyond(float x) { return !(std::fabs(x) < BOUND); }
 
 inline float clamped(float x) {
@@ -165,21 +183,54 @@ struct Sum {
 
 // -------------------------------------------------------------------------------------------------- sigmoid focal
 
+// Logits next to each other, and what is dear to compute from them. It is computed in loops of its own: with one long
+// chain of operations for each element, a processor finds too little to do at a time.
+struct Run {
+    alignas(64) float x[RUN], e[RUN], large[RUN];
+
+    Parts at(i64 i) const { return parts_of(e[i], large[i]); }
+};
+
+// Asks for a run before it is needed: the loops are too short for the processor to see it coming.
+template <typename T>
+inline void expect(const T *next) {
+    for (i64 i = 0; i < RUN; i += 64 / sizeof(T)) __builtin_prefetch(next + i);
+}
+
+// Reads n logits, filled up to whole vectors with some that are no loss as background.
+inline i64 read(const Logit *x, i64 n, Run &run) {
+    const i64 whole = (n + VECTOR - 1) / VECTOR * VECTOR;
+    expect(x + RUN);
+#pragma omp simd
+    for (i64 i = 0; i < n; ++i) run.x[i] = load(x[i]);
+    for (i64 i = n; i < whole; ++i) run.x[i] = -std::numeric_limits<float>::infinity();
+#pragma omp simd
+    for (i64 i = 0; i < whole; ++i) {
+        run.e[i] = exp_minus(std::fabs(run.x[i]));
+        run.large[i] = 1.0f / (1.0f + run.e[i]);
+    }
+    return whole;
+}
+
 // Elements without a target.
 template <bool GRADIENT>
 double background(const Logit *x, Logit *g, i64 n, const Weights &w) {
     const float by = w.off * w.scale, gamma = w.gamma_neg;
+    Run run;
+    Logit spare[RUN];
     double total = 0;
     for (i64 from = 0; from < n; from += RUN) {
-        const i64 to = std::min(n, from + RUN);
+        const i64 length = std::min(n - from, RUN), whole = read(x + from, length, run);
+        Logit *to = whole > length ? spare : g + from;
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (i64 i = from; i < to; ++i) {
-            const float raw = load(x[i]), m = clamped(raw);
-            const Focal f = focal(m, parts_at(std::fabs(m)), gamma);
+        for (i64 i = 0; i < whole; ++i) {
+            const float m = run.x[i];
+            const Focal f = focal(m, run.at(i), gamma);
             sum += f.value;
-            if (GRADIENT) store(g[i], pick(beyond(raw), 0.0f, f.slope * by));
+            if (GRADIENT) store(to[i], pick(m < BOUND, f.slope * by, 0.0f));
         }
+        if (GRADIENT && whole > length) std::memcpy(static_cast<void *>(g + from), spare, length * sizeof(Logit));
         total += sum;
     }
     return total * w.off;
@@ -189,18 +240,20 @@ double background(const Logit *x, Logit *g, i64 n, const Weights &w) {
 template <bool GRADIENT>
 double labelled(const Logit *x, Logit *g, const std::int32_t *label, i64 n, std::int32_t own, std::int32_t ignore,
                 const Weights &w) {
+    Run run;
     double total = 0;
     for (i64 from = 0; from < n; from += RUN) {
-        const i64 to = std::min(n, from + RUN);
+        const i64 length = std::min(n - from, RUN);
+        read(x + from, length, run);
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (i64 i = from; i < to; ++i) {
-            const bool hot = label[i] == own, absent = label[i] == ignore;
-            const float raw = load(x[i]), m = clamped(pick(hot, -raw, raw));
-            const Focal f = focal(m, parts_at(std::fabs(m)), pick(hot, w.gamma, w.gamma_neg));
+        for (i64 i = 0; i < length; ++i) {
+            const bool hot = label[from + i] == own, absent = label[from + i] == ignore;
+            const float m = pick(hot, -run.x[i], run.x[i]);
+            const Focal f = focal(m, run.at(i), pick(hot, w.gamma, w.gamma_neg));
             sum += pick(absent, 0.0f, pick(hot, w.on, w.off) * f.value);
             const float by = pick(hot, -w.on * w.scale, w.off * w.scale);
-            if (GRADIENT) store(g[i], pick(absent | beyond(raw), 0.0f, f.slope * by));
+            if (GRADIENT) store(g[from + i], pick(!absent & (m < BOUND), f.slope * by, 0.0f));
         }
         total += sum;
     }
@@ -209,29 +262,32 @@ double labelled(const Logit *x, Logit *g, const std::int32_t *label, i64 n, std:
 
 template <bool GRADIENT, typename Target>
 Sum dense(const Logit *x, const Target *t, Logit *g, i64 n, float ignore, const Weights &w) {
+    Run run;
     Sum total;
     for (i64 from = 0; from < n; from += RUN) {
-        const i64 to = std::min(n, from + RUN);
+        const i64 length = std::min(n - from, RUN);
+        expect(t + from + RUN);
         int other = 0;
 #pragma omp simd reduction(| : other)
-        for (i64 i = from; i < to; ++i) other |= load(t[i]) != 0.0f;
+        for (i64 i = from; i < from + length; ++i) other |= load(t[i]) != 0.0f;
         if (!other && ignore != 0.0f) {
-            total.value += background<GRADIENT>(x + from, g + from, to - from, w);
-            total.count += double(to - from);
+            total.value += background<GRADIENT>(x + from, g + from, length, w);
+            total.count += double(length);
             continue;
         }
+        read(x + from, length, run);
         float sum = 0, count = 0;
 #pragma omp simd reduction(+ : sum, count)
-        for (i64 i = from; i < to; ++i) {
-            const float truth = load(t[i]), raw = load(x[i]), m = clamped(raw);
+        for (i64 i = 0; i < length; ++i) {
+            const float truth = load(t[from + i]), m = run.x[i];
             const bool absent = truth == ignore;
-            const Parts parts = parts_at(std::fabs(m));
+            const Parts parts = run.at(i);
             const Focal plus = focal(-m, parts, w.gamma), minus = focal(m, parts, w.gamma_neg);
             const float on = truth * w.on, off = (1.0f - truth) * w.off;
             sum += pick(absent, 0.0f, on * plus.value + off * minus.value);
             count += pick(absent, 0.0f, 1.0f);
             const float slope = (off * minus.slope - on * plus.slope) * w.scale;
-            if (GRADIENT) store(g[i], pick(absent | beyond(raw), 0.0f, slope));
+            if (GRADIENT) store(g[from + i], pick(absent | beyond(m), 0.0f, slope));
         }
         total.value += sum;
         total.count += count;
@@ -265,26 +321,44 @@ struct Level {
     i64 outer, classes, inner;
 };
 
-// The positions [from, to) of one slice, where classes lie `inner` apart.
-template <bool GRADIENT>
-Sum planes(const Level &l, i64 slice, i64 from, i64 to, int kind, std::int32_t ignore, const Weights &w) {
-    const i64 n = to - from;
-    std::vector<std::int32_t> label(n);
-    std::vector<char> hit(l.classes, 0);
-    read_labels(l.labels, kind, slice * l.inner + from, n, label.data());
+// A part of a level: some classes of one slice and positions in it; or rows, whose classes lie side by side.
+struct Piece {
+    const Level *level;
+    i64 slice, first, last, from, to;
+};
+
+// What the labels of one slice are: as int32, whether they hold each class, and how many do not count.
+struct Labels {
+    std::vector<std::int32_t> label;
+    std::vector<char> hit;
     i64 absent = 0;
-    for (const std::int32_t y : label) {
-        if (y == ignore) ++absent;
-        else if (y >= 0 && y < l.classes) hit[y] = 1;
+};
+
+Labels look_at(const Level &l, i64 slice, int kind, std::int32_t ignore) {
+    Labels found{std::vector<std::int32_t>(l.inner), std::vector<char>(l.classes, 0)};
+    read_labels(l.labels, kind, slice * l.inner, l.inner, found.label.data());
+    for (const std::int32_t y : found.label) {
+        if (y == ignore) ++found.absent;
+        else if (y >= 0 && y < l.classes) found.hit[y] = 1;
     }
+    return found;
+}
+
+// The positions [from, to) of some classes of one slice, which lie `inner` apart.
+template <bool GRADIENT>
+Sum planes(const Piece &p, std::int32_t ignore, const Labels &labels, const Weights &w) {
+    const Level &l = *p.level;
+    const i64 n = p.to - p.from;
+    const std::int32_t *label = labels.label.data() + p.from;
     Sum total;
-    total.count = double((n - absent) * l.classes);
-    for (i64 c = 0; c < l.classes; ++c) {
-        const i64 at = (slice * l.classes + c) * l.inner + from;
+    if (p.first == 0) total.count = double((n - std::count(label, label + n, ignore)) * l.classes);
+    for (i64 c = p.first; c < p.last; ++c) {
+        const i64 at = (p.slice * l.classes + c) * l.inner + p.from;
         const Logit *x = l.x + at;
         Logit *g = l.g + at;
-        total.value += hit[c] || absent ? labelled<GRADIENT>(x, g, label.data(), n, std::int32_t(c), ignore, w)
-                                        : background<GRADIENT>(x, g, n, w);
+        total.value += labels.hit[c] || labels.absent
+                           ? labelled<GRADIENT>(x, g, label, n, std::int32_t(c), ignore, w)
+                           : background<GRADIENT>(x, g, n, w);
     }
     return total;
 }
@@ -324,8 +398,7 @@ constexpr int LANES = 32;
 
 // Focal loss of the signed logit of a label, and its derivative.
 inline Focal at_label(float u, float gamma) {
-    const float m = clamped(-u);
-    const Focal f = focal(m, parts_at(std::fabs(m)), gamma);
+    const Focal f = focal(-u, parts_at(std::fabs(u)), gamma);
     return {f.value, pick(beyond(u), 0.0f, -f.slope)};
 }
 
@@ -352,7 +425,7 @@ double tile_of_rows(float *tile, const std::int32_t *label, i64 classes, std::in
             for (int i = 0; i < LANES; ++i) {
                 const float v = pick(label[i] == k, LOWEST, clamped(x[i]));
                 const float e = exp_minus(top[i] - v);
-                part[i] += e;
+                part[i] += e + (v - v);  // NaN stays
                 if (GRADIENT) x[i] = pick(beyond(x[i]), 0.0f, e);
             }
         }
@@ -401,9 +474,9 @@ double long_row(const Logit *x, Logit *g, float *e, std::int32_t y, i64 classes,
 #pragma omp simd reduction(+ : part)
         for (i64 k = from; k < to; ++k) {
             const float raw = load(x[k]);
-            const float v = exp_minus(top - pick(k == y, LOWEST, clamped(raw)));
-            part += v;
-            e[k] = pick(beyond(raw), 0.0f, v);
+            const float v = pick(k == y, LOWEST, clamped(raw)), share = exp_minus(top - v);
+            part += share + (v - v);  // NaN stays
+            e[k] = pick(beyond(raw), 0.0f, share);
         }
         sum += part;
     }
@@ -479,33 +552,54 @@ void add_up(i64 pieces, int threads, double *out, const Work &work) {
     out[1] = total.count;
 }
 
-struct Piece {
-    const Level *level;
-    i64 slice, from, to;
-};
+// Cuts n into equal parts of about `most`, at multiples of `grain`, and calls each(from, to).
+template <typename Each>
+void cut(i64 n, i64 most, i64 grain, const Each &each) {
+    const i64 parts = std::max<i64>(1, n / std::max<i64>(most, 1));
+    const auto edge = [&](i64 p) { return p == parts ? n : n * p / parts / grain * grain; };
+    for (i64 p = 0; p < parts; ++p) each(edge(p), edge(p + 1));
+}
 
-// Cuts every level into pieces of about PIECE elements, at multiples of `grain` positions: what is left over at the end
-// of a vector loop is computed one by one.
-std::vector<Piece> cut(const Level *levels, int count, bool by_slice, i64 grain) {
+// Rows, in pieces of about PIECE elements.
+std::vector<Piece> cut_rows(const Level &l, i64 grain) {
     std::vector<Piece> pieces;
-    for (const Level *l = levels; l < levels + count; ++l) {
-        const i64 slices = by_slice && l->inner > 1 ? l->outer : 1;
-        const i64 length = l->outer * l->inner / std::max<i64>(slices, 1);
-        const i64 parts = std::max<i64>(1, length * l->classes / PIECE);
-        const auto edge = [&](i64 p) { return p == parts ? length : length * p / parts / grain * grain; };
-        for (i64 s = 0; s < slices; ++s)
-            for (i64 p = 0; p < parts; ++p) pieces.push_back({l, s, edge(p), edge(p + 1)});
-    }
+    cut(l.outer * l.inner, PIECE / l.classes, grain,
+        [&](i64 from, i64 to) { pieces.push_back({&l, 0, 0, l.classes, from, to}); });
+    return pieces;
+}
+
+// Planes, in pieces of about PIECE elements that lie together in memory.
+std::vector<Piece> cut_planes(const Level &l) {
+    std::vector<Piece> pieces;
+    for (i64 s = 0; s < l.outer; ++s)
+        cut(l.classes, PIECE / l.inner, 1, [&](i64 first, i64 last) {
+            cut(l.inner, PIECE, RUN, [&](i64 from, i64 to) { pieces.push_back({&l, s, first, last, from, to}); });
+        });
     return pieces;
 }
 
 template <bool GRADIENT>
 void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Weights &w, int threads,
                  double *out) {
-    const std::vector<Piece> pieces = cut(levels, count, true, RUN);
+    std::vector<Piece> pieces, slices;
+    for (const Level *l = levels; l < levels + count; ++l) {
+        const std::vector<Piece> more = l->inner > 1 ? cut_planes(*l) : cut_rows(*l, 1);
+        pieces.insert(pieces.end(), more.begin(), more.end());
+    }
+    // the labels of the slice of a piece, for the first piece of every slice
+    std::vector<Labels> labels(pieces.size());
+    std::vector<i64> first(pieces.size());
+    for (i64 i = 0; i < i64(pieces.size()); ++i) {
+        const bool same = i && pieces[i].level == pieces[i - 1].level && pieces[i].slice == pieces[i - 1].slice;
+        first[i] = same ? first[i - 1] : i;
+    }
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (i64 i = 0; i < i64(pieces.size()); ++i)
+        if (first[i] == i && pieces[i].level->inner > 1)
+            labels[i] = look_at(*pieces[i].level, pieces[i].slice, kind, ignore);
     add_up(i64(pieces.size()), threads, out, [&](i64 i) {
         const Piece &p = pieces[i];
-        return p.level->inner > 1 ? planes<GRADIENT>(*p.level, p.slice, p.from, p.to, kind, ignore, w)
+        return p.level->inner > 1 ? planes<GRADIENT>(p, ignore, labels[first[i]], w)
                                   : rows<GRADIENT>(*p.level, p.from, p.to, kind, ignore, w);
     });
 }
@@ -522,7 +616,7 @@ void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, float ignore, co
 
 template <bool GRADIENT>
 void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &w, int threads, double *out) {
-    const std::vector<Piece> pieces = cut(&l, 1, false, lengthwise(l) ? 1 : LANES);
+    const std::vector<Piece> pieces = cut_rows(l, lengthwise(l) ? 1 : LANES);
     add_up(i64(pieces.size()), threads, out,
            [&](i64 i) { return softmax_rows<GRADIENT>(l, pieces[i].from, pieces[i].to, kind, ignore, w); });
 }

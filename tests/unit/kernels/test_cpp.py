@@ -87,6 +87,14 @@ def test_large_tensors_are_cut_without_losing_anything():
     no_worse_than_eager(L.sigmoid_focal_loss, x, (x > 9).float(), reduction="sum")
 
 
+def test_the_classes_of_a_plane_are_cut_without_losing_anything():
+    x, labels = some(2, 90, 1501, spread=3.0), torch.full((2, 1501), -1)
+    labels[0, ::7] = torch.arange(215) % 90
+    for absent in (0, 3):
+        labels[1, :absent] = -100
+        no_worse_than_eager(L.sigmoid_focal_loss, x, labels, class_dim=1, reduction="mean")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("classes", [1, 2, 20, 129, 1300])
 @pytest.mark.parametrize("gamma", [2.0, 1.3])
@@ -134,6 +142,17 @@ def test_infinities_and_nan_do_what_the_definition_says(row, label, width):
         for i in range(11):
             if i != 5 or same or label == -100:
                 torch.testing.assert_close(fused[1][0][i], plain[1][0][i], rtol=3e-6, atol=1e-6)
+
+
+def test_a_nan_stays_one_whatever_its_bits():
+    garbage = torch.tensor([-1, 0x7FC00001], dtype=torch.int32).view(torch.float32)
+    for nan in garbage:
+        logits = torch.linspace(-2, 2, 800).view(2, 400).clone()
+        logits[1, 3] = nan
+        for x, labels in ((logits, torch.tensor([1, 2])), (logits.view(80, 10), torch.arange(80) % 10)):
+            for function in (L.softmax_focal_loss, L.sigmoid_focal_loss):
+                value, _ = outcome(function, x, labels, "compiled", reduction="sum")
+                assert value.isnan()
 
 
 @pytest.mark.parametrize("empty", [0, 1, 2])
