@@ -66,14 +66,19 @@ class Weights:
 
 @dataclass(frozen=True)
 class Done:
-    """What the code found: the sum, how many elements count (where it counts them), and the gradients times scale.
+    """What the code found.
 
-    The gradients have the memory order of their logits; there are none where none are wanted.
+    Attributes:
+        gradients: Times scale, in the memory order of their logits; none where none are wanted.
+        total: The sum.
+        count: How many elements count, where it counts them.
+        odd: How many targets are out of range; not 0 also where it does not look.
     """
 
+    gradients: list[Tensor]
     total: float
     count: float
-    gradients: list[Tensor]
+    odd: float
 
 
 @dataclass(frozen=True)
@@ -179,9 +184,9 @@ def _call(
     function: Callable[..., None], given: tuple[Any, ...], weights: Weights, scale: float, slopes: list[Tensor]
 ) -> Done:
     numbers = _Weights(weights.on, weights.off, weights.gamma, weights.gamma_neg, scale)
-    out = (ctypes.c_double * 2)()
+    out = (ctypes.c_double * 3)(0.0, 0.0, 1.0)
     function(*given, int(bool(slopes)), ctypes.byref(numbers), torch.get_num_threads(), out)
-    return Done(out[0], out[1], slopes)
+    return Done(slopes, *out)
 
 
 @functools.cache

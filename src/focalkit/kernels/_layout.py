@@ -50,7 +50,8 @@ class Layout:
 
     def without_classes(self, t: Tensor) -> Tensor:
         """A tensor that lacks the class axis, in this memory order."""
-        return t.permute([d - (d > self.dim) for d in self.order if d != self.dim]).contiguous()
+        order = [d - (d > self.dim) for d in self.order if d != self.dim]
+        return (t if order == sorted(order) else t.permute(order)).contiguous()
 
     def rows(self, t: Tensor) -> Tensor:
         """A tensor that lacks the class axis, as (outer, 1, inner)."""

@@ -15,13 +15,20 @@ from ._single_pass import Plan, single_pass
 
 
 def sigmoid_sum(
-    loss: SigmoidLoss, *, reduction: str, normalizer: float | Tensor | None, backend: str, plain: Callable[..., Tensor]
+    loss: SigmoidLoss,
+    *,
+    reduction: str,
+    normalizer: float | Tensor | None,
+    backend: str,
+    plain: Callable[..., Tensor],
+    check: Callable[[], None],
 ) -> Tensor | None:
     """The reduced loss, or None where the plain formula is the better or the only way.
 
     Args:
         reduction: "mean" divides by the elements that count; `normalizer` takes its place.
         plain: plain(*logits), the same by the eager definition.
+        check: Raises where a target is out of range; left to the caller where the result is None.
 
     Raises:
         BackendError: The backend asked for cannot run.
@@ -43,6 +50,7 @@ def sigmoid_sum(
     plan = Plan(
         plain=plain,
         divisor=partial(_divisor, loss, normalizer, mean=mean, counts=counts),
+        check=check,
         traced=partial(trace_sigmoid, loss, numbers, counts=counts),
         native=None if numbers is None else _native(loss, numbers),
         triton=numbers is not None,

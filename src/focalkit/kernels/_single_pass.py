@@ -24,6 +24,7 @@ class Plan:
         plain: plain(*logits), the value by the eager definition.
         divisor: What divides the sum.
         traced: The call by its maths; raises `NoSinglePass` where that cannot be.
+        check: Raises where a target is out of range; called before a pass, and after one in C++ that found such.
         native: The call in C++ written by hand, where that fits.
         triton: Whether a kernel written by hand in Triton fits.
     """
@@ -31,6 +32,7 @@ class Plan:
     plain: Callable[..., Tensor]
     divisor: Callable[[], Divisor]
     traced: Callable[[], Traced]
+    check: Callable[[], None] = lambda: None
     native: _cpp.Native | None = None
     triton: bool = False
 
@@ -68,7 +70,7 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
         code = _cpp.library(*native.code)
         if code is None:
             return _way(replace(plan, native=None), logits, backend)
-        return NativePass(native, code, plan.divisor, progress())
+        return NativePass(native, code, plan, progress())
     if choice.backend == "eager":
         settle(choice)
         if device.type == "cuda" and size >= SMALL:  # perhaps only until enough work has passed
@@ -80,6 +82,7 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
         choice = Choice("chunked", reason if native is None else f"{choice.reason}; {reason}")
     past = progress()
     settle(choice)
+    plan.check()
     return TracedPass(traced(), choice, plan.divisor, past, by_row=by_row, strict=backend == "compiled")
 
 
@@ -89,12 +92,14 @@ class NativePass:
 
     job: _cpp.Native
     code: ctypes.CDLL
-    divisor: Callable[[], Divisor]
+    plan: Plan
     progress: Progress
 
     def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> Found:
-        divisor = self.divisor()
+        divisor = self.plan.divisor()
         done = self.job.run(self.code, logits, divisor.scale, any(wanted))
+        if done.odd:
+            self.plan.check()
         self.progress.work, self.progress.compiled = self.progress.work + sum(x.numel() for x in logits), True
         total, count = (logits[0].new_full((), number, dtype=torch.float64) for number in (done.total, done.count))
         value, residual = divisor.finish(total, count, torch.float32)

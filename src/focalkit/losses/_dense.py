@@ -58,7 +58,11 @@ def dense_sigmoid_focal_loss(
                 f"level {i}: logits {tuple(x.shape)} with {num_classes} classes need labels "
                 f"{(b, channels // num_classes, h, w)}, got {tuple(y.shape)}"
             )
-        check_labels(y, num_classes, ignore_index, -1, f"{name}, level {i}")
+
+    def check() -> None:
+        for i, y in enumerate(labels):
+            check_labels(y, num_classes, ignore_index, -1, f"{name}, level {i}")
+
     plain = partial(
         _level_by_level,
         labels=tuple(labels),
@@ -83,9 +87,10 @@ def dense_sigmoid_focal_loss(
             ignore_index=ignore_index,
             focal=True,
         )
-        fused = sigmoid_sum(loss, reduction="sum", normalizer=normalizer, backend=backend, plain=plain)
+        fused = sigmoid_sum(loss, reduction="sum", normalizer=normalizer, backend=backend, plain=plain, check=check)
         if fused is not None:
             return fused
+    check()
     return plain(*logits)
 
 

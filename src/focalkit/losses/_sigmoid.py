@@ -78,9 +78,9 @@ def sigmoid_loss(
     factor = None if class_weight is None else vectors("class_weight", class_weight)
     mix = mixture(positive, negative, soft)
     if dense:
-        check_dense(targets, ignore_index, name)
+        check = partial(check_dense, targets, ignore_index, name)
     else:
-        check_labels(targets, logits.shape[dim], ignore_index, -1, name)
+        check = partial(check_labels, targets, logits.shape[dim], ignore_index, -1, name)
     if backend != "eager":
         own = partial(sigmoid_loss, name, targets=targets, positive=positive, negative=negative, soft=soft)
         loss = SigmoidLoss(
@@ -112,10 +112,12 @@ def sigmoid_loss(
                 reduction=reduction,
                 normalizer=normalizer,
             ),
+            check=check,
         )
         if fused is not None:
             return fused
 
+    check()
     x = upcast(logits)
     params = {key: columns(value) for key, value in by_class.items()}
     if factor is not None:
