@@ -4,7 +4,7 @@
 // depend on the threads. Loops are written so that compilers turn them into vector instructions: no calls, no jumps.
 //
 //   LOGIT_BF16   1: logits and gradients are bfloat16; 0: float32
-//   TWICE_GAMMA  twice the exponent, where it is a half up to 4 and the same for both sides; -1: given at run time
+//   TWICE_GAMMA  twice the exponent, where it is a half up to 8 and the same for both sides; -1: given at run time
 
 #include <algorithm>
 #include <cmath>
@@ -177,8 +177,9 @@ struct Weights {
     float on, off, gamma, gamma_neg, scale;
 };
 
+// Of losses, of elements that count, of targets out of range.
 struct Sum {
-    double value = 0, count = 0;
+    double value = 0, count = 0, odd = 0;
 };
 
 // -------------------------------------------------------------------------------------------------- sigmoid focal
@@ -276,8 +277,8 @@ Sum dense(const Logit *x, const Target *t, Logit *g, i64 n, float ignore, const 
             continue;
         }
         read(x + from, length, run);
-        float sum = 0, count = 0;
-#pragma omp simd reduction(+ : sum, count)
+        float sum = 0, count = 0, odd = 0;
+#pragma omp simd reduction(+ : sum, count, odd)
         for (i64 i = 0; i < length; ++i) {
             const float truth = load(t[from + i]), m = run.x[i];
             const bool absent = truth == ignore;
@@ -286,11 +287,13 @@ Sum dense(const Logit *x, const Target *t, Logit *g, i64 n, float ignore, const 
             const float on = truth * w.on, off = (1.0f - truth) * w.off;
             sum += pick(absent, 0.0f, on * plus.value + off * minus.value);
             count += pick(absent, 0.0f, 1.0f);
+            odd += pick(absent | ((truth >= 0.0f) & (truth <= 1.0f)), 0.0f, 1.0f);
             const float slope = (off * minus.slope - on * plus.slope) * w.scale;
             if (GRADIENT) store(g[from + i], pick(absent | beyond(m), 0.0f, slope));
         }
         total.value += sum;
         total.count += count;
+        total.odd += odd;
     }
     return total;
 }
@@ -344,6 +347,18 @@ Labels look_at(const Level &l, i64 slice, int kind, std::int32_t ignore) {
     return found;
 }
 
+// What labels say before any logit is read.
+Sum tally(const std::int32_t *label, i64 n, i64 classes, std::int32_t ignore) {
+    std::int32_t absent = 0, odd = 0;
+#pragma omp simd reduction(+ : absent, odd)
+    for (i64 i = 0; i < n; ++i) {
+        const bool none = label[i] == ignore;
+        absent += none;
+        odd += !none & ((label[i] < -1) | (label[i] >= classes));
+    }
+    return {0, double((n - absent) * classes), double(odd)};
+}
+
 // The positions [from, to) of some classes of one slice, which lie `inner` apart.
 template <bool GRADIENT>
 Sum planes(const Piece &p, std::int32_t ignore, const Labels &labels, const Weights &w) {
@@ -351,7 +366,7 @@ Sum planes(const Piece &p, std::int32_t ignore, const Labels &labels, const Weig
     const i64 n = p.to - p.from;
     const std::int32_t *label = labels.label.data() + p.from;
     Sum total;
-    if (p.first == 0) total.count = double((n - std::count(label, label + n, ignore)) * l.classes);
+    if (p.first == 0) total = tally(label, n, l.classes, ignore);
     for (i64 c = p.first; c < p.last; ++c) {
         const i64 at = (p.slice * l.classes + c) * l.inner + p.from;
         const Logit *x = l.x + at;
@@ -370,7 +385,7 @@ Sum rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const 
     std::vector<std::int32_t> label(to - from);
     read_labels(l.labels, kind, from, to - from, label.data());
     const auto is_background = [&](std::int32_t y) { return y != ignore && (y < 0 || y >= k); };
-    Sum total;
+    Sum total = tally(label.data(), to - from, k, ignore);
     for (i64 row = from; row < to;) {
         i64 end = row;  // rows of background are one run of memory
         while (end < to && is_background(label[end - from])) ++end;
@@ -386,7 +401,6 @@ Sum rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const 
         } else if (GRADIENT) {
             std::memset(static_cast<void *>(g), 0, k * sizeof(Logit));
         }
-        total.count += end > row || y != ignore ? double(n) : 0.0;
         row += n / k;
     }
     return total;
@@ -547,9 +561,10 @@ void add_up(i64 pieces, int threads, double *out, const Work &work) {
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (i64 i = 0; i < pieces; ++i) sums[i] = work(i);
     Sum total;
-    for (const Sum &s : sums) total.value += s.value, total.count += s.count;
+    for (const Sum &s : sums) total.value += s.value, total.count += s.count, total.odd += s.odd;
     out[0] = total.value;
     out[1] = total.count;
+    out[2] = total.odd;
 }
 
 // Cuts n into equal parts of about `most`, at multiples of `grain`, and calls each(from, to).
@@ -623,8 +638,7 @@ void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &
 
 }  // namespace
 
-// `out` takes the sum and how many elements count. `gradient`: whether to write any. `kind` of labels: bytes of their
-// integers, 0 for uint8.
+// `out` takes a `Sum`. `gradient`: whether to write any. `kind` of labels: bytes of their integers, 0 for uint8.
 extern "C" {
 
 void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, int gradient, const Weights *w,
