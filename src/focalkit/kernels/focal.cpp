@@ -277,8 +277,14 @@ Sum dense(const Logit *x, const Target *t, Logit *g, i64 n, float ignore, const 
             continue;
         }
         read(x + from, length, run);
-        float sum = 0, count = 0, odd = 0;
-#pragma omp simd reduction(+ : sum, count, odd)
+        float odd = 0;
+#pragma omp simd reduction(+ : odd)
+        for (i64 i = from; i < from + length; ++i) {
+            const float truth = load(t[i]);
+            odd += pick((truth == ignore) | ((truth >= 0.0f) & (truth <= 1.0f)), 0.0f, 1.0f);
+        }
+        float sum = 0, count = 0;
+#pragma omp simd reduction(+ : sum, count)
         for (i64 i = 0; i < length; ++i) {
             const float truth = load(t[from + i]), m = run.x[i];
             const bool absent = truth == ignore;
@@ -287,7 +293,6 @@ Sum dense(const Logit *x, const Target *t, Logit *g, i64 n, float ignore, const 
             const float on = truth * w.on, off = (1.0f - truth) * w.off;
             sum += pick(absent, 0.0f, on * plus.value + off * minus.value);
             count += pick(absent, 0.0f, 1.0f);
-            odd += pick(absent | ((truth >= 0.0f) & (truth <= 1.0f)), 0.0f, 1.0f);
             const float slope = (off * minus.slope - on * plus.slope) * w.scale;
             if (GRADIENT) store(g[from + i], pick(absent | beyond(m), 0.0f, slope));
         }
