@@ -288,8 +288,8 @@ Sum dense(const Logit *x, const Target *t, Logit *g, i64 n, float ignore, const 
         for (i64 i = 0; i < length; ++i) {
             const float truth = load(t[from + i]), m = run.x[i];
             const bool absent = truth == ignore;
-            const Parts parts = run.at(i);
-            const Focal plus = focal(-m, parts, w.gamma), minus = focal(m, parts, w.gamma_neg);
+            // subtle: parts kept for both would stay in memory, and the loop would not become vector instructions
+            const Focal plus = focal(-m, run.at(i), w.gamma), minus = focal(m, run.at(i), w.gamma_neg);
             const float on = truth * w.on, off = (1.0f - truth) * w.off;
             sum += pick(absent, 0.0f, on * plus.value + off * minus.value);
             count += pick(absent, 0.0f, 1.0f);
