@@ -90,12 +90,12 @@ def check_range(name: str, value: object, low: float, high: float = float("inf")
     """Checks a number, or the numbers of a list. Tensors are checked where they can be read without waiting."""
     if isinstance(value, Tensor):
         outside = readable_any(lambda: (value < low) | (value > high), value)
-        shown = "a tensor with values outside it"
     else:
         numbers = value if isinstance(value, Sequence) else [value]
         outside = any(not low <= float(v) <= high for v in numbers)  # pyright: ignore[reportArgumentType]
-        shown = repr(value)
     if outside:
+        # subtle: only now, because torch.compile cannot trace the repr of a number that it treats as an input
+        shown = "a tensor with values outside it" if isinstance(value, Tensor) else repr(value)
         wanted = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
         raise ValueError(f"{name} must be {wanted}, got {shown}{'; ' + hint if hint else ''}")
 

@@ -211,6 +211,8 @@ def _from_labels(
 
     In detection nearly every row is background, so the second part is a few numbers.
     """
+    if weight is not None:
+        x = torch.where(weight != 0, x, 0.0)  # absent: a NaN there is no part of the sum
     hit = counted & (labels != -1)
     # subtle: a label that is neither a class, -1 nor ignored stays negative here, and gather refuses it.
     index = torch.where(hit, labels, 0)
