@@ -47,3 +47,7 @@ def finish(total: Tensor, count: int | Tensor, *, reduction: str, normalizer: fl
     if reduction == "sum":
         return total
     return total / (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1))
+
+
+def not_ignored(labels: Tensor, ignore_index: int) -> Tensor:
+    return labels.long() != ignore_index  # subtle: .long() first, uint8 takes -100 for 156

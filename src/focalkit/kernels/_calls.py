@@ -1,4 +1,4 @@
-"""What a loss is called with."""
+"""What a loss is called with beside its logits, which autograd alone shall keep alive."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,19 +7,22 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from .._numerics import upcast
 from ._cpp import Weights
 
 Term: TypeAlias = Callable[..., Tensor]
 
 
+def computed_in(x: Tensor) -> torch.dtype:
+    """As `_numerics.upcast`."""
+    return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+
+
 @dataclass(frozen=True)
 class SigmoidLoss:
-    """A loss on independent sigmoids, and what it is called with.
+    """A loss on independent sigmoids, and what it is called with, for one tensor of logits or one per level.
 
     Attributes:
-        logits: One tensor, or one per level.
-        targets: For each: dense targets, or labels without the class axis.
+        targets: For each of the logits: dense targets, or labels without the class axis.
         terms: positive(x, **params), negative(x, **params), and mixed(t, x, **params) for targets between 0 and 1.
         dense: What `targets` are.
         dims: The class axis of each of the logits.
@@ -30,7 +33,6 @@ class SigmoidLoss:
         focal: It is the focal loss with the parameters on, off, gamma and gamma_neg: kernels are written for it.
     """
 
-    logits: tuple[Tensor, ...]
     targets: tuple[Tensor, ...]
     terms: tuple[Term, Term, Term]
     dense: bool
@@ -58,18 +60,24 @@ class SigmoidLoss:
     def weighted(self) -> bool:
         return self.weight is not None or self.class_weight is not None
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What is computed in."""
-        return upcast(self.logits[0][:0] if self.logits[0].ndim else self.logits[0]).dtype
-
-    def numbers(self) -> Weights | None:
-        """What the kernels written by hand take; None where they do not fit."""
+    def numbers(self, dtype: torch.dtype) -> Weights | None:
+        """What the kernels written by hand take for logits of this type; None where they do not fit."""
         simple = self.focal and not self.weighted and not self.label_smoothing
-        if not simple or self.logits[0].dtype == torch.float64:
+        if not simple or dtype == torch.float64:
             return None
         given = {key: float(value) for key, value in self.params.items() if isinstance(value, int | float)}
         return Weights(**given) if len(given) == len(self.params) else None
+
+    def columns(self, vector: Tensor, ndim: int) -> Tensor:
+        """A vector over the classes as it broadcasts against logits of `ndim` axes; numbers stay."""
+        return vector.view([-1 if d == self.dims[0] else 1 for d in range(ndim)]) if vector.ndim else vector
+
+    def factor(self, ndim: int) -> Tensor | None:
+        """What the loss of each element is multiplied with; broadcasts against logits of `ndim` axes."""
+        if self.class_weight is None:
+            return self.weight
+        columns = self.columns(self.class_weight, ndim)
+        return columns if self.weight is None else self.weight * columns
 
     def folded(self, x: Tensor) -> Tensor:
         """Logits with an axis of classes."""
@@ -81,7 +89,7 @@ class SoftmaxLoss:
     """A loss on a softmax, and what it is called with.
 
     Attributes:
-        labels: Class indices, the shape of `logits` without `dim`.
+        labels: Class indices, the shape of the logits without `dim`.
         term: term(u, **params), the loss at the signed logit of the label.
         params: Numbers and vectors over the classes.
         shift: Vector over the classes, added to the logits.
@@ -90,7 +98,6 @@ class SoftmaxLoss:
         focal: It is the focal loss with the parameter gamma: kernels are written for it.
     """
 
-    logits: Tensor
     labels: Tensor
     term: Term
     params: Mapping[str, float | Tensor]
@@ -101,14 +108,9 @@ class SoftmaxLoss:
     ignore_index: int = -100
     focal: bool = False
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What is computed in."""
-        return upcast(self.logits[:0]).dtype
-
-    def gamma(self) -> float | None:
-        """What the kernels written by hand take; None where they do not fit."""
+    def gamma(self, dtype: torch.dtype) -> float | None:
+        """What the kernels written by hand take for logits of this type; None where they do not fit."""
         gamma = self.params.get("gamma")
         simple = self.shift is None and self.factor is None and self.weight is None
-        fits = self.focal and simple and isinstance(gamma, int | float) and self.logits.dtype != torch.float64
+        fits = self.focal and simple and isinstance(gamma, int | float) and dtype != torch.float64
         return float(gamma) if fits else None  # pyright: ignore[reportArgumentType]

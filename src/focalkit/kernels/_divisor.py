@@ -31,8 +31,3 @@ class Divisor:
             present = count.clamp(min=1)
             return (total / present).to(dtype), (self.value / present).to(dtype)
         return (total if self.value is None else total / self.value).to(dtype), 1.0
-
-
-def counted(labels: Tensor, ignore_index: int) -> Tensor:
-    """Which labels count."""
-    return labels.long() != ignore_index  # subtle: .long() first, uint8 takes -100 for 156

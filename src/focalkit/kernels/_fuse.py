@@ -83,7 +83,7 @@ class Fused:
 
         divisor = logits.numel() if reduction == "mean" and normalizer is None else normalizer
         key = (id(self), self, tuple(tensors), tuple(sorted(numbers.items())))
-        plan = Plan(plain, lambda: Divisor(divisor), lambda: Traced(key, maths, place))
+        plan = Plan(plain, lambda _: Divisor(divisor), lambda _: Traced(key, maths, place))
         value = single_pass(plan, (logits,), backend)
         return plain(logits) if value is None else value
 

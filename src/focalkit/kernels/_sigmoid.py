@@ -6,16 +6,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .._reduce import not_ignored
 from . import _cpp
 from ._calls import SigmoidLoss
 from ._choice import is_small, obstacle, refuse
-from ._divisor import Divisor, counted
+from ._divisor import Divisor
 from ._sigmoid_traced import trace_sigmoid
 from ._single_pass import Plan, single_pass
 
 
 def sigmoid_sum(
     loss: SigmoidLoss,
+    logits: tuple[Tensor, ...],
     *,
     reduction: str,
     normalizer: float | Tensor | None,
@@ -33,57 +35,60 @@ def sigmoid_sum(
     Raises:
         BackendError: The backend asked for cannot run.
     """
-    if is_small(loss.logits, backend):
+    if is_small(logits, backend):
         return None
     if reduction == "none":
         return refuse('reduction="none" gives the unreduced loss, which a single pass has nothing to save on', backend)
     extra = (normalizer,) if isinstance(normalizer, Tensor) else ()
-    why = obstacle(loss.logits, (*loss.targets, *loss.tensors.values(), *extra))
+    why = obstacle(logits, (*loss.targets, *loss.tensors.values(), *extra))
     if why is not None:
         return refuse(why, backend)
     mean = reduction == "mean" and normalizer is None
     # subtle: counted first for low precision, so that the gradient is rounded once; a factor after the pass would
     # round it again
     counts = mean and (loss.weighted or (loss.dense and not loss.boolean))
-    counts = counts and loss.logits[0].dtype not in (torch.float16, torch.bfloat16)
-    numbers = loss.numbers()
+    counts = counts and logits[0].dtype not in (torch.float16, torch.bfloat16)
+    numbers = loss.numbers(logits[0].dtype)
     plan = Plan(
         plain=plain,
         divisor=partial(_divisor, loss, normalizer, mean=mean, counts=counts),
         check=check,
         traced=partial(trace_sigmoid, loss, numbers, counts=counts),
-        native=None if numbers is None else _native(loss, numbers),
+        native=None if numbers is None else _native(loss, logits, numbers),
         triton=numbers is not None,
     )
-    return single_pass(plan, loss.logits, backend)
+    return single_pass(plan, logits, backend)
 
 
-def _native(loss: SigmoidLoss, numbers: _cpp.Weights) -> _cpp.Native | None:
+def _native(loss: SigmoidLoss, logits: tuple[Tensor, ...], numbers: _cpp.Weights) -> _cpp.Native | None:
     if loss.dense:
-        return _cpp.sigmoid_focal_dense(loss.logits[0], loss.targets[0], numbers, ignore_index=loss.ignore_index)
+        return _cpp.sigmoid_focal_dense(logits[0], loss.targets[0], numbers, ignore_index=loss.ignore_index)
     return _cpp.sigmoid_focal_labels(
-        loss.logits, loss.targets, numbers, ignore_index=loss.ignore_index, dims=loss.dims, classes=loss.classes
+        logits, loss.targets, numbers, ignore_index=loss.ignore_index, dims=loss.dims, classes=loss.classes
     )
 
 
-def _divisor(loss: SigmoidLoss, normalizer: float | Tensor | None, *, mean: bool, counts: bool) -> Divisor:
+def _divisor(
+    loss: SigmoidLoss,
+    normalizer: float | Tensor | None,
+    logits: tuple[Tensor, ...],
+    *,
+    mean: bool,
+    counts: bool,
+) -> Divisor:
     if not mean:
         return Divisor(normalizer)
-    size = sum(x.numel() for x in loss.logits)
-    return (
-        Divisor(size, found=True) if counts else Divisor(size if loss.boolean and not loss.weighted else _count(loss))
-    )
+    if counts or (loss.boolean and not loss.weighted):
+        return Divisor(sum(x.numel() for x in logits), found=counts)
+    return Divisor(_count(loss, logits))
 
 
-def _count(loss: SigmoidLoss) -> Tensor:
+def _count(loss: SigmoidLoss, logits: tuple[Tensor, ...]) -> Tensor:
     """How many elements count, at least 1."""
-    factor = loss.weight
-    if loss.class_weight is not None:
-        columns = loss.class_weight.view([-1 if d == loss.dims[0] else 1 for d in range(loss.logits[0].ndim)])
-        factor = columns if factor is None else factor * columns
+    factor = loss.factor(logits[0].ndim)
     total: Tensor | int = 0
-    for x, t, dim in zip(loss.logits, loss.targets, loss.dims, strict=True):
-        present = t != loss.ignore_index if loss.dense else counted(t, loss.ignore_index).unsqueeze(dim)
+    for x, t, dim in zip(logits, loss.targets, loss.dims, strict=True):
+        present = t != loss.ignore_index if loss.dense else not_ignored(t, loss.ignore_index).unsqueeze(dim)
         present = present if factor is None else present & (factor != 0)
         total = total + present.sum() * (x.numel() // max(present.numel(), 1))
     assert isinstance(total, Tensor)

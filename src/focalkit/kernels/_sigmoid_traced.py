@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._numerics import finite
 from .._reduce import reduce
-from ._calls import SigmoidLoss, Term
+from ._calls import SigmoidLoss, Term, computed_in
 from ._choice import NoSinglePass
 from ._cpp import Weights
 from ._engine import fingerprint
@@ -106,11 +106,11 @@ class Elementwise:
         return ("sigmoid", *map(fingerprint, self.terms), self.names, self.baked, *rest)
 
 
-def trace_sigmoid(loss: SigmoidLoss, numbers: Weights | None, *, counts: bool) -> Traced:
+def trace_sigmoid(loss: SigmoidLoss, numbers: Weights | None, logits: tuple[Tensor, ...], *, counts: bool) -> Traced:
     """The loss by its maths; raises `NoSinglePass` where its terms hold more than numbers."""
     _, loose, baked = split(loss.params)
-    first = loss.logits[0]
-    given = loss.tensors | {k: torch.full((), v, dtype=loss.dtype, device=first.device) for k, v in loose.items()}
+    dtype, device = computed_in(logits[0]), logits[0].device
+    given = loss.tensors | {k: torch.full((), v, dtype=dtype, device=device) for k, v in loose.items()}
     code = tuple(given), tuple(baked.items())
     smoothing = loss.label_smoothing
     full = Elementwise(loss.terms, *code, loss.dense, loss.boolean, counts, smoothing, loss.ignore_index)
@@ -127,10 +127,12 @@ def trace_sigmoid(loss: SigmoidLoss, numbers: Weights | None, *, counts: bool) -
     sparse = None
     background = not loss.dense or loss.boolean or loss.ignore_index != 0  # a target of 0 stands for background
     simple = not loss.weighted and not smoothing and all(v.ndim == 0 for v in given.values())
-    if background and simple and (first.device.type, loss.dtype) == ("cpu", torch.float32):
+    if background and simple and (device.type, dtype) == ("cpu", torch.float32):
         negative = side(loss.terms[1], float("-inf"))
         positive = maths if loss.dense else side(loss.terms[0], -ORDINARY)
-        sparse = Background(key, negative, positive, tuple(given.values()), partial(_find, loss), loss.dense)
+        # of all levels together: a small level may hold nothing but exceptions
+        find = partial(_find, loss, sum(x.numel() for x in logits) // FEW)
+        sparse = Background(key, negative, positive, tuple(given.values()), find, loss.dense)
     triton = None if numbers is None else partial(_by_triton, loss, numbers)
     return Traced(key, maths, partial(_place, loss, given), triton=triton, sparse=sparse)
 
@@ -145,8 +147,8 @@ def _place(loss: SigmoidLoss, given: dict[str, Tensor], i: int, logits: Tensor) 
         others.append(form(loss.targets[i]) if x.ndim else loss.targets[i])
     else:
         labels, k = layout.rows(loss.targets[i]), x.shape[loss.dims[i]]
-        others.append(labels.to(loss.dtype) if k >= CONVERT else labels)
-        others.append(torch.arange(k, dtype=loss.dtype, device=x.device).view(1, k, 1))
+        others.append(labels.to(computed_in(x)) if k >= CONVERT else labels)
+        others.append(torch.arange(k, dtype=computed_in(x), device=x.device).view(1, k, 1))
     for value in given.values():
         vector = not flat and value.ndim == 1 and value.shape[0] == x.shape[layout.dim]
         others.append(value.reshape(1, -1, 1) if vector and value is not loss.weight else form(value))
@@ -159,11 +161,9 @@ def _place(loss: SigmoidLoss, given: dict[str, Tensor], i: int, logits: Tensor) 
     )
 
 
-def _find(loss: SigmoidLoss, i: int, logits: Tensor) -> Few | None:
+def _find(loss: SigmoidLoss, most: int, i: int, logits: Tensor) -> Few | None:
     layout, ordered = Layout.of(loss.folded(logits), loss.dims[i])
     flat = ordered.reshape(-1)
-    # of all levels together: a small level may hold nothing but exceptions
-    most = sum(x.numel() for x in loss.logits) // FEW
 
     def restore(g: Tensor) -> Tensor:
         return layout.restore(g).reshape(logits.shape)

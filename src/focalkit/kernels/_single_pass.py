@@ -18,20 +18,20 @@ from ._traced import Traced, TracedPass
 
 @dataclass(frozen=True)
 class Plan:
-    """A loss call, ready to be fused. What only some ways need is made when it is needed.
+    """A loss call, ready to be fused. What only some ways need is made when needed, and nothing holds the logits.
 
     Attributes:
         plain: plain(*logits), the value by the eager definition.
-        divisor: What divides the sum.
-        traced: The call by its maths; raises `NoSinglePass` where that cannot be.
+        divisor: divisor(logits), what divides the sum.
+        traced: traced(logits), the call by its maths; raises `NoSinglePass` where that cannot be.
         check: Raises where a target is out of range; called before a pass, and after one in C++ that found such.
         native: The call in C++ written by hand, where that fits.
         triton: Whether a kernel written by hand in Triton fits.
     """
 
     plain: Callable[..., Tensor]
-    divisor: Callable[[], Divisor]
-    traced: Callable[[], Traced]
+    divisor: Callable[[tuple[Tensor, ...]], Divisor]
+    traced: Callable[[tuple[Tensor, ...]], Traced]
     check: Callable[[], None] = lambda: None
     native: _cpp.Native | None = None
     triton: bool = False
@@ -57,7 +57,7 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
         settle(Choice("eager", "there are no elements"))
         return None
     native = plan.native if device.type == "cpu" and "c++" not in machine.broken else None
-    traced = functools.cache(plan.traced)
+    traced = functools.cache(lambda: plan.traced(logits))
 
     def progress() -> Progress:
         # the C++ is the same for many losses, and so is what it has been through
@@ -96,7 +96,7 @@ class NativePass:
     progress: Progress
 
     def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> Found:
-        divisor = self.plan.divisor()
+        divisor = self.plan.divisor(logits)
         done = self.job.run(self.code, logits, divisor.scale, any(wanted))
         if done.odd:
             self.plan.check()

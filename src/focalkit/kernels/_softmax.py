@@ -5,10 +5,11 @@ from functools import partial
 
 from torch import Tensor
 
+from .._reduce import not_ignored
 from . import _cpp
 from ._calls import SoftmaxLoss
 from ._choice import is_small, obstacle, refuse
-from ._divisor import Divisor, counted
+from ._divisor import Divisor
 from ._single_pass import Plan, single_pass
 from ._softmax_traced import trace_softmax
 
@@ -17,25 +18,31 @@ TILE = 8192
 
 
 def softmax_sum(
-    loss: SoftmaxLoss, *, reduction: str, normalizer: float | Tensor | None, backend: str, plain: Callable[..., Tensor]
+    loss: SoftmaxLoss,
+    logits: Tensor,
+    *,
+    reduction: str,
+    normalizer: float | Tensor | None,
+    backend: str,
+    plain: Callable[..., Tensor],
 ) -> Tensor | None:
     """The reduced loss, or None where the plain formula is the better or the only way; arguments as `sigmoid_sum`.
 
     Raises:
         BackendError: The backend asked for cannot run.
     """
-    if is_small((loss.logits,), backend):
+    if is_small((logits,), backend):
         return None
     if reduction == "none":
         return refuse('reduction="none" gives the unreduced loss, which a single pass has nothing to save on', backend)
     given = (loss.labels, *loss.params.values(), loss.shift, loss.factor, loss.weight, normalizer)
-    why = obstacle((loss.logits,), tuple(t for t in given if isinstance(t, Tensor)))
+    why = obstacle((logits,), tuple(t for t in given if isinstance(t, Tensor)))
     if why is not None:
         return refuse(why, backend)
-    gamma, native = loss.gamma(), None
-    triton = gamma is not None and loss.logits.shape[loss.dim] <= TILE
+    gamma, native = loss.gamma(logits.dtype), None
+    triton = gamma is not None and logits.shape[loss.dim] <= TILE
     if gamma is not None:
-        native = _cpp.softmax_focal(loss.logits, loss.labels, gamma, ignore_index=loss.ignore_index, dim=loss.dim)
+        native = _cpp.softmax_focal(logits, loss.labels, gamma, ignore_index=loss.ignore_index, dim=loss.dim)
     plan = Plan(
         plain=plain,
         divisor=partial(_divisor, loss, normalizer, mean=reduction == "mean" and normalizer is None),
@@ -43,12 +50,12 @@ def softmax_sum(
         native=native,
         triton=triton,
     )
-    return single_pass(plan, (loss.logits,), backend)
+    return single_pass(plan, (logits,), backend)
 
 
-def _divisor(loss: SoftmaxLoss, normalizer: float | Tensor | None, *, mean: bool) -> Divisor:
+def _divisor(loss: SoftmaxLoss, normalizer: float | Tensor | None, _: tuple[Tensor, ...], *, mean: bool) -> Divisor:
     if not mean:
         return Divisor(normalizer)
-    present = counted(loss.labels, loss.ignore_index)
+    present = not_ignored(loss.labels, loss.ignore_index)
     present = present if loss.weight is None else present & (loss.weight != 0)
     return Divisor(present.sum().clamp(min=1))

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from .._numerics import finite
-from .._reduce import reduce
-from ._calls import SoftmaxLoss
+from .._reduce import not_ignored, reduce
+from ._calls import SoftmaxLoss, computed_in
 from ._choice import Choice, NoSinglePass
-from ._divisor import counted
 from ._engine import fingerprint, kernel, pattern
 from ._layout import Layout
 from ._numbers import split
@@ -68,7 +67,7 @@ class Rows:
         return self.row(own - others, counted, *rest)
 
 
-def trace_softmax(loss: SoftmaxLoss, gamma: float | None) -> Traced:
+def trace_softmax(loss: SoftmaxLoss, gamma: float | None, logits: tuple[Tensor, ...]) -> Traced:
     """The loss by its maths; raises `NoSinglePass` where its term holds more than numbers.
 
     Args:
@@ -81,7 +80,7 @@ def trace_softmax(loss: SoftmaxLoss, gamma: float | None) -> Traced:
         key = ("softmax", *row.key(), maths.shifted, maths.ignore_index)
     except TypeError:
         raise NoSinglePass("its maths holds something other than numbers, so that it cannot be told apart") from None
-    numbers = [torch.full((), v, dtype=loss.dtype, device=loss.logits.device) for v in loose.values()]
+    numbers = [torch.full((), v, dtype=computed_in(logits[0]), device=logits[0].device) for v in loose.values()]
     return Traced(
         key,
         maths,
@@ -92,18 +91,19 @@ def trace_softmax(loss: SoftmaxLoss, gamma: float | None) -> Traced:
     )
 
 
-def _weights(loss: SoftmaxLoss, layout: Layout) -> Tensor | None:
-    return None if loss.weight is None else layout.rows(loss.weight.to(loss.dtype).expand(loss.labels.shape))
+def _weights(loss: SoftmaxLoss, layout: Layout, dtype: torch.dtype) -> Tensor | None:
+    return None if loss.weight is None else layout.rows(loss.weight.to(dtype).expand(loss.labels.shape))
 
 
 def _place(loss: SoftmaxLoss, vectors: list[Tensor], numbers: list[Tensor], _: int, x: Tensor) -> Placed:
     layout, ordered = Layout.of(x, loss.dim)
     k = x.shape[loss.dim]
-    rows, weights = layout.rows(loss.labels), _weights(loss, layout)
+    dtype, rows = computed_in(x), layout.rows(loss.labels)
+    weights = _weights(loss, layout, dtype)
     by_label = [*vectors] if loss.factor is None else [loss.factor, *vectors]
-    index = torch.where(counted(rows, loss.ignore_index), rows.long(), 0) if by_label else None
-    others = [rows.to(loss.dtype) if k >= CONVERT else rows]
-    others.append(torch.arange(k, dtype=loss.dtype, device=x.device).view(1, k, 1))
+    index = torch.where(not_ignored(rows, loss.ignore_index), rows.long(), 0) if by_label else None
+    others = [rows.to(dtype) if k >= CONVERT else rows]
+    others.append(torch.arange(k, dtype=dtype, device=x.device).view(1, k, 1))
     others += [] if loss.shift is None else [loss.shift.view(1, k, 1)]
     own = [v[index] for v in by_label]
     others += own[: len(own) - len(vectors)] + ([] if weights is None else [weights]) + own[len(own) - len(vectors) :]
@@ -121,7 +121,7 @@ def _by_row(
     scale: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     layout, ordered = Layout.of(x, loss.dim)
-    weights = _weights(loss, layout)
+    weights = _weights(loss, layout, computed_in(x))
 
     def run(u: Tensor, index: Tensor, counted: Tensor, box: Box) -> tuple[Tensor, ...]:
         others = [counted] if loss.factor is None else [counted, loss.factor[index]]

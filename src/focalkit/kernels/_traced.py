@@ -68,14 +68,14 @@ class TracedPass:
 
     job: Traced
     choice: Choice
-    divisor: Callable[[], Divisor]
+    divisor: Callable[[tuple[Tensor, ...]], Divisor]
     progress: Progress
     by_row: bool
     strict: bool
 
     def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> Found:
         logits = tuple(x.detach() for x in logits)
-        divisor, work = self.divisor(), self.progress.work + sum(x.numel() for x in logits)
+        divisor, work = self.divisor(logits), self.progress.work + sum(x.numel() for x in logits)
         scale = number(divisor.value, logits[0])
         if self.by_row:
             assert self.job.by_row is not None

@@ -1,18 +1,19 @@
 """Focal loss of a dense detector in the layout its head produces: no permute, no concatenation, no one-hot."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from .._numerics import upcast
+from .._reduce import finish
 from .._types import Backend, PerClass
 from ..kernels._calls import SigmoidLoss
 from ..kernels._sigmoid import sigmoid_sum
-from ._checks import check_backend, check_labels, check_logits, vector
-from ._focal import check_focal, focal_negative, focal_parameters, focal_positive, sigmoid_focal_loss
-from ._sigmoid import mixture
+from ._checks import check_backend, check_labels, check_logits
+from ._focal import check_focal, focal_negative, focal_parameters, focal_positive
+from ._sigmoid import by_class, by_definition, mixture
 
 
 def dense_sigmoid_focal_loss(
@@ -63,66 +64,30 @@ def dense_sigmoid_focal_loss(
         for i, y in enumerate(labels):
             check_labels(y, num_classes, ignore_index, -1, f"{name}, level {i}")
 
-    plain = partial(
-        _level_by_level,
-        labels=tuple(labels),
-        num_classes=num_classes,
-        alpha=alpha,
-        gamma=gamma,
+    loss = SigmoidLoss(
+        tuple(labels),
+        (focal_positive, focal_negative, mixture(focal_positive, focal_negative, None)),
+        dense=False,
+        dims=(2,) * len(logits),
+        classes=num_classes,
+        params=by_class(focal_parameters(alpha, gamma), logits[0], num_classes, name),
         ignore_index=ignore_index,
-        normalizer=normalizer,
+        focal=True,
     )
+    plain = partial(_level_by_level, loss, normalizer)
     if backend != "eager":
-        loss = SigmoidLoss(
-            tuple(logits),
-            tuple(labels),
-            (focal_positive, focal_negative, mixture(focal_positive, focal_negative, None)),
-            dense=False,
-            dims=(2,) * len(logits),
-            classes=num_classes,
-            params={
-                key: value if isinstance(value, int | float) else _number_or_vector(key, value, num_classes, logits[0])
-                for key, value in focal_parameters(alpha, gamma).items()
-            },
-            ignore_index=ignore_index,
-            focal=True,
+        fused = sigmoid_sum(
+            loss, tuple(logits), reduction="sum", normalizer=normalizer, backend=backend, plain=plain, check=check
         )
-        fused = sigmoid_sum(loss, reduction="sum", normalizer=normalizer, backend=backend, plain=plain, check=check)
         if fused is not None:
             return fused
     check()
     return plain(*logits)
 
 
-def _level_by_level(
-    *logits: Tensor,
-    labels: tuple[Tensor, ...],
-    num_classes: int,
-    alpha: PerClass | None,
-    gamma: PerClass,
-    ignore_index: int,
-    normalizer: float | Tensor | None,
-) -> Tensor:
-    total = None
-    for x, y in zip(logits, labels, strict=True):
-        level = sigmoid_focal_loss(
-            x.unflatten(1, (-1, num_classes)),
-            y,
-            alpha=alpha,
-            gamma=gamma,
-            ignore_index=ignore_index,
-            class_dim=2,
-            reduction="sum",
-            backend="eager",
-        )
-        total = level if total is None else total + level
-    assert total is not None
-    return total if normalizer is None else total / normalizer
-
-
-def _number_or_vector(key: str, value: PerClass, num_classes: int, logits: Tensor) -> float | Tensor:
-    like = upcast(logits.new_empty(()))
-    if isinstance(value, Tensor) and value.ndim == 0:
-        return value.to(like)
-    assert not isinstance(value, int | float)
-    return vector(key, value, num_classes, like, "dense_sigmoid_focal_loss")
+def _level_by_level(loss: SigmoidLoss, normalizer: float | Tensor | None, *logits: Tensor) -> Tensor:
+    sums = []
+    for x, y in zip(map(loss.folded, logits), loss.targets, strict=True):
+        level = replace(loss, targets=(y,), dims=(2,), classes=None)
+        sums.append(by_definition(level, x, reduction="sum"))
+    return finish(sum(sums[1:], sums[0]), 1, reduction="sum", normalizer=normalizer)

@@ -55,100 +55,81 @@ def sigmoid_loss(
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
     dense = is_dense(logits, targets, class_dim, name)
-    per_class = dict(per_class or {})
-    like = upcast(logits.new_empty(()))
-    needs_axis = (
-        not dense or class_weight is not None or any(not isinstance(v, int | float) for v in per_class.values())
-    )
-    dim = class_axis(logits, class_dim, name) if needs_axis else 0
-
-    def vectors(key: str, value: PerClass) -> float | Tensor:
-        if isinstance(value, int | float):
-            return value
-        if isinstance(value, Tensor) and value.ndim == 0:
-            return value.to(like)
-        return vector(key, value, logits.shape[dim], like, name)
-
-    def columns(value: float | Tensor) -> float | Tensor:
-        if isinstance(value, Tensor) and value.ndim:
-            return value.view([-1 if d == dim else 1 for d in range(logits.ndim)])
-        return value
-
-    by_class = {key: vectors(key, value) for key, value in per_class.items()}
-    factor = None if class_weight is None else vectors("class_weight", class_weight)
-    mix = mixture(positive, negative, soft)
+    given: dict[str, PerClass] = dict(per_class or {})
+    if class_weight is not None:
+        given["class_weight"] = class_weight
+    if not dense or any(not isinstance(v, int | float) for v in given.values()):
+        dim = class_axis(logits, class_dim, name)
+    else:  # the axis does not matter, and may be missing
+        dim = class_dim % logits.ndim if -logits.ndim <= class_dim < logits.ndim else 0
+    params = by_class(given, logits, logits.shape[dim] if logits.ndim else 1, name)
+    columns = params.pop("class_weight", None)
     if dense:
         check = partial(check_dense, targets, ignore_index, name)
     else:
         check = partial(check_labels, targets, logits.shape[dim], ignore_index, -1, name)
+    loss = SigmoidLoss(
+        (targets,),
+        (positive, negative, mixture(positive, negative, soft)),
+        dense=dense,
+        dims=(dim,),
+        params=params,
+        label_smoothing=label_smoothing,
+        weight=weight,
+        class_weight=columns,  # pyright: ignore[reportArgumentType]
+        ignore_index=ignore_index,
+        focal=focal and soft is None,
+    )
+    plain = partial(by_definition, loss, reduction=reduction, normalizer=normalizer)
     if backend != "eager":
-        own = partial(sigmoid_loss, name, targets=targets, positive=positive, negative=negative, soft=soft)
-        loss = SigmoidLoss(
-            (logits,),
-            (targets,),
-            (positive, negative, mix),
-            dense=dense,
-            dims=(dim if needs_axis or not -logits.ndim <= class_dim < logits.ndim else class_dim % logits.ndim,),
-            params=by_class,
-            label_smoothing=label_smoothing,
-            weight=weight,
-            class_weight=factor,  # pyright: ignore[reportArgumentType]
-            ignore_index=ignore_index,
-            focal=focal and soft is None,
-        )
         fused = sigmoid_sum(
-            loss,
-            reduction=reduction,
-            normalizer=normalizer,
-            backend=backend,
-            plain=partial(
-                own,
-                per_class=per_class,
-                label_smoothing=label_smoothing,
-                class_weight=class_weight,
-                weight=weight,
-                ignore_index=ignore_index,
-                class_dim=class_dim,
-                reduction=reduction,
-                normalizer=normalizer,
-            ),
-            check=check,
+            loss, (logits,), reduction=reduction, normalizer=normalizer, backend=backend, plain=plain, check=check
         )
         if fused is not None:
             return fused
-
     check()
-    x = upcast(logits)
-    params = {key: columns(value) for key, value in by_class.items()}
-    if factor is not None:
-        weight = columns(factor) if weight is None else weight * columns(factor)  # pyright: ignore
+    return plain(logits)
 
-    def mixed(t: Tensor, x: Tensor) -> Tensor:
-        return mix(t, x, **params)
 
-    if dense:
-        if targets.dtype == torch.bool and not label_smoothing:
-            loss = torch.where(targets, positive(finite(x), **params), negative(finite(x), **params))
-            return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight)
-        counted = None if targets.dtype == torch.bool else targets != ignore_index
+def by_class(params: Mapping[str, PerClass], logits: Tensor, classes: int, name: str) -> dict[str, float | Tensor]:
+    """Numbers as they are, all else as tensors that fit the logits: 0-d, or vectors over the classes."""
+
+    def ready(key: str, value: PerClass) -> float | Tensor:
+        if isinstance(value, int | float):
+            return value
+        like = upcast(logits.new_empty(()))
+        if isinstance(value, Tensor) and value.ndim == 0:
+            return value.to(like)
+        return vector(key, value, classes, like, name)
+
+    return {key: ready(key, value) for key, value in params.items()}
+
+
+def by_definition(
+    loss: SigmoidLoss, logits: Tensor, *, reduction: str, normalizer: float | Tensor | None = None
+) -> Tensor:
+    """The loss of one tensor of logits by PyTorch operations and autograd."""
+    x, targets, dim = upcast(logits), loss.targets[0], loss.dims[0]
+    positive, negative, mix = loss.terms
+    params = {key: loss.columns(v, x.ndim) if isinstance(v, Tensor) else v for key, v in loss.params.items()}
+    weight = loss.factor(x.ndim)
+    finished = partial(reduce, reduction=reduction, normalizer=normalizer, weight=weight)
+    if loss.dense:
+        if loss.boolean and not loss.label_smoothing:
+            return finished(torch.where(targets, positive(finite(x), **params), negative(finite(x), **params)))
+        counted = None if loss.boolean else targets != loss.ignore_index
         t = targets.to(x.dtype)
         if counted is not None:
             t, x = torch.where(counted, t, 0.0), torch.where(counted, x, 0.0)
-        loss = mixed(smooth(t, label_smoothing), finite(x))
-        return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
-
-    labels = targets.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
-    labels = labels.unsqueeze(dim)
-    counted = labels != ignore_index
-    if reduction == "none" or label_smoothing:
+        return finished(mix(smooth(t, loss.label_smoothing), finite(x), **params), counted=counted)
+    labels = targets.long().unsqueeze(dim)  # subtle: .long() before any comparison: uint8 takes -100 for 156
+    counted = labels != loss.ignore_index
+    if reduction == "none" or loss.label_smoothing:
         hot = one_hot(labels, x, dim)
         x = finite(torch.where(counted, x, 0.0))
-        if label_smoothing:
-            loss = mixed(smooth(hot.to(x.dtype), label_smoothing), x)
-        else:
-            loss = torch.where(hot, positive(x, **params), negative(x, **params))
-        return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
-
+        if loss.label_smoothing:
+            return finished(mix(smooth(hot.to(x.dtype), loss.label_smoothing), x, **params), counted=counted)
+        return finished(torch.where(hot, positive(x, **params), negative(x, **params)), counted=counted)
     return _from_labels(x, labels, counted, positive, negative, params, weight, dim, reduction, normalizer)
 
 
@@ -201,7 +182,7 @@ def _from_labels(
     counted: Tensor,
     positive: Term,
     negative: Term,
-    params: dict[str, float | Tensor],
+    params: Mapping[str, float | Tensor],
     weight: Tensor | None,
     dim: int,
     reduction: str,

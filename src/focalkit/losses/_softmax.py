@@ -6,13 +6,12 @@ Dense targets q weight it over the classes (the expectation over hard labels), u
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._numerics import finite, label_logit, one_vs_rest, upcast
-from .._reduce import reduce
+from .._reduce import not_ignored, reduce
 from .._types import Vector
 from ..kernels._calls import SoftmaxLoss
 from ..kernels._choice import refuse
@@ -73,79 +72,47 @@ def softmax_loss(
         check_dense(targets, ignore_index, name)
     else:
         check_labels(targets, classes, ignore_index, 0, name)
+    if term is not None and not (dense or label_smoothing):
+        if by_class is not None:
+            own = by_class[torch.where(not_ignored(targets, ignore_index), targets.long(), 0)]
+            weight = own if weight is None else weight * own
+        loss = SoftmaxLoss(
+            targets,
+            term,
+            vectors,
+            dim,
+            shift=shift,
+            factor=scale,
+            weight=weight,
+            ignore_index=ignore_index,
+            focal=focal,
+        )
+        plain = partial(by_definition, loss, reduction=reduction, normalizer=normalizer)
+        fused = None
+        if backend != "eager":
+            fused = softmax_sum(loss, logits, reduction=reduction, normalizer=normalizer, backend=backend, plain=plain)
+        return plain(logits) if fused is None else fused
     if backend != "eager":
-        if dense or term is None or label_smoothing:
-            refuse("dense rows and smoothed labels have no single pass", backend)
-        else:
-            row_weight = weight
-            if by_class is not None:
-                labels = targets.long()
-                own = by_class[torch.where(labels != ignore_index, labels, 0)]
-                row_weight = own if weight is None else weight * own
-            loss = SoftmaxLoss(
-                logits,
-                targets,
-                term,
-                vectors,
-                dim,
-                shift=shift,
-                factor=scale,
-                weight=row_weight,
-                ignore_index=ignore_index,
-                focal=focal,
-            )
-            fused = softmax_sum(
-                loss,
-                reduction=reduction,
-                normalizer=normalizer,
-                backend=backend,
-                plain=partial(
-                    _eager,
-                    name=name,
-                    targets=targets,
-                    term=term,
-                    per_class=per_class,
-                    shift=shift,
-                    alpha=alpha,
-                    class_weight=class_weight,
-                    weight=weight,
-                    ignore_index=ignore_index,
-                    class_dim=class_dim,
-                    reduction=reduction,
-                    normalizer=normalizer,
-                ),
-            )
-            if fused is not None:
-                return fused
+        refuse("dense rows and smoothed labels have no single pass", backend)
     x = upcast(logits) if shift is None else upcast(logits) + columns(shift)
 
     if dense:
-        counted = (targets != ignore_index).all(dim) if targets.dtype != torch.bool else None
+        present = (targets != ignore_index).all(dim) if targets.dtype != torch.bool else None
         q = targets.to(x.dtype)
     else:
-        labels = targets.long()  # subtle: before any comparison, in which uint8 takes -100 for 156
-        counted = labels != ignore_index
-        index = torch.where(counted, labels, 0)
-        if term is not None and not label_smoothing:
-            x = torch.where(counted.unsqueeze(dim), x, 0.0)
-            u = label_logit(x, index, dim)
-            loss = term(u, **{key: v[index] if isinstance(v, Tensor) else v for key, v in vectors.items()})
-            loss = loss if scale is None else loss * scale[index]
-            if by_class is not None:
-                weight = by_class[index] if weight is None else weight * by_class[index]
-            return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+        present = not_ignored(targets, ignore_index)
+        index = torch.where(present, targets.long(), 0)
         q = torch.zeros_like(x).scatter(dim, index.unsqueeze(dim), 1.0)
-
-    if counted is not None:
-        q, x = torch.where(counted.unsqueeze(dim), q, 0.0), torch.where(counted.unsqueeze(dim), x, 0.0)
+    if present is not None:
+        q, x = torch.where(present.unsqueeze(dim), q, 0.0), torch.where(present.unsqueeze(dim), x, 0.0)
     q = q * (1 - label_smoothing) + label_smoothing / classes if label_smoothing else q
     factors = None
     for factor in (scale, by_class):
         if factor is not None:
             factors = columns(factor) if factors is None else factors * columns(factor)
     if by_class is not None:
-        present = ((q != 0) & (columns(by_class) != 0)).any(dim)  # pyright: ignore[reportOptionalOperand]
-        counted = present if counted is None else counted & present
+        weighted = ((q != 0) & (columns(by_class) != 0)).any(dim)  # pyright: ignore[reportOptionalOperand]
+        present = weighted if present is None else present & weighted
     u = one_vs_rest(x, dim)
     params = {key: columns(value) for key, value in vectors.items()}
     if soft is None and term is not None:
@@ -155,11 +122,22 @@ def softmax_loss(
         assert soft is not None
         loss = soft(u, q, dim, **params)
         loss = loss if factors is None else loss * (q * factors).sum(dim)
-    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=present)
 
 
-def _eager(logits: Tensor, *, name: str, targets: Tensor, term: Callable[..., Tensor], **arguments: Any) -> Tensor:
-    return softmax_loss(name, logits, targets, term, **arguments)
+def by_definition(
+    loss: SoftmaxLoss, logits: Tensor, *, reduction: str, normalizer: float | Tensor | None = None
+) -> Tensor:
+    """The loss of these logits by PyTorch operations and autograd."""
+    x, dim = upcast(logits), loss.dim
+    if loss.shift is not None:
+        x = x + loss.shift.view([-1 if d == dim else 1 for d in range(x.ndim)])
+    present = not_ignored(loss.labels, loss.ignore_index)
+    index = torch.where(present, loss.labels.long(), 0)
+    u = label_logit(torch.where(present.unsqueeze(dim), x, 0.0), index, dim)
+    rows = loss.term(u, **{key: v[index] if isinstance(v, Tensor) else v for key, v in loss.params.items()})
+    rows = rows if loss.factor is None else rows * loss.factor[index]
+    return reduce(rows, reduction=reduction, normalizer=normalizer, weight=loss.weight, counted=present)
 
 
 def label_loss(
@@ -188,15 +166,14 @@ def label_loss(
             f"{name} takes class indices without the class axis, got {labels.dtype} targets shaped like the logits"
         )
     x = upcast(logits)
-    labels = labels.long()
     check_labels(labels, x.shape[dim], ignore_index, 0, name)
-    counted = labels != ignore_index
-    index = torch.where(counted, labels, 0)
-    loss = rows(torch.where(counted.unsqueeze(dim), x, 0.0), index, counted, dim)
+    present = not_ignored(labels, ignore_index)
+    index = torch.where(present, labels.long(), 0)
+    loss = rows(torch.where(present.unsqueeze(dim), x, 0.0), index, present, dim)
     if class_weight is not None:
         own = vector("class_weight", class_weight, x.shape[dim], x, name)[index]
         weight = own if weight is None else weight * own
-    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=present)
 
 
 def row_cross_entropy(u: Tensor, q: Tensor, dim: int) -> Tensor:

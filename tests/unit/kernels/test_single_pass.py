@@ -1,5 +1,7 @@
 """What a call of a fused loss does, and what it leaves, on each of its ways."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -107,3 +109,16 @@ def test_an_exponent_is_part_of_the_cpp_where_it_is_part_of_the_traced_maths(gam
     value = L.sigmoid_focal_loss(x, LABELS, gamma=gamma, backend="compiled")
     exact = L.sigmoid_focal_loss(x.double(), LABELS, gamma=gamma, backend="eager")
     torch.testing.assert_close(value.double(), exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_value_does_not_keep_the_logits_once_the_gradient_is_out(way, call):
+    function, targets = CALLS[call]
+    leaf = torch.randn(40, 6, requires_grad=True)
+    x = leaf * 1
+    gone = weakref.ref(x)
+    value = function(x, targets, backend=way)
+    value.backward()
+    del x
+    assert gone() is None
+    assert value.isfinite()
