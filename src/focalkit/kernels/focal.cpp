@@ -386,27 +386,30 @@ Sum planes(const Piece &p, std::int32_t ignore, const Labels &labels, const Weig
 // The rows [from, to), whose classes lie side by side.
 template <bool GRADIENT>
 Sum rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const Weights &w) {
-    const i64 k = l.classes;
-    std::vector<std::int32_t> label(to - from);
+    enum { OFF, ON, ABSENT };
+    const i64 k = l.classes, most = std::max<i64>(1, RUN / k);
+    std::vector<std::int32_t> label(to - from), mark(most * k);
     read_labels(l.labels, kind, from, to - from, label.data());
     const auto is_background = [&](std::int32_t y) { return y != ignore && (y < 0 || y >= k); };
     Sum total = tally(label.data(), to - from, k, ignore);
     for (i64 row = from; row < to;) {
         i64 end = row;  // rows of background are one run of memory
         while (end < to && is_background(label[end - from])) ++end;
-        const i64 n = std::max<i64>(end - row, 1) * k;
-        const std::int32_t y = label[row - from];
         const Logit *x = l.x + row * k;
         Logit *g = l.g + row * k;
-        if (end > row) {
-            total.value += background<GRADIENT>(x, g, n, w);
-        } else if (y != ignore) {
-            total.value += background<GRADIENT>(x, g, y, w) + labelled<GRADIENT>(x + y, g + y, &y, 1, y, ignore, w) +
-                           background<GRADIENT>(x + y + 1, g + y + 1, k - y - 1, w);
-        } else if (GRADIENT) {
-            std::memset(static_cast<void *>(g), 0, k * sizeof(Logit));
+        if (end - row >= most || end == to) {
+            total.value += background<GRADIENT>(x, g, (end - row) * k, w);
+        } else {
+            end = std::min(to, row + most);
+            std::fill(mark.begin(), mark.end(), OFF);
+            for (i64 r = row; r < end; ++r) {
+                const std::int32_t y = label[r - from];
+                if (y == ignore) std::fill_n(mark.begin() + (r - row) * k, k, ABSENT);
+                else if (!is_background(y)) mark[(r - row) * k + y] = ON;
+            }
+            total.value += labelled<GRADIENT>(x, g, mark.data(), (end - row) * k, ON, ABSENT, w);
         }
-        row += n / k;
+        row = end;
     }
     return total;
 }
