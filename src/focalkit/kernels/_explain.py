@@ -12,8 +12,8 @@ from ._choice import Choice, Explained, explaining
 
 def explain(
     loss: str | Callable[..., Tensor],
-    logits: Tensor | Sequence[Tensor] | Sequence[int],
-    targets: Tensor | Sequence[Tensor] | Sequence[int],
+    logits: Tensor | Sequence[Tensor] | Sequence[int] | Sequence[Sequence[int]],
+    targets: Tensor | Sequence[Tensor] | Sequence[int] | Sequence[Sequence[int]],
     *,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device | None = None,
@@ -24,8 +24,8 @@ def explain(
 
     Args:
         loss: A catalog name ("focal"), a loss function or module of focalkit, or a loss made by `fuse`.
-        logits: Tensors, or a shape.
-        targets: Tensors, or a shape.
+        logits: A tensor, or a shape; of losses on levels, one for each level.
+        targets: The same.
         dtype: Of the logits, where a shape is given.
         device: To explain for; None takes that of the logits (of a shape: the CPU). The device need not be there.
         targets_dtype: Of the targets, where a shape is given.
@@ -40,18 +40,22 @@ def explain(
     def stand_in(thing: Any, kind: torch.dtype) -> Any:
         if isinstance(thing, Tensor):
             return thing.detach()
-        if thing and all(isinstance(t, int) for t in thing):
+        if all(isinstance(t, int) for t in thing):
             return torch.empty(tuple(thing), dtype=kind, device="meta")
-        return tuple(t.detach() for t in thing)
+        return tuple(stand_in(t, kind) for t in thing)
 
     if isinstance(loss, str):
         # by name and late: the losses stand above this package
         loss = importlib.import_module("focalkit.losses").build(loss)
         assert not isinstance(loss, str)
+    if arguments.get("backend") == "eager":
+        return Choice("eager", "asked for")
     x, t = stand_in(logits, dtype), stand_in(targets, targets_dtype)
     first = x if isinstance(x, Tensor) else x[0]
     where = torch.device(device) if device is not None else first.device
     where = torch.device("cpu") if where.type == "meta" else where
+    if first.device.type == "meta":  # the other tensors have to meet it
+        arguments = {k: v.to("meta") if isinstance(v, Tensor) else v for k, v in arguments.items()}
     token = explaining.set(where)
     try:
         with torch.enable_grad():

@@ -84,12 +84,14 @@ def _divisor(
 
 
 def _count(loss: SigmoidLoss, logits: tuple[Tensor, ...]) -> Tensor:
-    """How many elements count, at least 1."""
-    factor = loss.factor(logits[0].ndim)
+    """How many elements count, at least 1. Takes no more memory than bools of the shape of the logits."""
     total: Tensor | int = 0
     for x, t, dim in zip(logits, loss.targets, loss.dims, strict=True):
         present = t != loss.ignore_index if loss.dense else not_ignored(t, loss.ignore_index).unsqueeze(dim)
-        present = present if factor is None else present & (factor != 0)
-        total = total + present.sum() * (x.numel() // max(present.numel(), 1))
+        present = present if loss.weight is None else present & (loss.weight != 0)
+        if loss.class_weight is not None:
+            present = present & (loss.class_weight != 0).view([-1 if d == dim else 1 for d in range(x.ndim)])
+        # subtle: the sum of bools would make them int64 first
+        total = total + present.count_nonzero() * (x.numel() // max(present.numel(), 1))
     assert isinstance(total, Tensor)
     return total.clamp(min=1)
