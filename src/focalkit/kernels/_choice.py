@@ -9,8 +9,9 @@
 "auto" on the CPU: eager below `SMALL` elements, where the single pass saves nothing; compiled at once from `LARGE`
 elements a call on, and else as soon as this process has put `WORK` elements through the loss, so that short jobs never
 wait for a compiler: renting until the rent adds up to the price costs at most twice the best choice. Until then, and
-where there is no C++ compiler, chunked. A softmax without a kernel written by hand is always chunked: there PyTorch's
-own kernel does the work (`_rows.py`). On a GPU: triton where a kernel exists, else compiled under the same rule.
+where there is no C++ compiler, chunked (eager below `PIECES` elements, where C++ is waited for, or nothing). A
+softmax without a kernel written by hand is always chunked: there PyTorch's own kernel does the work (`_rows.py`). On a
+GPU: triton where a kernel exists, else compiled under the same rule.
 """
 
 import functools
@@ -28,6 +29,7 @@ from torch import Tensor
 from ..errors import BackendError
 
 SMALL = 2**14
+PIECES = 2**17
 LARGE = 2**20
 WORK = 2**30
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -161,7 +163,7 @@ def decide(
     if kind == "cuda" and triton and not missing_triton():
         return Choice("triton", "a kernel written for this loss, which makes one pass over the memory")
     if missing:
-        return Choice("chunked" if kind == "cpu" else "eager", missing)
+        return _rented(kind, size, missing, waits=True)
     past = progress()
     if past.compiled:
         return Choice("compiled", "compiled already in this process")
@@ -170,7 +172,14 @@ def decide(
     if past.work + size >= WORK:
         return Choice("compiled", f"this process has put {WORK:,} elements through this loss: worth a compilation")
     short = f"{past.work:,} of the {WORK:,} elements that are worth a compilation have passed in this process"
-    return Choice("chunked" if kind == "cpu" else "eager", short)
+    return _rented(kind, size, short, waits=cpp)
+
+
+def _rented(kind: str, size: int, reason: str, *, waits: bool) -> Choice:
+    """What does without a compiler; `waits`: nothing is lost with eager, whose work is counted at no cost."""
+    if kind == "cpu" and waits and size < PIECES:
+        return Choice("eager", f"{reason}; below {PIECES:,} elements pieces are no faster")
+    return Choice("chunked" if kind == "cpu" else "eager", reason)
 
 
 def _eager_or_error(backend: str, reason: str) -> Choice:

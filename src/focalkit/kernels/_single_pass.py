@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from . import _cpp
+from . import _choice, _cpp
 from ._autograd import Found, Sum, apply
-from ._choice import SMALL, Choice, NoSinglePass, Progress, decide, explaining, machine, refuse, settle
+from ._choice import Choice, NoSinglePass, Progress, decide, explaining, machine, refuse, settle
 from ._divisor import Divisor
 from ._engine import kernel
 from ._traced import Traced, TracedPass
+
+ROWS = "rows of a softmax on the CPU: PyTorch's own kernel, in pieces that fit a cache"
 
 
 @dataclass(frozen=True)
@@ -56,34 +58,47 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
     if not size:
         settle(Choice("eager", "there are no elements"))
         return None
-    native = plan.native if device.type == "cpu" and "c++" not in machine.broken else None
+    if plan.native is not None and device.type == "cpu" and "c++" not in machine.broken:
+        return _way_by_hand(plan, plan.native, logits, size, backend)
     traced = functools.cache(lambda: plan.traced(logits))
 
     def progress() -> Progress:
-        # the C++ is the same for many losses, and so is what it has been through
-        form = native and kernel(("by hand", native.code), gradient=True, rows=False)
-        return form.progress if form else traced().progress(logits)
+        return traced().progress(logits)
 
-    choice = decide(device, size, progress, backend, triton=plan.triton, cpp=native is not None)
-    if native is not None and choice.backend == "compiled":
+    choice = decide(device, size, progress, backend, triton=plan.triton)
+    if choice.backend == "eager":
+        settle(choice)
+        if device.type == "cuda" and size >= _choice.SMALL:  # perhaps only until enough work has passed
+            progress().work += size
+        return None
+    by_row = device.type == "cpu" and backend == "auto" and traced().by_row is not None
+    past = Progress() if choice.backend == "triton" else progress()
+    settle(Choice("chunked", ROWS) if by_row else choice)
+    plan.check()
+    return TracedPass(traced(), choice, plan.divisor, past, by_row=by_row, strict=backend == "compiled")
+
+
+def _way_by_hand(
+    plan: Plan, native: _cpp.Native, logits: tuple[Tensor, ...], size: int, backend: str
+) -> "NativePass | TracedPass | None":
+    # the code is the same for many losses, and so is what it has been through
+    progress = kernel(("by hand", native.code), gradient=True, rows=False).progress
+    choice = decide(torch.device("cpu"), size, lambda: progress, backend, triton=False, cpp=True)
+    if choice.backend == "compiled":
         settle(Choice("compiled", f"{choice.reason}; C++ written by hand"))
         code = _cpp.library(*native.code)
         if code is None:
             return _way(replace(plan, native=None), logits, backend)
-        return NativePass(native, code, plan, progress())
+        return NativePass(native, code, plan, progress)
     if choice.backend == "eager":
         settle(choice)
-        if device.type == "cuda" and size >= SMALL:  # perhaps only until enough work has passed
-            progress().work += size
+        progress.work += size if size >= _choice.SMALL else 0  # perhaps only until enough work has passed
         return None
-    by_row = device.type == "cpu" and backend == "auto" and traced().by_row is not None
-    if by_row:
-        reason = "rows of a softmax on the CPU: PyTorch's own kernel, in pieces that fit a cache"
-        choice = Choice("chunked", reason if native is None else f"{choice.reason}; {reason}")
-    past = progress()
-    settle(choice)
+    traced = plan.traced(logits)
+    by_row = traced.by_row is not None
+    settle(Choice("chunked", f"{choice.reason}; {ROWS}") if by_row else choice)
     plan.check()
-    return TracedPass(traced(), choice, plan.divisor, past, by_row=by_row, strict=backend == "compiled")
+    return TracedPass(traced, choice, plan.divisor, progress, by_row=by_row, strict=False)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from focalkit.kernels import _choice, _engine
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     monkeypatch.setattr(_choice, "SMALL", 1)
+    monkeypatch.setattr(_choice, "PIECES", 1)
     monkeypatch.setattr(_choice.machine, "broken", {})
     monkeypatch.setattr(_choice.machine, "announced", False)
     logging.getLogger("focalkit.kernels").setLevel(logging.WARNING)

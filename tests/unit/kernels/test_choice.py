@@ -122,3 +122,18 @@ def test_calls_with_labels_add_up_too(monkeypatch):
     assert explain(L.sigmoid_focal_loss, x, labels).backend == "chunked"
     L.sigmoid_focal_loss(x, labels)
     assert explain(L.sigmoid_focal_loss, x, labels).backend == "compiled"
+
+
+def test_short_calls_that_wait_for_the_cpp_are_eager_and_count(monkeypatch):
+    monkeypatch.setattr(_choice, "PIECES", 2**16)
+    monkeypatch.setattr(_choice, "WORK", 2**16)
+    x, labels = torch.randn(2**13, 4, requires_grad=True), torch.full((2**13,), -1)
+    choice = explain(L.sigmoid_focal_loss, x, labels)
+    assert choice.backend == "eager"
+    assert "below 65,536 elements pieces are no faster" in choice.reason
+    L.sigmoid_focal_loss(x, labels)
+    assert explain(L.sigmoid_focal_loss, x, labels).backend == "compiled"
+    assert ask(2**16).backend == "compiled"
+    monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: None)
+    assert ask(2**15).backend == "eager"
+    assert ask(2**16).backend == "chunked"
