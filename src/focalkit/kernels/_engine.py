@@ -1,17 +1,20 @@
 """A piece of maths on one form of tensors: traced when first needed, compiled when it pays, then run."""
 
 import logging
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from .._numerics import upcast
 from ..errors import BackendError
 from ._choice import Choice, Progress, announce, machine
-from ._chunks import run_chunks
+from ._chunks import Parts, run_chunks, run_near
 from ._joint import Guarded, Maths, trace
+from ._memory import Room
 
 log = logging.getLogger("focalkit.kernels")
 
@@ -22,16 +25,25 @@ class Kernel:
     def __init__(self, *, gradient: bool, rows: bool) -> None:
         self.gradient, self.rows = gradient, rows
         self.progress = Progress()
-        self.graphs: dict[bool, Pass] = {}
+        self.graphs: dict[bool, GraphModule] = {}
         self.code: Pass | None = None
 
     def run(
-        self, choice: Choice, maths: Maths, x: Tensor, scale: Tensor, others: Sequence[Tensor], *, strict: bool
+        self,
+        choice: Choice,
+        maths: Maths,
+        x: Tensor,
+        scale: Tensor,
+        others: Sequence[Tensor],
+        *,
+        strict: bool,
+        skip: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """(sum, count) or (sum, count, gradient times scale), the sums in float64.
 
         Args:
             strict: A compilation that fails is an error; otherwise it is noted once, and the chunks do the work.
+            skip: Sorted positions that do not add to the sum, and whose gradient may be anything; only for chunks.
         """
         self.progress.work += x.numel()
         # no autograd and no autocast: the graph says which dtypes it computes in
@@ -44,26 +56,31 @@ class Kernel:
                 else:
                     self.progress.compiled = True
                     return out
-            return run_chunks(self._by_operations(maths, x, others), x, scale, others, rows=self.rows)
+            usual = self._by_operations(maths, x, others)
+            guard = maths if isinstance(maths, Guarded) and x.device.type == "cpu" else None
+            first = self._graph(guard is not None, maths, x, others)
+            width, near = len(first.meta["slots"]), first.meta["near"]
+            if skip is not None and near is not None and guard is not None and guard.low == -math.inf:
+                return run_near(near, usual, x, scale, others, width=width, skip=skip)
+            return run_chunks(usual, x, scale, others, width=width, rows=self.rows, skip=skip)
 
-    def _by_operations(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> "Pass":
+    def _graph(self, ordinary: bool, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> GraphModule:
+        if ordinary not in self.graphs:
+            form = maths.short if isinstance(maths, Guarded) and ordinary else maths
+            self.graphs[ordinary] = trace(form, x, others, gradient=self.gradient, compiler=False, ordinary=ordinary)
+        return self.graphs[ordinary]
+
+    def _by_operations(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> Callable[..., Parts]:
         """What computes a chunk of `x` without a compiler."""
+        room = Room()
 
-        def graph(ordinary: bool) -> Pass:
-            if ordinary not in self.graphs:
-                form = maths.short if isinstance(maths, Guarded) and ordinary else maths
-                self.graphs[ordinary] = trace(
-                    form, x, others, gradient=self.gradient, compiler=False, ordinary=ordinary
-                )
-            return self.graphs[ordinary]
-
-        def run(chunk: Tensor, scale: Tensor, rest: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        def run(chunk: Tensor, rest: Sequence[Tensor]) -> Parts:
             if isinstance(maths, Guarded) and x.device.type == "cpu":
                 # subtle: looked at afterwards, because by then the chunk lies in the cache
-                parts = graph(True)(chunk, scale, *rest)
+                parts = room.run(self._graph(True, maths, x, others), chunk, *rest)
                 if maths.ordinary(chunk, rest):
                     return parts
-            return graph(False)(chunk, scale, *rest)
+            return room.run(self._graph(False, maths, x, others), chunk, *rest)
 
         return run
 

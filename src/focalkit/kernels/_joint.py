@@ -8,6 +8,7 @@ by chunk (`_chunks.py`).
 The graphs hold no sizes: they serve every number of elements.
 """
 
+import copy
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -20,7 +21,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.fx import Graph, GraphModule, Node
 
 from .._numerics import upcast
-from ._tidy import ORDINARY, aten, clamped, signed, tidy, without_ones
+from ._memory import slots
+from ._tidy import ORDINARY, aten, factored, near, signed, simplify, tidy
 
 Maths: TypeAlias = Callable[..., Tensor | tuple[Tensor, Tensor]]
 """maths(x, *others) -> the unreduced loss, or (loss, counted); x is never float16 or bfloat16"""
@@ -64,10 +66,12 @@ class Guarded:
 def trace(
     maths: Maths, x: Tensor, others: Sequence[Tensor], *, gradient: bool, compiler: bool, ordinary: bool = False
 ) -> GraphModule:
-    """The graph (x, scale, *others) -> (sum, count, gradient), its sums in float64.
+    """The graph of the loss and its gradient.
 
-    For a compiler the gradient is multiplied by `scale` and in the dtype of `x`. Otherwise it is neither, and a last
-    result may follow: a number by which it must be multiplied, too.
+    For a compiler it is (x, scale, *others) -> (sum, count, gradient times scale), the sums in float64 and the gradient
+    in the dtype of `x`. Otherwise it is (x, *others, *slots) -> (loss, number, counted, gradient, number), not reduced
+    and not scaled; what is None is not there, and the numbers multiply what comes before them. `meta["slots"]` has the
+    dtypes of the slots (`_memory.py`), `meta["near"]` a graph for logits up to `NEAR`, or None.
 
     Args:
         maths: Must give the same operations for every size and value.
@@ -80,18 +84,20 @@ def trace(
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    def joint(x: Tensor, scale: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    def both(x: Tensor, *others: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         raised = upcast(x).detach().requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
             loss = maths(raised, *others)
         loss, counted = loss if isinstance(loss, tuple) else (loss, None)
-        sums = [loss.detach().double().sum()]
+        slope = torch.autograd.grad(loss, raised, torch.ones_like(loss))[0] if gradient else None
+        return loss.detach(), counted, slope
+
+    def reduced(x: Tensor, scale: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        loss, counted, slope = both(x, *others)
+        total = loss.double().sum()
         # subtle: as floats, because sums of float64 vectorise where sums of integers do not
-        sums.append(torch.zeros_like(sums[0]) if counted is None else counted.double().sum())
-        if not gradient:
-            return tuple(sums)
-        (slope,) = torch.autograd.grad(loss, raised, torch.ones_like(loss))
-        return *sums, (slope * scale).to(x.dtype) if compiler else slope
+        count = torch.zeros_like(total) if counted is None else counted.double().sum()
+        return (total, count) if slope is None else (total, count, (slope * scale).to(x.dtype))
 
     def example(t: Tensor) -> Tensor:
         # distinct sizes, so that no two axes are taken for the same one
@@ -99,35 +105,34 @@ def trace(
         return torch.zeros(sizes, dtype=t.dtype, device=t.device)
 
     scale = torch.ones((), dtype=upcast(x[:0]).dtype, device=x.device)
+    inputs = (example(x), *([scale] if compiler else []), *map(example, others))
     # subtle: the hooks of the caller (such as save_on_cpu) shall not meet the tensors of a trace; ours come first
     with torch.no_grad(), saved_tensors_hooks(_same, _same):
-        module = make_fx(joint, tracing_mode="symbolic")(example(x), scale, *map(example, others))
-    if compiler:
-        simplify(module.graph)
-        # C++ compilers call a function for log1p, which costs more than all the rest
-        share_exponentials(module.graph, polynomial=x.device.type == "cpu" and scale.dtype == torch.float32)
-    else:
-        tidy(module.graph, next(iter(module.graph.nodes)) if ordinary else None)
+        module = make_fx(reduced if compiler else both, tracing_mode="symbolic")(*inputs)
+    if not compiler:
+        first = next(iter(module.graph.nodes))
+        tidy(module.graph, first if ordinary else None)
+        again = copy.deepcopy(module.graph)
+        shorter = ordinary and near(again, next(iter(again.nodes)))
+        module.meta["near"] = _finished(GraphModule(module, again)) if shorter else None
+        return _finished(module)
+    simplify(module.graph)
+    # C++ compilers call a function for log1p, which costs more than all the rest
+    share_exponentials(module.graph, polynomial=x.device.type == "cpu" and scale.dtype == torch.float32)
     module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
+
+
+def _finished(module: GraphModule) -> GraphModule:
+    factored(module.graph)
+    module.meta["slots"] = slots(module.graph)
     module.recompile()
     return module
 
 
 def _same(t: Tensor) -> Tensor:
     return t
-
-
-def simplify(graph: Graph) -> None:
-    """Takes out what autograd leaves behind: clamps of clamps, products with one."""
-    for node in list(graph.nodes):
-        replacement = None
-        if node.target is aten.clamp.default:
-            replacement = clamped(node)
-        elif node.target is aten.mul.Tensor:
-            replacement = without_ones(node)
-        if replacement is not None:
-            node.replace_all_uses_with(replacement)
-            graph.erase_node(node)
 
 
 def share_exponentials(graph: Graph, *, polynomial: bool) -> None:

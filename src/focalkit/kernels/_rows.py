@@ -19,7 +19,7 @@ from .._numerics import label_logit, upcast
 from . import _chunks
 
 # pieces of this many grains a thread: 2 MB of float32 stay in a cache and outweigh the calls of the row maths
-GRAINS = 8
+GRAINS = 4
 # up to this many classes PyTorch's softmax costs more than exponentials of the differences to the label
 SHORT = 64
 

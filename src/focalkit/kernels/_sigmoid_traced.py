@@ -12,10 +12,11 @@ from ._calls import SigmoidLoss, Term, computed_in
 from ._choice import NoSinglePass
 from ._cpp import Weights
 from ._engine import fingerprint
+from ._find import FEW, find_few, find_nonzero
 from ._joint import Guarded
 from ._layout import Layout, is_flat, placed
 from ._numbers import split
-from ._sparse import FEW, Background, Few, find_few, find_nonzero
+from ._sparse import Background, Few
 from ._tidy import ORDINARY
 from ._traced import Placed, Traced
 

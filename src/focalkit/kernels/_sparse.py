@@ -2,12 +2,12 @@
 
 The same holds for dense targets that are nearly all 0, where no compiler makes reading them free.
 
-    sum over all (background loss) - (background loss of the few) + (their own loss)
+    sum over all but the few (background loss) + (loss of the few)
 
 The pass is a flat loop over memory, whatever the layout, and vectorises completely; the few are found with `nonzero`,
-which on a CPU costs no waiting. What is subtracted is what was added, bit for bit, because the same code computes it
-from the same numbers; the sums are float64, and where the subtraction would still cost digits of a float32 result (or
-an ignored row holds a NaN) the pass with labels is taken instead.
+which on a CPU costs no waiting. The chunks leave them out of the sum. Compiled code adds them and takes them back, bit
+for bit, because the same code computes them from the same numbers; the sums are float64, and where the subtraction
+would still cost digits of a float32 result (or an ignored row holds a NaN) the pass with labels is taken instead.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -16,18 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._choice import Choice
+from ._choice import Choice, machine
 from ._engine import kernel, pattern
 from ._joint import Maths
 
-# more than one element in 16 is not few
-FEW = 16
 # float64 sums of float32 numbers keep float32's digits through a cancellation of this ratio
 CANCELLATION = 2.0**20
 # the few are padded to whole vectors, so that no compiler computes them one by one
 VECTOR = 64
-# elements of dense targets that are looked at together
-BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -81,75 +77,48 @@ def sparse_pass(
             return None
         found.append(few)
 
-    def run(name: str, maths: Maths, x: Tensor, want: bool, way: Choice, *targets: Tensor) -> tuple[Tensor, ...]:
+    compiled = choice.backend == "compiled"
+    nothing = torch.zeros(0, dtype=torch.long)
+
+    def run(
+        name: str, maths: Maths, x: Tensor, want: bool, way: Choice, *targets: Tensor, skip: Tensor = nothing
+    ) -> tuple[Tensor, ...]:
         others = (*targets, *job.params)
         key = (name, job.key, x.device.type, pattern(x), *map(pattern, others))
-        return kernel(key, gradient=want, rows=False).run(way, maths, x, scale, others, strict=strict)
+        return kernel(key, gradient=want, rows=False).run(way, maths, x, scale, others, strict=strict, skip=skip)
 
-    passes = [run("-", job.negative, f.x, w, choice) for f, w in zip(found, wanted, strict=True)]
+    exceptions = [torch.cat([f.positives, f.ignored]).sort()[0] for f in found]
+    passes = [
+        run("-", job.negative, f.x, w, choice, skip=nothing if compiled else at)
+        for f, w, at in zip(found, wanted, exceptions, strict=True)
+    ]
+    if compiled and logits[0].device.type in machine.broken:
+        return sparse_pass(job, logits, wanted, scale, Choice("chunked", "compiling failed"), strict=strict)
     total = sum(p[0] for p in passes)
     assert isinstance(total, Tensor)
     gradients = [p[2] if want else None for p, want in zip(passes, wanted, strict=True)]
     positives = torch.cat([f.x[f.positives] for f in found])
-    targets = [torch.cat([f.targets for f in found if f.targets is not None])] if job.dense else []
     count = total.new_tensor(sum(f.x.numel() for f in found) - positives.numel())
-    few = torch.cat([positives, *(f.x[f.ignored] for f in found if f.ignored.numel())])
-    if few.numel():
+    minus = torch.zeros_like(total)
+    few = torch.cat([f.x[at] for f, at in zip(found, exceptions, strict=True)])
+    if compiled and few.numel():
         padding = few.new_full((-few.numel() % VECTOR,), float("-inf"))  # whose background loss is exactly 0
         minus = run("-", job.negative, torch.cat([few, padding]), any(wanted), choice)[0]
         total = total - minus
-        plus = None
-        if positives.numel():
-            plus = run("+", job.positive, positives, any(wanted), Choice("chunked", "the few"), *targets)
-            total, count = total + plus[0], count + plus[1]
-        if not float(minus) <= CANCELLATION * abs(float(total)) < float("inf"):
-            return None
-        start = 0
-        for f, g in zip(found, gradients, strict=True):
-            n = f.positives.numel()
-            if g is not None:
-                if f.ignored.numel():
-                    g[f.ignored] = 0
-                if n and plus is not None:
-                    g[f.positives] = plus[2][start : start + n]
-            start += n
+    plus = None
+    if positives.numel():
+        targets = [torch.cat([f.targets for f in found if f.targets is not None])] if job.dense else []
+        plus = run("+", job.positive, positives, any(wanted), Choice("chunked", "the few"), *targets)
+        total, count = total + plus[0], count + plus[1]
+    if compiled and not float(minus) <= CANCELLATION * abs(float(total)) < float("inf"):
+        return None
+    start = 0
+    for f, g in zip(found, gradients, strict=True):
+        n = f.positives.numel()
+        if g is not None:
+            if f.ignored.numel():
+                g[f.ignored] = 0
+            if n and plus is not None:
+                g[f.positives] = plus[2][start : start + n]
+        start += n
     return total, count, [None if g is None else f.restore(g) for f, g in zip(found, gradients, strict=True)]
-
-
-def find_nonzero(t: Tensor, most: int) -> Tensor | None:
-    """Positions of what is not 0 in a flat tensor, or None if they are more than `most`.
-
-    PyTorch's own search is slow; the extremes of blocks are not.
-    """
-    whole = t.numel() - t.numel() % BLOCK
-    blocks = t[:whole].view(torch.uint8 if t.dtype == torch.bool else t.dtype).view(-1, BLOCK)
-    busy = ((blocks.amax(1) != 0) | (blocks.amin(1) != 0)).nonzero()
-    inside = torch.cat([(busy * BLOCK + torch.arange(BLOCK)).view(-1), torch.arange(whole, t.numel())])
-    at = inside[t[inside].nonzero().squeeze(1)]
-    return at if at.numel() <= most else None
-
-
-def find_few(x: Tensor, labels: Tensor, ignore_index: int, most: int) -> tuple[Tensor, Tensor] | None:
-    """Positions of the positives and of the ignored elements in flat memory, or None if they are many.
-
-    Args:
-        x: (outer, classes, inner).
-        labels: (outer, 1, inner), integers.
-        most: How many elements still are few.
-    """
-    _, classes, inner = x.shape
-    flat = labels.reshape(-1)
-    flat = flat.long() if flat.dtype == torch.uint8 else flat  # subtle: uint8 takes -1 for 255
-    rows = (flat != -1).nonzero().squeeze(1)
-    if rows.numel() > most:
-        return None
-    own = flat[rows].long()
-    base = rows // inner * (classes * inner) + rows % inner if inner > 1 else rows * classes
-    hit = own != ignore_index
-    if bool(hit.all()):
-        return base + own * inner, rows[:0]
-    missing = base[~hit]
-    if missing.numel() * classes + rows.numel() > most:
-        return None
-    ignored = missing.unsqueeze(1) + torch.arange(classes) * inner
-    return base[hit] + own[hit] * inner, ignored.reshape(-1)

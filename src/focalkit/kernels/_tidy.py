@@ -1,7 +1,9 @@
 """Exact rewritings of a traced graph for running it operation by operation, where each costs a trip through the cache.
 
-What goes: aliases, double negations, clamps of clamps, products with ones, what was computed before. What changes: log
-sigmoid, which becomes PyTorch's softplus. Nothing is rewritten in a graph that writes into a tensor twice used.
+What goes: aliases, clamps of clamps, products with ones, what was computed before. Signs move to where they cost
+nothing: to numbers, or out of the graph. Log sigmoid becomes PyTorch's softplus, or log(1 - sigmoid) where that is as
+exact.
+Nothing is rewritten in a graph that writes into a tensor twice used.
 """
 
 import operator
@@ -15,27 +17,64 @@ aten = torch.ops.aten
 
 # Logits within this are ordinary: the bound of `finite` is far away, also after a scaling or a sum.
 ORDINARY = 1e4
+# Up to here the rounding of sigmoid(x) costs log(1 - sigmoid(x)) less than two units in the last place.
+NEAR = 1.5
 # log1p(e^x) is x to the last digit of float64 from here on
 _LINEAR = 40
 
 
 def tidy(graph: Graph, x: Node | None) -> None:
-    """Rewrites in place a graph that gives (sum, count) or (sum, count, gradient).
-
-    Where the gradient is a number times something, they become the two last results.
+    """Applies every exact rule.
 
     Args:
         x: The input whose numbers are known to be ordinary.
     """
-    if any(_writes(node) and not _own_mask(node) for node in graph.nodes):
-        return
+    rewrite(graph, _RULES, x)
+
+
+def factored(graph: Graph) -> None:
+    """Makes (loss, n, counted, gradient, m) of results (loss, counted, gradient).
+
+    The loss is n times the first and the gradient m times the fourth, where these are numbers and not None.
+    """
+    output: Any = graph.output_node()
+    loss, counted, slope = output.args[0]
+    output.args = ((*_split(loss), counted, *_split(slope)),)
+    graph.eliminate_dead_code()
+
+
+def simplify(graph: Graph) -> None:
+    """Takes out of a graph for a compiler what autograd leaves behind."""
+    rewrite(graph, _LEFT_BEHIND, None)
+
+
+def near(graph: Graph, x: Node) -> bool:
+    """Writes softplus(x) as -log(1 - sigmoid(x)) in a tidy graph: half the cost, exact where x <= `NEAR`.
+
+    False where that cannot be: there is no softplus, or one of something else.
+    """
+    found = [node for node in graph.nodes if node.target is aten.softplus.default]
+    if not found or not all(_same_number(node.args[0], x) for node in found):
+        return False
+    for node in found:
+        with graph.inserting_before(node):
+            p = call(aten.sigmoid.default, node.args[0], like=node)
+            log = call(aten.log1p.default, call(aten.neg.default, p, like=node), like=node)
+            node.replace_all_uses_with(call(aten.neg.default, log, like=node))
+    return rewrite(graph, _RULES, x)
+
+
+def rewrite(graph: Graph, rules: dict[Any, Callable[[Node, Node | None], Node | None]], x: Node | None) -> bool:
+    """Applies the rules until none finds anything, and computes nothing twice; False for a graph that writes."""
+    if not pure(graph):
+        return False
     changed = True
     while changed:
         changed, seen = False, {}
         for node in list(graph.nodes):
             if node.op != "call_function":
                 continue
-            rule = _RULES.get(node.target)
+            rule = rules.get(node.target)
             with graph.inserting_before(node):
                 replacement = rule(node, x) if rule else None
             replacement = replacement or _earlier(seen, node)
@@ -44,15 +83,16 @@ def tidy(graph: Graph, x: Node | None) -> None:
                 graph.erase_node(node)
                 changed = True
         graph.eliminate_dead_code()
-    output: Any = graph.output_node()
-    *sums, last = output.args[0]
-    if len(sums) == 2:
-        output.args = ((*sums, *(_factored(last) or (last,))),)
-    _reuse(graph)
+    return True
 
 
-def _writes(node: Node) -> bool:
+def writes(node: Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def pure(graph: Graph) -> bool:
+    """Whether the graph writes into nothing that is read elsewhere, so that its operations may move."""
+    return not any(writes(node) and not _own_mask(node) for node in graph.nodes)
 
 
 def _own_mask(node: Node) -> bool:
@@ -64,7 +104,7 @@ def _own_mask(node: Node) -> bool:
 def _earlier(seen: dict[Any, Node], node: Node) -> Node | None:
     """A node before this one that computes the same."""
     random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-    if random or any(_writes(n) for n in (node, *node.users)):
+    if random or any(writes(n) for n in (node, *node.users)):
         return None
     # as text, in which 1 is not 1.0, and 0.0 not -0.0
     first = seen.setdefault((node.target, repr(node.args), repr(node.kwargs)), node)
@@ -97,22 +137,6 @@ def same_form(a: Any, b: Any) -> bool:
     return a.dtype == b.dtype and str(a.shape) == str(b.shape)
 
 
-def clamped(node: Node) -> Node | None:
-    """clamp(±clamp(x, -b, b), -b, b) is ±clamp(x, -b, b)."""
-    base, _ = signed(node.args[0])  # pyright: ignore[reportArgumentType]
-    bounds = _bounds(node)
-    symmetric = bounds[0] is not None and bounds[1] is not None and bounds[0] == -bounds[1]
-    return node.args[0] if symmetric and base.target is aten.clamp.default and _bounds(base) == bounds else None  # pyright: ignore
-
-
-def without_ones(node: Node) -> Node | None:
-    """x * ones_like(...) is x, unless the ones give the product its shape."""
-    for ones, other in (node.args, node.args[::-1]):
-        if isinstance(ones, Node) and ones.target is aten.ones_like.default and same_form(other, node):
-            return other  # pyright: ignore[reportReturnType]
-    return None
-
-
 def _bounds(clamp: Node) -> tuple[Any, Any]:
     return (*clamp.args, None, None)[1:3]  # pyright: ignore[reportReturnType]
 
@@ -122,38 +146,58 @@ def _alias(node: Node, _: Node | None) -> Node | None:
 
 
 def _neg(node: Node, _: Node | None) -> Node | None:
+    """-(-x) is x, and -(x * number) is x * -number."""
     inner: Any = node.args[0]
     if inner.target is aten.neg.default:
         return inner.args[0]
-    if inner.target is aten.mul.Tensor and len(inner.users) == 1:  # -(a * -b) is a * b
-        for a, b in (inner.args, inner.args[::-1]):
-            if isinstance(b, Node) and b.target is aten.neg.default:
-                return call(aten.mul.Tensor, a, b.args[0], like=node)
-    return None
+    product = len(inner.users) == 1 and _times_number(inner)
+    return call(aten.mul.Tensor, product[0], negated(product[1]), like=node) if product else None
 
 
 def _mul(node: Node, _: Node | None) -> Node | None:
-    a, b = node.args
-    if type(b) is float and b == 1 and same_form(a, node):
-        return a  # pyright: ignore[reportReturnType]
-    for spread, other in ((a, b), (b, a)):
-        # (ones_like(...) * number) * x is number * x
-        if not isinstance(spread, Node) or spread.target is not aten.mul.Tensor or not same_form(other, node):
+    """x * 1 and x * ones_like() are x, (ones_like() * number) * x is number * x. Signs go to the number or out."""
+    for one, other in (node.args, node.args[::-1]):
+        if type(one) is float and one == 1 and same_form(other, node):
+            return other  # pyright: ignore[reportReturnType]
+        if not isinstance(one, Node):
             continue
-        for ones, number in (spread.args, spread.args[::-1]):
-            scalar = isinstance(number, Node) and number.meta["val"].ndim == 0
-            if scalar and isinstance(ones, Node) and ones.target is aten.ones_like.default:
-                return call(aten.mul.Tensor, other, number, like=node)
-    return without_ones(node)
+        if one.target is aten.ones_like.default and same_form(other, node):
+            return other  # pyright: ignore[reportReturnType]
+        spread = _times_number(one)
+        if spread and spread[0].target is aten.ones_like.default and same_form(other, node):
+            return call(aten.mul.Tensor, other, spread[1], like=node)
+        if one.target is aten.neg.default and len(one.users) == 1 and same_form(one, node) and isinstance(other, Node):
+            if not other.meta["val"].ndim:
+                return call(aten.mul.Tensor, one.args[0], negated(other), like=node)
+            return negated(call(aten.mul.Tensor, one.args[0], other, like=node))
+    return None
+
+
+def _addcmul(node: Node, _: Node | None) -> Node | None:
+    """y + v * a * -b is y + -v * a * b."""
+    y, a, b = node.args
+    if not isinstance(b, Node) or b.target is not aten.neg.default:
+        return None
+    new = call(aten.addcmul.default, y, a, b.args[0], like=node)
+    value: Any = node.kwargs.get("value", 1)
+    new.kwargs = {"value": -value}
+    return new
 
 
 def _clamp(node: Node, x: Node | None) -> Node | None:
-    low, high = _bounds(node)
+    """Ordinary numbers need no far clamp; clamp(±clamp(x, -b, b), -b, b) is ±clamp(x, -b, b)."""
+    low, high = bounds = _bounds(node)
     base, _ = signed(node.args[0])  # pyright: ignore[reportArgumentType]
-    ordinary = base is x or (base.target is aten._to_copy.default and base.args[0] is x)
-    if x is not None and ordinary and None not in (low, high) and low <= -ORDINARY and high >= ORDINARY:
-        return node.args[0]  # pyright: ignore[reportReturnType]
-    return clamped(node)
+    if low is None or high is None:
+        return None
+    idle = _same_number(base, x) and low <= -ORDINARY and high >= ORDINARY
+    again = low == -high and base.target is aten.clamp.default and _bounds(base) == bounds
+    return node.args[0] if idle or again else None  # pyright: ignore[reportReturnType]
+
+
+def _same_number(node: Any, x: Node | None) -> bool:
+    """Whether the node is x, in its dtype or a wider one."""
+    return x is not None and (node is x or (node.target is aten._to_copy.default and node.args[0] is x))
 
 
 def _log_sigmoid(node: Node, _: Node | None) -> Node | None:
@@ -171,77 +215,40 @@ def _log_sigmoid_backward(node: Node, _: Node | None) -> Node | None:
     return call(aten.mul.Tensor, slope, small, like=node)
 
 
-def _sum(node: Node, _: Node | None) -> Node | None:
-    """The sum of number * x in float64 is number times the sum of x."""
-    wide: Any = node.args[0]
-    if wide.target is not aten._to_copy.default or wide.kwargs != {"dtype": torch.float64}:
-        return None
-    product: Any = wide.args[0]
-    split = product.target is aten.mul.Tensor and _factored(product)
-    if not split or len(wide.users) > 1:
-        return None
-    x, number = split
-    total = call(aten.sum.default, call(aten._to_copy.default, x, like=wide), like=node)
-    total.args[0].kwargs = wide.kwargs  # pyright: ignore
-    return call(aten.mul.Tensor, total, number, like=node)
+def _split(node: Node | None) -> tuple[Node | None, Node | float | None]:
+    """x and number of a product x * number that nothing else uses, or the node and None."""
+    if node is None or len(node.users) > 1:
+        return node, None
+    if node.target is aten.neg.default:
+        return node.args[0], -1.0  # pyright: ignore[reportReturnType]
+    return _times_number(node) or (node, None)
 
 
-def _factored(node: Node) -> tuple[Node, Node] | None:
-    """x and number of a product x * number that nothing else uses, or None."""
-    if node.target is not aten.mul.Tensor or len(node.users) > 1:
-        return None
-    for number, x in (node.args, node.args[::-1]):
-        if (
-            isinstance(number, Node)
-            and number.op == "placeholder"
-            and not number.meta["val"].ndim
-            and same_form(x, node)
-        ):
-            return x, number  # pyright: ignore[reportReturnType]
+def _times_number(node: Any) -> tuple[Node, Node] | None:
+    """x and number, where the node is their product."""
+    if isinstance(node, Node) and node.target is aten.mul.Tensor:
+        for x, number in (node.args, node.args[::-1]):
+            if isinstance(number, Node) and not number.meta["val"].ndim and same_form(x, node):
+                return x, number  # pyright: ignore[reportReturnType]
     return None
 
 
-def _reuse(graph: Graph) -> None:
-    """Lets an operation write over an argument that nothing needs any more: less memory to move through the cache."""
-    place = {node: i for i, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        if node.target not in _IN_PLACE:
-            continue
-        args: Any = node.args
-        for swapped in (False, True) if node.target is aten.mul.Tensor else (False,):
-            first = args[1] if swapped else args[0]
-            spent = (
-                same_form(first, node)
-                and first.target in _ELEMENTWISE
-                and all(user.target in _ELEMENTWISE and place[user] <= place[node] for user in first.users)
-            )
-            if spent:
-                node.args = args[::-1] if swapped else args
-                node.target = _IN_PLACE[node.target]
-                break
+def _rsub(node: Node, _: Node | None) -> Node | None:
+    """number - x, in the form that can write where it is told."""
+    x, number, *alpha = node.args
+    return None if alpha else call(aten.sub.Tensor, number, x, like=node)
 
 
-_RULES: dict[Any, Callable[[Node, Node | None], Node | None]] = {
+_LEFT_BEHIND: dict[Any, Callable[[Node, Node | None], Node | None]] = {
     aten.alias.default: _alias,
-    aten.neg.default: _neg,
     aten.mul.Tensor: _mul,
     aten.clamp.default: _clamp,
-    aten.sum.default: _sum,
+}
+_RULES = _LEFT_BEHIND | {
+    aten.neg.default: _neg,
+    aten.addcmul.default: _addcmul,
+    aten.rsub.Scalar: _rsub,
     operator.getitem: _log_sigmoid,
     aten.log_sigmoid_backward.default: _log_sigmoid_backward,
 }
-
-_IN_PLACE: dict[Any, Any] = {
-    aten.add.Tensor: aten.add_.Tensor,
-    aten.sub.Tensor: aten.sub_.Tensor,
-    aten.mul.Tensor: aten.mul_.Tensor,
-    aten.div.Tensor: aten.div_.Tensor,
-    aten.addcmul.default: aten.addcmul_.default,
-    aten.neg.default: aten.neg_.default,
-    aten.sigmoid.default: aten.sigmoid_.default,
-    aten.pow.Tensor_Scalar: aten.pow_.Scalar,
-    aten.clamp.default: aten.clamp_.default,
-}
 _COMPARISONS = {aten.gt.Scalar, aten.ge.Scalar, aten.lt.Scalar, aten.le.Scalar}
-# their results are new memory, or that of a first argument that nothing needs any more
-_ELEMENTWISE = {*_IN_PLACE, *_IN_PLACE.values(), aten._to_copy.default, aten.rsub.Scalar, aten.softplus.default}

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import focalkit.losses as L
-from focalkit.kernels import _chunks, explain
-from focalkit.kernels._sparse import BLOCK, find_nonzero
+from focalkit.kernels import _chunks, _engine, _tidy, explain
+from focalkit.kernels._find import BLOCK, find_nonzero
 
 OTHERS = [torch.float16, torch.bfloat16, torch.float64]
 COUNTS = torch.tensor([40, 7, 0, 1, 9, 100, 3])
@@ -227,8 +227,6 @@ def test_dense_targets_are_read_as_they_lie():
 
 @pytest.mark.usefixtures("no_compiler")
 def test_few_dense_ones_do_not_reach_the_graph_that_compares():
-    from focalkit.kernels import _engine
-
     x, t = numbers(200, K).requires_grad_(), torch.zeros(200, K)
     t[3, 2] = 1
     L.sigmoid_focal_loss(x, t).backward()
@@ -268,3 +266,101 @@ def test_unsigned_labels_of_every_width_are_taken_and_checked():
         labels[5] = 7
         with pytest.raises(ValueError, match="got 7"):
             L.sigmoid_focal_loss(x, labels)
+
+
+@pytest.fixture
+def small_grain(monkeypatch):
+    """Small tensors are cut, and their background goes through the form for logits up to `NEAR`."""
+    monkeypatch.setattr(_chunks, "GRAIN", 2048)
+
+
+def background(rows=1201):
+    """Logits of a detector's first steps, not a whole number of blocks, and hardly a positive."""
+    x, labels = numbers(rows, K) * 0.4 - 4.6, torch.full((rows,), -1)
+    labels[[7, 300, rows - 1]] = torch.tensor([2, 0, K - 1])
+    x[300, 0] = 1.2  # near, and as background it would cost much
+    return x, labels
+
+
+@pytest.mark.usefixtures("no_compiler", "small_grain")
+@pytest.mark.parametrize(
+    "name", ["focal", "focal gamma 1.3, gamma_neg 3", "bce", "asl", "poly1_focal", "reduced_focal"]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_background_with_some_far_above_the_rest_is_as_exact_as_eager(name, dtype):
+    x, labels = background()
+    x[[3, 500, 900, 1200]], x[7], x[11, 2] = 1.6, 9.0, 30.0
+    labels[40:43] = -100
+    x[41] = torch.nan
+    check(name, x, labels, dtype, **SIGMOID[name])
+    hot = (labels[:, None] == torch.arange(K)).to(dtype)
+    hot[41], hot[9, 1] = -100, 0.5
+    check(name, x, hot, dtype, **SIGMOID[name])
+
+
+@pytest.mark.usefixtures("no_compiler", "small_grain")
+@pytest.mark.parametrize("name", ["focal", "bce"])
+def test_no_single_background_logit_is_much_less_exact_than_in_eager(name):
+    labels, errors = torch.full((1000,), -1), []
+    for value in torch.cat([torch.linspace(-20, -1, 19), torch.linspace(-1, 2 * _tidy.NEAR, 61)]):
+        x = value.expand(1000, K).contiguous()  # equal numbers, so that nothing averages out
+        ways = (torch.float32, "auto"), (torch.float32, "eager"), (torch.float64, "eager")
+        ours, eager, exact = (outcome(name, x, labels, *way, reduction="sum") for way in ways)
+        errors.append(
+            [((way[i].double() - exact[i]).abs() / exact[i]).max().item() for way in (ours, eager) for i in (0, 1)]
+        )
+    value, gradient, plain, slope = torch.tensor(errors).amax(0) / torch.finfo(torch.float32).eps
+    # log(1 - p) takes over the rounding of p
+    assert value <= plain + 2
+    assert gradient <= slope + 1
+
+
+@pytest.mark.usefixtures("no_compiler", "small_grain")
+def test_background_that_is_mostly_far_above_takes_the_usual_form():
+    x, labels = background()
+    check("focal", x + 6, labels, torch.float32)
+    x[600:] += 12  # which the first chunk does not show
+    check("focal", x, labels, torch.float32)
+
+
+@pytest.mark.usefixtures("no_compiler", "small_grain")
+@pytest.mark.parametrize("extreme", [torch.nan, torch.inf, -torch.inf, 3e38, 1e5])
+@pytest.mark.parametrize("row", [0, 555, 1200])
+def test_extremes_of_the_background_are_those_of_eager(extreme, row):
+    x, labels = background()
+    x[row, 3] = extreme
+    value, gradient = outcome("focal", x, labels, torch.float32, "auto", reduction="sum")
+    plain, slope = outcome("focal", x, labels, torch.float32, "eager", reduction="sum")
+    torch.testing.assert_close(value, plain, rtol=1e-6, atol=0, equal_nan=True)
+    torch.testing.assert_close(gradient, slope, rtol=1e-5, atol=1e-9, equal_nan=True)
+
+
+@pytest.mark.usefixtures("no_compiler", "small_grain")
+def test_background_without_any_exception_is_background():
+    x = background(rows=1024)[0].clamp(max=1)
+    assert x.numel() % BLOCK == 0
+    check("focal", x, torch.full((1024,), -1), torch.float32)
+
+
+@pytest.mark.usefixtures("no_compiler", "small_grain")
+def test_the_value_alone_is_the_same():
+    x, labels = background()
+    assert L.sigmoid_focal_loss(x, labels) == L.sigmoid_focal_loss(x.requires_grad_(), labels)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_results_in_between_take_a_sixth_of_the_memory_of_the_logits():
+    for n, width in ((2**23, 3), (2**23, 9), (2**26, 5)):
+        size = _chunks._size(torch.empty(n), width)
+        assert size * width * 6 <= n or size == _chunks.GRAIN
+        assert size % BLOCK == 0
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_the_background_of_the_focal_loss_needs_three_results_at_a_time_and_no_softplus():
+    x, labels = background()
+    L.sigmoid_focal_loss(x.requires_grad_(), labels).backward()
+    (near,) = [g.meta["near"] for k in _engine._kernels.values() for g in k.graphs.values() if g.meta["near"]]
+    assert len(near.meta["slots"]) == 3
+    assert "log1p" in near.code
+    assert "softplus" not in near.code
