@@ -272,6 +272,7 @@ def test_unsigned_labels_of_every_width_are_taken_and_checked():
 def small_grain(monkeypatch):
     """Small tensors are cut, and their background goes through the form for logits up to `NEAR`."""
     monkeypatch.setattr(_chunks, "GRAIN", 2048)
+    monkeypatch.setattr(_chunks, "MANY", 1)
 
 
 def background(rows=1201):
@@ -316,7 +317,9 @@ def test_no_single_background_logit_is_much_less_exact_than_in_eager(name):
 
 
 @pytest.mark.usefixtures("no_compiler", "small_grain")
-def test_background_that_is_mostly_far_above_takes_the_usual_form():
+@pytest.mark.parametrize("many", [1, 2, 16])
+def test_background_that_is_mostly_far_above_is_as_exact_as_eager(many, monkeypatch):
+    monkeypatch.setattr(_chunks, "MANY", many)
     x, labels = background()
     check("focal", x + 6, labels, torch.float32)
     x[600:] += 12  # which the first chunk does not show
