@@ -2,12 +2,14 @@
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
+from torch.fx.experimental import _config
 
 from .._numerics import upcast
 from ..errors import BackendError
@@ -17,6 +19,9 @@ from ._joint import Guarded, Maths, trace
 from ._memory import Room
 
 log = logging.getLogger("focalkit.kernels")
+
+# torch traces and compiles for one thread at a time
+_one_at_a_time = threading.RLock()
 
 
 class Kernel:
@@ -50,7 +55,7 @@ class Kernel:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             if choice.backend == "compiled" and (strict or x.device.type not in machine.broken):
                 try:
-                    out = self._compiled(maths, x, others)(x, scale, *others)
+                    out = self._run_compiled(maths, x, scale, others)
                 except Exception as failure:
                     self._failed(failure, x.device.type, strict)
                 else:
@@ -67,7 +72,9 @@ class Kernel:
     def _graph(self, ordinary: bool, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> GraphModule:
         if ordinary not in self.graphs:
             form = maths.short if isinstance(maths, Guarded) and ordinary else maths
-            self.graphs[ordinary] = trace(form, x, others, gradient=self.gradient, compiler=False, ordinary=ordinary)
+            with _one_at_a_time:
+                graph = trace(form, x, others, gradient=self.gradient, compiler=False, ordinary=ordinary)
+            self.graphs[ordinary] = graph
         return self.graphs[ordinary]
 
     def _by_operations(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> Callable[..., Parts]:
@@ -84,12 +91,18 @@ class Kernel:
 
         return run
 
-    def _compiled(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> "Pass":
-        if self.code is None:
+    def _run_compiled(self, maths: Maths, x: Tensor, scale: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        # subtle: `.data` is no view; of views dynamo guards the shape of the base as well
+        given = (x.data, scale, *(t.data for t in others))
+        if self.code is not None:
+            return self.code(*given)
+        with _one_at_a_time, _config.patch(use_duck_shape=False):  # pyright: ignore[reportAttributeAccessIssue]
             announce(x.device.type)
             graph = trace(maths, x, others, gradient=self.gradient, compiler=True)
-            self.code = torch.compile(graph, dynamic=True, fullgraph=True)
-        return self.code
+            code = torch.compile(graph, dynamic=True, fullgraph=True)
+            out = code(*given)
+            self.code = code
+            return out
 
     def _failed(self, failure: Exception, kind: str, strict: bool) -> None:
         reason = f"compiling for the {kind} failed: {type(failure).__name__}: {str(failure).strip().splitlines()[0]}"

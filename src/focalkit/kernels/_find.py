@@ -7,6 +7,8 @@ from torch import Tensor
 FEW = 16
 # elements that are looked at together
 BLOCK = 512
+# blocks that are searched at a time
+PIECE = 128
 
 
 def find_nonzero(t: Tensor, most: int) -> Tensor | None:
@@ -17,9 +19,15 @@ def find_nonzero(t: Tensor, most: int) -> Tensor | None:
     whole = t.numel() - t.numel() % BLOCK
     blocks = t[:whole].view(-1, BLOCK)
     busy = blocks.view(torch.uint8).amax(1).nonzero().squeeze(1)
-    row, column = blocks[busy].nonzero().unbind(1)
-    at = torch.cat([busy[row] * BLOCK + column, t[whole:].nonzero().squeeze(1) + whole])
-    return at if at.numel() <= most else None
+    found = [t[whole:].nonzero().squeeze(1) + whole]
+    count = found[0].numel()
+    for some in reversed(busy.split(PIECE)):  # positions are large numbers: no more of them at a time, or than wanted
+        row, column = blocks[some].nonzero().unbind(1)
+        found.append(some[row] * BLOCK + column)
+        count += row.numel()
+        if count > most:
+            break
+    return torch.cat(found[::-1]) if count <= most else None
 
 
 def find_few(x: Tensor, labels: Tensor, ignore_index: int, most: int) -> tuple[Tensor, Tensor] | None:

@@ -54,7 +54,10 @@ def rows_pass(
         return scratch[name][: shape.numel()].view(shape)
 
     total = torch.zeros((), dtype=torch.float64)
-    for box in _chunks.cuts(x.shape, GRAINS * _chunks.GRAIN * torch.get_num_threads(), rows=True):
+    grain = _chunks.GRAIN * torch.get_num_threads()
+    # at most about a thirtieth of the logits, so that what a piece needs stays small beside them
+    size = max(min(GRAINS * grain, x.numel() // 32), grain // 4)
+    for box in _chunks.cuts(x.shape, size, rows=True):
         piece, own = x[box], labels[box[0], :, box[2]]
         target = None if result is None else result[box]
         if piece.shape[2] == 1:  # ATen is fastest where the classes come last
@@ -75,7 +78,7 @@ def rows_pass(
             torch.ops.aten._softmax.out(piece, 1, False, out=p)
             mine, most = p.gather(1, index), 1 / tiny
         rest = p.scatter_(1, index, 0.0).sum(1, keepdim=True)
-        odds = rest / mine
+        odds = rest / mine if piece.shape[1] > 1 else torch.full_like(rest, torch.nan)  # one class: all are odd
         u = odds.log().neg_()
         usual = bool(odds.max() <= most)  # subtle: of NaN the maximum is NaN
         odd = None if usual else _Odd(piece, index, counted, ~(odds <= most), u)

@@ -83,6 +83,9 @@ def sparse_pass(
     def run(
         name: str, maths: Maths, x: Tensor, want: bool, way: Choice, *targets: Tensor, skip: Tensor = nothing
     ) -> tuple[Tensor, ...]:
+        if not x.numel():  # an empty level
+            zero = torch.zeros((), dtype=torch.float64)
+            return zero, zero, torch.empty_like(x)
         others = (*targets, *job.params)
         key = (name, job.key, x.device.type, pattern(x), *map(pattern, others))
         return kernel(key, gradient=want, rows=False).run(way, maths, x, scale, others, strict=strict, skip=skip)

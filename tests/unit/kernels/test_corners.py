@@ -1,10 +1,79 @@
-"""What fuzzing and use found: maths and arguments that nobody expects."""
+"""Sizes, threads, memory, maths and arguments that nobody expects."""
+
+import threading
 
 import pytest
 import torch
 
 import focalkit.losses as L
-from focalkit.kernels import explain, fuse
+from focalkit.kernels import _choice, _engine, explain, fuse
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_an_empty_level_among_others_has_an_empty_gradient():
+    levels = [torch.randn(1, 6, h, 4, requires_grad=True) for h in (5, 0, 2)]
+    labels = [torch.full((1, 2, *x.shape[2:]), -1) for x in levels]
+    value = L.dense_sigmoid_focal_loss(levels, labels, num_classes=3)
+    plain = L.dense_sigmoid_focal_loss(levels, labels, num_classes=3, backend="eager")
+    torch.testing.assert_close(value, plain)
+    for ours, theirs in zip(torch.autograd.grad(value, levels), torch.autograd.grad(plain, levels), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_nan_in_a_softmax_of_one_class_stays_nan():
+    x = torch.zeros(4, 1).index_fill(0, torch.tensor([2]), float("nan")).requires_grad_()
+    assert L.softmax_focal_loss(x, torch.zeros(4, dtype=torch.int64)).isnan()
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_threads_may_call_a_loss_for_the_first_time_together():
+    found = []
+
+    def call():
+        x = torch.linspace(-2, 2, 60).view(20, 3).requires_grad_()
+        value = L.quality_focal_loss(x, torch.full((20, 3), 0.5))
+        found.append(torch.autograd.grad(value, x)[0])
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert all(torch.equal(found[0], g) for g in found)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_choice.missing_compiler("cpu") is not None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_sizes_that_happened_to_be_equal_at_first_do_not_compile_again_when_they_differ(monkeypatch):
+    monkeypatch.setattr(_engine, "_kernels", {})
+    counters = torch._dynamo.utils.counters["stats"]
+    before = counters["unique_graphs"]
+    for shape in ((16, 16), (40, 7), (3, 4, 5), (2, 3, 5, 7), (1, 9), (9, 1)):
+        x = torch.zeros(shape, requires_grad=True)
+        L.binary_cross_entropy(x, torch.full(shape, 0.5), backend="compiled").backward()
+    assert counters["unique_graphs"] == before + 1
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize(
+    ("dtype", "arguments"),
+    [(torch.float32, {}), (torch.bfloat16, {}), (torch.bfloat16, {"weight": torch.ones(9000, 1)})],
+)
+def test_soft_targets_and_the_count_of_a_mean_take_no_memory_to_speak_of(dtype, arguments):
+    x, t = torch.zeros(9000, 800, dtype=dtype, requires_grad=True), torch.full((9000, 800), 0.5)  # 29 or 14 MB
+    L.binary_cross_entropy(x, t, **arguments).backward()
+    x.grad = None
+    with torch.profiler.profile(profile_memory=True) as profile:
+        L.binary_cross_entropy(x, t, **arguments).backward()
+    level = peak = 0
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        level += event.nbytes()
+        peak = max(peak, level)
+    assert peak <= 1.3 * x.nbytes
 
 
 @pytest.mark.usefixtures("no_compiler")
