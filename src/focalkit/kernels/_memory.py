@@ -67,6 +67,10 @@ def _reads(node: Node) -> bool:
     return torch.Tag.pointwise in getattr(node.target, "tags", ()) and not writes(node)
 
 
+# elements by which the places in pages differ
+APART = 272
+
+
 class Room:
     """The memory of a pass over chunks."""
 
@@ -79,6 +83,8 @@ class Room:
         for place in enumerate(graph.meta["slots"]):
             flat = self.memory.get(place)
             if flat is None or flat.numel() < n:
-                flat = self.memory[place] = torch.empty(n, dtype=place[1], device=x.device)
+                # subtle: memory of one size begins at one place of its pages, and reads would wait for writes elsewhere
+                apart = APART * (place[0] + 1)
+                flat = self.memory[place] = torch.empty(n + apart, dtype=place[1], device=x.device)[apart:]
             places.append(flat[:n].view(x.shape))
         return graph.forward(x, *others, *places)

@@ -172,7 +172,7 @@ def _find(loss: SigmoidLoss, most: int, i: int, logits: Tensor) -> Few | None:
     if loss.dense:
         t = layout.full(loss.targets[i]).reshape(-1)
         at = find_nonzero(t, most)
-        return None if at is None else Few(flat, at, at[:0], restore, t[at])
+        return None if at is None else Few(flat, at, at[:0], restore, t[at], absent=loss.ignore_index)
     few = find_few(layout.by_class(ordered), layout.rows(loss.targets[i]), loss.ignore_index, most)
     return few and Few(flat, *few, restore)
 

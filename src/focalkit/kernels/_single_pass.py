@@ -26,7 +26,7 @@ class Plan:
         plain: plain(*logits), the value by the eager definition.
         divisor: divisor(logits), what divides the sum.
         traced: traced(logits), the call by its maths; raises `NoSinglePass` where that cannot be.
-        check: Raises where a target is out of range; called before a pass, and after one in C++ that found such.
+        check: Raises where a target is out of range; for passes that do not see it for themselves.
         native: The call in C++ written by hand, where that fits.
         triton: Whether a kernel written by hand in Triton fits.
     """
@@ -74,8 +74,7 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
     by_row = device.type == "cpu" and backend == "auto" and traced().by_row is not None
     past = Progress() if choice.backend == "triton" else progress()
     settle(Choice("chunked", ROWS) if by_row else choice)
-    plan.check()
-    return TracedPass(traced(), choice, plan.divisor, past, by_row=by_row, strict=backend == "compiled")
+    return TracedPass(traced(), choice, plan.divisor, plan.check, past, by_row=by_row, strict=backend == "compiled")
 
 
 def _way_by_hand(
@@ -97,8 +96,7 @@ def _way_by_hand(
     traced = plan.traced(logits)
     by_row = traced.by_row is not None
     settle(Choice("chunked", f"{choice.reason}; {ROWS}") if by_row else choice)
-    plan.check()
-    return TracedPass(traced, choice, plan.divisor, progress, by_row=by_row, strict=False)
+    return TracedPass(traced, choice, plan.divisor, plan.check, progress, by_row=by_row, strict=False)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ for bit, because the same code computes them from the same numbers; the sums are
 would still cost digits of a float32 result (or an ignored row holds a NaN) the pass with labels is taken instead.
 """
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ class Few:
         positives: Positions of the elements whose truth is 1.
         ignored: Positions of the elements that do not count.
         targets: Dense targets, where they are not 0: then `positives` are these elements, whatever their truth.
+        absent: The target that marks an element as ignored.
     """
 
     x: Tensor
@@ -41,6 +43,14 @@ class Few:
     ignored: Tensor
     restore: Callable[[Tensor], Tensor]
     targets: Tensor | None = None
+    absent: float = math.nan
+
+    def odd(self) -> bool:
+        """Whether a target may be out of range; of labels that is not known."""
+        if self.targets is None:
+            return True
+        t = self.targets
+        return not bool(((t >= 0) & (t <= 1) | (t == self.absent)).all())
 
 
 @dataclass(frozen=True)
@@ -62,21 +72,24 @@ class Background:
     find: Callable[[int, Tensor], Few | None]
     dense: bool = False
 
+    def exceptions(self, logits: Sequence[Tensor]) -> list[Few] | None:
+        """Per tensor of logits, where the few are; None if they are many."""
+        found = []
+        for i, x in enumerate(logits):
+            few = self.find(i, x)
+            if few is None:
+                return None
+            found.append(few)
+        return found
+
 
 def sparse_pass(
-    job: Background, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Tensor, choice: Choice, *, strict: bool
+    job: Background, found: list[Few], wanted: Sequence[bool], scale: Tensor, choice: Choice, *, strict: bool
 ) -> tuple[Tensor, Tensor, list[Tensor | None]] | None:
     """The sum and count in float64 and the gradients times `scale`; None where the pass with labels must be taken.
 
     The count is for dense targets whose maths counts.
     """
-    found = []
-    for i, x in enumerate(logits):
-        few = job.find(i, x)
-        if few is None:
-            return None
-        found.append(few)
-
     compiled = choice.backend == "compiled"
     nothing = torch.zeros(0, dtype=torch.long)
 
@@ -95,8 +108,8 @@ def sparse_pass(
         run("-", job.negative, f.x, w, choice, skip=nothing if compiled else at)
         for f, w, at in zip(found, wanted, exceptions, strict=True)
     ]
-    if compiled and logits[0].device.type in machine.broken:
-        return sparse_pass(job, logits, wanted, scale, Choice("chunked", "compiling failed"), strict=strict)
+    if compiled and found[0].x.device.type in machine.broken:
+        return sparse_pass(job, found, wanted, scale, Choice("chunked", "compiling failed"), strict=strict)
     total = sum(p[0] for p in passes)
     assert isinstance(total, Tensor)
     gradients = [p[2] if want else None for p, want in zip(passes, wanted, strict=True)]

@@ -11,7 +11,7 @@ from ._choice import SMALL, Choice, Progress, machine
 from ._divisor import Divisor
 from ._engine import Kernel, kernel, number, pattern
 from ._joint import Maths
-from ._sparse import Background, sparse_pass
+from ._sparse import Background, Few, sparse_pass
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class TracedPass:
     """Computes a loss call in the way that was chosen.
 
     Attributes:
+        check: Raises where a target is out of range.
         progress: Takes note of the work.
         by_row: Goes by the rows of a softmax.
         strict: A compilation that fails is an error.
@@ -69,12 +70,16 @@ class TracedPass:
     job: Traced
     choice: Choice
     divisor: Callable[[tuple[Tensor, ...]], Divisor]
+    check: Callable[[], None]
     progress: Progress
     by_row: bool
     strict: bool
 
     def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> Found:
         logits = tuple(x.detach() for x in logits)
+        found = self._exceptions(logits)
+        if found is None or any(f.odd() for f in found):
+            self.check()
         divisor, work = self.divisor(logits), self.progress.work + sum(x.numel() for x in logits)
         scale = number(divisor.value, logits[0])
         if self.by_row:
@@ -82,21 +87,27 @@ class TracedPass:
             total, gradient = self.job.by_row(logits[0], wanted[0], scale)
             count, gradients = total, [gradient]
         else:
-            total, count, gradients = self._sparse(logits, wanted, scale) or self._levels(logits, wanted, scale)
+            done = None if found is None else self._sparse(found, wanted, scale)
+            total, count, gradients = done or self._levels(logits, wanted, scale)
         self.progress.work = max(self.progress.work, work)  # subtle: a kernel of the engine counts for itself
         value, residual = divisor.finish(total, count, scale.dtype)
         return value, gradients, residual
 
-    def _sparse(
-        self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...], scale: Tensor
-    ) -> tuple[Tensor, Tensor, list[Tensor | None]] | None:
+    def _exceptions(self, logits: tuple[Tensor, ...]) -> list[Few] | None:
+        """Where background is not all there is; None where that is no way to go."""
         sparse = self.job.sparse
-        if sparse is None or (sparse.dense and self.choice.backend != "chunked"):
+        if self.by_row or sparse is None or (sparse.dense and self.choice.backend != "chunked"):
             return None
-        done = sparse_pass(sparse, logits, wanted, scale, self.choice, strict=self.strict)
+        return sparse.exceptions(logits)
+
+    def _sparse(
+        self, found: list[Few], wanted: tuple[bool, ...], scale: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor | None]] | None:
+        assert self.job.sparse is not None
+        done = sparse_pass(self.job.sparse, found, wanted, scale, self.choice, strict=self.strict)
         if done is not None:
-            compiled = self.choice.backend == "compiled" and logits[0].device.type not in machine.broken
-            self.progress.compiled |= compiled
+            kind = found[0].x.device.type
+            self.progress.compiled |= self.choice.backend == "compiled" and kind not in machine.broken
         return done
 
     def _levels(
