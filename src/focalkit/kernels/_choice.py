@@ -6,12 +6,14 @@
                Inductor's work (C++ on the CPU, Triton on a GPU)
     triton     a kernel written by hand
 
-"auto" on the CPU: eager below `SMALL` elements, where the single pass saves nothing; compiled at once from `LARGE`
-elements a call on, and else as soon as this process has put `WORK` elements through the loss, so that short jobs never
-wait for a compiler: renting until the rent adds up to the price costs at most twice the best choice. Until then, and
-where there is no C++ compiler, chunked (eager below `PIECES` elements, where C++ is waited for, or nothing). A
-softmax without a kernel written by hand is always chunked: there PyTorch's own kernel does the work (`_rows.py`). On a
-GPU: triton where a kernel exists, else compiled under the same rule.
+"auto" on the CPU: eager below `SMALL` elements, where the single pass saves little; compiled at once where the C++
+written by hand is on disk already, or from `LARGE` elements a call on, and else as soon as this process has put `WORK`
+elements through the loss (`WORK_BY_HAND` for that C++, which compiles in two seconds where Inductor takes ten), so that
+short jobs never wait for a compiler: renting until the rent adds up to the price costs at most twice the best choice.
+`benchmarks/thresholds.py` measures these numbers. Until then, and where there is no C++ compiler, chunked (eager below
+`PIECES` elements, where C++ is waited for, or nothing). A softmax without a kernel written by hand is always chunked:
+there PyTorch's own kernel does the work (`_rows.py`). On a GPU: triton where a kernel exists, else compiled under the
+same rule.
 """
 
 import functools
@@ -32,6 +34,7 @@ SMALL = 2**14
 PIECES = 2**17
 LARGE = 2**20
 WORK = 2**30
+WORK_BY_HAND = 2**28
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 log = logging.getLogger("focalkit.kernels")
@@ -166,12 +169,13 @@ def decide(
         return _rented(kind, size, missing, waits=True)
     past = progress()
     if past.compiled:
-        return Choice("compiled", "compiled already in this process")
+        return Choice("compiled", "compiled already")
     if size >= LARGE:
         return Choice("compiled", f"{size:,} elements a call are worth a compilation (from {LARGE:,} on)")
-    if past.work + size >= WORK:
-        return Choice("compiled", f"this process has put {WORK:,} elements through this loss: worth a compilation")
-    short = f"{past.work:,} of the {WORK:,} elements that are worth a compilation have passed in this process"
+    work = WORK_BY_HAND if cpp else WORK
+    if past.work + size >= work:
+        return Choice("compiled", f"this process has put {work:,} elements through this loss: worth a compilation")
+    short = f"{past.work:,} of the {work:,} elements that are worth a compilation have passed in this process"
     return _rented(kind, size, short, waits=cpp)
 
 

@@ -35,6 +35,9 @@ FLAGS = (
 LABELS = {torch.uint8: 0, torch.int8: 1, torch.int16: 2, torch.int32: 4, torch.int64: 8}
 DENSE = {torch.bool: 1, torch.bfloat16: 2, torch.float32: 4}
 
+# what compiling ends in where it cannot be done; RuntimeError: there is no home folder
+FAILURES = (OSError, RuntimeError, subprocess.SubprocessError)
+
 log = logging.getLogger("focalkit.kernels")
 
 
@@ -192,32 +195,52 @@ def _call(
 @functools.cache
 def library(bfloat16: bool, twice_gamma: int) -> ctypes.CDLL | None:
     """The compiled code for logits of one dtype and one exponent; None where it cannot be had, which is logged."""
-    compiler = cpp_compiler()
-    if compiler is None or compiler == "cl":
+    command = _command(bfloat16, twice_gamma)
+    if command is None:
         return None
-    command = [compiler, *FLAGS, f"-DLOGIT_BF16={int(bfloat16)}", f"-DTWICE_GAMMA={twice_gamma}"]
     try:
         return ctypes.CDLL(str(_built(command)))
-    except (OSError, RuntimeError, subprocess.SubprocessError) as failure:  # RuntimeError: there is no home folder
+    except FAILURES as failure:
         said = str(getattr(failure, "stderr", None) or failure).strip() or type(failure).__name__
         machine.broken["c++"] = f"compiling the C++ kernel failed: {said.splitlines()[0]}"
         log.info("%s; Inductor takes its place", machine.broken["c++"])
         return None
 
 
-def _built(command: list[str]) -> Path:
-    """The shared library that this command makes here, from the cache where it is there already."""
+@functools.cache
+def is_kept(bfloat16: bool, twice_gamma: int) -> bool:
+    """Whether an earlier process has compiled this code, so that it takes milliseconds to have it."""
+    command = _command(bfloat16, twice_gamma)
+    try:
+        return command is not None and _place(command).is_file()
+    except FAILURES:
+        return False
+
+
+def _command(bfloat16: bool, twice_gamma: int) -> list[str] | None:
+    compiler = cpp_compiler()
+    if compiler is None or compiler == "cl":
+        return None
+    return [compiler, *FLAGS, f"-DLOGIT_BF16={int(bfloat16)}", f"-DTWICE_GAMMA={twice_gamma}"]
+
+
+def _place(command: list[str]) -> Path:
+    """Where the shared library that this command makes here is kept."""
     version = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True).stdout
     parts = (SOURCE.read_text(encoding="utf-8"), " ".join(command), version, _processor())
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "focalkit" / "kernels"
-    kept = folder / f"{name}.so"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "focalkit" / "kernels" / f"{name}.so"
+
+
+def _built(command: list[str]) -> Path:
+    """The shared library that this command makes here, from the cache where it is there already."""
+    kept = _place(command)
     if kept.is_file():
         return kept
     announce("cpu")
-    folder.mkdir(parents=True, exist_ok=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
     # another process may be at the same: each writes a file of its own, and the last one stays
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
         made = Path(scratch) / kept.name
         subprocess.run([*command, "-o", str(made), str(SOURCE)], capture_output=True, text=True, check=True)
         made.replace(kept)

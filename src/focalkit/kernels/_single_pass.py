@@ -82,6 +82,7 @@ def _way_by_hand(
 ) -> "NativePass | TracedPass | None":
     # the code is the same for many losses, and so is what it has been through
     progress = kernel(("by hand", native.code), gradient=True, rows=False).progress
+    progress.compiled = progress.compiled or (size >= _choice.SMALL and _cpp.is_kept(*native.code))
     choice = decide(torch.device("cpu"), size, lambda: progress, backend, triton=False, cpp=True)
     if choice.backend == "compiled":
         settle(Choice("compiled", f"{choice.reason}; C++ written by hand"))

@@ -4,13 +4,14 @@ import logging
 
 import pytest
 
-from focalkit.kernels import _choice, _engine
+from focalkit.kernels import _choice, _cpp, _engine
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     monkeypatch.setattr(_choice, "SMALL", 1)
     monkeypatch.setattr(_choice, "PIECES", 1)
+    monkeypatch.setattr(_cpp, "is_kept", lambda *code: False)
     monkeypatch.setattr(_choice.machine, "broken", {})
     monkeypatch.setattr(_choice.machine, "announced", False)
     logging.getLogger("focalkit.kernels").setLevel(logging.WARNING)

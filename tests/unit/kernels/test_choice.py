@@ -7,7 +7,7 @@ import torch
 
 import focalkit.losses as L
 from focalkit.errors import BackendError
-from focalkit.kernels import _choice, _engine, explain
+from focalkit.kernels import _choice, _cpp, _engine, explain
 from focalkit.losses._checks import FUSED
 
 
@@ -117,16 +117,26 @@ def test_a_fused_loss_takes_the_single_pass_and_no_other_does():
 
 
 def test_calls_with_labels_add_up_too(monkeypatch):
-    monkeypatch.setattr(_choice, "WORK", 2**16)
+    monkeypatch.setattr(_choice, "WORK_BY_HAND", 2**16)
     x, labels = torch.randn(2**13, 4, requires_grad=True), torch.full((2**13,), -1)
     assert explain(L.sigmoid_focal_loss, x, labels).backend == "chunked"
     L.sigmoid_focal_loss(x, labels)
     assert explain(L.sigmoid_focal_loss, x, labels).backend == "compiled"
 
 
+def test_what_an_earlier_process_compiled_is_taken_at_once(monkeypatch):
+    x, labels = torch.randn(2**13, 4, requires_grad=True), torch.full((2**13,), -1)
+    assert explain(L.sigmoid_focal_loss, x, labels).backend == "chunked"
+    monkeypatch.setattr(_cpp, "is_kept", lambda *code: True)
+    assert explain(L.sigmoid_focal_loss, x, labels).reason == "compiled already; C++ written by hand"
+    assert explain("asl", (2**15,), (2**15,), targets_dtype=torch.float32).backend == "chunked"
+    monkeypatch.setattr(_choice, "SMALL", 2**16)
+    assert explain(L.sigmoid_focal_loss, x, labels).backend == "eager"
+
+
 def test_short_calls_that_wait_for_the_cpp_are_eager_and_count(monkeypatch):
     monkeypatch.setattr(_choice, "PIECES", 2**16)
-    monkeypatch.setattr(_choice, "WORK", 2**16)
+    monkeypatch.setattr(_choice, "WORK_BY_HAND", 2**16)
     x, labels = torch.randn(2**13, 4, requires_grad=True), torch.full((2**13,), -1)
     choice = explain(L.sigmoid_focal_loss, x, labels)
     assert choice.backend == "eager"

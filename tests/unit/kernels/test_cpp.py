@@ -229,8 +229,10 @@ def test_explain_names_it():
 def test_the_compiled_code_is_kept(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     command = [_choice.cpp_compiler(), *_cpp.FLAGS, "-DLOGIT_BF16=0", "-DTWICE_GAMMA=0"]
+    assert not _cpp._place(command).exists()
     with caplog.at_level(logging.WARNING):
         made = _cpp._built(command)
+        assert made == _cpp._place(command)
         at = made.stat().st_mtime_ns
         assert _cpp._built(command).stat().st_mtime_ns == at
     assert sum("some seconds" in r.message for r in caplog.records) == 1
