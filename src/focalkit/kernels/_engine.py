@@ -97,6 +97,8 @@ class Kernel:
         if self.code is not None:
             return self.code(*given)
         with _one_at_a_time, _config.patch(use_duck_shape=False):  # pyright: ignore[reportAttributeAccessIssue]
+            if self.code is not None:  # another thread was first
+                return self.code(*given)
             announce(x.device.type)
             graph = trace(maths, x, others, gradient=self.gradient, compiler=True)
             code = torch.compile(graph, dynamic=True, fullgraph=True)

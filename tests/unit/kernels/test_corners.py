@@ -1,6 +1,7 @@
 """Sizes, threads, memory, maths and arguments that nobody expects."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -42,6 +43,34 @@ def test_threads_may_call_a_loss_for_the_first_time_together():
         thread.join()
     assert len(found) == 4
     assert all(torch.equal(found[0], g) for g in found)
+
+
+@pytest.mark.skipif(_choice.missing_compiler("cpu") is not None, reason="needs a C++ compiler")
+def test_threads_that_need_the_same_code_compile_it_once(monkeypatch):
+    monkeypatch.setattr(_engine, "_kernels", {})
+    compiled, all_here = [], threading.Barrier(4, timeout=30)
+
+    def compile(graph, **_):
+        compiled.append(graph)
+        return graph
+
+    def announce(_):
+        time.sleep(0.2)  # so that the others come to wait
+
+    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(_engine, "announce", announce)
+
+    def call():
+        x = torch.linspace(-2, 2, 60).view(20, 3).requires_grad_()
+        all_here.wait()
+        L.quality_focal_loss(x, torch.full((20, 3), 0.5), backend="compiled")
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(compiled) == 1
 
 
 @pytest.mark.slow
