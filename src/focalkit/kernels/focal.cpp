@@ -335,16 +335,17 @@ struct Piece {
     i64 slice, first, last, from, to;
 };
 
-// What the labels of one slice are: as int32, whether they hold each class, and how many do not count.
+// What labels of one slice are, from a position on: as int32, whether they hold each class, and how many do not count.
 struct Labels {
+    i64 from = 0;
     std::vector<std::int32_t> label;
     std::vector<char> hit;
     i64 absent = 0;
 };
 
-Labels look_at(const Level &l, i64 slice, int kind, std::int32_t ignore) {
-    Labels found{std::vector<std::int32_t>(l.inner), std::vector<char>(l.classes, 0)};
-    read_labels(l.labels, kind, slice * l.inner, l.inner, found.label.data());
+Labels look_at(const Level &l, i64 slice, i64 from, i64 to, int kind, std::int32_t ignore) {
+    Labels found{from, std::vector<std::int32_t>(to - from), std::vector<char>(l.classes, 0)};
+    read_labels(l.labels, kind, slice * l.inner + from, to - from, found.label.data());
     for (const std::int32_t y : found.label) {
         if (y == ignore) ++found.absent;
         else if (y >= 0 && y < l.classes) found.hit[y] = 1;
@@ -369,7 +370,7 @@ template <bool GRADIENT>
 Sum planes(const Piece &p, std::int32_t ignore, const Labels &labels, const Weights &w) {
     const Level &l = *p.level;
     const i64 n = p.to - p.from;
-    const std::int32_t *label = labels.label.data() + p.from;
+    const std::int32_t *label = labels.label.data() + (p.from - labels.from);
     Sum total;
     if (p.first == 0) total = tally(label, n, l.classes, ignore);
     for (i64 c = p.first; c < p.last; ++c) {
@@ -580,7 +581,8 @@ template <typename Each>
 void cut(i64 n, i64 most, i64 grain, const Each &each) {
     const i64 parts = std::max<i64>(1, n / std::max<i64>(most, 1));
     const auto edge = [&](i64 p) { return p == parts ? n : n * p / parts / grain * grain; };
-    for (i64 p = 0; p < parts; ++p) each(edge(p), edge(p + 1));
+    for (i64 p = 0; p < parts; ++p)
+        if (edge(p) < edge(p + 1)) each(edge(p), edge(p + 1));
 }
 
 // Rows, in pieces of about PIECE elements.
@@ -591,12 +593,17 @@ std::vector<Piece> cut_rows(const Level &l, i64 grain) {
     return pieces;
 }
 
-// Planes, in pieces of about PIECE elements that lie together in memory.
+// Whether labels as int32 would take more than a tenth of the memory of the logits: each piece reads its own then.
+inline bool few_classes(const Level &l) { return l.classes * i64(sizeof(Logit)) < 10 * i64(sizeof(std::int32_t)); }
+
+// Planes, in pieces of about PIECE elements that lie together in memory; of few classes all.
 std::vector<Piece> cut_planes(const Level &l) {
     std::vector<Piece> pieces;
+    const i64 classes = few_classes(l) ? l.classes : std::max<i64>(1, PIECE / l.inner);
+    const i64 positions = few_classes(l) ? PIECE / std::max<i64>(1, l.classes) : PIECE;
     for (i64 s = 0; s < l.outer; ++s)
-        cut(l.classes, PIECE / l.inner, 1, [&](i64 first, i64 last) {
-            cut(l.inner, PIECE, RUN, [&](i64 from, i64 to) { pieces.push_back({&l, s, first, last, from, to}); });
+        cut(l.classes, classes, 1, [&](i64 first, i64 last) {
+            cut(l.inner, positions, RUN, [&](i64 from, i64 to) { pieces.push_back({&l, s, first, last, from, to}); });
         });
     return pieces;
 }
@@ -604,7 +611,7 @@ std::vector<Piece> cut_planes(const Level &l) {
 template <bool GRADIENT>
 void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Weights &w, int threads,
                  double *out) {
-    std::vector<Piece> pieces, slices;
+    std::vector<Piece> pieces;
     for (const Level *l = levels; l < levels + count; ++l) {
         const std::vector<Piece> more = l->inner > 1 ? cut_planes(*l) : cut_rows(*l, 1);
         pieces.insert(pieces.end(), more.begin(), more.end());
@@ -618,12 +625,14 @@ void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, 
     }
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (i64 i = 0; i < i64(pieces.size()); ++i)
-        if (first[i] == i && pieces[i].level->inner > 1)
-            labels[i] = look_at(*pieces[i].level, pieces[i].slice, kind, ignore);
+        if (first[i] == i && pieces[i].level->inner > 1 && !few_classes(*pieces[i].level))
+            labels[i] = look_at(*pieces[i].level, pieces[i].slice, 0, pieces[i].level->inner, kind, ignore);
     add_up(i64(pieces.size()), threads, out, [&](i64 i) {
         const Piece &p = pieces[i];
-        return p.level->inner > 1 ? planes<GRADIENT>(p, ignore, labels[first[i]], w)
-                                  : rows<GRADIENT>(*p.level, p.from, p.to, kind, ignore, w);
+        const Level &l = *p.level;
+        if (l.inner <= 1) return rows<GRADIENT>(l, p.from, p.to, kind, ignore, w);
+        if (!few_classes(l)) return planes<GRADIENT>(p, ignore, labels[first[i]], w);
+        return planes<GRADIENT>(p, ignore, look_at(l, p.slice, p.from, p.to, kind, ignore), w);
     });
 }
 

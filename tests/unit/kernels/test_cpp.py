@@ -1,6 +1,7 @@
 """The kernels written by hand in C++: the same losses as the definition, for every form of input."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +94,34 @@ def test_the_classes_of_a_plane_are_cut_without_losing_anything():
     for absent in (0, 3):
         labels[1, :absent] = -100
         no_worse_than_eager(L.sigmoid_focal_loss, x, labels, class_dim=1, reduction="mean")
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_planes_of_few_classes_are_cut_without_losing_anything(dtype, classes):
+    x, labels = some(2, classes, 150_001, spread=3.0, dtype=dtype), torch.full((2, 150_001), -1, dtype=torch.int8)
+    labels[:, ::97], labels[1, 149_990:] = classes - 1, -100
+    no_worse_than_eager(L.sigmoid_focal_loss, x, labels, reduction="mean")
+
+
+@pytest.mark.parametrize("classes", [1, 4, 20])
+def test_labels_of_few_classes_take_no_memory_to_speak_of(classes):
+    here = Path("/proc/self")
+    try:
+        (here / "clear_refs").write_text("5")  # forget the peak so far
+    except OSError:
+        pytest.skip("the peak of a process is told by Linux")
+
+    def read(name):
+        line = next(line for line in (here / "status").read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1]) * 1024
+
+    x = torch.zeros(1, classes, 2000, 8000 // classes, dtype=torch.bfloat16, requires_grad=True)
+    labels = torch.full((1, 1, 2000, 8000 // classes), -1, dtype=torch.int8)
+    before = read("VmRSS")
+    (here / "clear_refs").write_text("5")
+    L.dense_sigmoid_focal_loss([x], [labels], num_classes=classes, backend="compiled").backward()
+    assert read("VmHWM") - before <= 1.2 * x.nbytes
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
