@@ -329,25 +329,28 @@ struct Level {
     i64 outer, classes, inner;
 };
 
-// A part of a level: some classes of one slice and positions in it; or rows, whose classes lie side by side.
+// Whether slices are computed as they are: planes would be too short for vectors.
+inline bool by_slice(const Level &l) { return l.inner < 2 * VECTOR || l.classes * l.inner <= RUN; }
+
+// A part of a level: some classes of one slice and positions in it; or whole slices, or rows.
 struct Piece {
     const Level *level;
     i64 slice, first, last, from, to;
 };
 
-// What labels of one slice are, from a position on: as int32, whether they hold each class, and how many do not count.
+// What labels of one slice are, from a position on: as int32, whether they hold each class, and whether some do not count.
 struct Labels {
     i64 from = 0;
     std::vector<std::int32_t> label;
     std::vector<char> hit;
-    i64 absent = 0;
+    bool absent = false;
 };
 
 Labels look_at(const Level &l, i64 slice, i64 from, i64 to, int kind, std::int32_t ignore) {
     Labels found{from, std::vector<std::int32_t>(to - from), std::vector<char>(l.classes, 0)};
     read_labels(l.labels, kind, slice * l.inner + from, to - from, found.label.data());
     for (const std::int32_t y : found.label) {
-        if (y == ignore) ++found.absent;
+        if (y == ignore) found.absent = true;
         else if (y >= 0 && y < l.classes) found.hit[y] = 1;
     }
     return found;
@@ -360,7 +363,7 @@ Sum tally(const std::int32_t *label, i64 n, i64 classes, std::int32_t ignore) {
     for (i64 i = 0; i < n; ++i) {
         const bool none = label[i] == ignore;
         absent += none;
-        odd += !none & ((label[i] < -1) | (label[i] >= classes));
+        odd += (!none) & ((label[i] < -1) | (label[i] >= classes));
     }
     return {0, double((n - absent) * classes), double(odd)};
 }
@@ -384,33 +387,38 @@ Sum planes(const Piece &p, std::int32_t ignore, const Labels &labels, const Weig
     return total;
 }
 
-// The rows [from, to), whose classes lie side by side.
+// The slices [from, to), each small or of one position.
 template <bool GRADIENT>
-Sum rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const Weights &w) {
+Sum slices(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const Weights &w) {
     enum { OFF, ON, ABSENT };
-    const i64 k = l.classes, most = std::max<i64>(1, RUN / k);
-    std::vector<std::int32_t> label(to - from), mark(most * k);
-    read_labels(l.labels, kind, from, to - from, label.data());
-    const auto is_background = [&](std::int32_t y) { return y != ignore && (y < 0 || y >= k); };
-    Sum total = tally(label.data(), to - from, k, ignore);
-    for (i64 row = from; row < to;) {
-        i64 end = row;  // rows of background are one run of memory
-        while (end < to && is_background(label[end - from])) ++end;
-        const Logit *x = l.x + row * k;
-        Logit *g = l.g + row * k;
-        if (end - row >= most || end == to) {
-            total.value += background<GRADIENT>(x, g, (end - row) * k, w);
+    const i64 k = l.classes, inner = l.inner, size = k * inner, most = std::max<i64>(1, RUN / size);
+    std::vector<std::int32_t> label((to - from) * inner), mark(most * size);
+    read_labels(l.labels, kind, from * inner, (to - from) * inner, label.data());
+    const auto is_background = [&](i64 slice) {
+        const std::int32_t *first = label.data() + (slice - from) * inner;
+        return std::all_of(first, first + inner, [&](std::int32_t y) { return y != ignore && (y < 0 || y >= k); });
+    };
+    Sum total = tally(label.data(), (to - from) * inner, k, ignore);
+    for (i64 slice = from; slice < to;) {
+        i64 end = slice;  // slices of background are one run of memory
+        while (end < to && is_background(end)) ++end;
+        const Logit *x = l.x + slice * size;
+        Logit *g = l.g + slice * size;
+        if (end - slice >= most || end == to) {
+            total.value += background<GRADIENT>(x, g, (end - slice) * size, w);
         } else {
-            end = std::min(to, row + most);
+            end = std::min(to, slice + most);
             std::fill(mark.begin(), mark.end(), OFF);
-            for (i64 r = row; r < end; ++r) {
-                const std::int32_t y = label[r - from];
-                if (y == ignore) std::fill_n(mark.begin() + (r - row) * k, k, ABSENT);
-                else if (!is_background(y)) mark[(r - row) * k + y] = ON;
+            for (i64 at = 0; at < (end - slice) * inner; ++at) {
+                const std::int32_t y = label[(slice - from) * inner + at];
+                std::int32_t *own = mark.data() + at / inner * size + at % inner;
+                if (y == ignore)
+                    for (i64 c = 0; c < k; ++c) own[c * inner] = ABSENT;
+                else if (y >= 0 && y < k) own[y * inner] = ON;
             }
-            total.value += labelled<GRADIENT>(x, g, mark.data(), (end - row) * k, ON, ABSENT, w);
+            total.value += labelled<GRADIENT>(x, g, mark.data(), (end - slice) * size, ON, ABSENT, w);
         }
-        row = end;
+        slice = end;
     }
     return total;
 }
@@ -585,10 +593,10 @@ void cut(i64 n, i64 most, i64 grain, const Each &each) {
         if (edge(p) < edge(p + 1)) each(edge(p), edge(p + 1));
 }
 
-// Rows, in pieces of about PIECE elements.
-std::vector<Piece> cut_rows(const Level &l, i64 grain) {
+// n rows or slices of some elements each, in pieces of about PIECE elements.
+std::vector<Piece> cut_rows(const Level &l, i64 n, i64 elements, i64 grain) {
     std::vector<Piece> pieces;
-    cut(l.outer * l.inner, PIECE / l.classes, grain,
+    cut(n, PIECE / std::max<i64>(elements, 1), grain,
         [&](i64 from, i64 to) { pieces.push_back({&l, 0, 0, l.classes, from, to}); });
     return pieces;
 }
@@ -613,7 +621,8 @@ void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, 
                  double *out) {
     std::vector<Piece> pieces;
     for (const Level *l = levels; l < levels + count; ++l) {
-        const std::vector<Piece> more = l->inner > 1 ? cut_planes(*l) : cut_rows(*l, 1);
+        const i64 size = l->classes * l->inner;
+        const std::vector<Piece> more = by_slice(*l) ? cut_rows(*l, size ? l->outer : 0, size, 1) : cut_planes(*l);
         pieces.insert(pieces.end(), more.begin(), more.end());
     }
     // the labels of the slice of a piece, for the first piece of every slice
@@ -625,12 +634,12 @@ void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, 
     }
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (i64 i = 0; i < i64(pieces.size()); ++i)
-        if (first[i] == i && pieces[i].level->inner > 1 && !few_classes(*pieces[i].level))
+        if (first[i] == i && !by_slice(*pieces[i].level) && !few_classes(*pieces[i].level))
             labels[i] = look_at(*pieces[i].level, pieces[i].slice, 0, pieces[i].level->inner, kind, ignore);
     add_up(i64(pieces.size()), threads, out, [&](i64 i) {
         const Piece &p = pieces[i];
         const Level &l = *p.level;
-        if (l.inner <= 1) return rows<GRADIENT>(l, p.from, p.to, kind, ignore, w);
+        if (by_slice(l)) return slices<GRADIENT>(l, p.from, p.to, kind, ignore, w);
         if (!few_classes(l)) return planes<GRADIENT>(p, ignore, labels[first[i]], w);
         return planes<GRADIENT>(p, ignore, look_at(l, p.slice, p.from, p.to, kind, ignore), w);
     });
@@ -648,7 +657,7 @@ void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, float ignore, co
 
 template <bool GRADIENT>
 void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &w, int threads, double *out) {
-    const std::vector<Piece> pieces = cut_rows(l, lengthwise(l) ? 1 : LANES);
+    const std::vector<Piece> pieces = cut_rows(l, l.outer * l.inner, l.classes, lengthwise(l) ? 1 : LANES);
     add_up(i64(pieces.size()), threads, out,
            [&](i64 i) { return softmax_rows<GRADIENT>(l, pieces[i].from, pieces[i].to, kind, ignore, w); });
 }

@@ -173,6 +173,20 @@ def test_infinities_and_nan_do_what_the_definition_says(row, label, width):
                 torch.testing.assert_close(fused[1][0][i], plain[1][0][i], rtol=3e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(500, 20, 2), (70, 3, 31), (4, 700, 3), (90, 5, 100), (3, 17, 32), (6, 1, 40)])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.6])
+def test_slices_of_every_size_and_share_of_labels(shape, share):
+    x, generator = some(*shape, spread=3.0), torch.Generator().manual_seed(2)
+    chosen = torch.rand(shape[0], shape[2], generator=generator)
+    labels = torch.randint(shape[1], chosen.shape, generator=generator)
+    labels = torch.where(chosen < share, labels, torch.where(chosen < share * 1.1, -100, -1))
+    for reduction in ("sum", "mean"):
+        no_worse_than_eager(L.sigmoid_focal_loss, x, labels, class_dim=1, reduction=reduction)
+    labels[-1, -1] = shape[1]
+    with pytest.raises(ValueError, match=f"got {shape[1]}"):
+        L.sigmoid_focal_loss(x, labels, class_dim=1, backend="compiled")
+
+
 def test_a_nan_stays_one_whatever_its_bits():
     garbage = torch.tensor([-1, 0x7FC00001], dtype=torch.int32).view(torch.float32)
     for nan in garbage:
