@@ -18,9 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def computed_in(x: Tensor) -> torch.dtype:
+    """float32 for float16 and bfloat16; float32 and float64 stay."""
+    return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+
+
 def upcast(x: Tensor) -> Tensor:
-    """float16 and bfloat16 become float32; float32 and float64 stay. The gradient returns in the input's dtype."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    """In the dtype that losses are computed in. The gradient returns in the input's dtype."""
+    return x.to(computed_in(x))
 
 
 def finite(x: Tensor) -> Tensor:

@@ -12,11 +12,6 @@ from ._cpp import Weights
 Term: TypeAlias = Callable[..., Tensor]
 
 
-def computed_in(x: Tensor) -> torch.dtype:
-    """As `_numerics.upcast`."""
-    return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
-
-
 @dataclass(frozen=True)
 class SigmoidLoss:
     """A loss on independent sigmoids, and what it is called with, for one tensor of logits or one per level.

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._numerics import computed_in
+
 
 @dataclass(frozen=True)
 class Divisor:
@@ -23,6 +25,14 @@ class Divisor:
             return 1.0
         value = float(self.value)
         return 1 / value if value else float("inf")
+
+    def scale_like(self, x: Tensor) -> Tensor:
+        """The same as a 0-d tensor on the device of `x`, in the dtype it is computed in. Waits for nothing."""
+        if isinstance(self.value, Tensor):
+            scale = self.value.detach().to(device=x.device, dtype=torch.float64).reciprocal()
+        else:
+            scale = torch.full((), self.scale, dtype=torch.float64, device=x.device)
+        return scale.to(computed_in(x))  # beyond the range it is infinite
 
     def finish(self, total: Tensor, count: Tensor, dtype: torch.dtype) -> tuple[Tensor, float | Tensor]:
         """The value, from sums in float64, and the factor that the gradients still lack."""

@@ -4,14 +4,12 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental import _config
 
-from .._numerics import upcast
 from ..errors import BackendError
 from ._choice import Choice, Progress, announce, machine
 from ._chunks import Parts, run_chunks, run_near
@@ -129,20 +127,6 @@ def kernel(key: Hashable, *, gradient: bool, rows: bool) -> Kernel:
 def pattern(t: Tensor) -> Hashable:
     """What a compiled graph depends on in a tensor: not its sizes, but which of them are 1."""
     return (t.dtype, *(size == 1 for size in t.shape))
-
-
-def number(value: float | Tensor | None, x: Tensor) -> Tensor:
-    """1 / value as a 0-d tensor in the computing dtype of `x`, on its device."""
-    dtype = upcast(x[:0].reshape(-1)).dtype if x.ndim else upcast(x).dtype
-    if isinstance(value, Tensor):
-        return value.detach().to(device=x.device, dtype=torch.float64).reciprocal().to(dtype)
-    by = 1.0 if value is None else _reciprocal(value)
-    return torch.full((), by, dtype=torch.float64, device=x.device).to(dtype)  # beyond the range it is infinite
-
-
-def _reciprocal(value: Any) -> float:
-    value = float(value)
-    return 1 / value if value else float("inf")
 
 
 def fingerprint(thing: object) -> Hashable:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
-from .._numerics import upcast
+from .._numerics import computed_in, upcast
 from .._reduce import finish
 from ._choice import NoSinglePass, explaining, is_small, obstacle, refuse
 from ._divisor import Divisor
@@ -133,7 +133,7 @@ def fuse(maths: Callable[..., Tensor]) -> Fused:
 
 def _obstacle(maths: Callable[..., Tensor], x: Tensor, others: tuple[Tensor, ...]) -> str | None:
     """Why maths cannot be run piece by piece, found out on a few numbers; None where it can."""
-    few = torch.linspace(-2, 2, 7, dtype=upcast(x[:0]).dtype, device=x.device).flip(0)
+    few = torch.linspace(-2, 2, 7, dtype=computed_in(x), device=x.device).flip(0)
     with torch.no_grad():
         beside = [t.reshape(()) if t.numel() == 1 else few.sigmoid().to(t.dtype) for t in others]
         try:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.fx import Graph, GraphModule, Node
 
-from .._numerics import upcast
+from .._numerics import computed_in, upcast
 from ._memory import slots
 from ._tidy import ORDINARY, aten, factored, near, signed, simplify, tidy
 
@@ -57,7 +57,7 @@ class Guarded:
         if self.absent is None:
             return True
         # subtle: rounded as the comparison in the maths rounds it
-        dtype = others[0].dtype if others[0].is_floating_point() else upcast(x[:0]).dtype
+        dtype = others[0].dtype if others[0].is_floating_point() else computed_in(x)
         absent = float(torch.tensor(self.absent, dtype=dtype))
         least, greatest = (float(v) for v in others[0].to(dtype).aminmax())
         return absent < least or greatest < absent
@@ -104,7 +104,7 @@ def trace(
         sizes = [1 if size == 1 else prime for size, prime in zip(t.shape, (5, 7, 11, 13)[4 - t.ndim :], strict=True)]
         return torch.zeros(sizes, dtype=t.dtype, device=t.device)
 
-    scale = torch.ones((), dtype=upcast(x[:0]).dtype, device=x.device)
+    scale = torch.ones((), dtype=computed_in(x), device=x.device)
     inputs = (example(x), *([scale] if compiler else []), *map(example, others))
     # subtle: the hooks of the caller (such as save_on_cpu) shall not meet the tensors of a trace; ours come first
     with torch.no_grad(), saved_tensors_hooks(_same, _same):

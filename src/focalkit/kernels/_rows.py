@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .._numerics import label_logit, upcast
+from .._numerics import computed_in, label_logit
 from . import _chunks
 
 # pieces of this many grains a thread: 2 MB of float32 stay in a cache and outweigh the calls of the row maths
@@ -43,7 +43,7 @@ def rows_pass(
         row: row(u, index, counted, box) -> (sum, count) or (sum, count, slope) for the rows of `x[box]`, all 1-d.
         shift: Vector over the classes, added to the logits.
     """
-    dtype = upcast(x[:0]).dtype
+    dtype = computed_in(x)
     tiny = torch.finfo(dtype).tiny
     result = torch.empty_like(x) if gradient else None
     scratch: dict[str, Tensor] = {}

@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .._numerics import finite
+from .._numerics import computed_in, finite
 from .._reduce import reduce
-from ._calls import SigmoidLoss, Term, computed_in
+from ._calls import SigmoidLoss, Term
 from ._choice import NoSinglePass
 from ._cpp import Weights
 from ._engine import fingerprint

@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .._numerics import finite
+from .._numerics import computed_in, finite
 from .._reduce import not_ignored, reduce
-from ._calls import SoftmaxLoss, computed_in
+from ._calls import SoftmaxLoss
 from ._choice import Choice, NoSinglePass
 from ._engine import fingerprint, kernel, pattern
 from ._layout import Layout

@@ -9,7 +9,7 @@ from torch import Tensor
 from ._autograd import Found
 from ._choice import SMALL, Choice, Progress, machine
 from ._divisor import Divisor
-from ._engine import Kernel, kernel, number, pattern
+from ._engine import Kernel, kernel, pattern
 from ._joint import Maths
 from ._sparse import Background, Few, sparse_pass
 
@@ -81,7 +81,7 @@ class TracedPass:
         if found is None or any(f.odd() for f in found):
             self.check()
         divisor, work = self.divisor(logits), self.progress.work + sum(x.numel() for x in logits)
-        scale = number(divisor.value, logits[0])
+        scale = divisor.scale_like(logits[0])
         if self.by_row:
             assert self.job.by_row is not None
             total, gradient = self.job.by_row(logits[0], wanted[0], scale)

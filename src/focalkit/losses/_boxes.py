@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from .._numerics import upcast
+from .._numerics import computed_in, upcast
 from .._reduce import reduce
 from .._types import Reduction
 from ._checks import check_range, check_reduction
@@ -151,7 +151,7 @@ def _boxes(
     _check(name, pred, target, reduction, normalizer)
     if pred.ndim == 0 or pred.shape[-1] != 4:
         raise ValueError(f"{name}: expected xyxy boxes (..., 4), got {tuple(pred.shape)}")
-    return upcast(pred), upcast(target).to(upcast(pred).dtype)
+    return upcast(pred), upcast(target).to(computed_in(pred))
 
 
 def _divide(a: Tensor, b: Tensor) -> Tensor:

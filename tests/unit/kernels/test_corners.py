@@ -27,6 +27,14 @@ def test_nan_in_a_softmax_of_one_class_stays_nan():
     assert L.softmax_focal_loss(x, torch.zeros(4, dtype=torch.int64)).isnan()
 
 
+def four_times_together(call):
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 @pytest.mark.usefixtures("no_compiler")
 def test_threads_may_call_a_loss_for_the_first_time_together():
     found = []
@@ -36,11 +44,7 @@ def test_threads_may_call_a_loss_for_the_first_time_together():
         value = L.quality_focal_loss(x, torch.full((20, 3), 0.5))
         found.append(torch.autograd.grad(value, x)[0])
 
-    threads = [threading.Thread(target=call) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    four_times_together(call)
     assert len(found) == 4
     assert all(torch.equal(found[0], g) for g in found)
 
@@ -65,11 +69,7 @@ def test_threads_that_need_the_same_code_compile_it_once(monkeypatch):
         all_here.wait()
         L.quality_focal_loss(x, torch.full((20, 3), 0.5), backend="compiled")
 
-    threads = [threading.Thread(target=call) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    four_times_together(call)
     assert len(compiled) == 1
 
 
