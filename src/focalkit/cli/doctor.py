@@ -42,7 +42,7 @@ def environment() -> dict[str, Any]:
     """What is here.
 
     Returns:
-        Plain values under the keys `versions`, `platform`, `cpu`, `gpus`, `compiler`, `triton`, `extras`.
+        Plain values under the keys `versions`, `platform`, `cpu`, `gpus`, `kernels`, `compiler`, `triton`, `extras`.
     """
     versions = {name: _version(name) for name in ("focalkit", "torch", *EXTRAS)}
     return {
@@ -50,6 +50,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": _cpu(),
         "gpus": _gpus(),
+        "kernels": _kernels(),
         "compiler": _compiler(),
         "triton": _version("triton"),
         "extras": {name: versions[name] is not None for name in EXTRAS},
@@ -66,6 +67,8 @@ def render(found: dict[str, Any]) -> str:
         (gpu["device"], f"{gpu['name']}, {gpu['memory_gib']} GiB, {'bfloat16' if gpu['bf16'] else 'no bfloat16'}")
         for gpu in found["gpus"]
     ] or [("gpu", "none: everything runs on the CPU")]
+    kernels = found["kernels"] or "none for this processor: install focalkit again where there is a C++ compiler"
+    rows.append(("c++ kernels", kernels))
     rows.append(("compiler", found["compiler"] or "none found: torch.compile cannot build CPU code"))
     rows.append(("triton", found["triton"] or "not installed: torch.compile cannot build GPU code"))
     width = max(len(name) for name, _ in rows)
@@ -111,6 +114,13 @@ def _gpus() -> list[dict[str, Any]]:
             }
         )
     return gpus
+
+
+def _kernels() -> str | None:
+    """The instructions that the C++ kernels of this installation use here."""
+    from focalkit.kernels import _cpp
+
+    return _cpp.instructions() if _cpp.library(bfloat16=False, twice_gamma=-1) else None
 
 
 def _compiler() -> str | None:

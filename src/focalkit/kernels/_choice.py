@@ -2,18 +2,16 @@
 
     eager      the definition: PyTorch operations and autograd
     chunked    the single pass, run by PyTorch operations on pieces that fit a cache; needs no compiler
-    compiled   the single pass, compiled: on the CPU the focal losses are C++ written by hand (`_cpp.py`), all else is
-               Inductor's work (C++ on the CPU, Triton on a GPU)
+    compiled   the single pass, compiled: on the CPU the focal losses are C++ written by hand, which was compiled when
+               focalkit was installed (`_cpp.py`); all else is Inductor's work (C++ on the CPU, Triton on a GPU)
     triton     a kernel written by hand
 
-"auto" on the CPU: eager below `SMALL` elements, where the single pass saves little; compiled at once where the C++
-written by hand is on disk already, or from `LARGE` elements a call on, and else as soon as this process has put `WORK`
-elements through the loss (`WORK_BY_HAND` for that C++, which compiles in two seconds where Inductor takes ten), so that
-short jobs never wait for a compiler: renting until the rent adds up to the price costs at most twice the best choice.
-`benchmarks/thresholds.py` measures these numbers. Until then, and where there is no C++ compiler, chunked (eager below
-`PIECES` elements, where C++ is waited for, or nothing). A softmax without a kernel written by hand is always chunked:
-there PyTorch's own kernel does the work (`_rows.py`). On a GPU: triton where a kernel exists, else compiled under the
-same rule.
+"auto" on the CPU: C++ written by hand where there is any; else eager below `SMALL` elements, where a single pass saves
+little; compiled by Inductor from `LARGE` elements a call on, or as soon as this process has put `WORK` elements through
+the loss, so that short jobs never wait for a compiler: renting until the rent adds up to the price costs at most twice
+the best choice. `benchmarks/thresholds.py` measures these numbers. Until then chunked; where there is no C++ compiler,
+chunked from `PIECES` elements on. A softmax without a kernel written by hand is always chunked: there PyTorch's own
+kernel does the work (`_rows.py`). On a GPU: triton where a kernel exists, else compiled under the same rule.
 """
 
 import functools
@@ -34,7 +32,6 @@ SMALL = 2**14
 PIECES = 2**17
 LARGE = 2**20
 WORK = 2**30
-WORK_BY_HAND = 2**28
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 log = logging.getLogger("focalkit.kernels")
@@ -68,7 +65,7 @@ class Progress:
 class Machine:
     """What this process has learned about its compilers."""
 
-    broken: dict[str, str] = field(default_factory=dict)  # device type, or "c++" by hand -> why compiling failed
+    broken: dict[str, str] = field(default_factory=dict)  # device type, or "c++" by hand -> why it is left out
     announced: bool = False
 
 
@@ -129,14 +126,12 @@ def decide(
     backend: str,
     *,
     triton: bool,
-    cpp: bool = False,
 ) -> Choice:
     """What computes `size` elements on `device` when `backend` was asked for.
 
     Args:
         progress: Of this piece of maths; asked for only where it matters.
         triton: Whether a kernel written by hand in Triton fits.
-        cpp: Whether one in C++ does, which needs a C++ compiler and no Inductor.
 
     Raises:
         BackendError: The backend asked for cannot run.
@@ -156,7 +151,7 @@ def decide(
                 'use "auto" or "compiled"'
             )
         return Choice("triton", "asked for")
-    missing = missing_compiler("c++" if cpp else kind)
+    missing = missing_compiler(kind)
     if backend == "compiled":
         if missing:
             raise BackendError(f'backend="compiled": {missing}; use backend="auto"')
@@ -166,23 +161,17 @@ def decide(
     if kind == "cuda" and triton and not missing_triton():
         return Choice("triton", "a kernel written for this loss, which makes one pass over the memory")
     if missing:
-        return _rented(kind, size, missing, waits=True)
+        if kind == "cpu" and size < PIECES:
+            return Choice("eager", f"{missing}; below {PIECES:,} elements pieces are no faster")
+        return Choice("chunked" if kind == "cpu" else "eager", missing)
     past = progress()
     if past.compiled:
         return Choice("compiled", "compiled already")
     if size >= LARGE:
         return Choice("compiled", f"{size:,} elements a call are worth a compilation (from {LARGE:,} on)")
-    work = WORK_BY_HAND if cpp else WORK
-    if past.work + size >= work:
-        return Choice("compiled", f"this process has put {work:,} elements through this loss: worth a compilation")
-    short = f"{past.work:,} of the {work:,} elements that are worth a compilation have passed in this process"
-    return _rented(kind, size, short, waits=cpp)
-
-
-def _rented(kind: str, size: int, reason: str, *, waits: bool) -> Choice:
-    """What does without a compiler; `waits`: nothing is lost with eager, whose work is counted at no cost."""
-    if kind == "cpu" and waits and size < PIECES:
-        return Choice("eager", f"{reason}; below {PIECES:,} elements pieces are no faster")
+    if past.work + size >= WORK:
+        return Choice("compiled", f"this process has put {WORK:,} elements through this loss: worth a compilation")
+    reason = f"{past.work:,} of the {WORK:,} elements that are worth a compilation have passed in this process"
     return Choice("chunked" if kind == "cpu" else "eager", reason)
 
 
@@ -237,7 +226,7 @@ def missing_triton() -> str | None:
 
 
 def missing_compiler(kind: str) -> str | None:
-    """Why nothing can be compiled for this kind of device (or by hand for the CPU: "c++"), or None."""
+    """Why nothing can be compiled for this kind of device, or None."""
     if kind in machine.broken:
         return machine.broken[kind]
     if kind == "cuda":

@@ -1,19 +1,14 @@
 """Kernels written by hand in C++, for the CPU: sigmoid focal (labels of all levels, or dense targets), softmax focal.
 
-`focal.cpp` is compiled when first needed, once for each dtype and exponent, and kept in the user's cache folder. It
-needs g++ or clang++ with OpenMP, whose threads it shares with PyTorch. Where that is missing, `library` gives None and
-Inductor does the work. Computed in float32; float64 and float16 are left to Inductor.
+`focal.cpp` was compiled when focalkit was installed (`_build.py`). It works on the threads that PyTorch has. Where it
+could not be compiled, or this processor is another, `library` gives None and the losses take other ways. Computed in
+float32; float64 and float16 are left to Inductor.
 """
 
 import ctypes
 import functools
-import hashlib
 import logging
 import math
-import os
-import platform
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,21 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._choice import announce, cpp_compiler, machine
+from . import _build
 from ._layout import Layout
-from ._numbers import in_code
 
-SOURCE = Path(__file__).with_name("focal.cpp")
-# no -ffast-math: NaN and infinities are part of the contract
-FLAGS = (
-    *("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp"),
-    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
-)
 LABELS = {torch.uint8: 0, torch.int8: 1, torch.int16: 2, torch.int32: 4, torch.int64: 8}
 DENSE = {torch.bool: 1, torch.bfloat16: 2, torch.float32: 4}
-
-# what compiling ends in where it cannot be done; RuntimeError: there is no home folder
-FAILURES = (OSError, RuntimeError, subprocess.SubprocessError)
 
 log = logging.getLogger("focalkit.kernels")
 
@@ -52,6 +37,10 @@ class _Weights(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_float) for name in ("on", "off", "gamma", "gamma_neg", "scale"))
 
 
+class _Team(ctypes.Structure):
+    _fields_ = (("fork", ctypes.c_void_p), ("threads", ctypes.c_int))
+
+
 @dataclass(frozen=True)
 class Weights:
     """The numbers of a focal loss: the weight of each side, and its exponent."""
@@ -63,8 +52,8 @@ class Weights:
 
     @property
     def twice(self) -> int:
-        """Twice the exponent where it becomes part of the code, else -1."""
-        return int(2 * self.gamma) if self.gamma == self.gamma_neg and in_code(self.gamma) else -1
+        """Twice the exponent where code has been built for it, else -1."""
+        return int(2 * self.gamma) if self.gamma == self.gamma_neg and 2 * self.gamma in _build.EXPONENTS else -1
 
 
 @dataclass(frozen=True)
@@ -188,69 +177,38 @@ def _call(
 ) -> Done:
     numbers = _Weights(weights.on, weights.off, weights.gamma, weights.gamma_neg, scale)
     out = (ctypes.c_double * 3)(0.0, 0.0, 1.0)
-    function(*given, int(bool(slopes)), ctypes.byref(numbers), torch.get_num_threads(), out)
+    team = _Team(_fork(), torch.get_num_threads())
+    function(*given, int(bool(slopes)), ctypes.byref(numbers), ctypes.byref(team), out)
     return Done(slopes, *out)
 
 
 @functools.cache
 def library(bfloat16: bool, twice_gamma: int) -> ctypes.CDLL | None:
-    """The compiled code for logits of one dtype and one exponent; None where it cannot be had, which is logged."""
-    command = _command(bfloat16, twice_gamma)
-    if command is None:
+    """The code for logits of one dtype and one exponent; None where there is none for this processor."""
+    able = instructions()
+    path = None if able is None else _build.place(able, bfloat16, twice_gamma)
+    if path is None or not path.is_file():
         return None
     try:
-        return ctypes.CDLL(str(_built(command)))
-    except FAILURES as failure:
-        said = str(getattr(failure, "stderr", None) or failure).strip() or type(failure).__name__
-        machine.broken["c++"] = f"compiling the C++ kernel failed: {said.splitlines()[0]}"
-        log.info("%s; Inductor takes its place", machine.broken["c++"])
+        return ctypes.CDLL(str(path))
+    except OSError as failure:
+        log.warning("%s cannot be loaded (%s); focalkit goes on without. Installing it again may help.", path, failure)
         return None
+
+
+def instructions() -> str | None:
+    """The best set of instructions that there are libraries for and this processor has."""
+    known = torch.backends.cpu.get_cpu_capability()
+    return next((name for name in _build.INSTRUCTIONS if name == "any" or known.startswith(name)), None)
 
 
 @functools.cache
-def is_kept(bfloat16: bool, twice_gamma: int) -> bool:
-    """Whether an earlier process has compiled this code, so that it takes milliseconds to have it."""
-    command = _command(bfloat16, twice_gamma)
+def _fork() -> int | None:
+    """Where the function is that starts PyTorch's threads (OpenMP); None: there are none."""
     try:
-        return command is not None and _place(command).is_file()
-    except FAILURES:
-        return False
-
-
-def _command(bfloat16: bool, twice_gamma: int) -> list[str] | None:
-    compiler = cpp_compiler()
-    if compiler is None or compiler == "cl":
+        folder = Path(torch.__file__).parent / "lib"
+        found = next(path for path in folder.glob("libtorch_cpu.*") if path.suffix in (".so", ".dylib"))
+        # a name is looked for in the libraries that this one needs, too
+        return ctypes.cast(ctypes.CDLL(str(found)).GOMP_parallel, ctypes.c_void_p).value
+    except (StopIteration, OSError, AttributeError):
         return None
-    return [compiler, *FLAGS, f"-DLOGIT_BF16={int(bfloat16)}", f"-DTWICE_GAMMA={twice_gamma}"]
-
-
-def _place(command: list[str]) -> Path:
-    """Where the shared library that this command makes here is kept."""
-    version = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True).stdout
-    parts = (SOURCE.read_text(encoding="utf-8"), " ".join(command), version, _processor())
-    name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "focalkit" / "kernels" / f"{name}.so"
-
-
-def _built(command: list[str]) -> Path:
-    """The shared library that this command makes here, from the cache where it is there already."""
-    kept = _place(command)
-    if kept.is_file():
-        return kept
-    announce("cpu")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    # another process may be at the same: each writes a file of its own, and the last one stays
-    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
-        made = Path(scratch) / kept.name
-        subprocess.run([*command, "-o", str(made), str(SOURCE)], capture_output=True, text=True, check=True)
-        made.replace(kept)
-    return kept
-
-
-def _processor() -> str:
-    """What -march=native looks at: a home folder may be shared by machines of several kinds."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model"))}))

@@ -32,14 +32,14 @@ def explain(
         arguments: What else the loss would be called with.
 
     Example:
-        >>> from focalkit.losses import sigmoid_focal_loss
-        >>> print(explain(sigmoid_focal_loss, (4, 3), (4, 3), targets_dtype=torch.float32))
+        >>> from focalkit.losses import asymmetric_loss
+        >>> print(explain(asymmetric_loss, (4, 3), (4, 3), targets_dtype=torch.float32))
         eager: 12 elements; below 16,384 the single pass saves nothing
     """
 
     def stand_in(thing: Any, kind: torch.dtype) -> Any:
         if isinstance(thing, Tensor):
-            return thing.detach()
+            return thing
         if all(isinstance(t, int) for t in thing):
             return torch.empty(tuple(thing), dtype=kind, device="meta")
         return tuple(stand_in(t, kind) for t in thing)
@@ -68,4 +68,4 @@ def explain(
 
 
 def _wanting(x: Any) -> Any:
-    return x.requires_grad_() if isinstance(x, Tensor) else tuple(t.requires_grad_() for t in x)
+    return x.detach().requires_grad_() if isinstance(x, Tensor) else tuple(t.detach().requires_grad_() for t in x)

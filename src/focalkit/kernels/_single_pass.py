@@ -3,7 +3,7 @@
 import ctypes
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,9 +12,9 @@ from . import _choice, _cpp
 from ._autograd import Found, Sum, apply
 from ._choice import Choice, NoSinglePass, Progress, decide, explaining, machine, refuse, settle
 from ._divisor import Divisor
-from ._engine import kernel
 from ._traced import Traced, TracedPass
 
+BY_HAND = "C++ written for this loss, which came compiled with focalkit"
 ROWS = "rows of a softmax on the CPU: PyTorch's own kernel, in pieces that fit a cache"
 
 
@@ -58,8 +58,11 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
     if not size:
         settle(Choice("eager", "there are no elements"))
         return None
-    if plan.native is not None and device.type == "cpu" and "c++" not in machine.broken:
-        return _way_by_hand(plan, plan.native, logits, size, backend)
+    if plan.native is not None and device.type == "cpu" and backend in ("auto", "compiled"):
+        code = None if "c++" in machine.broken else _cpp.library(*plan.native.code)
+        if code is not None:
+            settle(Choice("compiled", BY_HAND))
+            return NativePass(plan.native, code, plan)
     traced = functools.cache(lambda: plan.traced(logits))
 
     def progress() -> Progress:
@@ -77,29 +80,6 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
     return TracedPass(traced(), choice, plan.divisor, plan.check, past, by_row=by_row, strict=backend == "compiled")
 
 
-def _way_by_hand(
-    plan: Plan, native: _cpp.Native, logits: tuple[Tensor, ...], size: int, backend: str
-) -> "NativePass | TracedPass | None":
-    # the code is the same for many losses, and so is what it has been through
-    progress = kernel(("by hand", native.code), gradient=True, rows=False).progress
-    progress.compiled = progress.compiled or (size >= _choice.SMALL and _cpp.is_kept(*native.code))
-    choice = decide(torch.device("cpu"), size, lambda: progress, backend, triton=False, cpp=True)
-    if choice.backend == "compiled":
-        settle(Choice("compiled", f"{choice.reason}; C++ written by hand"))
-        code = _cpp.library(*native.code)
-        if code is None:
-            return _way(replace(plan, native=None), logits, backend)
-        return NativePass(native, code, plan, progress)
-    if choice.backend == "eager":
-        settle(choice)
-        progress.work += size if size >= _choice.SMALL else 0  # perhaps only until enough work has passed
-        return None
-    traced = plan.traced(logits)
-    by_row = traced.by_row is not None
-    settle(Choice("chunked", f"{choice.reason}; {ROWS}") if by_row else choice)
-    return TracedPass(traced, choice, plan.divisor, plan.check, progress, by_row=by_row, strict=False)
-
-
 @dataclass(frozen=True)
 class NativePass:
     """Computes a loss call by its C++."""
@@ -107,14 +87,12 @@ class NativePass:
     job: _cpp.Native
     code: ctypes.CDLL
     plan: Plan
-    progress: Progress
 
     def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> Found:
         divisor = self.plan.divisor(logits)
         done = self.job.run(self.code, logits, divisor.scale, any(wanted))
         if done.odd:
             self.plan.check()
-        self.progress.work, self.progress.compiled = self.progress.work + sum(x.numel() for x in logits), True
         total, count = (logits[0].new_full((), number, dtype=torch.float64) for number in (done.total, done.count))
         value, residual = divisor.finish(total, count, torch.float32)
         slopes = done.gradients or [None] * len(wanted)

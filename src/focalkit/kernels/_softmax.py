@@ -31,7 +31,7 @@ def softmax_sum(
     Raises:
         BackendError: The backend asked for cannot run.
     """
-    if is_small((logits,), backend):
+    if not loss.focal and is_small((logits,), backend):
         return None
     if reduction == "none":
         return refuse('reduction="none" gives the unreduced loss, which a single pass has nothing to save on', backend)

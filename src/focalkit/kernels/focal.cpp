@@ -1,12 +1,13 @@
 // Focal losses and their gradients on a CPU: each logit is read once and its gradient written once.
 //
-// Compiled and called by `_cpp.py`. Numbers are computed in float32 and summed in float64, in an order that does not
+// Compiled by `_build.py`, called by `_cpp.py`. Numbers are computed in float32 and summed in float64, in an order that does not
 // depend on the threads. Loops are written so that compilers turn them into vector instructions: no calls, no jumps.
 //
 //   LOGIT_BF16   1: logits and gradients are bfloat16; 0: float32
 //   TWICE_GAMMA  twice the exponent, where it is a half up to 8 and the same for both sides; -1: given at run time
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -571,12 +572,34 @@ void expect_writes(Logit *gradient, i64 elements) {
 #endif
 }
 
-// Runs work(i) for i < pieces on `threads` threads, and adds the sums in their order.
+// Threads to work with. `fork` is what OpenMP compiles a parallel region to: on each of them it calls work(data), and it
+// waits for all. It is handed in, so that they are the threads that PyTorch has; null: there are none.
+struct Team {
+    void (*fork)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
+    int threads;
+
+    // Calls work(i) for i < n, each by whichever thread is free.
+    template <typename Work>
+    void share(i64 n, const Work &work) const {
+        struct Shared {
+            const Work &work;
+            i64 n;
+            std::atomic<i64> next{0};
+        } shared{work, n};
+        const auto take = [](void *data) {
+            Shared &s = *static_cast<Shared *>(data);
+            for (i64 i; (i = s.next.fetch_add(1, std::memory_order_relaxed)) < s.n;) s.work(i);
+        };
+        if (fork && threads > 1 && n > 1) fork(take, &shared, unsigned(threads), 0);
+        else take(&shared);
+    }
+};
+
+// Adds the sums of work(i) for i < pieces, in their order.
 template <typename Work>
-void add_up(i64 pieces, int threads, double *out, const Work &work) {
+void add_up(i64 pieces, Team team, double *out, const Work &work) {
     std::vector<Sum> sums(pieces);
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (i64 i = 0; i < pieces; ++i) sums[i] = work(i);
+    team.share(pieces, [&](i64 i) { sums[i] = work(i); });
     Sum total;
     for (const Sum &s : sums) total.value += s.value, total.count += s.count, total.odd += s.odd;
     out[0] = total.value;
@@ -617,7 +640,7 @@ std::vector<Piece> cut_planes(const Level &l) {
 }
 
 template <bool GRADIENT>
-void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Weights &w, int threads,
+void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Weights &w, Team team,
                  double *out) {
     std::vector<Piece> pieces;
     for (const Level *l = levels; l < levels + count; ++l) {
@@ -632,11 +655,12 @@ void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, 
         const bool same = i && pieces[i].level == pieces[i - 1].level && pieces[i].slice == pieces[i - 1].slice;
         first[i] = same ? first[i - 1] : i;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (i64 i = 0; i < i64(pieces.size()); ++i)
-        if (first[i] == i && !by_slice(*pieces[i].level) && !few_classes(*pieces[i].level))
-            labels[i] = look_at(*pieces[i].level, pieces[i].slice, 0, pieces[i].level->inner, kind, ignore);
-    add_up(i64(pieces.size()), threads, out, [&](i64 i) {
+    team.share(i64(pieces.size()), [&](i64 i) {
+        const Level &l = *pieces[i].level;
+        if (first[i] == i && !by_slice(l) && !few_classes(l))
+            labels[i] = look_at(l, pieces[i].slice, 0, l.inner, kind, ignore);
+    });
+    add_up(i64(pieces.size()), team, out, [&](i64 i) {
         const Piece &p = pieces[i];
         const Level &l = *p.level;
         if (by_slice(l)) return slices<GRADIENT>(l, p.from, p.to, kind, ignore, w);
@@ -646,19 +670,19 @@ void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, 
 }
 
 template <bool GRADIENT, typename Target>
-void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, float ignore, const Weights &w, int threads,
+void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, float ignore, const Weights &w, Team team,
                 double *out) {
     const Target *target = static_cast<const Target *>(t);
-    add_up((n + PIECE - 1) / PIECE, threads, out, [&](i64 i) {
+    add_up((n + PIECE - 1) / PIECE, team, out, [&](i64 i) {
         const i64 from = i * PIECE, length = std::min(PIECE, n - from);
         return dense<GRADIENT>(x + from, target + from, g + from, length, ignore, w);
     });
 }
 
 template <bool GRADIENT>
-void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &w, int threads, double *out) {
+void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &w, Team team, double *out) {
     const std::vector<Piece> pieces = cut_rows(l, l.outer * l.inner, l.classes, lengthwise(l) ? 1 : LANES);
-    add_up(i64(pieces.size()), threads, out,
+    add_up(i64(pieces.size()), team, out,
            [&](i64 i) { return softmax_rows<GRADIENT>(l, pieces[i].from, pieces[i].to, kind, ignore, w); });
 }
 
@@ -668,28 +692,28 @@ void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &
 extern "C" {
 
 void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, int gradient, const Weights *w,
-                          int threads, double *out) {
+                          const Team *team, double *out) {
     if (gradient)
         for (const Level *l = levels; l < levels + count; ++l) expect_writes(l->g, l->outer * l->classes * l->inner);
-    (gradient ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, *w, threads, out);
+    (gradient ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, *w, *team, out);
 }
 
 // `kind`: of the targets, 4 float32, 2 bfloat16, 1 bool. An `ignore` of NaN: all count.
 void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, int kind, float ignore, int gradient,
-                         const Weights *w, int threads, double *out) {
+                         const Weights *w, const Team *team, double *out) {
     if (gradient) expect_writes(g, n);
     const auto pass = [&](auto target) {
         using Target = decltype(target);
-        (gradient ? dense_pass<true, Target> : dense_pass<false, Target>)(x, t, g, n, ignore, *w, threads, out);
+        (gradient ? dense_pass<true, Target> : dense_pass<false, Target>)(x, t, g, n, ignore, *w, *team, out);
     };
     if (kind == 4) pass(float{});
     if (kind == 2) pass(Bf16{});
     if (kind == 1) pass(std::uint8_t{});
 }
 
-void softmax_focal(const Level *level, int kind, std::int32_t ignore, int gradient, const Weights *w, int threads,
+void softmax_focal(const Level *level, int kind, std::int32_t ignore, int gradient, const Weights *w, const Team *team,
                    double *out) {
     if (gradient) expect_writes(level->g, level->outer * level->classes * level->inner);
-    (gradient ? softmax_pass<true> : softmax_pass<false>)(*level, kind, ignore, *w, threads, out);
+    (gradient ? softmax_pass<true> : softmax_pass<false>)(*level, kind, ignore, *w, *team, out);
 }
 }

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from focalkit.cli import doctor, main
+from focalkit.kernels import _build, _cpp
 
 
 def test_json_is_one_object_with_the_versions_in_use(capsys: pytest.CaptureFixture[str]):
@@ -38,6 +39,15 @@ def test_a_missing_extra_says_what_it_would_enable(monkeypatch: pytest.MonkeyPat
 def test_no_compiler_says_what_does_not_work(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     assert "torch.compile cannot build CPU code" in doctor.render(doctor.environment())
+
+
+def test_it_tells_which_kernels_came_compiled(monkeypatch: pytest.MonkeyPatch):
+    known = doctor.environment()["kernels"]
+    assert known in (None, *_build.INSTRUCTIONS)
+    monkeypatch.setattr(_cpp, "library", lambda *_, **__: None)
+    found = doctor.environment()
+    assert found["kernels"] is None
+    assert "install focalkit again" in doctor.render(found)
 
 
 def test_cxx_names_the_compiler(monkeypatch: pytest.MonkeyPatch):

@@ -19,7 +19,7 @@ def usual(monkeypatch):
 
 
 def ask(size, **arguments):
-    return explain("focal", (size,), (size,), targets_dtype=torch.float32, **arguments)
+    return explain("asl", (size,), (size,), targets_dtype=torch.float32, **arguments)
 
 
 def test_auto_goes_by_size():
@@ -42,8 +42,9 @@ def test_work_adds_up_to_a_compilation(monkeypatch):
 
 def test_a_gpu_takes_the_kernel_written_for_it():
     pytest.importorskip("triton")
-    assert ask(2**20, device="cuda").backend == "triton"
-    assert ask(2**20, device="cuda", dtype=torch.float64).backend == "compiled"
+    given = {"targets_dtype": torch.float32, "device": "cuda"}
+    assert explain("focal", (2**20,), (2**20,), **given).backend == "triton"
+    assert explain("focal", (2**20,), (2**20,), dtype=torch.float64, **given).backend == "compiled"
     levels = [torch.zeros(2, 18, 50, 50)]
     labels = [torch.zeros(2, 9, 50, 50, dtype=torch.int8)]
     assert explain(L.dense_sigmoid_focal_loss, levels, labels, num_classes=2, device="cuda").backend == "triton"
@@ -58,7 +59,7 @@ def test_no_compiler_is_the_reason_for_chunks(monkeypatch):
     assert choice.backend == "chunked"
     assert "no C++ compiler found (/no/such/compiler" in choice.reason
     with pytest.raises(BackendError, match="no C\\+\\+ compiler"):
-        L.sigmoid_focal_loss(torch.zeros(4), torch.zeros(4), backend="compiled")
+        L.asymmetric_loss(torch.zeros(4), torch.zeros(4), backend="compiled")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_no_compiler_is_the_reason_for_chunks(monkeypatch):
     [
         ("dice", torch.zeros(2, 3, 8), torch.zeros(2, 8).long(), {}, "no single pass"),
         ("focal", torch.zeros(2, 3), torch.zeros(2, 3), {"reduction": "none"}, "nothing to save"),
-        ("focal", torch.zeros(2, 3), torch.zeros(2, 3, requires_grad=True), {}, "0 elements|6 elements"),
+        ("focal", torch.zeros(2, 3), torch.zeros(2, 3, requires_grad=True), {}, "requires a gradient"),
         ("ce", torch.zeros(2, 3), torch.full((2, 3), 1 / 3), {}, "dense rows"),
         (
             "focal",
@@ -99,7 +100,8 @@ def test_the_catalog_tells_which_losses_are_fused():
     assert fused == FUSED - {"dense_sigmoid_focal_loss"}  # the native form of "focal" has no line of its own
 
 
-def test_a_fused_loss_takes_the_single_pass_and_no_other_does():
+def test_a_fused_loss_takes_the_single_pass_and_no_other_does(monkeypatch):
+    monkeypatch.setitem(_choice.machine.broken, "c++", "left out")
     wanted = {"regions", "boxes", "deltas", "embeddings", "teacher", "positions", "background + classes"}
     counts = {"balanced_softmax", "logit_adjusted", "vs", "ldam"}
     for spec in L.LOSSES.values():
@@ -117,33 +119,28 @@ def test_a_fused_loss_takes_the_single_pass_and_no_other_does():
 
 
 def test_calls_with_labels_add_up_too(monkeypatch):
-    monkeypatch.setattr(_choice, "WORK_BY_HAND", 2**16)
+    monkeypatch.setattr(_choice, "WORK", 2**16)
     x, labels = torch.randn(2**13, 4, requires_grad=True), torch.full((2**13,), -1)
-    assert explain(L.sigmoid_focal_loss, x, labels).backend == "chunked"
-    L.sigmoid_focal_loss(x, labels)
-    assert explain(L.sigmoid_focal_loss, x, labels).backend == "compiled"
+    assert explain(L.poly1_focal_loss, x, labels).backend == "chunked"
+    L.poly1_focal_loss(x, labels)
+    assert explain(L.poly1_focal_loss, x, labels).backend == "compiled"
 
 
-def test_what_an_earlier_process_compiled_is_taken_at_once(monkeypatch):
-    x, labels = torch.randn(2**13, 4, requires_grad=True), torch.full((2**13,), -1)
-    assert explain(L.sigmoid_focal_loss, x, labels).backend == "chunked"
-    monkeypatch.setattr(_cpp, "is_kept", lambda *code: True)
-    assert explain(L.sigmoid_focal_loss, x, labels).reason == "compiled already; C++ written by hand"
-    assert explain("asl", (2**15,), (2**15,), targets_dtype=torch.float32).backend == "chunked"
-    monkeypatch.setattr(_choice, "SMALL", 2**16)
-    assert explain(L.sigmoid_focal_loss, x, labels).backend == "eager"
+@pytest.mark.skipif(_cpp.library(False, 4) is None, reason="focalkit was installed without a compiler")
+def test_what_came_compiled_is_taken_at_every_size(monkeypatch):
+    monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: None)
+    for n in (1, 2**22):
+        choice = explain("focal", (n,), (n,), targets_dtype=torch.float32)
+        assert str(choice) == "compiled: C++ written for this loss, which came compiled with focalkit"
+    monkeypatch.setitem(_choice.machine.broken, "c++", "left out")
+    assert [explain("focal", (n, 4), (n,)).backend for n in (1, 2**22)] == ["eager", "chunked"]
 
 
-def test_short_calls_that_wait_for_the_cpp_are_eager_and_count(monkeypatch):
+def test_short_calls_that_no_compiler_would_speed_up_are_eager(monkeypatch):
     monkeypatch.setattr(_choice, "PIECES", 2**16)
-    monkeypatch.setattr(_choice, "WORK_BY_HAND", 2**16)
-    x, labels = torch.randn(2**13, 4, requires_grad=True), torch.full((2**13,), -1)
-    choice = explain(L.sigmoid_focal_loss, x, labels)
+    assert ask(2**15).backend == "chunked"
+    monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: None)
+    choice = ask(2**15)
     assert choice.backend == "eager"
     assert "below 65,536 elements pieces are no faster" in choice.reason
-    L.sigmoid_focal_loss(x, labels)
-    assert explain(L.sigmoid_focal_loss, x, labels).backend == "compiled"
-    assert ask(2**16).backend == "compiled"
-    monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: None)
-    assert ask(2**15).backend == "eager"
     assert ask(2**16).backend == "chunked"

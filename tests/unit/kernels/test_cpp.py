@@ -1,6 +1,10 @@
 """The kernels written by hand in C++: the same losses as the definition, for every form of input."""
 
 import logging
+import os
+import subprocess
+import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +12,9 @@ import pytest
 import torch
 
 import focalkit.losses as L
-from focalkit.kernels import _choice, _cpp, explain
+from focalkit.kernels import _build, _choice, _cpp, explain
 
-pytestmark = pytest.mark.skipif(_choice.missing_compiler("cpu") is not None, reason="needs a C++ compiler")
+pytestmark = pytest.mark.skipif(_build.compiler() is None, reason="needs a C++ compiler")
 INF, NAN = torch.inf, torch.nan
 
 
@@ -18,8 +22,7 @@ INF, NAN = torch.inf, torch.nan
 def by_hand(monkeypatch):
     """Calls must reach the code under test, not Inductor."""
     monkeypatch.setattr(torch, "compile", None)
-    if _cpp.library(False, 4) is None:
-        pytest.skip("the C++ compiler here cannot compile focal.cpp")
+    assert _cpp.library(False, 4) is not None, "focal.cpp is not compiled: python src/focalkit/kernels/_build.py"
 
 
 def outcome(function, logits, targets, backend, **arguments):
@@ -264,47 +267,76 @@ def test_no_gradient_is_written_where_none_is_wanted():
 
 def test_explain_names_it():
     x, t = torch.zeros(2**20), torch.zeros(2**20)
-    assert "C++ written by hand" in explain("focal", x, t).reason
-    assert "C++ written by hand" in explain("softmax_focal", (2**18, 4), (2**18,)).reason
-    assert "by hand" not in explain("focal", x.double(), t.double()).reason
+    assert "C++ written for this loss" in explain("focal", x, t).reason
+    assert "C++ written for this loss" in explain("softmax_focal", (2**18, 4), (2**18,)).reason
+    assert "C++ written" not in explain("focal", x.double(), t.double()).reason
 
 
-def test_the_compiled_code_is_kept(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    command = [_choice.cpp_compiler(), *_cpp.FLAGS, "-DLOGIT_BF16=0", "-DTWICE_GAMMA=0"]
-    assert not _cpp._place(command).exists()
-    with caplog.at_level(logging.WARNING):
-        made = _cpp._built(command)
-        assert made == _cpp._place(command)
-        at = made.stat().st_mtime_ns
-        assert _cpp._built(command).stat().st_mtime_ns == at
-    assert sum("some seconds" in r.message for r in caplog.records) == 1
-    assert [p.name for p in made.parent.iterdir()] == [made.name]
+def test_another_source_is_another_library(tmp_path, monkeypatch):
+    changed = tmp_path / "focal.cpp"
+    changed.write_text(_build.SOURCE.read_text(encoding="utf-8") + "// changed\n", encoding="utf-8")
+    variants = product(_build.INSTRUCTIONS, (False, True), _build.EXPONENTS)
+    seen = {variant: _build.place(*variant) for variant in variants}
+    assert len(set(seen.values())) == len(seen)
+    monkeypatch.setattr(_build, "SOURCE", changed)
+    assert not set(seen.values()) & {_build.place(*variant) for variant in seen}
 
 
-def no_home():
-    raise RuntimeError("Could not determine home directory.")
+def test_building_again_compiles_only_what_is_not_there_and_removes_what_is_old(tmp_path, monkeypatch):
+    calls, real = [], subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda command, **how: (calls.append(command), real(command, **how))[1])
+    monkeypatch.setattr(_build, "FOLDER", tmp_path / "libraries")
+    monkeypatch.setattr(_build, "EXPONENTS", (4,))
+    monkeypatch.setattr(_build, "FLAGS", ("-shared", "-fPIC", "-std=c++17"))  # quicker, as not optimised
+    compiler = _build.compiler()
+    first = _build.build(compiler)
+    assert len(calls) == len(first) == 2 * len(_build.INSTRUCTIONS)
+    old = tmp_path / "libraries" / "focal-AVX2-float32-gamma-2-0123456789ab.so"
+    old.touch()
+    assert _build.build(compiler) == first
+    assert len(calls) == len(first)
+    assert sorted((tmp_path / "libraries").iterdir()) == first
+    monkeypatch.setattr(_build, "FLAGS", ("--no-such-flag",))
+    with pytest.raises(subprocess.CalledProcessError) as failure:
+        _build.build(compiler)
+    assert "no-such-flag" in failure.value.stderr
+    assert sorted((tmp_path / "libraries").iterdir()) == first  # and the old ones are still there
 
 
-@pytest.mark.parametrize("reason", ["no-such-flag", "home directory"])
-def test_where_it_does_not_compile_another_way_is_taken(tmp_path, monkeypatch, caplog, reason):
-    if reason == "no-such-flag":
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        monkeypatch.setattr(_cpp, "FLAGS", ("--no-such-flag",))
-    else:
-        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-        monkeypatch.setattr(_cpp.Path, "home", no_home)
-    monkeypatch.setattr(_choice, "LARGE", 1)
+def test_an_older_processor_gets_the_code_for_it():
+    script = "from focalkit.kernels import _cpp; print(_cpp.instructions(), _cpp.library(False, 4) is not None)"
+    for capability, expected in {"avx2": "AVX2 True", "default": "None False"}.items():
+        env = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+        run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == expected
+
+
+def test_a_broken_library_is_said_once_and_done_without(tmp_path, monkeypatch, caplog):
+    broken = tmp_path / "focal.so"
+    broken.write_text("no library")
+    monkeypatch.setattr(_build, "place", lambda *_: broken)
     _cpp.library.cache_clear()
     try:
         x, labels = some(40, 6), torch.arange(40) % 6
-        with caplog.at_level(logging.INFO, "focalkit.kernels"):
-            fused, plain = (outcome(L.softmax_focal_loss, x, labels, b) for b in ("auto", "eager"))
-        assert sum(reason in r.message for r in caplog.records) == 1
+        with caplog.at_level(logging.WARNING, "focalkit.kernels"):
+            for _ in range(2):
+                fused, plain = (outcome(L.softmax_focal_loss, x, labels, b) for b in ("auto", "eager"))
+        assert sum("Installing it again may help" in r.message for r in caplog.records) == 1
         torch.testing.assert_close(fused, plain)
-        assert "by hand" not in explain(L.softmax_focal_loss, x, labels).reason
+        assert "written for this loss" not in explain(L.softmax_focal_loss, x, labels).reason
     finally:
         _cpp.library.cache_clear()
+
+
+def test_it_runs_on_the_threads_of_torch_or_without():
+    assert _cpp._fork()
+    x, labels = some(700, 200), torch.full((700,), 3)
+    team = outcome(L.sigmoid_focal_loss, x, labels, "compiled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_cpp, "_fork", lambda: None)
+        alone = outcome(L.sigmoid_focal_loss, x, labels, "compiled")
+    assert torch.equal(team[0], alone[0])
+    assert torch.equal(team[1][0], alone[1][0])
 
 
 def test_it_does_not_need_inductor(monkeypatch):

@@ -1,0 +1,30 @@
+"""What installing focalkit does beside copying it: the kernels written in C++ are compiled (`kernels/_build.py`)."""
+
+import runpy
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class CompileKernels(BuildHookInterface):
+    """Without a working compiler the package is pure Python and does without them."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before it makes a wheel, or an editable install."""
+        kernels = runpy.run_path(str(Path(self.root, "src", "focalkit", "kernels", "_build.py")))
+        compiler = kernels["compiler"]()
+        try:
+            if compiler is None:
+                raise OSError("no C++ compiler found")
+            libraries = kernels["build"](compiler)
+        except (OSError, subprocess.CalledProcessError) as failure:
+            said = getattr(failure, "stderr", None) or failure
+            self.app.display_warning(f"focalkit is installed without its C++ kernels: {said}")
+            return
+        build_data["artifacts"] += [path.relative_to(self.root).as_posix() for path in libraries]
+        build_data["pure_python"] = False
+        # ctypes loads them: any Python does
+        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"

@@ -1,0 +1,85 @@
+"""Compiles `focal.cpp`: when focalkit is installed, so that nobody has to wait for a compiler, or have one, later.
+
+One library for each set of instructions, dtype of the logits and kind of exponent, in the folder `libraries`. They need
+nothing but the C and C++ run-time libraries that PyTorch needs. Without a compiler focalkit installs all the same, and
+its losses take other ways. Uses the standard library alone: it runs before anything else is installed.
+
+    python src/focalkit/kernels/_build.py       after a change of focal.cpp
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("focal.cpp")
+FOLDER = Path(__file__).with_name("libraries")
+# no -ffast-math: NaN and infinities are part of the contract
+FLAGS = (
+    *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp-simd"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+)
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+# as PyTorch calls them (`torch.backends.cpu.get_cpu_capability()`), the best first, and as compilers do
+INSTRUCTIONS = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)} if X86 else {"any": ()}
+# twice the exponent where it is part of the code; -1: it is given at run time
+EXPONENTS = (4, -1)
+
+
+def compiler() -> str | None:
+    """The C++ compiler on this machine; CXX names another."""
+    named = os.environ.get("CXX")
+    return next((name for name in ([named] if named else ["g++", "clang++", "c++"]) if shutil.which(name)), None)
+
+
+def place(instructions: str, bfloat16: bool, twice_gamma: int) -> Path:
+    """Where a library is, if it has been built; another one for every version of the source."""
+    told = (SOURCE.read_text(encoding="utf-8"), *FLAGS, *INSTRUCTIONS[instructions])
+    version = hashlib.sha256("\0".join(told).encode()).hexdigest()[:12]
+    dtype, gamma = "bfloat16" if bfloat16 else "float32", "any" if twice_gamma < 0 else f"{twice_gamma / 2:g}"
+    return FOLDER / f"focal-{instructions}-{dtype}-gamma-{gamma}-{version}.so"
+
+
+def build(using: str) -> list[Path]:
+    """All libraries, those of other versions removed.
+
+    Args:
+        using: The compiler, g++ or clang++.
+
+    Raises:
+        OSError, subprocess.CalledProcessError: It cannot be run, or fails.
+    """
+    FOLDER.mkdir(exist_ok=True)
+    wanted = {place(*variant): variant for variant in product(INSTRUCTIONS, (False, True), EXPONENTS)}
+
+    def make(library: Path) -> None:
+        instructions, bfloat16, twice_gamma = wanted[library]
+        macros = f"-DLOGIT_BF16={int(bfloat16)}", f"-DTWICE_GAMMA={twice_gamma}"
+        # written under another name: a process may have the old one open
+        with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
+            made = Path(scratch) / library.name
+            command = [using, *FLAGS, *INSTRUCTIONS[instructions], *macros, "-o", str(made), str(SOURCE)]
+            subprocess.run(command, capture_output=True, text=True, check=True)
+            made.replace(library)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(make, (library for library in wanted if not library.is_file())))
+    for old in set(FOLDER.glob("focal-*.so")) - set(wanted):
+        old.unlink()
+    return sorted(wanted)
+
+
+if __name__ == "__main__":
+    found = compiler()
+    if found is None:
+        sys.exit("no C++ compiler found (g++, clang++; CXX names another)")
+    try:
+        print(*build(found), sep="\n")
+    except subprocess.CalledProcessError as failure:
+        sys.exit(f"{' '.join(failure.cmd)}\n{failure.stderr}")
