@@ -1,6 +1,6 @@
 """From which size on a loss is worth a single pass, and a compilation: the measurements behind `kernels/_choice.py`.
 
-    python benchmarks/thresholds.py native dense softmax bce --json benchmarks/results/thresholds.json
+    python benchmarks/thresholds.py native dense softmax asl --json benchmarks/results/thresholds.json
 
 Times value and gradient on the CPU at sizes from 2^4 to 2^22 elements, all ways in turn, and compiles once in a fresh
 process with an empty cache (focal losses came compiled). "pays after": elements that must pass through the loss until
@@ -35,7 +35,7 @@ def native(n: int):
 
 
 def dense(n: int):
-    x = torch.randn(n // 64, 64) * 1.5 - 4.6
+    x = torch.randn(max(n // 64, 1), 64) * 1.5 - 4.6
     t = (torch.rand_like(x) < 1e-3).float()
     return x, lambda x, backend: losses.sigmoid_focal_loss(x, t, reduction="sum", backend=backend)
 
@@ -46,13 +46,13 @@ def softmax(n: int):
     return x, lambda x, backend: losses.softmax_focal_loss(x, y, reduction="sum", backend=backend)
 
 
-def bce(n: int):
-    x = torch.randn(n // 64, 64)
-    t = torch.rand_like(x)
-    return x, lambda x, backend: losses.binary_cross_entropy(x, t, reduction="sum", backend=backend)
+def asl(n: int):
+    x = torch.randn(max(n // 64, 1), 64)
+    t = (torch.rand_like(x) < 1e-2).float()
+    return x, lambda x, backend: losses.asymmetric_loss(x, t, reduction="sum", backend=backend)
 
 
-CASES = {"native": native, "dense": dense, "softmax": softmax, "bce": bce}
+CASES = {"native": native, "dense": dense, "softmax": softmax, "asl": asl}
 
 
 def run(way: str, x: torch.Tensor, loss) -> None:

@@ -12,6 +12,12 @@ from ._cpp import Weights
 Term: TypeAlias = Callable[..., Tensor]
 
 
+def weights(**numbers: object) -> Weights | None:
+    """The numbers of a focal loss, on, off, gamma and gamma_neg; None where some are no numbers."""
+    given = {key: value for key, value in numbers.items() if isinstance(value, int | float)}
+    return Weights(**given) if len(given) == len(numbers) else None
+
+
 @dataclass(frozen=True)
 class SigmoidLoss:
     """A loss on independent sigmoids, and what it is called with, for one tensor of logits or one per level.
@@ -25,7 +31,7 @@ class SigmoidLoss:
         params: Numbers, 0-d tensors and vectors over the classes.
         weight: Broadcasts against the logits.
         class_weight: Vector over the classes.
-        focal: It is the focal loss with the parameters on, off, gamma and gamma_neg: kernels are written for it.
+        focal: The numbers of the focal loss that it is: kernels are written for it. None: it is none, or has vectors.
     """
 
     targets: tuple[Tensor, ...]
@@ -38,7 +44,7 @@ class SigmoidLoss:
     weight: Tensor | None = None
     class_weight: Tensor | None = None
     ignore_index: int = -100
-    focal: bool = False
+    focal: Weights | None = None
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -57,11 +63,7 @@ class SigmoidLoss:
 
     def numbers(self, dtype: torch.dtype) -> Weights | None:
         """What the kernels written by hand take for logits of this type; None where they do not fit."""
-        simple = self.focal and not self.weighted and not self.label_smoothing
-        if not simple or dtype == torch.float64:
-            return None
-        given = {key: float(value) for key, value in self.params.items() if isinstance(value, int | float)}
-        return Weights(**given) if len(given) == len(self.params) else None
+        return None if self.weighted or self.label_smoothing or dtype == torch.float64 else self.focal
 
     def columns(self, vector: Tensor, ndim: int) -> Tensor:
         """A vector over the classes as it broadcasts against logits of `ndim` axes; numbers stay."""
@@ -90,7 +92,8 @@ class SoftmaxLoss:
         shift: Vector over the classes, added to the logits.
         factor: Vector over the classes, multiplies the loss of rows of that class.
         weight: Broadcasts against `labels`; rows of weight 0 are absent.
-        focal: It is the focal loss with the parameter gamma: kernels are written for it.
+        focal: The exponent of the focal loss that it is, 0 for cross-entropy: kernels are written for it. None: it is
+            none, or has a vector of them.
     """
 
     labels: Tensor
@@ -101,11 +104,13 @@ class SoftmaxLoss:
     factor: Tensor | None = None
     weight: Tensor | None = None
     ignore_index: int = -100
-    focal: bool = False
+    focal: float | None = None
 
     def gamma(self, dtype: torch.dtype) -> float | None:
         """What the kernels written by hand take for logits of this type; None where they do not fit."""
-        gamma = self.params.get("gamma")
-        simple = self.shift is None and self.factor is None and self.weight is None
-        fits = self.focal and simple and isinstance(gamma, int | float) and dtype != torch.float64
-        return float(gamma) if fits else None  # pyright: ignore[reportArgumentType]
+        return None if dtype == torch.float64 else self.focal
+
+    @property
+    def changed(self) -> bool:
+        """Whether rows are shifted or weighted."""
+        return any(t is not None for t in (self.shift, self.factor, self.weight))

@@ -1,4 +1,5 @@
-"""Kernels written by hand in C++, for the CPU: sigmoid focal (labels of all levels, or dense targets), softmax focal.
+"""Kernels written by hand in C++, for the CPU: focal losses on sigmoids (labels of all levels, or dense targets) and on
+a softmax; with an exponent of 0 cross-entropy.
 
 `focal.cpp` was compiled when focalkit was installed (`_build.py`). It works on the threads that PyTorch has. Where it
 could not be compiled, or this processor is another, `library` gives None and the losses take other ways. Computed in
@@ -35,6 +36,10 @@ class _Level(ctypes.Structure):
 
 class _Weights(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_float) for name in ("on", "off", "gamma", "gamma_neg", "scale"))
+
+
+class _Changes(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("shift", "factor", "weight"))
 
 
 class _Team(ctypes.Structure):
@@ -130,15 +135,32 @@ def sigmoid_focal_dense(logits: Tensor, targets: Tensor, weights: Weights, *, ig
     return Native((logits.dtype == torch.bfloat16, weights.twice), run)
 
 
-def softmax_focal(logits: Tensor, labels: Tensor, gamma: float, *, ignore_index: int, dim: int) -> Native | None:
-    """As `sigmoid_focal_labels`, for one tensor; the count is not taken (0)."""
+def softmax_focal(
+    logits: Tensor,
+    labels: Tensor,
+    gamma: float,
+    *,
+    ignore_index: int,
+    dim: int,
+    shift: Tensor | None = None,
+    factor: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Native | None:
+    """As `sigmoid_focal_labels`, for one tensor; the count is not taken (0).
+
+    Args:
+        shift, factor, weight: As in `SoftmaxLoss`.
+    """
     if not _readable((logits,), (labels,), LABELS, ignore_index):
         return None
     weights = Weights(gamma=gamma, gamma_neg=gamma)
 
     def run(code: ctypes.CDLL, logits: Sequence[Tensor], scale: float, gradient: bool) -> Done:
         seen = _Seen(logits[0], labels, dim, None, gradient)
-        given = ctypes.byref(seen.level), LABELS[labels.dtype], int(ignore_index)
+        rows = None if weight is None else Layout.of(logits[0], dim)[0].without_classes(weight.expand(labels.shape))
+        kept = [None if t is None else t.float().contiguous() for t in (shift, factor, rows)]
+        changes = _Changes(*(None if t is None else t.data_ptr() for t in kept))
+        given = ctypes.byref(seen.level), ctypes.byref(changes), LABELS[labels.dtype], int(ignore_index)
         return _call(code.softmax_focal, given, weights, scale, [] if seen.slope is None else [seen.slope])
 
     return Native((logits.dtype == torch.bfloat16, weights.twice), run)

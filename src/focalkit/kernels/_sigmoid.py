@@ -35,7 +35,7 @@ def sigmoid_sum(
     Raises:
         BackendError: The backend asked for cannot run.
     """
-    if not loss.focal and is_small(logits, backend):
+    if loss.focal is None and is_small(logits, backend):
         return None
     if reduction == "none":
         return refuse('reduction="none" gives the unreduced loss, which a single pass has nothing to save on', backend)

@@ -31,7 +31,7 @@ def softmax_sum(
     Raises:
         BackendError: The backend asked for cannot run.
     """
-    if not loss.focal and is_small((logits,), backend):
+    if loss.focal is None and is_small((logits,), backend):
         return None
     if reduction == "none":
         return refuse('reduction="none" gives the unreduced loss, which a single pass has nothing to save on', backend)
@@ -40,9 +40,18 @@ def softmax_sum(
     if why is not None:
         return refuse(why, backend)
     gamma, native = loss.gamma(logits.dtype), None
-    triton = gamma is not None and logits.shape[loss.dim] <= TILE
+    triton = gamma is not None and not loss.changed and logits.shape[loss.dim] <= TILE
     if gamma is not None:
-        native = _cpp.softmax_focal(logits, loss.labels, gamma, ignore_index=loss.ignore_index, dim=loss.dim)
+        native = _cpp.softmax_focal(
+            logits,
+            loss.labels,
+            gamma,
+            ignore_index=loss.ignore_index,
+            dim=loss.dim,
+            shift=loss.shift,
+            factor=loss.factor,
+            weight=loss.weight,
+        )
     plan = Plan(
         plain=plain,
         divisor=partial(_divisor, loss, normalizer, mean=reduction == "mean" and normalizer is None),

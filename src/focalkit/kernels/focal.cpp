@@ -428,6 +428,25 @@ Sum slices(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, cons
 
 constexpr int LANES = 32;
 
+// What changes rows; null where it does not.
+struct Changes {
+    const float *shift;   // added to the logits, for each class
+    const float *factor;  // of the loss, for each class that may be the label
+    const float *weight;  // of the loss, for each row; a row of weight 0 is absent
+};
+
+// The label of a row, and what its loss is multiplied with.
+struct Own {
+    std::int32_t label;
+    float by;
+};
+
+inline Own own_of(const Changes &c, i64 row, std::int32_t y, i64 classes, std::int32_t ignore) {
+    const float weight = c.weight ? c.weight[row] : 1.0f;
+    if (y < 0 || y >= classes || weight == 0) return {ignore, 0.0f};
+    return {y, weight * (c.factor ? c.factor[y] : 1.0f)};
+}
+
 // Focal loss of the signed logit of a label, and its derivative.
 inline Focal at_label(float u, float gamma) {
     const Focal f = focal(-u, parts_at(std::fabs(u)), gamma);
@@ -436,7 +455,8 @@ inline Focal at_label(float u, float gamma) {
 
 // LANES rows at once: `tile` is (classes, LANES) and is overwritten with the gradient.
 template <bool GRADIENT>
-double tile_of_rows(float *tile, const std::int32_t *label, i64 classes, std::int32_t ignore, const Weights &w) {
+double tile_of_rows(float *tile, const std::int32_t *label, const float *by, i64 classes, std::int32_t ignore,
+                    const Weights &w) {
     float mine[LANES] = {}, top[LANES], sum[LANES] = {}, share[LANES], slope[LANES], value[LANES];
     std::fill_n(top, LANES, LOWEST);
     for (std::int32_t k = 0; k < classes; ++k) {
@@ -468,8 +488,8 @@ double tile_of_rows(float *tile, const std::int32_t *label, i64 classes, std::in
     for (int i = 0; i < LANES; ++i) {
         const Focal f = at_label(mine[i] - top[i] - log_above_one(sum[i]), w.gamma);
         const bool absent = label[i] == ignore;
-        value[i] = pick(absent, 0.0f, f.value);
-        slope[i] = pick(absent, 0.0f, f.slope * w.scale);
+        value[i] = pick(absent, 0.0f, f.value * by[i]);
+        slope[i] = pick(absent, 0.0f, f.slope * (by[i] * w.scale));
         share[i] = -slope[i] / sum[i];
     }
     for (int i = 0; i < LANES; ++i) total += value[i];
@@ -487,8 +507,9 @@ double tile_of_rows(float *tile, const std::int32_t *label, i64 classes, std::in
 
 // One long row whose classes lie side by side; `e` is room for them.
 template <bool GRADIENT>
-double long_row(const Logit *x, Logit *g, float *e, std::int32_t y, i64 classes, std::int32_t ignore,
+double long_row(const Logit *x, const float *shift, Logit *g, float *e, Own own, i64 classes, std::int32_t ignore,
                 const Weights &w) {
+    const std::int32_t y = own.label;
     if (y == ignore) {
         if (GRADIENT) std::memset(static_cast<void *>(g), 0, classes * sizeof(Logit));
         return 0;
@@ -496,7 +517,7 @@ double long_row(const Logit *x, Logit *g, float *e, std::int32_t y, i64 classes,
     float top = LOWEST;
 #pragma omp simd reduction(max : top)
     for (i64 k = 0; k < classes; ++k) {
-        const float v = pick(k == y, LOWEST, clamped(load(x[k])));
+        const float v = pick(k == y, LOWEST, clamped(load(x[k]) + shift[k]));
         top = std::max(top, v);
     }
     double sum = 0;
@@ -505,21 +526,21 @@ double long_row(const Logit *x, Logit *g, float *e, std::int32_t y, i64 classes,
         float part = 0;
 #pragma omp simd reduction(+ : part)
         for (i64 k = from; k < to; ++k) {
-            const float raw = load(x[k]);
+            const float raw = load(x[k]) + shift[k];
             const float v = pick(k == y, LOWEST, clamped(raw)), share = exp_minus(top - v);
             part += share + (v - v);  // NaN stays
             e[k] = pick(beyond(raw), 0.0f, share);
         }
         sum += part;
     }
-    const Focal f = at_label(float(double(load(x[y])) - top - std::log(sum)), w.gamma);
+    const Focal f = at_label(float(double(load(x[y]) + shift[y]) - top - std::log(sum)), w.gamma);
     if (GRADIENT) {
-        const float slope = f.slope * w.scale, share = float(-slope / sum);
+        const float slope = f.slope * (own.by * w.scale), share = float(-slope / sum);
 #pragma omp simd
         for (i64 k = 0; k < classes; ++k) store(g[k], share * e[k]);
         store(g[y], slope);
     }
-    return f.value;
+    return double(f.value) * own.by;
 }
 
 // Whether rows are computed one by one, along their classes.
@@ -527,8 +548,11 @@ inline bool lengthwise(const Level &l) { return l.inner == 1 && l.classes > 4 * 
 
 // The rows [from, to) of logits (outer, classes, inner).
 template <bool GRADIENT>
-Sum softmax_rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const Weights &w) {
+Sum softmax_rows(const Level &l, const Changes &changes, i64 from, i64 to, int kind, std::int32_t ignore,
+                 const Weights &w) {
     const i64 k = l.classes;
+    const std::vector<float> zeros(changes.shift ? 0 : k, 0.0f);
+    const float *shift = changes.shift ? changes.shift : zeros.data();
     std::vector<std::int32_t> label(to - from + LANES, ignore);
     std::vector<float> room(lengthwise(l) ? k : k * LANES, 0.0f);
     read_labels(l.labels, kind, from, to - from, label.data());
@@ -539,7 +563,8 @@ Sum softmax_rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore
         Logit *g = l.g + first;
         std::int32_t *y = label.data() + (row - from);
         if (lengthwise(l)) {
-            total.value += long_row<GRADIENT>(x, g, room.data(), *y, k, ignore, w);
+            const Own own = own_of(changes, row, *y, k, ignore);
+            total.value += long_row<GRADIENT>(x, shift, g, room.data(), own, k, ignore, w);
             continue;
         }
         n = std::min<i64>(LANES, l.inner == 1 ? to - row : std::min(to - row, l.inner - at));
@@ -552,9 +577,13 @@ Sum softmax_rows(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore
                     for (i64 i = 0; i < n; ++i) move(c * LANES + i, c * l.inner + i);
         };
         std::int32_t own[LANES];
-        for (i64 i = 0; i < LANES; ++i) own[i] = i < n ? y[i] : ignore;
-        in_memory_order([&](i64 tile, i64 memory) { room[tile] = load(x[memory]); });
-        total.value += tile_of_rows<GRADIENT>(room.data(), own, k, ignore, w);
+        float by[LANES];
+        for (i64 i = 0; i < LANES; ++i) {
+            const Own o = i < n ? own_of(changes, row + i, y[i], k, ignore) : Own{ignore, 0.0f};
+            own[i] = o.label, by[i] = o.by;
+        }
+        in_memory_order([&](i64 tile, i64 memory) { room[tile] = load(x[memory]) + shift[tile / LANES]; });
+        total.value += tile_of_rows<GRADIENT>(room.data(), own, by, k, ignore, w);
         if (GRADIENT) in_memory_order([&](i64 tile, i64 memory) { store(g[memory], room[tile]); });
     }
     return total;
@@ -680,10 +709,11 @@ void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, float ignore, co
 }
 
 template <bool GRADIENT>
-void softmax_pass(const Level &l, int kind, std::int32_t ignore, const Weights &w, Team team, double *out) {
+void softmax_pass(const Level &l, const Changes &c, int kind, std::int32_t ignore, const Weights &w, Team team,
+                  double *out) {
     const std::vector<Piece> pieces = cut_rows(l, l.outer * l.inner, l.classes, lengthwise(l) ? 1 : LANES);
     add_up(i64(pieces.size()), team, out,
-           [&](i64 i) { return softmax_rows<GRADIENT>(l, pieces[i].from, pieces[i].to, kind, ignore, w); });
+           [&](i64 i) { return softmax_rows<GRADIENT>(l, c, pieces[i].from, pieces[i].to, kind, ignore, w); });
 }
 
 }  // namespace
@@ -711,9 +741,9 @@ void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, int kin
     if (kind == 1) pass(std::uint8_t{});
 }
 
-void softmax_focal(const Level *level, int kind, std::int32_t ignore, int gradient, const Weights *w, const Team *team,
-                   double *out) {
+void softmax_focal(const Level *level, const Changes *changes, int kind, std::int32_t ignore, int gradient,
+                   const Weights *w, const Team *team, double *out) {
     if (gradient) expect_writes(level->g, level->outer * level->classes * level->inner);
-    (gradient ? softmax_pass<true> : softmax_pass<false>)(*level, kind, ignore, *w, *team, out);
+    (gradient ? softmax_pass<true> : softmax_pass<false>)(*level, *changes, kind, ignore, *w, *team, out);
 }
 }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .._reduce import finish
 from .._types import Backend, PerClass
-from ..kernels._calls import SigmoidLoss
+from ..kernels._calls import SigmoidLoss, weights
 from ..kernels._sigmoid import sigmoid_sum
 from ._checks import check_backend, check_labels, check_logits
 from ._focal import check_focal, focal_negative, focal_parameters, focal_positive
@@ -64,15 +64,16 @@ def dense_sigmoid_focal_loss(
         for i, y in enumerate(labels):
             check_labels(y, num_classes, ignore_index, -1, f"{name}, level {i}")
 
+    parameters = focal_parameters(alpha, gamma)
     loss = SigmoidLoss(
         tuple(labels),
         (focal_positive, focal_negative, mixture(focal_positive, focal_negative, None)),
         dense=False,
         dims=(2,) * len(logits),
         classes=num_classes,
-        params=by_class(focal_parameters(alpha, gamma), logits[0], num_classes, name),
+        params=by_class(parameters, logits[0], num_classes, name),
         ignore_index=ignore_index,
-        focal=True,
+        focal=weights(**parameters),
     )
     plain = partial(_level_by_level, loss, normalizer)
     if backend != "eager":

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._numerics import focal_term, safe_pow, softplus
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
+from ..kernels._calls import weights
 from ._checks import check_backend, check_choice, check_range
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
@@ -100,6 +101,7 @@ def sigmoid_focal_loss(
     ) -> Tensor:
         return (t * on + (1 - t) * off) * soft_focal(x, t, t * gamma + (1 - t) * gamma_neg, soft_targets)
 
+    parameters = focal_parameters(alpha, gamma, gamma_neg)
     return sigmoid_loss(
         name,
         logits,
@@ -107,7 +109,7 @@ def sigmoid_focal_loss(
         focal_positive,
         focal_negative,
         soft=None if soft_targets == "split" else soft,
-        per_class=focal_parameters(alpha, gamma, gamma_neg),
+        per_class=parameters,
         label_smoothing=label_smoothing,
         class_weight=class_weight,
         weight=weight,
@@ -116,7 +118,7 @@ def sigmoid_focal_loss(
         reduction=reduction,
         normalizer=normalizer,
         backend=backend,
-        focal=True,
+        focal=weights(**parameters),
     )
 
 
@@ -234,7 +236,7 @@ def softmax_focal_loss(
         reduction=reduction,
         normalizer=normalizer,
         backend=backend,
-        focal=True,
+        focal=gamma if isinstance(gamma, int | float) else None,
     )
 
 

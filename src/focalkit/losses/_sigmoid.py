@@ -14,7 +14,7 @@ from torch import Tensor
 from .._numerics import finite, upcast
 from .._reduce import finish, reduce
 from .._types import PerClass, Vector
-from ..kernels._calls import SigmoidLoss
+from ..kernels._calls import SigmoidLoss, Weights
 from ..kernels._sigmoid import sigmoid_sum
 from ._checks import check_dense, check_labels, check_logits, check_reduction, class_axis, is_dense, vector
 
@@ -39,7 +39,7 @@ def sigmoid_loss(
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
     backend: str = "eager",
-    focal: bool = False,
+    focal: Weights | None = None,
 ) -> Tensor:
     """Applies a sigmoid loss to dense targets or class indices.
 
@@ -50,7 +50,7 @@ def sigmoid_loss(
         soft: `soft(x, t, **per_class)` for float targets; None is t * positive + (1 - t) * negative.
         per_class: Parameters that may be a number or a vector over the classes; handed on, ready to broadcast.
         backend: What the caller was asked for, from losses whose terms are the same operations for every value.
-        focal: The terms are the focal loss with the parameters on, off, gamma and gamma_neg.
+        focal: The numbers of the focal loss that the terms are, see `SigmoidLoss`.
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
@@ -78,7 +78,7 @@ def sigmoid_loss(
         weight=weight,
         class_weight=columns,  # pyright: ignore[reportArgumentType]
         ignore_index=ignore_index,
-        focal=focal and soft is None,
+        focal=None if soft is not None else focal,
     )
     plain = partial(by_definition, loss, reduction=reduction, normalizer=normalizer)
     if backend != "eager":

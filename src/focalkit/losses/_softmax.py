@@ -37,7 +37,7 @@ def softmax_loss(
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
     backend: str = "eager",
-    focal: bool = False,
+    focal: float | None = None,
 ) -> Tensor:
     """Applies a softmax loss to class indices or to dense targets (rows over `class_dim`).
 
@@ -50,7 +50,7 @@ def softmax_loss(
         shift: Added to the logits: a vector over the classes, -inf for a class that takes no part.
         alpha: A factor per class, inside the loss: it does not make a row of weight 0 absent.
         backend: What the caller was asked for, from losses whose term is the same operations for every value.
-        focal: The term is the focal loss with the parameter gamma.
+        focal: The exponent of the focal loss that the term is, see `SoftmaxLoss`.
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)

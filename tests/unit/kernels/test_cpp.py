@@ -265,6 +265,55 @@ def test_no_gradient_is_written_where_none_is_wanted():
     torch.testing.assert_close(value, L.sigmoid_focal_loss(x, t, backend="eager"))
 
 
+@pytest.mark.parametrize("classes", [5, 40, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("planes", [False, True])
+def test_rows_of_a_softmax_shifted_and_weighted(classes, dtype, planes):
+    generator = torch.Generator().manual_seed(4)
+    labels, x = torch.arange(72) % classes, some(72, classes, dtype=dtype)
+    rows = torch.rand(72, generator=generator)
+    by_class = torch.rand(classes, generator=generator)
+    labels[5], rows[9], rows[11], by_class[2] = -100, 0.0, -0.5, 0.0
+    x[5], x[9] = NAN, NAN
+    if planes:
+        x, labels, rows = x.view(2, 36, classes).permute(0, 2, 1).contiguous(), labels.view(2, 36), rows.view(2, 36)
+    counts = torch.arange(classes) * 7
+    counts[labels.unique().clamp(min=0)] += 1  # class 0 has no prior, unless a label says so
+    for function, arguments in (
+        (L.cross_entropy, {"weight": rows}),
+        (L.cross_entropy, {"weight": rows, "class_weight": by_class}),
+        (L.softmax_focal_loss, {"weight": rows[:1] if planes else rows, "alpha": by_class, "gamma": 1.5}),
+        (L.balanced_softmax_loss, {"weight": rows, "class_counts": counts}),
+        (L.logit_adjusted_loss, {"weight": rows, "class_counts": counts, "tau": 0.7, "reduction": "sum"}),
+    ):
+        clean = x if arguments["weight"].shape == labels.shape else x.nan_to_num(1.0)
+        assert "C++" in explain(function, clean, labels, **arguments).reason
+        no_worse_than_eager(function, clean, labels, **arguments)
+
+
+def test_a_class_that_never_occurred_takes_no_part():
+    x, labels = some(50, 6), torch.arange(50) % 5 + 1
+    x.requires_grad_()
+    value = L.balanced_softmax_loss(x, labels, class_counts=[0, 1, 2, 3, 4, 5], backend="compiled")
+    (gradient,) = torch.autograd.grad(value, x)
+    assert not gradient[:, 0].any()
+    shifted = x[:, 1:] + torch.tensor([1.0, 2, 3, 4, 5]).log()
+    torch.testing.assert_close(value, torch.nn.functional.cross_entropy(shifted, labels - 1))
+
+
+@pytest.mark.parametrize("numbers", [{}, {"alpha": 0.3}, {"pos_weight": 7.0}, {"alpha": 0.9, "pos_weight": 2.0}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_cross_entropy_of_sigmoids_is_the_focal_loss_without_focus(numbers, dtype):
+    x, soft = some(203, 29, dtype=dtype), torch.rand(203, 29, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(203) % 31 - 1
+    labels[labels == 29] = -100
+    for targets in (labels, soft > 0.9, soft):
+        assert "C++" in explain(L.binary_cross_entropy, x, targets, **numbers).reason
+        no_worse_than_eager(L.binary_cross_entropy, x, targets, **numbers)
+    vector = {"pos_weight": torch.ones(29)}
+    assert "C++" not in explain(L.binary_cross_entropy, x, soft, **vector).reason
+
+
 def test_explain_names_it():
     x, t = torch.zeros(2**20), torch.zeros(2**20)
     assert "C++ written for this loss" in explain("focal", x, t).reason
