@@ -59,7 +59,7 @@ def explain(
     token = explaining.set(where)
     try:
         with torch.enable_grad():
-            loss(_wanting(x), t, **arguments)
+            loss(_wanting(x), _valid(t), **arguments)
     except Explained as told:
         return told.choice
     finally:
@@ -69,3 +69,8 @@ def explain(
 
 def _wanting(x: Any) -> Any:
     return x.detach().requires_grad_() if isinstance(x, Tensor) else tuple(t.detach().requires_grad_() for t in x)
+
+
+def _valid(t: Any) -> Any:
+    """Zeros, which are targets of every kind: nobody looks at the given ones, which may be out of range."""
+    return torch.zeros_like(t, requires_grad=t.requires_grad) if isinstance(t, Tensor) else tuple(map(_valid, t))

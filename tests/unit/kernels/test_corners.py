@@ -146,3 +146,12 @@ def test_explain_takes_shapes_of_levels_weights_and_eager():
     assert explain(L.dense_sigmoid_focal_loss, levels, labels, num_classes=2).backend in ("chunked", "compiled")
     assert explain("softmax_focal", (200, 8), (200,), weight=torch.ones(200)).backend in ("chunked", "compiled")
     assert explain("focal", (200, 8), (200,), backend="eager").reason == "asked for"
+
+
+@pytest.mark.parametrize("loss", ["softmax_focal", "ce", "focal", "bce"])
+def test_explain_does_not_look_at_the_targets(loss):
+    labels, rows = torch.full((200,), 8), torch.full((200, 8), 1.5)
+    for targets in (labels, rows):
+        with pytest.raises(ValueError, match="must"):
+            L.LOSSES[loss].function(torch.zeros(200, 8), targets)
+        assert explain(loss, torch.zeros(200, 8), targets) == explain(loss, torch.zeros(200, 8), targets * 0)
