@@ -68,8 +68,8 @@ def test_kept_for_backward_are_one_gradient_and_a_reference():
 
 @pytest.mark.parametrize("name", ["focal", "softmax_focal"])
 def test_the_peak_is_the_gradient_and_little_more(name):
-    x = torch.randn(20_000, 80, requires_grad=True)  # 6.4 MB
-    labels = torch.zeros(20_000, dtype=torch.int8) if name != "focal" else torch.full((20_000,), -1, dtype=torch.int8)
+    x = torch.randn(40_000, 80, requires_grad=True)  # 12.8 MB: much less would be less than the chunks of one thread
+    labels = torch.full((len(x),), -1 if name == "focal" else 0, dtype=torch.int8)
     function = L.LOSSES[name].function
     assert explain(function, x, labels).backend == "chunked"
     function(x, labels).backward()  # traced once
@@ -81,7 +81,7 @@ def test_the_peak_is_the_gradient_and_little_more(name):
     for event in sorted(events, key=lambda e: e.start_ns()):
         level += event.nbytes()
         peak = max(peak, level)
-    assert 1.0 * x.nbytes <= peak <= 1.4 * x.nbytes  # 1.2 plus the chunk's own temporaries, which do not grow with x
+    assert 1.0 * x.nbytes <= peak <= 1.2 * x.nbytes
 
 
 def test_the_first_backward_hands_its_memory_out(x):
