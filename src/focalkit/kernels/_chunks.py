@@ -6,20 +6,14 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
 
 from ._find import BLOCK
-from ._memory import Room
-from ._tidy import NEAR
 
 # Elements per thread: a multiple of the 32,768 in which ATen splits its loops over threads. Fewer, and what the calls
 # cost shows; more, and the results in between leave the cache.
 GRAIN = 131_072
 # The results in between take at most this share of the logits' memory, once there is enough for one thread.
 SHARE = 6
-# where more than one block in 16 holds numbers that are not near, what is done twice costs more than it saves
-MANY = 16
-
 # two numbers whose product lies within may be multiplied first
 SAFE = (1e-30, 1e30)
 
@@ -50,14 +44,16 @@ def run_chunks(
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     count, gradient = total.clone(), None
     boxes = list(cuts(x.shape, _size(x, width), rows))
-    edges = [0] * (len(boxes) + 1)
-    if skip is not None and skip.numel():
-        edges = torch.searchsorted(skip, torch.tensor([*(box[0].start for box in boxes), x.numel()])).tolist()
-    for box, first, last in zip(boxes, edges, edges[1:], strict=False):
+    left_out: Sequence[Tensor | None] = [None] * len(boxes)
+    if skip is not None:
+        later = torch.tensor([box[0].start for box in boxes[1:]], dtype=torch.long)
+        left_out = skip.tensor_split(torch.searchsorted(skip, later))
+    for box, few in zip(boxes, left_out, strict=True):
         loss, number, counted, slope, steepness = run(x[box], [_cut(t, box) for t in others])
         assert loss is not None
-        if skip is not None and last > first:
-            loss.index_fill_(0, skip[first:last] - box[0].start, 0)
+        if few is not None:
+            assert loss.data_ptr() != x[box].data_ptr(), "the loss is written into, and the logits are not ours"
+            loss.index_fill_(0, few - box[0].start, 0)
         part = _sum(loss)
         total = total + (part if number is None else part * number)
         if counted is not None:
@@ -69,69 +65,12 @@ def run_chunks(
     return (total, count) if gradient is None else (total, count, gradient)
 
 
-def run_near(
-    near: GraphModule,
-    usual: Callable[[Tensor, Sequence[Tensor]], Parts],
-    x: Tensor,
-    scale: Tensor,
-    params: Sequence[Tensor],
-    *,
-    width: int,
-    skip: Tensor,
-) -> tuple[Tensor, ...]:
-    """As `run_chunks`, for flat numbers that are nearly all at most `NEAR`, and maths that counts nothing.
-
-    Blocks that hold others, or positions to skip, are computed once more, all together and as usual.
-    """
-    size, whole = max(_size(x, len(near.meta["slots"])), BLOCK), x.numel() - x.numel() % BLOCK
-    if x.numel() < GRAIN or _many(~(x[: min(size, whole)].view(-1, BLOCK).amax(1) <= NEAR)):
-        return run_chunks(usual, x, scale, params, width=width, skip=skip)
-    room, gradient, number = Room(), None, None
-    tops, sums = x.new_empty(whole // BLOCK), scale.new_empty(whole // BLOCK)
-    for start in range(0, whole, size):
-        chunk = x[start : min(start + size, whole)]
-        blocks = slice(start // BLOCK, (start + chunk.numel()) // BLOCK)
-        loss, number, _, slope, steepness = room.run(near, chunk, *params)
-        torch.sum(loss.view(-1, BLOCK), 1, out=sums[blocks])
-        # subtle: looked at afterwards, because by then the chunk lies in the cache
-        torch.amax(chunk.view(-1, BLOCK), 1, out=tops[blocks])
-        if slope is not None:
-            gradient = torch.empty_like(x) if gradient is None else gradient
-            slope, by = _together(slope, steepness, scale)
-            torch.mul(slope, by, out=gradient[start : start + chunk.numel()])
-    room = loss = slope = None  # before more memory is needed
-    busy = ~(tops <= NEAR)
-    busy[skip[: torch.searchsorted(skip, whole)] // BLOCK] = True
-    if _many(busy):
-        del gradient
-        return run_chunks(usual, x, scale, params, width=width, skip=skip)
-    total = sums.masked_fill_(busy, 0).double().sum()
-    total = total if number is None else total * number
-    rows = busy.nonzero().squeeze(1)
-    again = torch.cat([x[:whole].view(-1, BLOCK)[rows].view(-1), x[whole:]])
-    # the last, short block is behind all that are done again
-    skip = torch.searchsorted(rows, skip // BLOCK) * BLOCK + skip % BLOCK
-    if again.numel():
-        more = run_chunks(usual, again, scale, params, width=width, skip=skip)
-        total = total + more[0]
-        if gradient is not None:
-            head, tail = more[2].split([rows.numel() * BLOCK, x.numel() - whole])
-            gradient[:whole].view(-1, BLOCK)[rows] = head.view(-1, BLOCK)
-            gradient[whole:] = tail
-    count = torch.zeros_like(total)
-    return (total, count) if gradient is None else (total, count, gradient)
-
-
-def _many(blocks: Tensor) -> bool:
-    return int(blocks.sum()) * MANY > blocks.numel()
-
-
 def _size(x: Tensor, width: int) -> int:
     """Elements of a chunk."""
     if x.device.type != "cpu":
         return GRAIN * 128
-    size = min(GRAIN * torch.get_num_threads(), max(x.numel() // (SHARE * max(width, 1)), GRAIN))
-    return size // BLOCK * BLOCK or size
+    share = x.numel() // (SHARE * max(width, 1)) // BLOCK * BLOCK
+    return min(GRAIN * torch.get_num_threads(), max(share, GRAIN))
 
 
 def _sum(t: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """A piece of maths on one form of tensors: traced when first needed, compiled when it pays, then run."""
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Hashable, Sequence
 
@@ -12,7 +11,7 @@ from torch.fx.experimental import _config
 
 from ..errors import BackendError
 from ._choice import Choice, Progress, announce, machine
-from ._chunks import Parts, run_chunks, run_near
+from ._chunks import Parts, run_chunks
 from ._joint import Guarded, Maths, trace
 from ._memory import Room
 
@@ -59,35 +58,30 @@ class Kernel:
                 else:
                     self.progress.compiled = True
                     return out
-            usual = self._by_operations(maths, x, others)
-            guard = maths if isinstance(maths, Guarded) and x.device.type == "cpu" else None
-            first = self._graph(guard is not None, maths, x, others)
-            width, near = len(first.meta["slots"]), first.meta["near"]
-            if skip is not None and near is not None and guard is not None and guard.low == -math.inf:
-                return run_near(near, usual, x, scale, others, width=width, skip=skip)
-            return run_chunks(usual, x, scale, others, width=width, rows=self.rows, skip=skip)
+            return self._run_chunked(maths, x, scale, others, skip)
 
-    def _graph(self, ordinary: bool, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> GraphModule:
-        if ordinary not in self.graphs:
-            form = maths.short if isinstance(maths, Guarded) and ordinary else maths
-            with _one_at_a_time:
-                graph = trace(form, x, others, gradient=self.gradient, compiler=False, ordinary=ordinary)
-            self.graphs[ordinary] = graph
-        return self.graphs[ordinary]
-
-    def _by_operations(self, maths: Maths, x: Tensor, others: Sequence[Tensor]) -> Callable[..., Parts]:
-        """What computes a chunk of `x` without a compiler."""
+    def _run_chunked(
+        self, maths: Maths, x: Tensor, scale: Tensor, others: Sequence[Tensor], skip: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        guard = maths if isinstance(maths, Guarded) and x.is_cpu else None
+        first = self._graph(guard.short if guard else maths, x, others, ordinary=guard is not None)
         room = Room()
 
         def run(chunk: Tensor, rest: Sequence[Tensor]) -> Parts:
-            if isinstance(maths, Guarded) and x.device.type == "cpu":
-                # subtle: looked at afterwards, because by then the chunk lies in the cache
-                parts = room.run(self._graph(True, maths, x, others), chunk, *rest)
-                if maths.ordinary(chunk, rest):
-                    return parts
-            return room.run(self._graph(False, maths, x, others), chunk, *rest)
+            parts = room.run(first, chunk, *rest)
+            # subtle: looked at afterwards, because by then the chunk lies in the cache
+            if guard is None or guard.ordinary(chunk, rest):
+                return parts
+            return room.run(self._graph(guard.full, x, others, ordinary=False), chunk, *rest)
 
-        return run
+        return run_chunks(run, x, scale, others, width=len(first.meta["slots"]), rows=self.rows, skip=skip)
+
+    def _graph(self, maths: Maths, x: Tensor, others: Sequence[Tensor], *, ordinary: bool) -> GraphModule:
+        if ordinary not in self.graphs:
+            with _one_at_a_time:
+                graph = trace(maths, x, others, gradient=self.gradient, compiler=False, ordinary=ordinary)
+            self.graphs[ordinary] = graph
+        return self.graphs[ordinary]
 
     def _run_compiled(self, maths: Maths, x: Tensor, scale: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, ...]:
         # subtle: `.data` is no view; of views dynamo guards the shape of the base as well

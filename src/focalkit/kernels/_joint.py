@@ -8,7 +8,6 @@ by chunk (`_chunks.py`).
 The graphs hold no sizes: they serve every number of elements.
 """
 
-import copy
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from .._numerics import computed_in, upcast
 from ._memory import slots
-from ._tidy import ORDINARY, aten, factored, near, signed, simplify, tidy
+from ._tidy import ORDINARY, aten, factored, signed, simplify, tidy
 
 Maths: TypeAlias = Callable[..., Tensor | tuple[Tensor, Tensor]]
 """maths(x, *others) -> the unreduced loss, or (loss, counted); x is never float16 or bfloat16"""
@@ -71,7 +70,7 @@ def trace(
     For a compiler it is (x, scale, *others) -> (sum, count, gradient times scale), the sums in float64 and the gradient
     in the dtype of `x`. Otherwise it is (x, *others, *slots) -> (loss, number, counted, gradient, number), not reduced
     and not scaled; what is None is not there, and the numbers multiply what comes before them. `meta["slots"]` has the
-    dtypes of the slots (`_memory.py`), `meta["near"]` a graph for logits up to `NEAR`, or None.
+    dtypes of the slots (`_memory.py`).
 
     Args:
         maths: Must give the same operations for every size and value.
@@ -109,24 +108,15 @@ def trace(
     # subtle: the hooks of the caller (such as save_on_cpu) shall not meet the tensors of a trace; ours come first
     with torch.no_grad(), saved_tensors_hooks(_same, _same):
         module = make_fx(reduced if compiler else both, tracing_mode="symbolic")(*inputs)
-    if not compiler:
-        first = next(iter(module.graph.nodes))
-        tidy(module.graph, first if ordinary else None)
-        again = copy.deepcopy(module.graph)
-        shorter = ordinary and near(again, next(iter(again.nodes)))
-        module.meta["near"] = _finished(GraphModule(module, again)) if shorter else None
-        return _finished(module)
-    simplify(module.graph)
-    # C++ compilers call a function for log1p, which costs more than all the rest
-    share_exponentials(module.graph, polynomial=x.device.type == "cpu" and scale.dtype == torch.float32)
-    module.graph.eliminate_dead_code()
-    module.recompile()
-    return module
-
-
-def _finished(module: GraphModule) -> GraphModule:
-    factored(module.graph)
-    module.meta["slots"] = slots(module.graph)
+    if compiler:
+        simplify(module.graph)
+        # C++ compilers call a function for log1p, which costs more than all the rest
+        share_exponentials(module.graph, polynomial=x.device.type == "cpu" and scale.dtype == torch.float32)
+        module.graph.eliminate_dead_code()
+    else:
+        tidy(module.graph, next(iter(module.graph.nodes)) if ordinary else None)
+        factored(module.graph)
+        module.meta["slots"] = slots(module.graph)
     module.recompile()
     return module
 

@@ -91,10 +91,9 @@ def sparse_pass(
     The count is for dense targets whose maths counts.
     """
     compiled = choice.backend == "compiled"
-    nothing = torch.zeros(0, dtype=torch.long)
 
     def run(
-        name: str, maths: Maths, x: Tensor, want: bool, way: Choice, *targets: Tensor, skip: Tensor = nothing
+        name: str, maths: Maths, x: Tensor, want: bool, way: Choice, *targets: Tensor, skip: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         if not x.numel():  # an empty level
             zero = torch.zeros((), dtype=torch.float64)
@@ -105,7 +104,7 @@ def sparse_pass(
 
     exceptions = [torch.cat([f.positives, f.ignored]).sort()[0] for f in found]
     passes = [
-        run("-", job.negative, f.x, w, choice, skip=nothing if compiled else at)
+        run("-", job.negative, f.x, w, choice, skip=None if compiled else at)
         for f, w, at in zip(found, wanted, exceptions, strict=True)
     ]
     if compiled and found[0].x.device.type in machine.broken:

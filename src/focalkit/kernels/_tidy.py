@@ -1,24 +1,24 @@
 """Exact rewritings of a traced graph for running it operation by operation, where each costs a trip through the cache.
 
 What goes: aliases, clamps of clamps, products with ones, what was computed before. Signs move to where they cost
-nothing: to numbers, or out of the graph. Log sigmoid becomes PyTorch's softplus, or log(1 - sigmoid) where that is as
-exact.
+nothing: to numbers, or out of the graph. Log sigmoid becomes PyTorch's softplus.
 Nothing is rewritten in a graph that writes into a tensor twice used.
 """
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.fx import Graph, Node
 
 aten = torch.ops.aten
 
+Rule: TypeAlias = Callable[[Node], Node | None]
+"""rule(node) -> what takes its place, or None"""
+
 # Logits within this are ordinary: the bound of `finite` is far away, also after a scaling or a sum.
 ORDINARY = 1e4
-# Up to here the rounding of sigmoid(x) costs log(1 - sigmoid(x)) less than two units in the last place.
-NEAR = 1.5
 # log1p(e^x) is x to the last digit of float64 from here on
 _LINEAR = 40
 
@@ -29,7 +29,7 @@ def tidy(graph: Graph, x: Node | None) -> None:
     Args:
         x: The input whose numbers are known to be ordinary.
     """
-    rewrite(graph, _RULES, x)
+    rewrite(graph, _RULES | {aten.clamp.default: lambda node: _clamp(node, x)})
 
 
 def factored(graph: Graph) -> None:
@@ -45,29 +45,13 @@ def factored(graph: Graph) -> None:
 
 def simplify(graph: Graph) -> None:
     """Takes out of a graph for a compiler what autograd leaves behind."""
-    rewrite(graph, _LEFT_BEHIND, None)
+    rewrite(graph, _LEFT_BEHIND)
 
 
-def near(graph: Graph, x: Node) -> bool:
-    """Writes softplus(x) as -log(1 - sigmoid(x)) in a tidy graph: half the cost, exact where x <= `NEAR`.
-
-    False where that cannot be: there is no softplus, or one of something else.
-    """
-    found = [node for node in graph.nodes if node.target is aten.softplus.default]
-    if not found or not all(_same_number(node.args[0], x) for node in found):
-        return False
-    for node in found:
-        with graph.inserting_before(node):
-            p = call(aten.sigmoid.default, node.args[0], like=node)
-            log = call(aten.log1p.default, call(aten.neg.default, p, like=node), like=node)
-            node.replace_all_uses_with(call(aten.neg.default, log, like=node))
-    return rewrite(graph, _RULES, x)
-
-
-def rewrite(graph: Graph, rules: dict[Any, Callable[[Node, Node | None], Node | None]], x: Node | None) -> bool:
-    """Applies the rules until none finds anything, and computes nothing twice; False for a graph that writes."""
+def rewrite(graph: Graph, rules: dict[Any, Rule]) -> None:
+    """Applies the rules until none finds anything, and computes nothing twice."""
     if not pure(graph):
-        return False
+        return
     changed = True
     while changed:
         changed, seen = False, {}
@@ -76,14 +60,13 @@ def rewrite(graph: Graph, rules: dict[Any, Callable[[Node, Node | None], Node | 
                 continue
             rule = rules.get(node.target)
             with graph.inserting_before(node):
-                replacement = rule(node, x) if rule else None
+                replacement = rule(node) if rule else None
             replacement = replacement or _earlier(seen, node)
             if replacement is not None:
                 node.replace_all_uses_with(replacement)
                 graph.erase_node(node)
                 changed = True
         graph.eliminate_dead_code()
-    return True
 
 
 def writes(node: Node) -> bool:
@@ -141,11 +124,11 @@ def _bounds(clamp: Node) -> tuple[Any, Any]:
     return (*clamp.args, None, None)[1:3]  # pyright: ignore[reportReturnType]
 
 
-def _alias(node: Node, _: Node | None) -> Node | None:
+def _alias(node: Node) -> Node | None:
     return node.args[0]  # pyright: ignore[reportReturnType]
 
 
-def _neg(node: Node, _: Node | None) -> Node | None:
+def _neg(node: Node) -> Node | None:
     """-(-x) is x, and -(x * number) is x * -number."""
     inner: Any = node.args[0]
     if inner.target is aten.neg.default:
@@ -154,7 +137,7 @@ def _neg(node: Node, _: Node | None) -> Node | None:
     return call(aten.mul.Tensor, product[0], negated(product[1]), like=node) if product else None
 
 
-def _mul(node: Node, _: Node | None) -> Node | None:
+def _mul(node: Node) -> Node | None:
     """x * 1 and x * ones_like() are x, (ones_like() * number) * x is number * x. Signs go to the number or out."""
     for one, other in (node.args, node.args[::-1]):
         if type(one) is float and one == 1 and same_form(other, node):
@@ -173,34 +156,19 @@ def _mul(node: Node, _: Node | None) -> Node | None:
     return None
 
 
-def _addcmul(node: Node, _: Node | None) -> Node | None:
-    """y + v * a * -b is y + -v * a * b."""
-    y, a, b = node.args
-    if not isinstance(b, Node) or b.target is not aten.neg.default:
-        return None
-    new = call(aten.addcmul.default, y, a, b.args[0], like=node)
-    value: Any = node.kwargs.get("value", 1)
-    new.kwargs = {"value": -value}
-    return new
-
-
-def _clamp(node: Node, x: Node | None) -> Node | None:
+def _clamp(node: Node, x: Node | None = None) -> Node | None:
     """Ordinary numbers need no far clamp; clamp(±clamp(x, -b, b), -b, b) is ±clamp(x, -b, b)."""
     low, high = bounds = _bounds(node)
     base, _ = signed(node.args[0])  # pyright: ignore[reportArgumentType]
     if low is None or high is None:
         return None
-    idle = _same_number(base, x) and low <= -ORDINARY and high >= ORDINARY
+    own = base.args[0] if base.target is aten._to_copy.default else base  # x itself, in its dtype or a wider one
+    idle = own is x and low <= -ORDINARY and high >= ORDINARY
     again = low == -high and base.target is aten.clamp.default and _bounds(base) == bounds
     return node.args[0] if idle or again else None  # pyright: ignore[reportReturnType]
 
 
-def _same_number(node: Any, x: Node | None) -> bool:
-    """Whether the node is x, in its dtype or a wider one."""
-    return x is not None and (node is x or (node.target is aten._to_copy.default and node.args[0] is x))
-
-
-def _log_sigmoid(node: Node, _: Node | None) -> Node | None:
+def _log_sigmoid(node: Node) -> Node | None:
     """log sigmoid(x) = -softplus(-x), which ATen computes in one pass and without a second result."""
     made: Any = node.args[0]
     if made.target is not aten.log_sigmoid_forward.default or node.args[1] != 0:
@@ -209,7 +177,7 @@ def _log_sigmoid(node: Node, _: Node | None) -> Node | None:
     return call(aten.neg.default, plus, like=node)
 
 
-def _log_sigmoid_backward(node: Node, _: Node | None) -> Node | None:
+def _log_sigmoid_backward(node: Node) -> Node | None:
     slope, x, _buffer = node.args
     small = call(aten.sigmoid.default, negated(x), like=x)  # pyright: ignore
     return call(aten.mul.Tensor, slope, small, like=node)
@@ -233,20 +201,19 @@ def _times_number(node: Any) -> tuple[Node, Node] | None:
     return None
 
 
-def _rsub(node: Node, _: Node | None) -> Node | None:
+def _rsub(node: Node) -> Node | None:
     """number - x, in the form that can write where it is told."""
     x, number, *alpha = node.args
     return None if alpha else call(aten.sub.Tensor, number, x, like=node)
 
 
-_LEFT_BEHIND: dict[Any, Callable[[Node, Node | None], Node | None]] = {
+_LEFT_BEHIND: dict[Any, Rule] = {
     aten.alias.default: _alias,
     aten.mul.Tensor: _mul,
     aten.clamp.default: _clamp,
 }
 _RULES = _LEFT_BEHIND | {
     aten.neg.default: _neg,
-    aten.addcmul.default: _addcmul,
     aten.rsub.Scalar: _rsub,
     operator.getitem: _log_sigmoid,
     aten.log_sigmoid_backward.default: _log_sigmoid_backward,

@@ -174,14 +174,6 @@ def test_signs_leave_the_graph(maths):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_only_softplus_of_the_logits_themselves_has_the_form_for_near_ones():
-    x = torch.linspace(-3, 1, 9)
-    assert graph_of(lambda x: -F.logsigmoid(-x) * x, x, ordinary=True).meta["near"] is not None
-    assert graph_of(lambda x: -F.logsigmoid(x) * x, x, ordinary=True).meta["near"] is None
-    assert graph_of(lambda x: -F.logsigmoid(-2 * x), x, ordinary=True).meta["near"] is None
-    assert graph_of(lambda x: -F.logsigmoid(-x), x).meta["near"] is None
-
-
 def test_nothing_that_is_still_needed_is_written_over():
     def maths(x, t, s):
         a = x * t
