@@ -1,5 +1,6 @@
 """Running a graph chunk by chunk: the single pass where no compiler is. The results in between fit a cache."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
@@ -91,21 +92,13 @@ def cuts(shape: torch.Size, size: int, rows: bool) -> Iterator[tuple[slice, ...]
         axis += 1
         inside //= max(shape[order[axis]], 1)
     step = max(size // max(inside, 1), 1)
-    outer = [range(shape[d]) for d in order[:axis]]
-
-    def boxes(prefix: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-        if len(prefix) < len(outer):
-            for i in outer[len(prefix)]:
-                yield from boxes((*prefix, i))
-            return
+    for prefix in itertools.product(*(range(shape[d]) for d in order[:axis])):
         for start in range(0, shape[order[axis]], step):
             box = [slice(None)] * len(shape)
             for d, i in zip(order, prefix, strict=False):
                 box[d] = slice(i, i + 1)
             box[order[axis]] = slice(start, start + step)
             yield tuple(box)
-
-    yield from boxes(())
 
 
 def _together(slope: Tensor, number: Tensor | None, scale: Tensor) -> tuple[Tensor, Tensor | float]:
