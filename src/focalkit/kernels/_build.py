@@ -33,7 +33,9 @@ EXPONENTS = (4, -1)
 
 
 def compiler() -> str | None:
-    """The C++ compiler on this machine; CXX names another."""
+    """The C++ compiler on this machine, g++ or clang++; CXX names another. None on Windows, where nobody has tried."""
+    if sys.platform == "win32":
+        return None
     named = os.environ.get("CXX")
     return next((name for name in ([named] if named else ["g++", "clang++", "c++"]) if shutil.which(name)), None)
 
