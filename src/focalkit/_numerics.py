@@ -58,8 +58,8 @@ def _focal_and_slope(u: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
     wrong = torch.sigmoid(-u)
     cost = -F.logsigmoid(u)
     factor = wrong**gamma
-    # subtle: 1 - wrong is inexact only where p is tiny, and there wrong dwarfs p log p.
-    p = 1 - wrong
+    # subtle: 1 - wrong would do where p is not tiny; where it is, its error times -log p is several epsilon of wrong
+    p = torch.sigmoid(u)
     steep = wrong + gamma * p * cost if isinstance(gamma, Tensor) else torch.addcmul(wrong, p, cost, value=gamma)
     return factor * cost, -(factor * steep)
 

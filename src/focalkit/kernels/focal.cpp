@@ -143,7 +143,10 @@ struct Parts {
 };
 
 inline Parts parts_of(float e, float large) {
-    const float small = e * large;
+    float small = e * large;
+#if !LOGIT_BF16
+    small += large * ((e - small) - small * e);  // to the last digit: it is raised to powers
+#endif
     return {small, log1p_unit(e, small), large};
 }
 

@@ -242,6 +242,17 @@ def test_far_from_zero_the_gradient_keeps_its_digits():
         torch.testing.assert_close(fused.double(), exact, rtol=1e-6, atol=2e-45)  # subnormal numbers included
 
 
+@pytest.mark.parametrize(("low", "high"), [(-60, -15), (-15, -1.5), (-1.5, 1.5), (1.5, 15), (15, 60)])
+@pytest.mark.parametrize("backend", ["compiled", "eager"])
+def test_no_single_gradient_is_off_by_more_than_five_epsilon(low, high, backend):
+    x = torch.linspace(low, high, 200_001)
+    t = torch.zeros_like(x)
+    _, (gradient,) = outcome(L.sigmoid_focal_loss, x, t, backend, reduction="sum")
+    _, (exact,) = outcome(L.sigmoid_focal_loss, x.double(), t.double(), "eager", reduction="sum")
+    seen = exact.abs() > 1e-32
+    assert ((gradient - exact) / exact).abs()[seen].max() <= 5 * torch.finfo(torch.float32).eps
+
+
 def test_the_number_of_threads_changes_no_bit():
     x, labels = some(3, 9 * 80, 31, 33), torch.full((3, 9, 31, 33), -1)
     labels[:, 2, 3:9] = 17
