@@ -8,6 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from .._numerics import computed_in
 from ._find import BLOCK
 
 # Elements per thread: a multiple of the 32,768 in which ATen splits its loops over threads. Fewer, and what the calls
@@ -70,7 +71,7 @@ def _size(x: Tensor, width: int) -> int:
     """Elements of a chunk."""
     if x.device.type != "cpu":
         return GRAIN * 128
-    share = x.numel() // (SHARE * max(width, 1)) // BLOCK * BLOCK
+    share = x.nbytes // (SHARE * max(width, 1) * computed_in(x).itemsize) // BLOCK * BLOCK
     return min(GRAIN * torch.get_num_threads(), max(share, GRAIN))
 
 
