@@ -83,10 +83,9 @@ def scale_in_place(gradients: list[Tensor], factor: Tensor) -> None:
         for g in gradients:
             g.mul_(factor)
         return
-    from ._triton import scale_unless_one
+    from ._grids import scale_unless_one
 
-    for g in gradients:
-        scale_unless_one(g, factor)
+    scale_unless_one(gradients, factor)
 
 
 def _differentiable(

@@ -1,11 +1,15 @@
 """What divides a sum of losses: a number, or how many elements count, known before the pass or found by it."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from .._numerics import computed_in
+
+Scale: TypeAlias = tuple[float, Tensor | None]
+"""What gradients are multiplied with: the number, or 1 / the 0-d tensor if there is one"""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,12 @@ class Divisor:
             return 1.0
         value = float(self.value)
         return 1 / value if value else float("inf")
+
+    def scale_on(self, device: torch.device) -> Scale:
+        """The same for a kernel, which reads a tensor of its device for itself. Waits for nothing there."""
+        if isinstance(self.value, Tensor) and self.value.device == device:
+            return 1.0, self.value.detach()
+        return self.scale, None
 
     def scale_like(self, x: Tensor) -> Tensor:
         """The same as a 0-d tensor on the device of `x`, in the dtype it is computed in. Waits for nothing."""

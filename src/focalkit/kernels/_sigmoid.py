@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._reduce import not_ignored
-from . import _cpp
+from . import _cpp, _launch
 from ._calls import SigmoidLoss
 from ._choice import is_small, obstacle, refuse
 from ._divisor import Divisor
@@ -53,11 +53,17 @@ def sigmoid_sum(
         plain=plain,
         divisor=partial(_divisor, loss, normalizer, mean=mean, counts=counts),
         check=check,
-        traced=partial(trace_sigmoid, loss, numbers, counts=counts),
+        traced=partial(trace_sigmoid, loss, counts=counts),
         native=None if numbers is None else _native(loss, logits, numbers),
-        triton=numbers is not None,
+        triton=None if numbers is None else _launched(loss, numbers, counts=counts),
     )
     return single_pass(plan, logits, backend)
+
+
+def _launched(loss: SigmoidLoss, numbers: _cpp.Weights, *, counts: bool) -> _launch.Launch:
+    if loss.dense:
+        return partial(_launch.sigmoid_dense, loss, numbers, counts)
+    return partial(_launch.sigmoid_labels, loss, numbers)
 
 
 def _native(loss: SigmoidLoss, logits: tuple[Tensor, ...], numbers: _cpp.Weights) -> _cpp.Native | None:

@@ -1,6 +1,6 @@
 """The losses on independent sigmoids as maths that can be traced, and their tensors as a kernel takes them."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -10,7 +10,6 @@ from .._numerics import computed_in, finite
 from .._reduce import reduce
 from ._calls import SigmoidLoss, Term
 from ._choice import NoSinglePass
-from ._cpp import Weights
 from ._engine import fingerprint
 from ._find import FEW, find_few, find_nonzero
 from ._joint import Guarded
@@ -107,7 +106,7 @@ class Elementwise:
         return ("sigmoid", *map(fingerprint, self.terms), self.names, self.baked, *rest)
 
 
-def trace_sigmoid(loss: SigmoidLoss, numbers: Weights | None, logits: tuple[Tensor, ...], *, counts: bool) -> Traced:
+def trace_sigmoid(loss: SigmoidLoss, logits: tuple[Tensor, ...], *, counts: bool) -> Traced:
     """The loss by its maths; raises `NoSinglePass` where its terms hold more than numbers."""
     _, loose, baked = split(loss.params)
     dtype, device = computed_in(logits[0]), logits[0].device
@@ -134,8 +133,7 @@ def trace_sigmoid(loss: SigmoidLoss, numbers: Weights | None, logits: tuple[Tens
         # of all levels together: a small level may hold nothing but exceptions
         find = partial(_find, loss, sum(x.numel() for x in logits) // FEW)
         sparse = Background(key, negative, positive, tuple(given.values()), find, loss.dense)
-    triton = None if numbers is None else partial(_by_triton, loss, numbers)
-    return Traced(key, maths, partial(_place, loss, given), triton=triton, sparse=sparse)
+    return Traced(key, maths, partial(_place, loss, given), sparse=sparse)
 
 
 def _place(loss: SigmoidLoss, given: dict[str, Tensor], i: int, logits: Tensor) -> Placed:
@@ -175,17 +173,3 @@ def _find(loss: SigmoidLoss, most: int, i: int, logits: Tensor) -> Few | None:
         return None if at is None else Few(flat, at, at[:0], restore, t[at], absent=loss.ignore_index)
     few = find_few(layout.by_class(ordered), layout.rows(loss.targets[i]), loss.ignore_index, most)
     return few and Few(flat, *few, restore)
-
-
-def _by_triton(loss: SigmoidLoss, numbers: Weights, p: Placed, scale: Tensor, gradient: bool) -> tuple[Tensor, ...]:
-    from . import _triton
-
-    return _triton.sigmoid_focal(
-        p.x,
-        p.others[0],
-        scale,
-        ignore_index=loss.ignore_index,
-        dense=loss.dense,
-        gradient=gradient,
-        **asdict(numbers),
-    )

@@ -12,6 +12,7 @@ from . import _choice, _cpp
 from ._autograd import Found, Sum, apply
 from ._choice import Choice, NoSinglePass, Progress, decide, explaining, machine, refuse, settle
 from ._divisor import Divisor
+from ._launch import Launch
 from ._traced import Traced, TracedPass
 
 BY_HAND = "C++ written for this loss, which came compiled with focalkit"
@@ -28,7 +29,7 @@ class Plan:
         traced: traced(logits), the call by its maths; raises `NoSinglePass` where that cannot be.
         check: Raises where a target is out of range; for passes that do not see it for themselves.
         native: The call in C++ written by hand, where that fits.
-        triton: Whether a kernel written by hand in Triton fits.
+        triton: The call by a kernel written by hand in Triton, where one fits.
     """
 
     plain: Callable[..., Tensor]
@@ -36,7 +37,7 @@ class Plan:
     traced: Callable[[tuple[Tensor, ...]], Traced]
     check: Callable[[], None] = lambda: None
     native: _cpp.Native | None = None
-    triton: bool = False
+    triton: Launch | None = None
 
 
 def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor | None:
@@ -52,7 +53,7 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
         return refuse(str(why), backend)
 
 
-def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | TracedPass | None":
+def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | TritonPass | TracedPass | None":
     size = sum(x.numel() for x in logits)
     device = explaining.get() or logits[0].device
     if not size:
@@ -68,14 +69,17 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
     def progress() -> Progress:
         return traced().progress(logits)
 
-    choice = decide(device, size, progress, backend, triton=plan.triton)
+    choice = decide(device, size, progress, backend, triton=plan.triton is not None)
     if choice.backend == "eager":
         settle(choice)
         if device.type == "cuda" and size >= _choice.SMALL:  # perhaps only until enough work has passed
             progress().work += size
         return None
+    if choice.backend == "triton" and plan.triton is not None:
+        settle(choice)
+        return TritonPass(plan.triton, plan.divisor)
     by_row = device.type == "cpu" and backend == "auto" and traced().by_row is not None
-    past = Progress() if choice.backend == "triton" else progress()
+    past = progress()
     settle(Choice("chunked", ROWS) if by_row else choice)
     return TracedPass(traced(), choice, plan.divisor, plan.check, past, by_row=by_row, strict=backend == "compiled")
 
@@ -97,3 +101,18 @@ class NativePass:
         value, residual = divisor.finish(total, count, torch.float32)
         slopes = done.gradients or [None] * len(wanted)
         return value, [g if want else None for g, want in zip(slopes, wanted, strict=True)], residual
+
+
+@dataclass(frozen=True)
+class TritonPass:
+    """Computes a loss call by its kernel in Triton."""
+
+    launch: Launch
+    divisor: Callable[[tuple[Tensor, ...]], Divisor]
+
+    def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> Found:
+        logits = tuple(x.detach() for x in logits)
+        divisor = self.divisor(logits)
+        total, count, gradients = self.launch(logits, wanted, divisor.scale_on(logits[0].device))
+        value, residual = divisor.finish(total, count, torch.float32)
+        return value, gradients, residual

@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from .._reduce import not_ignored
-from . import _cpp
+from . import _cpp, _launch
 from ._calls import SoftmaxLoss
 from ._choice import is_small, obstacle, refuse
 from ._divisor import Divisor
@@ -55,9 +55,9 @@ def softmax_sum(
     plan = Plan(
         plain=plain,
         divisor=partial(_divisor, loss, normalizer, mean=reduction == "mean" and normalizer is None),
-        traced=partial(trace_softmax, loss, gamma if triton else None),
+        traced=partial(trace_softmax, loss),
         native=native,
-        triton=triton,
+        triton=partial(_launch.softmax, loss, gamma) if triton and gamma is not None else None,
     )
     return single_pass(plan, (logits,), backend)
 

@@ -67,12 +67,8 @@ class Rows:
         return self.row(own - others, counted, *rest)
 
 
-def trace_softmax(loss: SoftmaxLoss, gamma: float | None, logits: tuple[Tensor, ...]) -> Traced:
-    """The loss by its maths; raises `NoSinglePass` where its term holds more than numbers.
-
-    Args:
-        gamma: For the kernel in Triton, where that fits.
-    """
+def trace_softmax(loss: SoftmaxLoss, logits: tuple[Tensor, ...]) -> Traced:
+    """The loss by its maths; raises `NoSinglePass` where its term holds more than numbers."""
     vectors, loose, baked = split(loss.params)
     row = Row(loss.term, (*vectors, *loose), tuple(baked.items()), loss.factor is not None, loss.weight is not None)
     maths = Rows(row, loss.shift is not None, loss.ignore_index)
@@ -86,7 +82,6 @@ def trace_softmax(loss: SoftmaxLoss, gamma: float | None, logits: tuple[Tensor, 
         maths,
         partial(_place, loss, list(vectors.values()), numbers),
         rows=True,
-        triton=None if gamma is None else partial(_by_triton, loss, gamma),
         by_row=partial(_by_row, loss, row, key, list(vectors.values()), numbers),
     )
 
@@ -133,11 +128,3 @@ def _by_row(
     x, y = layout.by_class(ordered), layout.rows(loss.labels)
     total, slope = rows_pass(x, y, run, shift=loss.shift, ignore_index=loss.ignore_index, gradient=gradient)
     return total, None if slope is None else layout.restore(slope)
-
-
-def _by_triton(loss: SoftmaxLoss, gamma: float, p: Placed, scale: Tensor, gradient: bool) -> tuple[Tensor, ...]:
-    from . import _triton
-
-    return _triton.softmax_focal(
-        p.x, p.others[0], scale, gamma=gamma, ignore_index=loss.ignore_index, gradient=gradient
-    )

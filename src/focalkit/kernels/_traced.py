@@ -1,4 +1,4 @@
-"""The ways that know a loss by its maths: PyTorch's operations in pieces, Inductor, and Triton."""
+"""The ways that know a loss by its maths: PyTorch's operations in pieces, and Inductor."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -32,7 +32,6 @@ class Traced:
         maths: maths(x, *others) -> the unreduced loss, or (loss, counted) where the pass finds the divisor.
         place: place(i, logits) -> the i-th logits in the form of the kernel; raises `NoSinglePass`.
         rows: The maths needs whole rows of classes.
-        triton: triton(placed, scale, gradient) -> as `Kernel.run`, where a kernel written by hand fits.
         sparse: The same by background and exceptions, where that fits.
         by_row: by_row(logits, gradient, scale) -> (sum, gradient times scale), the way of "auto" on the CPU.
     """
@@ -41,7 +40,6 @@ class Traced:
     maths: Maths
     place: Callable[[int, Tensor], Placed]
     rows: bool = False
-    triton: Callable[[Placed, Tensor, bool], tuple[Tensor, ...]] | None = None
     sparse: Background | None = None
     by_row: Callable[[Tensor, bool, Tensor], tuple[Tensor, Tensor | None]] | None = None
 
@@ -129,9 +127,6 @@ class TracedPass:
         return total, count, gradients
 
     def _level(self, placed: Placed, scale: Tensor, gradient: bool, *, first: bool) -> tuple[Tensor, ...]:
-        if self.choice.backend == "triton":
-            assert self.job.triton is not None
-            return self.job.triton(placed, scale, gradient)
         code = self.job.kernel(placed, gradient)
         small = placed.x.numel() < SMALL and self.choice.backend == "compiled" and not code.progress.compiled
         way = Choice("chunked", "a small level of its own form") if small and not first else self.choice
