@@ -1,7 +1,7 @@
 """What a loss is called with beside its logits, which autograd alone shall keep alive."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -12,10 +12,13 @@ from ._cpp import Weights
 Term: TypeAlias = Callable[..., Tensor]
 
 
-def weights(**numbers: object) -> Weights | None:
-    """The numbers of a focal loss, on, off, gamma and gamma_neg; None where some are no numbers."""
-    given = {key: value for key, value in numbers.items() if isinstance(value, int | float)}
-    return Weights(**given) if len(given) == len(numbers) else None
+def weights(
+    on: float | Tensor, off: float | Tensor, gamma: float | Tensor, gamma_neg: float | Tensor
+) -> Weights | None:
+    """Of a focal loss, where the kernels written by hand take them: exponents are numbers, and no tensor is 0-d."""
+    if isinstance(gamma, Tensor) or isinstance(gamma_neg, Tensor):
+        return None
+    return None if any(isinstance(t, Tensor) and not t.ndim for t in (on, off)) else Weights(on, off, gamma, gamma_neg)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class SigmoidLoss:
         params: Numbers, 0-d tensors and vectors over the classes.
         weight: Broadcasts against the logits.
         class_weight: Vector over the classes.
-        focal: The numbers of the focal loss that it is: kernels are written for it. None: it is none, or has vectors.
+        focal: The weights of the focal loss that it is: kernels are written for it. None: it is none that they take.
     """
 
     targets: tuple[Tensor, ...]
@@ -61,9 +64,12 @@ class SigmoidLoss:
     def weighted(self) -> bool:
         return self.weight is not None or self.class_weight is not None
 
-    def numbers(self, dtype: torch.dtype) -> Weights | None:
+    def by_hand(self, dtype: torch.dtype) -> Weights | None:
         """What the kernels written by hand take for logits of this type; None where they do not fit."""
-        return None if self.weighted or self.label_smoothing or dtype == torch.float64 else self.focal
+        w, by = self.focal, self.class_weight
+        if w is None or self.weight is not None or self.label_smoothing or dtype == torch.float64:
+            return None
+        return w if by is None else replace(w, on=w.on * by, off=w.off * by, skip=by == 0)
 
     def columns(self, vector: Tensor, ndim: int) -> Tensor:
         """A vector over the classes as it broadcasts against logits of `ndim` axes; numbers stay."""

@@ -38,6 +38,10 @@ class _Weights(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_float) for name in ("on", "off", "gamma", "gamma_neg", "scale"))
 
 
+class _Classes(ctypes.Structure):
+    _fields_ = (*((name, ctypes.c_void_p) for name in ("on", "off", "skip")), ("classes", ctypes.c_int64))
+
+
 class _Changes(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("shift", "factor", "weight"))
 
@@ -48,12 +52,22 @@ class _Team(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Weights:
-    """The numbers of a focal loss: the weight of each side, and its exponent."""
+    """The weight of each side of a focal loss, and its exponent.
 
-    on: float = 1.0
-    off: float = 1.0
+    Attributes:
+        on, off: Numbers, or vectors over the classes.
+        skip: Vector over the classes, true where one is absent.
+    """
+
+    on: float | Tensor = 1.0
+    off: float | Tensor = 1.0
     gamma: float = 2.0
     gamma_neg: float = 2.0
+    skip: Tensor | None = None
+
+    @property
+    def by_class(self) -> bool:
+        return self.skip is not None or isinstance(self.on, Tensor) or isinstance(self.off, Tensor)
 
     @property
     def twice(self) -> int:
@@ -114,23 +128,28 @@ def sigmoid_focal_labels(
         seen = [_Seen(*given, classes, gradient) for given in zip(logits, labels, dims, strict=True)]
         levels = (_Level * len(seen))(*(s.level for s in seen))
         given = levels, len(seen), LABELS[labels[0].dtype], int(ignore_index)
-        return _call(code.sigmoid_focal_labels, given, weights, scale, [s.slope for s in seen if s.slope is not None])
+        slopes = [s.slope for s in seen if s.slope is not None]
+        return _by_class(code.sigmoid_focal_labels, given, weights, seen[0].level.classes, scale, slopes)
 
     return Native((logits[0].dtype == torch.bfloat16, weights.twice), run)
 
 
-def sigmoid_focal_dense(logits: Tensor, targets: Tensor, weights: Weights, *, ignore_index: int) -> Native | None:
-    """As `sigmoid_focal_labels`, for one tensor and dense targets."""
+def sigmoid_focal_dense(
+    logits: Tensor, targets: Tensor, weights: Weights, *, ignore_index: int, dim: int
+) -> Native | None:
+    """As `sigmoid_focal_labels`, for one tensor and dense targets; `dim` matters to vectors over the classes alone."""
     if not _readable((logits,), (targets,), DENSE, ignore_index):
         return None
 
     def run(code: ctypes.CDLL, logits: Sequence[Tensor], scale: float, gradient: bool) -> Done:
-        layout, x = Layout.of(logits[0], 0)
+        layout, x = Layout.of(logits[0], dim)
+        _, classes, inner = layout.sizes if weights.by_class else (1, 1, 1)
         t, slopes = layout.full(targets), [_like(logits[0], x)] if gradient else []
         memory = (ctypes.c_void_p(a.data_ptr()) for a in (x, t, *(slopes or [x])))
         absent = math.nan if targets.dtype == torch.bool else ignore_index
-        given = *memory, ctypes.c_int64(x.numel()), DENSE[targets.dtype], ctypes.c_float(absent)
-        return _call(code.sigmoid_focal_dense, given, weights, scale, slopes)
+        sizes = ctypes.c_int64(x.numel()), ctypes.c_int64(inner)
+        given = *memory, *sizes, DENSE[targets.dtype], ctypes.c_float(absent)
+        return _by_class(code.sigmoid_focal_dense, given, weights, classes, scale, slopes)
 
     return Native((logits.dtype == torch.bfloat16, weights.twice), run)
 
@@ -161,7 +180,8 @@ def softmax_focal(
         kept = [None if t is None else t.float().contiguous() for t in (shift, factor, rows)]
         changes = _Changes(*(None if t is None else t.data_ptr() for t in kept))
         given = ctypes.byref(seen.level), ctypes.byref(changes), LABELS[labels.dtype], int(ignore_index)
-        return _call(code.softmax_focal, given, weights, scale, [] if seen.slope is None else [seen.slope])
+        numbers = _Weights(gamma=gamma, scale=scale)
+        return _call(code.softmax_focal, given, (numbers,), [] if seen.slope is None else [seen.slope])
 
     return Native((logits.dtype == torch.bfloat16, weights.twice), run)
 
@@ -194,13 +214,28 @@ def _like(x: Tensor, ordered: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.preserve_format if dense else torch.contiguous_format)
 
 
-def _call(
-    function: Callable[..., None], given: tuple[Any, ...], weights: Weights, scale: float, slopes: list[Tensor]
+def _by_class(
+    function: Callable[..., None],
+    given: tuple[Any, ...],
+    w: Weights,
+    classes: int,
+    scale: float,
+    slopes: list[Tensor],
 ) -> Done:
-    numbers = _Weights(weights.on, weights.off, weights.gamma, weights.gamma_neg, scale)
+    if not w.by_class:
+        return _call(function, given, (_Weights(w.on, w.off, w.gamma, w.gamma_neg, scale), _Classes()), slopes)
+    numbers = _Weights(gamma=w.gamma, gamma_neg=w.gamma_neg, scale=scale)
+    skip = 0.0 if w.skip is None else w.skip
+    kept = torch.stack([torch.as_tensor(t, dtype=torch.float32).expand(classes) for t in (w.on, w.off, skip)])
+    return _call(function, given, (numbers, _Classes(*(row.data_ptr() for row in kept), classes)), slopes)
+
+
+def _call(
+    function: Callable[..., None], given: tuple[Any, ...], numbers: tuple[ctypes.Structure, ...], slopes: list[Tensor]
+) -> Done:
     out = (ctypes.c_double * 3)(0.0, 0.0, 1.0)
     team = _Team(_fork(), torch.get_num_threads())
-    function(*given, int(bool(slopes)), ctypes.byref(numbers), ctypes.byref(team), out)
+    function(*given, int(bool(slopes)), *map(ctypes.byref, numbers), ctypes.byref(team), out)
     return Done(slopes, *out)
 
 

@@ -48,29 +48,30 @@ def sigmoid_sum(
     # round it again
     counts = mean and (loss.weighted or (loss.dense and not loss.boolean))
     counts = counts and logits[0].dtype not in (torch.float16, torch.bfloat16)
-    numbers = loss.numbers(logits[0].dtype)
+    weights = loss.by_hand(logits[0].dtype)
     plan = Plan(
         plain=plain,
         divisor=partial(_divisor, loss, normalizer, mean=mean, counts=counts),
         check=check,
         traced=partial(trace_sigmoid, loss, counts=counts),
-        native=None if numbers is None else _native(loss, logits, numbers),
-        triton=None if numbers is None else _launched(loss, numbers, counts=counts),
+        native=None if weights is None else _native(loss, logits, weights),
+        triton=None if weights is None or weights.by_class else _launched(loss, weights, counts=counts),
     )
     return single_pass(plan, logits, backend)
 
 
-def _launched(loss: SigmoidLoss, numbers: _cpp.Weights, *, counts: bool) -> _launch.Launch:
+def _launched(loss: SigmoidLoss, weights: _cpp.Weights, *, counts: bool) -> _launch.Launch:
     if loss.dense:
-        return partial(_launch.sigmoid_dense, loss, numbers, counts)
-    return partial(_launch.sigmoid_labels, loss, numbers)
+        return partial(_launch.sigmoid_dense, loss, weights, counts)
+    return partial(_launch.sigmoid_labels, loss, weights)
 
 
-def _native(loss: SigmoidLoss, logits: tuple[Tensor, ...], numbers: _cpp.Weights) -> _cpp.Native | None:
+def _native(loss: SigmoidLoss, logits: tuple[Tensor, ...], weights: _cpp.Weights) -> _cpp.Native | None:
     if loss.dense:
-        return _cpp.sigmoid_focal_dense(logits[0], loss.targets[0], numbers, ignore_index=loss.ignore_index)
+        dim = loss.dims[0]
+        return _cpp.sigmoid_focal_dense(logits[0], loss.targets[0], weights, ignore_index=loss.ignore_index, dim=dim)
     return _cpp.sigmoid_focal_labels(
-        logits, loss.targets, numbers, ignore_index=loss.ignore_index, dims=loss.dims, classes=loss.classes
+        logits, loss.targets, weights, ignore_index=loss.ignore_index, dims=loss.dims, classes=loss.classes
     )
 
 

@@ -181,6 +181,12 @@ struct Weights {
     float on, off, gamma, gamma_neg, scale;
 };
 
+// Weights of the sides that differ from class to class; null where they do not. `skip`: 1 where a class is absent.
+struct Classes {
+    const float *on, *off, *skip;
+    i64 classes;
+};
+
 // Of losses, of elements that count, of targets out of range.
 struct Sum {
     double value = 0, count = 0, odd = 0;
@@ -196,112 +202,183 @@ struct Run {
     Parts at(i64 i) const { return parts_of(e[i], large[i]); }
 };
 
+// The weights of the elements of a run. `skip`: 1 where one is absent; null where all count.
+struct Side {
+    const float *on, *off, *skip;
+};
+
+// Finds them.
+class Sides {
+    std::vector<float> on, off, skip;  // of the classes, and again from the first on, for as long as a run
+    i64 classes, absent;
+
+   public:
+    struct Room {
+        alignas(64) float on[RUN], off[RUN], skip[RUN];
+    };
+
+    Sides(const Weights &w, const Classes &c) : classes(c.on ? c.classes : 1), absent(0) {
+        const auto repeated = [&](const float *from, float otherwise) {
+            std::vector<float> v(classes + RUN, otherwise);
+            for (i64 i = 0; from && i < i64(v.size()); ++i) v[i] = from[i % classes];
+            return v;
+        };
+        on = repeated(c.on, w.on), off = repeated(c.off, w.off);
+        if (c.skip) skip = repeated(c.skip, 0.0f), absent = std::count(c.skip, c.skip + classes, 1.0f);
+    }
+
+    // How many of k classes count.
+    i64 present(i64 k) const { return k - absent; }
+
+    bool skips(i64 c) const { return absent && skip[c % classes] != 0; }
+
+    // Of a class, for runs of up to n positions.
+    Side of(i64 c, i64 n, Room &room) const {
+        if (classes == 1) return {on.data(), off.data(), nullptr};
+        std::fill_n(room.on, std::min(n, RUN), on[c]);
+        std::fill_n(room.off, std::min(n, RUN), off[c]);
+        return {room.on, room.off, nullptr};
+    }
+
+    // Of the n elements from `at` on in logits (outer, classes, inner).
+    Side from(i64 at, i64 n, i64 inner, Room &room) const {
+        const float *skipped = absent ? skip.data() : nullptr;
+        i64 c = at / inner % classes;
+        if (inner == 1 || classes == 1) return {on.data() + c, off.data() + c, skipped ? skipped + c : nullptr};
+        for (i64 i = 0, m, left = inner - at % inner; i < n; i += m, left = inner, c = c + 1 == classes ? 0 : c + 1) {
+            m = std::min(n - i, left);
+            std::fill_n(room.on + i, m, on[c]);
+            std::fill_n(room.off + i, m, off[c]);
+            if (skipped) std::fill_n(room.skip + i, m, skipped[c]);
+        }
+        return {room.on, room.off, skipped ? room.skip : nullptr};
+    }
+};
+
 // Asks for a run before it is needed: the loops are too short for the processor to see it coming.
 template <typename T>
 inline void expect(const T *next) {
     for (i64 i = 0; i < RUN; i += 64 / sizeof(T)) __builtin_prefetch(next + i);
 }
 
-// Reads n logits, filled up to whole vectors with some that are no loss as background.
-inline i64 read(const Logit *x, i64 n, Run &run) {
-    const i64 whole = (n + VECTOR - 1) / VECTOR * VECTOR;
+inline i64 whole_vectors(i64 n) { return (n + VECTOR - 1) / VECTOR * VECTOR; }
+
+// Reads n logits, filled up to whole vectors with some that are no loss as background, as absent ones become.
+inline void read(const Logit *x, i64 n, const float *skip, Run &run) {
+    const i64 whole = whole_vectors(n);
+    const float nowhere = -std::numeric_limits<float>::infinity();
     expect(x + RUN);
 #pragma omp simd
     for (i64 i = 0; i < n; ++i) run.x[i] = load(x[i]);
-    for (i64 i = n; i < whole; ++i) run.x[i] = -std::numeric_limits<float>::infinity();
+    if (skip)
+        for (i64 i = 0; i < n; ++i) run.x[i] = pick(skip[i] != 0, nowhere, run.x[i]);
+    for (i64 i = n; i < whole; ++i) run.x[i] = nowhere;
 #pragma omp simd
     for (i64 i = 0; i < whole; ++i) {
         run.e[i] = exp_minus(std::fabs(run.x[i]));
         run.large[i] = 1.0f / (1.0f + run.e[i]);
     }
-    return whole;
 }
 
-// Elements without a target.
-template <bool GRADIENT>
-double background(const Logit *x, Logit *g, i64 n, const Weights &w) {
-    const float by = w.off * w.scale, gamma = w.gamma_neg;
+// Elements without a target. side(from, n): the weights of n of them.
+template <bool GRADIENT, typename SideOf>
+double background(const Logit *x, Logit *g, i64 n, const Weights &w, const SideOf &side) {
+    const float scale = w.scale, gamma = w.gamma_neg;
     Run run;
     Logit spare[RUN];
     double total = 0;
     for (i64 from = 0; from < n; from += RUN) {
-        const i64 length = std::min(n - from, RUN), whole = read(x + from, length, run);
+        const i64 length = std::min(n - from, RUN), whole = whole_vectors(length);
+        const Side s = side(from, whole);
+        read(x + from, length, s.skip, run);
+        const float *off = s.off;
         Logit *to = whole > length ? spare : g + from;
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (i64 i = 0; i < whole; ++i) {
             const float m = run.x[i];
             const Focal f = focal(m, run.at(i), gamma);
-            sum += f.value;
-            if (GRADIENT) store(to[i], pick(m < BOUND, f.slope * by, 0.0f));
+            sum += off[i] * f.value;
+            if (GRADIENT) store(to[i], pick(m < BOUND, f.slope * (off[i] * scale), 0.0f));
         }
         if (GRADIENT && whole > length) std::memcpy(static_cast<void *>(g + from), spare, length * sizeof(Logit));
         total += sum;
     }
-    return total * w.off;
+    return total;
 }
 
 // Elements of which `label[i]` says who they are: those equal to `own` are positive.
-template <bool GRADIENT>
+template <bool GRADIENT, typename SideOf>
 double labelled(const Logit *x, Logit *g, const std::int32_t *label, i64 n, std::int32_t own, std::int32_t ignore,
-                const Weights &w) {
+                const Weights &w, const SideOf &side) {
     Run run;
     double total = 0;
     for (i64 from = 0; from < n; from += RUN) {
         const i64 length = std::min(n - from, RUN);
-        read(x + from, length, run);
+        const Side s = side(from, length);
+        read(x + from, length, s.skip, run);
+        const float *on = s.on, *off = s.off;
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (i64 i = 0; i < length; ++i) {
             const bool hot = label[from + i] == own, absent = label[from + i] == ignore;
             const float m = pick(hot, -run.x[i], run.x[i]);
             const Focal f = focal(m, run.at(i), pick(hot, w.gamma, w.gamma_neg));
-            sum += pick(absent, 0.0f, pick(hot, w.on, w.off) * f.value);
-            const float by = pick(hot, -w.on * w.scale, w.off * w.scale);
-            if (GRADIENT) store(g[from + i], pick(!absent & (m < BOUND), f.slope * by, 0.0f));
+            const float by = pick(hot, on[i], off[i]);
+            sum += pick(absent, 0.0f, by * f.value);
+            if (GRADIENT) store(g[from + i], pick(!absent & (m < BOUND), f.slope * pick(hot, -by, by) * w.scale, 0.0f));
         }
         total += sum;
     }
     return total;
 }
 
+// Elements of (outer, classes, inner), the first of them at the position `at`.
 template <bool GRADIENT, typename Target>
-Sum dense(const Logit *x, const Target *t, Logit *g, i64 n, float ignore, const Weights &w) {
+Sum dense(const Logit *x, const Target *t, Logit *g, i64 at, i64 n, i64 inner, float ignore, const Weights &w,
+          const Sides &sides) {
     Run run;
+    Sides::Room room;
     Sum total;
     for (i64 from = 0; from < n; from += RUN) {
         const i64 length = std::min(n - from, RUN);
+        const Side s = sides.from(at + from, whole_vectors(length), inner, room);
         expect(t + from + RUN);
         int other = 0;
 #pragma omp simd reduction(| : other)
         for (i64 i = from; i < from + length; ++i) other |= load(t[i]) != 0.0f;
+        if (s.skip)
+            for (i64 i = 0; i < length; ++i) total.count -= s.skip[i];
         if (!other && ignore != 0.0f) {
-            total.value += background<GRADIENT>(x + from, g + from, length, w);
+            total.value += background<GRADIENT>(x + from, g + from, length, w, [&](i64, i64) { return s; });
             total.count += double(length);
             continue;
         }
-        read(x + from, length, run);
+        read(x + from, length, s.skip, run);
         float odd = 0;
 #pragma omp simd reduction(+ : odd)
         for (i64 i = from; i < from + length; ++i) {
             const float truth = load(t[i]);
             odd += pick((truth == ignore) | ((truth >= 0.0f) & (truth <= 1.0f)), 0.0f, 1.0f);
         }
-        float sum = 0, count = 0;
-#pragma omp simd reduction(+ : sum, count)
+        const float *by_on = s.on, *by_off = s.off;
+        float sum = 0, missing = 0;
+#pragma omp simd reduction(+ : sum, missing)
         for (i64 i = 0; i < length; ++i) {
             const float truth = load(t[from + i]), m = run.x[i];
             const bool absent = truth == ignore;
             // subtle: parts kept for both would stay in memory, and the loop would not become vector instructions
             const Focal plus = focal(-m, run.at(i), w.gamma), minus = focal(m, run.at(i), w.gamma_neg);
-            const float on = truth * w.on, off = (1.0f - truth) * w.off;
+            const float on = truth * by_on[i], off = (1.0f - truth) * by_off[i];
             sum += pick(absent, 0.0f, on * plus.value + off * minus.value);
-            count += pick(absent, 0.0f, 1.0f);
+            missing += pick(absent, 1.0f, 0.0f);
             const float slope = (off * minus.slope - on * plus.slope) * w.scale;
             if (GRADIENT) store(g[from + i], pick(absent | beyond(m), 0.0f, slope));
         }
+        if (s.skip)  // not twice
+            for (i64 i = 0; i < length; ++i) missing -= pick(load(t[from + i]) == ignore, s.skip[i], 0.0f);
         total.value += sum;
-        total.count += count;
+        total.count += double(length) - missing;
         total.odd += odd;
     }
     return total;
@@ -361,7 +438,7 @@ Labels look_at(const Level &l, i64 slice, i64 from, i64 to, int kind, std::int32
 }
 
 // What labels say before any logit is read.
-Sum tally(const std::int32_t *label, i64 n, i64 classes, std::int32_t ignore) {
+Sum tally(const std::int32_t *label, i64 n, i64 classes, i64 present, std::int32_t ignore) {
     std::int32_t absent = 0, odd = 0;
 #pragma omp simd reduction(+ : absent, odd)
     for (i64 i = 0; i < n; ++i) {
@@ -369,31 +446,38 @@ Sum tally(const std::int32_t *label, i64 n, i64 classes, std::int32_t ignore) {
         absent += none;
         odd += (!none) & ((label[i] < -1) | (label[i] >= classes));
     }
-    return {0, double((n - absent) * classes), double(odd)};
+    return {0, double((n - absent) * present), double(odd)};
 }
 
 // The positions [from, to) of some classes of one slice, which lie `inner` apart.
 template <bool GRADIENT>
-Sum planes(const Piece &p, std::int32_t ignore, const Labels &labels, const Weights &w) {
+Sum planes(const Piece &p, std::int32_t ignore, const Labels &labels, const Weights &w, const Sides &sides) {
     const Level &l = *p.level;
     const i64 n = p.to - p.from;
     const std::int32_t *label = labels.label.data() + (p.from - labels.from);
+    Sides::Room room;
     Sum total;
-    if (p.first == 0) total = tally(label, n, l.classes, ignore);
+    if (p.first == 0) total = tally(label, n, l.classes, sides.present(l.classes), ignore);
     for (i64 c = p.first; c < p.last; ++c) {
         const i64 at = (p.slice * l.classes + c) * l.inner + p.from;
         const Logit *x = l.x + at;
         Logit *g = l.g + at;
+        if (sides.skips(c)) {
+            if (GRADIENT) std::memset(static_cast<void *>(g), 0, n * sizeof(Logit));
+            continue;
+        }
+        const Side s = sides.of(c, whole_vectors(n), room);
+        const auto side = [&](i64, i64) { return s; };
         total.value += labels.hit[c] || labels.absent
-                           ? labelled<GRADIENT>(x, g, label, n, std::int32_t(c), ignore, w)
-                           : background<GRADIENT>(x, g, n, w);
+                           ? labelled<GRADIENT>(x, g, label, n, std::int32_t(c), ignore, w, side)
+                           : background<GRADIENT>(x, g, n, w, side);
     }
     return total;
 }
 
 // The slices [from, to), each small or of one position.
 template <bool GRADIENT>
-Sum slices(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const Weights &w) {
+Sum slices(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, const Weights &w, const Sides &sides) {
     enum { OFF, ON, ABSENT };
     const i64 k = l.classes, inner = l.inner, size = k * inner, most = std::max<i64>(1, RUN / size);
     std::vector<std::int32_t> label((to - from) * inner), mark(most * size);
@@ -402,14 +486,16 @@ Sum slices(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, cons
         const std::int32_t *first = label.data() + (slice - from) * inner;
         return std::all_of(first, first + inner, [&](std::int32_t y) { return y != ignore && (y < 0 || y >= k); });
     };
-    Sum total = tally(label.data(), (to - from) * inner, k, ignore);
+    Sides::Room room;
+    Sum total = tally(label.data(), (to - from) * inner, k, sides.present(k), ignore);
     for (i64 slice = from; slice < to;) {
         i64 end = slice;  // slices of background are one run of memory
         while (end < to && is_background(end)) ++end;
         const Logit *x = l.x + slice * size;
         Logit *g = l.g + slice * size;
+        const auto side = [&](i64 i, i64 n) { return sides.from(slice * size + i, n, inner, room); };
         if (end - slice >= most || end == to) {
-            total.value += background<GRADIENT>(x, g, (end - slice) * size, w);
+            total.value += background<GRADIENT>(x, g, (end - slice) * size, w, side);
         } else {
             end = std::min(to, slice + most);
             std::fill(mark.begin(), mark.end(), OFF);
@@ -420,7 +506,7 @@ Sum slices(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore, cons
                     for (i64 c = 0; c < k; ++c) own[c * inner] = ABSENT;
                 else if (y >= 0 && y < k) own[y * inner] = ON;
             }
-            total.value += labelled<GRADIENT>(x, g, mark.data(), (end - slice) * size, ON, ABSENT, w);
+            total.value += labelled<GRADIENT>(x, g, mark.data(), (end - slice) * size, ON, ABSENT, w, side);
         }
         slice = end;
     }
@@ -672,8 +758,9 @@ std::vector<Piece> cut_planes(const Level &l) {
 }
 
 template <bool GRADIENT>
-void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Weights &w, Team team,
-                 double *out) {
+void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Weights &w, const Classes &c,
+                 Team team, double *out) {
+    const Sides sides(w, c);
     std::vector<Piece> pieces;
     for (const Level *l = levels; l < levels + count; ++l) {
         const i64 size = l->classes * l->inner;
@@ -695,19 +782,20 @@ void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, 
     add_up(i64(pieces.size()), team, out, [&](i64 i) {
         const Piece &p = pieces[i];
         const Level &l = *p.level;
-        if (by_slice(l)) return slices<GRADIENT>(l, p.from, p.to, kind, ignore, w);
-        if (!few_classes(l)) return planes<GRADIENT>(p, ignore, labels[first[i]], w);
-        return planes<GRADIENT>(p, ignore, look_at(l, p.slice, p.from, p.to, kind, ignore), w);
+        if (by_slice(l)) return slices<GRADIENT>(l, p.from, p.to, kind, ignore, w, sides);
+        if (!few_classes(l)) return planes<GRADIENT>(p, ignore, labels[first[i]], w, sides);
+        return planes<GRADIENT>(p, ignore, look_at(l, p.slice, p.from, p.to, kind, ignore), w, sides);
     });
 }
 
 template <bool GRADIENT, typename Target>
-void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, float ignore, const Weights &w, Team team,
-                double *out) {
+void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, i64 inner, float ignore, const Weights &w,
+                const Classes &c, Team team, double *out) {
+    const Sides sides(w, c);
     const Target *target = static_cast<const Target *>(t);
     add_up((n + PIECE - 1) / PIECE, team, out, [&](i64 i) {
         const i64 from = i * PIECE, length = std::min(PIECE, n - from);
-        return dense<GRADIENT>(x + from, target + from, g + from, length, ignore, w);
+        return dense<GRADIENT>(x + from, target + from, g + from, from, length, inner, ignore, w, sides);
     });
 }
 
@@ -725,19 +813,20 @@ void softmax_pass(const Level &l, const Changes &c, int kind, std::int32_t ignor
 extern "C" {
 
 void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, int gradient, const Weights *w,
-                          const Team *team, double *out) {
+                          const Classes *c, const Team *team, double *out) {
     if (gradient)
         for (const Level *l = levels; l < levels + count; ++l) expect_writes(l->g, l->outer * l->classes * l->inner);
-    (gradient ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, *w, *team, out);
+    (gradient ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, *w, *c, *team, out);
 }
 
-// `kind`: of the targets, 4 float32, 2 bfloat16, 1 bool. An `ignore` of NaN: all count.
-void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, int kind, float ignore, int gradient,
-                         const Weights *w, const Team *team, double *out) {
+// Logits (outer, classes, inner). `kind`: of the targets, 4 float32, 2 bfloat16, 1 bool. An `ignore` of NaN: all count.
+void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, i64 inner, int kind, float ignore, int gradient,
+                         const Weights *w, const Classes *c, const Team *team, double *out) {
     if (gradient) expect_writes(g, n);
     const auto pass = [&](auto target) {
         using Target = decltype(target);
-        (gradient ? dense_pass<true, Target> : dense_pass<false, Target>)(x, t, g, n, ignore, *w, *team, out);
+        const auto run = gradient ? dense_pass<true, Target> : dense_pass<false, Target>;
+        run(x, t, g, n, inner, ignore, *w, *c, *team, out);
     };
     if (kind == 4) pass(float{});
     if (kind == 2) pass(Bf16{});

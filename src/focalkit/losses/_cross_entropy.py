@@ -96,17 +96,18 @@ def binary_cross_entropy(
         check_range("alpha", alpha, 0, 1, "for a factor on the positives alone use pos_weight")
     if pos_weight is not None:
         check_range("pos_weight", pos_weight, 0)
-    on, off = (1.0, 1.0) if alpha is None else (alpha, complement(alpha))
-    factor = 1.0 if pos_weight is None else pos_weight
-    both = on * factor if isinstance(on, int | float) and isinstance(factor, int | float) else None
     return sigmoid_loss(
         "binary_cross_entropy",
         logits,
         targets,
         lambda x, *, on, pos_weight, **_: on * pos_weight * softplus(-x),
         lambda x, *, off, **_: off * softplus(x),
-        per_class={"on": on, "off": off, "pos_weight": factor},
-        focal=weights(on=both, off=off, gamma=0.0, gamma_neg=0.0),
+        per_class={
+            "on": 1.0 if alpha is None else alpha,
+            "off": 1.0 if alpha is None else complement(alpha),
+            "pos_weight": 1.0 if pos_weight is None else pos_weight,
+        },
+        focal=lambda on, off, pos_weight: weights(on * pos_weight, off, 0.0, 0.0),
         label_smoothing=label_smoothing,
         class_weight=class_weight,
         weight=weight,

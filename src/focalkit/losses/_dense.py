@@ -64,16 +64,16 @@ def dense_sigmoid_focal_loss(
         for i, y in enumerate(labels):
             check_labels(y, num_classes, ignore_index, -1, f"{name}, level {i}")
 
-    parameters = focal_parameters(alpha, gamma)
+    params = by_class(focal_parameters(alpha, gamma), logits[0], num_classes, name)
     loss = SigmoidLoss(
         tuple(labels),
         (focal_positive, focal_negative, mixture(focal_positive, focal_negative, None)),
         dense=False,
         dims=(2,) * len(logits),
         classes=num_classes,
-        params=by_class(parameters, logits[0], num_classes, name),
+        params=params,
         ignore_index=ignore_index,
-        focal=weights(**parameters),
+        focal=weights(**params),
     )
     plain = partial(_level_by_level, loss, normalizer)
     if backend != "eager":

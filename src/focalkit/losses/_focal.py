@@ -101,7 +101,6 @@ def sigmoid_focal_loss(
     ) -> Tensor:
         return (t * on + (1 - t) * off) * soft_focal(x, t, t * gamma + (1 - t) * gamma_neg, soft_targets)
 
-    parameters = focal_parameters(alpha, gamma, gamma_neg)
     return sigmoid_loss(
         name,
         logits,
@@ -109,7 +108,7 @@ def sigmoid_focal_loss(
         focal_positive,
         focal_negative,
         soft=None if soft_targets == "split" else soft,
-        per_class=parameters,
+        per_class=focal_parameters(alpha, gamma, gamma_neg),
         label_smoothing=label_smoothing,
         class_weight=class_weight,
         weight=weight,
@@ -118,7 +117,7 @@ def sigmoid_focal_loss(
         reduction=reduction,
         normalizer=normalizer,
         backend=backend,
-        focal=weights(**parameters),
+        focal=weights,
     )
 
 

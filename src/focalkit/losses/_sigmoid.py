@@ -39,7 +39,7 @@ def sigmoid_loss(
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
     backend: str = "eager",
-    focal: Weights | None = None,
+    focal: Callable[..., Weights | None] | None = None,
 ) -> Tensor:
     """Applies a sigmoid loss to dense targets or class indices.
 
@@ -50,7 +50,7 @@ def sigmoid_loss(
         soft: `soft(x, t, **per_class)` for float targets; None is t * positive + (1 - t) * negative.
         per_class: Parameters that may be a number or a vector over the classes; handed on, ready to broadcast.
         backend: What the caller was asked for, from losses whose terms are the same operations for every value.
-        focal: The numbers of the focal loss that the terms are, see `SigmoidLoss`.
+        focal: focal(**per_class) -> the weights of the focal loss that the terms are, see `SigmoidLoss`.
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
@@ -78,7 +78,7 @@ def sigmoid_loss(
         weight=weight,
         class_weight=columns,  # pyright: ignore[reportArgumentType]
         ignore_index=ignore_index,
-        focal=None if soft is not None else focal,
+        focal=None if focal is None or soft is not None else focal(**params),
     )
     plain = partial(by_definition, loss, reduction=reduction, normalizer=normalizer)
     if backend != "eager":

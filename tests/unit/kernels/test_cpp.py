@@ -321,8 +321,64 @@ def test_cross_entropy_of_sigmoids_is_the_focal_loss_without_focus(numbers, dtyp
     for targets in (labels, soft > 0.9, soft):
         assert "C++" in explain(L.binary_cross_entropy, x, targets, **numbers).reason
         no_worse_than_eager(L.binary_cross_entropy, x, targets, **numbers)
-    vector = {"pos_weight": torch.ones(29)}
-    assert "C++" not in explain(L.binary_cross_entropy, x, soft, **vector).reason
+    each = {"weight": torch.ones(29)}  # of elements, even if they are those of a row
+    assert "C++" not in explain(L.binary_cross_entropy, x, soft, **each).reason
+
+
+VECTORS = {
+    "alpha": lambda k, r: {"alpha": torch.rand(k, generator=r), "gamma": 1.5},
+    "class weight": lambda k, r: {"class_weight": torch.rand(k, generator=r)},
+    "all": lambda k, r: {"alpha": torch.rand(k, generator=r), "class_weight": torch.rand(k, generator=r)},
+    "absent": lambda k, r: {"class_weight": (torch.arange(k) % 3 != 1).float() * 2, "alpha": None},
+}
+
+
+@pytest.mark.parametrize("shape", [(300, 1), (300, 3), (41, 80), (3, 1300), (2, 6, 5, 7), (2, 90, 20, 30), (3, 5, 700)])
+@pytest.mark.parametrize("vectors", VECTORS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_vectors_over_the_classes_of_every_layout(shape, vectors, dtype):
+    generator = torch.Generator().manual_seed(9)
+    k, places = shape[1], (shape[0], *shape[2:])
+    arguments = VECTORS[vectors](k, generator)
+    x = some(*shape, dtype=dtype)
+    labels = torch.randint(-1, k, places, generator=generator)
+    labels[torch.rand(places, generator=generator) < 0.8] = -1
+    labels.view(-1)[::13] = -100
+    soft = torch.rand(shape, generator=generator) * (torch.rand(shape, generator=generator) < 0.01)
+    soft.view(-1)[::101] = -100.0
+    for memory in (torch.contiguous_format, torch.channels_last)[: 1 + (len(shape) == 4)]:
+        given = x.to(memory_format=memory)
+        for targets in (labels, soft, soft > 0.5):
+            for reduction in ("mean", "sum"):
+                call = {"reduction": reduction, **arguments}
+                assert "C++" in explain(L.sigmoid_focal_loss, given, targets, **call).reason
+                no_worse_than_eager(L.sigmoid_focal_loss, given, targets, **call)
+    turned = x.movedim(1, -1).contiguous()
+    no_worse_than_eager(L.sigmoid_focal_loss, turned, labels, class_dim=-1, **arguments)
+    no_worse_than_eager(L.binary_cross_entropy, turned, soft.movedim(1, -1), class_dim=-1, pos_weight=torch.rand(k) * 9)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("side", [1, 3, 40])
+def test_a_class_of_weight_zero_is_absent_whatever_its_logits(dense, side):
+    x, labels = some(4, 5, side, side), torch.full((4, side, side), -1)
+    labels[0, 0, 0], labels[1, 0, 0] = 2, 3
+    targets = torch.nn.functional.one_hot(labels + 1, 6)[..., 1:].movedim(-1, 1).float() if dense else labels
+    class_weight = torch.tensor([1.0, 2.0, 0.0, 0.5, 3.0])
+    x[:, 2] = NAN
+    value, (gradient,) = outcome(L.sigmoid_focal_loss, x, targets, "compiled", class_weight=class_weight)
+    plain, (slope,) = outcome(L.sigmoid_focal_loss, x, targets, "eager", class_weight=class_weight)
+    torch.testing.assert_close(value, plain)
+    torch.testing.assert_close(gradient, slope)
+    assert not gradient[:, 2].any()
+
+
+def test_levels_take_an_alpha_for_each_class():
+    alpha = torch.tensor([0.9, 0.1, 0.5, 0.25])
+    levels = [some(2, 3 * 4, side, side + 1, seed=side) for side in (9, 3, 1)]
+    labels = [torch.randint(-1, 4, (2, 3, side, side + 1)) for side in (9, 3, 1)]
+    assert "C++" in explain(L.dense_sigmoid_focal_loss, levels, labels, num_classes=4, alpha=alpha).reason
+    no_worse_than_eager(L.dense_sigmoid_focal_loss, levels, labels, num_classes=4, alpha=alpha, normalizer=3.0)
 
 
 def test_explain_names_it():
