@@ -10,6 +10,7 @@ its losses take other ways. Uses the standard library alone: it runs before anyt
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,18 +27,35 @@ FLAGS = (
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
 )
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-# as PyTorch calls them (`torch.backends.cpu.get_cpu_capability()`), the best first, and as compilers do
-INSTRUCTIONS = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)} if X86 else {"any": ()}
+# as PyTorch calls them (`torch.backends.cpu.get_cpu_capability()`), the best first, and one by one as every compiler of
+# C++17 knows them: -march=x86-64-v3 makes the same code, and needs GCC 11 or Clang 12
+INSTRUCTIONS = (
+    {
+        "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
+        "AVX2": ("-mavx2", "-mfma"),
+    }
+    if X86
+    else {"any": ()}
+)
 # twice the exponent where it is part of the code; -1: it is given at run time
 EXPONENTS = (4, -1)
 
 
 def compiler() -> str | None:
-    """The C++ compiler on this machine, g++ or clang++; CXX names another. None on Windows, where nobody has tried."""
+    """The C++ compiler on this machine, g++ or clang++; CXX names another, and may hold options ("ccache g++").
+
+    None on Windows, where nobody has tried.
+    """
     if sys.platform == "win32":
         return None
     named = os.environ.get("CXX")
-    return next((name for name in ([named] if named else ["g++", "clang++", "c++"]) if shutil.which(name)), None)
+    known = [named] if named else ["g++", "clang++", "c++"]
+    return next((name for name in known if shutil.which(_words(name)[0])), None)
+
+
+def _words(compiler: str) -> list[str]:
+    """The command and its options; a path may hold spaces."""
+    return [compiler] if shutil.which(compiler) else shlex.split(compiler) or [compiler]
 
 
 def place(instructions: str, bfloat16: bool, twice_gamma: int) -> Path:
@@ -52,7 +70,7 @@ def build(using: str) -> list[Path]:
     """All libraries, those of other versions removed.
 
     Args:
-        using: The compiler, g++ or clang++.
+        using: The compiler, as `compiler` gives it.
 
     Raises:
         OSError, subprocess.CalledProcessError: It cannot be run, or fails.
@@ -66,14 +84,14 @@ def build(using: str) -> list[Path]:
         # written under another name: a process may have the old one open
         with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             made = Path(scratch) / library.name
-            command = [using, *FLAGS, *INSTRUCTIONS[instructions], *macros, "-o", str(made), str(SOURCE)]
-            subprocess.run(command, capture_output=True, text=True, check=True)
+            command = [*_words(using), *FLAGS, *INSTRUCTIONS[instructions], *macros, "-o", str(made), str(SOURCE)]
+            subprocess.run(command, capture_output=True, text=True, errors="replace", check=True)
             made.replace(library)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(make, (library for library in wanted if not library.is_file())))
     for old in set(FOLDER.glob("focal-*.so")) - set(wanted):
-        old.unlink()
+        old.unlink(missing_ok=True)  # unless somebody else was first
     return sorted(wanted)
 
 
