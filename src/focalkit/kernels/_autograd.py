@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ._choice import missing_triton
 
+_BATCHED = torch._C._dispatch_key_parse("Batched")
+
 Found: TypeAlias = tuple[Tensor, list[Tensor | None], float | Tensor]
 """The finished value, the gradient of each of the logits where wanted (else None), and the factor that the gradients
 still lack (1.0, or a 0-d tensor)"""
@@ -62,13 +64,20 @@ class _FusedSum(torch.autograd.Function):
         elif not kept:
             ctx.gradients = None
         factor = upstream_ if isinstance(residual, float) else upstream_ * residual
-        batched = torch._C._functorch.is_functorch_wrapped_tensor(upstream_)  # pyright: ignore[reportAttributeAccessIssue]
+        batched = _is_batched(upstream_)
         if kept or batched:
             # subtle: a number, unlike a 0-d tensor, is not rounded to bfloat16 before the product
             by = float(factor) if factor.is_cpu and not batched else factor
             return None, *(None if g is None else (g * by).to(g.dtype) for g in gradients)
         scale_in_place([g for g in gradients if g is not None], factor)
         return None, *gradients
+
+
+def _is_batched(t: Tensor) -> bool:
+    """Inside vmap, or the older one of `torch.autograd.grad(is_grads_batched=True)` and vectorised Jacobians."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(t):  # pyright: ignore[reportAttributeAccessIssue]
+        return True
+    return torch._C._dispatch_keys(t).has(_BATCHED)
 
 
 def scale_in_place(gradients: list[Tensor], factor: Tensor) -> None:

@@ -103,6 +103,8 @@ def obstacle(logits: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> str | No
             return f"tensors on {', '.join(kinds)}: the single pass runs on the CPU and on CUDA devices"
         if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
             return "a tensor subclass takes part, and only the plain formula knows what it does"
+    if any(t.is_neg() for t in tensors):
+        return "a tensor is a view whose numbers are negated when they are read (imag of a conjugate)"
     if len({x.dtype for x in logits}) > 1 or logits[0].dtype not in DTYPES:
         return f"{logits[0].dtype} logits: the single pass takes float16, bfloat16, float32 and float64"
     if any(t.requires_grad for t in others):

@@ -22,6 +22,7 @@ from . import _build
 from ._layout import Layout
 
 LABELS = {torch.uint8: 0, torch.int8: 1, torch.int16: 2, torch.int32: 4, torch.int64: 8}
+LOGITS = (torch.float32, torch.bfloat16)
 DENSE = {torch.bool: 1, torch.bfloat16: 2, torch.float32: 4}
 
 log = logging.getLogger("focalkit.kernels")
@@ -146,7 +147,8 @@ def sigmoid_focal_dense(
         _, classes, inner = layout.sizes if weights.by_class else (1, 1, 1)
         t, slopes = layout.full(targets), [_like(logits[0], x)] if gradient else []
         memory = (ctypes.c_void_p(a.data_ptr()) for a in (x, t, *(slopes or [x])))
-        absent = math.nan if targets.dtype == torch.bool else ignore_index
+        # subtle: rounded as the targets are, 257 of bfloat16 is 256
+        absent = math.nan if targets.dtype == torch.bool else torch.tensor(ignore_index, dtype=targets.dtype).item()
         sizes = ctypes.c_int64(x.numel()), ctypes.c_int64(inner)
         given = *memory, *sizes, DENSE[targets.dtype], ctypes.c_float(absent)
         return _by_class(code.sigmoid_focal_dense, given, weights, classes, scale, slopes)
@@ -190,7 +192,7 @@ def _readable(
     logits: Sequence[Tensor], targets: Sequence[Tensor], kinds: Mapping[torch.dtype, int], ignore_index: int
 ) -> bool:
     return (
-        logits[0].dtype in (torch.float32, torch.bfloat16)
+        logits[0].dtype in LOGITS
         and targets[0].dtype in kinds
         and all(t.dtype == targets[0].dtype for t in targets)
         and abs(int(ignore_index)) < 2**31 - 1
@@ -251,6 +253,11 @@ def library(bfloat16: bool, twice_gamma: int) -> ctypes.CDLL | None:
     except OSError as failure:
         log.warning("%s cannot be loaded (%s); focalkit goes on without. Installing it again may help.", path, failure)
         return None
+
+
+def reads(dtype: torch.dtype) -> bool:
+    """Whether there is code for logits of this dtype."""
+    return dtype in LOGITS and library(dtype == torch.bfloat16, -1) is not None
 
 
 def instructions() -> str | None:

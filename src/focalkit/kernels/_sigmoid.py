@@ -35,7 +35,8 @@ def sigmoid_sum(
     Raises:
         BackendError: The backend asked for cannot run.
     """
-    if loss.focal is None and is_small(logits, backend):
+    dtype = logits[0].dtype
+    if is_small(logits, backend) and (not _cpp.reads(dtype) or loss.by_hand(dtype) is None):
         return None
     if reduction == "none":
         return refuse('reduction="none" gives the unreduced loss, which a single pass has nothing to save on', backend)
@@ -47,8 +48,8 @@ def sigmoid_sum(
     # subtle: counted first for low precision, so that the gradient is rounded once; a factor after the pass would
     # round it again
     counts = mean and (loss.weighted or (loss.dense and not loss.boolean))
-    counts = counts and logits[0].dtype not in (torch.float16, torch.bfloat16)
-    weights = loss.by_hand(logits[0].dtype)
+    counts = counts and dtype not in (torch.float16, torch.bfloat16)
+    weights = loss.by_hand(dtype)
     plan = Plan(
         plain=plain,
         divisor=partial(_divisor, loss, normalizer, mean=mean, counts=counts),

@@ -31,7 +31,8 @@ def softmax_sum(
     Raises:
         BackendError: The backend asked for cannot run.
     """
-    if loss.focal is None and is_small((logits,), backend):
+    gamma = loss.gamma(logits.dtype)
+    if is_small((logits,), backend) and (not _cpp.reads(logits.dtype) or gamma is None):
         return None
     if reduction == "none":
         return refuse('reduction="none" gives the unreduced loss, which a single pass has nothing to save on', backend)
@@ -39,7 +40,9 @@ def softmax_sum(
     why = obstacle((logits,), tuple(t for t in given if isinstance(t, Tensor)))
     if why is not None:
         return refuse(why, backend)
-    gamma, native = loss.gamma(logits.dtype), None
+    if loss.weight is not None and loss.weight.ndim > loss.labels.ndim:
+        return refuse("a weight with more axes than the rows makes rows, which the plain formula does", backend)
+    native = None
     triton = gamma is not None and not loss.changed and logits.shape[loss.dim] <= TILE
     if gamma is not None:
         native = _cpp.softmax_focal(

@@ -111,3 +111,13 @@ def test_autocast_changes_nothing(x):
         value = fused(low)
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, fused(low), rtol=0, atol=0)
+
+
+def test_vectorised_jacobians_see_every_row(x):
+    x, targets = x.detach().float().requires_grad_(), torch.rand(30, 6)
+    value = L.sigmoid_focal_loss(x, targets)
+    plain = torch.autograd.grad(L.sigmoid_focal_loss(x, targets, backend="eager"), x)[0]
+    rows = torch.autograd.grad(value, x, torch.tensor([1.0, 0.0, -3.0]), is_grads_batched=True)[0]
+    torch.testing.assert_close(rows, torch.stack([plain, plain * 0, plain * -3]))
+    whole = torch.autograd.functional.jacobian(lambda v: L.sigmoid_focal_loss(v, targets), x, vectorize=True)
+    torch.testing.assert_close(whole, plain)

@@ -7,7 +7,7 @@ import torch
 
 import focalkit.losses as L
 from focalkit.errors import BackendError
-from focalkit.kernels import _choice, _cpp, _engine, explain
+from focalkit.kernels import _choice, _cpp, _engine, _sigmoid, _softmax, explain
 from focalkit.losses._checks import FUSED
 
 
@@ -144,3 +144,24 @@ def test_short_calls_that_no_compiler_would_speed_up_are_eager(monkeypatch):
     assert choice.backend == "eager"
     assert "below 65,536 elements pieces are no faster" in choice.reason
     assert ask(2**16).backend == "chunked"
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype", "arguments"),
+    [
+        (L.sigmoid_focal_loss, torch.float32, {"label_smoothing": 0.1}),
+        (L.sigmoid_focal_loss, torch.float64, {}),
+        (L.sigmoid_focal_loss, torch.float16, {}),
+        (L.softmax_focal_loss, torch.float64, {}),
+        (L.cross_entropy, torch.float16, {}),
+    ],
+)
+def test_small_calls_that_nothing_was_written_for_are_eager_without_a_further_look(
+    function, dtype, arguments, monkeypatch
+):
+    def never(*_):
+        raise AssertionError("looked further")
+
+    monkeypatch.setattr(_sigmoid, "obstacle", never)
+    monkeypatch.setattr(_softmax, "obstacle", never)
+    function(torch.zeros(6, 4, dtype=dtype), torch.arange(6) % 4, **arguments)

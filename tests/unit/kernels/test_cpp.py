@@ -224,6 +224,29 @@ def test_a_truth_may_be_the_ignored_value_but_never_of_bool_targets(ignore_index
         )
 
 
+@pytest.mark.parametrize("ignore_index", [257, -1001])
+def test_an_ignored_target_is_rounded_as_the_targets_are(ignore_index):
+    x, t = some(40, 6), torch.rand(40, 6, generator=torch.Generator().manual_seed(2)).bfloat16()
+    t[::3] = ignore_index
+    no_worse_than_eager(L.sigmoid_focal_loss, x, t, ignore_index=ignore_index)
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (3, 40)])
+def test_a_weight_with_more_axes_than_the_rows_takes_the_plain_formula(shape):
+    x, labels, weight = some(40, 6), torch.arange(40) % 6, torch.rand(shape, generator=torch.Generator().manual_seed(2))
+    assert explain(L.cross_entropy, x, labels, weight=weight).backend == "eager"
+    auto, plain = (outcome(L.cross_entropy, x, labels, b, weight=weight) for b in ("auto", "eager"))
+    torch.testing.assert_close(auto, plain)
+
+
+def test_views_that_are_negated_when_read_are_read_so():
+    x, labels, weight = some(40, 6), torch.arange(40) % 6, torch.rand(40)
+    for function, arguments in ((L.sigmoid_focal_loss, {}), (L.cross_entropy, {"weight": weight})):
+        plain = function(-x, labels, **arguments)
+        torch.testing.assert_close(function(torch._neg_view(x), labels, **arguments), plain)
+    torch.testing.assert_close(L.cross_entropy(-x, labels, weight=torch._neg_view(-weight)), plain)
+
+
 def test_numbers_as_numpy_and_python_have_them_are_taken():
     x, labels = some(50, 4), torch.arange(50) % 4
     for ignore_index in (np.int64(3), 3.0):
@@ -417,6 +440,50 @@ def test_building_again_compiles_only_what_is_not_there_and_removes_what_is_old(
         _build.build(compiler)
     assert "no-such-flag" in failure.value.stderr
     assert sorted((tmp_path / "libraries").iterdir()) == first  # and the old ones are still there
+
+
+@pytest.fixture
+def compile_with(tmp_path, monkeypatch):
+    """Builds in a folder of its own, with a compiler that is this shell script."""
+
+    def build(script, options=""):
+        shell = tmp_path / "some compiler"
+        shell.write_bytes(b"#!/bin/sh\n" + script)
+        shell.chmod(0o755)
+        monkeypatch.setattr(_build, "FOLDER", tmp_path / "libraries")
+        monkeypatch.setenv("CXX", f"'{shell}'{options}")
+        return _build.build(_build.compiler())
+
+    return build
+
+
+def test_a_compiler_may_be_of_the_days_before_the_levels_of_x86_64_and_come_with_options(compile_with):
+    real = _build.compiler()
+    script = f"""for a in "$@"; do case "$a" in -march=x86-64-v*) exit 1; esac; done
+test "$1" = -O0 || exit 1; for out; do :; done; exec {real} -O0 -std=c++17 -shared -fPIC "$@\""""
+    assert len(compile_with(script.encode(), " -O0")) == 4 * len(_build.INSTRUCTIONS)
+
+
+def test_whatever_bytes_a_compiler_says_it_fails_as_compilers_do(compile_with):
+    with pytest.raises(subprocess.CalledProcessError) as failure:
+        compile_with(b"printf '\\377 no' >&2; exit 1")
+    assert "no" in failure.value.stderr
+
+
+def test_two_installations_at_a_time_do_not_meet(tmp_path, monkeypatch):
+    monkeypatch.setattr(_build, "FOLDER", tmp_path)
+    for variant in product(_build.INSTRUCTIONS, (False, True), _build.EXPONENTS):
+        _build.place(*variant).touch()
+    old, unlink = tmp_path / "focal-old.so", Path.unlink
+    old.touch()
+
+    def late(path, **how):
+        unlink(path)
+        unlink(path, **how)
+
+    monkeypatch.setattr(Path, "unlink", late)
+    assert old not in _build.build("no compiler is needed")
+    assert not old.exists()
 
 
 def test_an_older_processor_gets_the_code_for_it():
