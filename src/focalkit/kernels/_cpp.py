@@ -147,8 +147,9 @@ def sigmoid_focal_dense(
         _, classes, inner = layout.sizes if weights.by_class else (1, 1, 1)
         t, slopes = layout.full(targets), [_like(logits[0], x)] if gradient else []
         memory = (ctypes.c_void_p(a.data_ptr()) for a in (x, t, *(slopes or [x])))
-        # subtle: rounded as the targets are, 257 of bfloat16 is 256
-        absent = math.nan if targets.dtype == torch.bool else torch.tensor(ignore_index, dtype=targets.dtype).item()
+        absent = math.nan if targets.dtype == torch.bool else ignore_index
+        if targets.dtype == torch.bfloat16:  # subtle: rounded as the targets are, 257 is 256
+            absent = torch.tensor(ignore_index, dtype=torch.bfloat16).item()
         sizes = ctypes.c_int64(x.numel()), ctypes.c_int64(inner)
         given = *memory, *sizes, DENSE[targets.dtype], ctypes.c_float(absent)
         return _by_class(code.sigmoid_focal_dense, given, weights, classes, scale, slopes)
