@@ -1,5 +1,6 @@
 """What installing focalkit does beside copying it: the kernels written in C++ are compiled (`kernels/_build.py`)."""
 
+import platform
 import runpy
 import subprocess
 import sysconfig
@@ -27,4 +28,5 @@ class CompileKernels(BuildHookInterface):
         build_data["artifacts"] += [path.relative_to(self.root).as_posix() for path in libraries]
         build_data["pure_python"] = False
         # ctypes loads them: any Python does
-        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+        system = sysconfig.get_platform().replace("universal2", platform.machine())
+        build_data["tag"] = f"py3-none-{system.replace('-', '_').replace('.', '_')}"

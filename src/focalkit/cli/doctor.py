@@ -67,7 +67,9 @@ def render(found: dict[str, Any]) -> str:
         (gpu["device"], f"{gpu['name']}, {gpu['memory_gib']} GiB, {'bfloat16' if gpu['bf16'] else 'no bfloat16'}")
         for gpu in found["gpus"]
     ] or [("gpu", "none: everything runs on the CPU")]
-    kernels = found["kernels"] or "none for this processor: install focalkit again where there is a C++ compiler"
+    kernels = found["kernels"] or (
+        "none: install focalkit again with a C++ compiler (on x86-64 they need a processor with AVX2)"
+    )
     rows.append(("c++ kernels", kernels))
     rows.append(("compiler", found["compiler"] or "none found: torch.compile cannot build CPU code"))
     rows.append(("triton", found["triton"] or "not installed: torch.compile cannot build GPU code"))
@@ -120,7 +122,7 @@ def _kernels() -> str | None:
     """The instructions that the C++ kernels of this installation use here."""
     from focalkit.kernels import _cpp
 
-    return _cpp.instructions() if _cpp.library(bfloat16=False, twice_gamma=-1) else None
+    return _cpp.instructions() if _cpp.library(bfloat16=False, squared=True) else None
 
 
 def _compiler() -> str | None:

@@ -53,7 +53,8 @@ class _FusedSum(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         (upstream_,) = upstream
         logits = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph=True: the gradient itself shall have a graph
+        # create_graph=True, or forward over backward: the gradient itself is differentiated
+        if torch.is_grad_enabled() or torch.autograd.forward_ad._current_level >= 0:
             return None, *_differentiable(ctx.job, logits, ctx.wanted, upstream_)
         gradients, residual = ctx.gradients, ctx.residual
         # another backward pass is to come: keep ours as it is and hand out copies
@@ -101,6 +102,7 @@ def _differentiable(
     job: Sum, logits: tuple[Tensor, ...], wanted: tuple[bool, ...], upstream: Tensor
 ) -> tuple[Tensor | None, ...]:
     inputs = [x for x, w in zip(logits, wanted, strict=True) if w]
-    value = job.plain(*logits)
+    with torch.enable_grad():
+        value = job.plain(*logits)
     found = iter(torch.autograd.grad(value, inputs, upstream, create_graph=True))
     return tuple(next(found) if w else None for w in wanted)

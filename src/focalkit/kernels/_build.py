@@ -1,8 +1,8 @@
 """Compiles `focal.cpp`: when focalkit is installed, so that nobody has to wait for a compiler, or have one, later.
 
-One library for each set of instructions, dtype of the logits and kind of exponent, in the folder `libraries`. They need
-nothing but the C and C++ run-time libraries that PyTorch needs. Without a compiler focalkit installs all the same, and
-its losses take other ways. Uses the standard library alone: it runs before anything else is installed.
+One library for each set of instructions, dtype of the logits, and exponent (2, or any), in the folder `libraries`. They
+need nothing but the C and C++ run-time libraries that PyTorch needs. Without a compiler focalkit installs all the same,
+and its losses take other ways. Uses the standard library alone: it runs before anything else is installed.
 
     python src/focalkit/kernels/_build.py       after a change of focal.cpp
 """
@@ -37,8 +37,6 @@ INSTRUCTIONS = (
     if X86
     else {"any": ()}
 )
-# twice the exponent where it is part of the code; -1: it is given at run time
-EXPONENTS = (4, -1)
 
 
 def compiler() -> str | None:
@@ -58,11 +56,11 @@ def _words(compiler: str) -> list[str]:
     return [compiler] if shutil.which(compiler) else shlex.split(compiler) or [compiler]
 
 
-def place(instructions: str, bfloat16: bool, twice_gamma: int) -> Path:
+def place(instructions: str, bfloat16: bool, squared: bool) -> Path:
     """Where a library is, if it has been built; another one for every version of the source."""
     told = (SOURCE.read_text(encoding="utf-8"), *FLAGS, *INSTRUCTIONS[instructions])
     version = hashlib.sha256("\0".join(told).encode()).hexdigest()[:12]
-    dtype, gamma = "bfloat16" if bfloat16 else "float32", "any" if twice_gamma < 0 else f"{twice_gamma / 2:g}"
+    dtype, gamma = "bfloat16" if bfloat16 else "float32", "2" if squared else "any"
     return FOLDER / f"focal-{instructions}-{dtype}-gamma-{gamma}-{version}.so"
 
 
@@ -76,11 +74,11 @@ def build(using: str) -> list[Path]:
         OSError, subprocess.CalledProcessError: It cannot be run, or fails.
     """
     FOLDER.mkdir(exist_ok=True)
-    wanted = {place(*variant): variant for variant in product(INSTRUCTIONS, (False, True), EXPONENTS)}
+    wanted = {place(*variant): variant for variant in product(INSTRUCTIONS, (False, True), (False, True))}
 
     def make(library: Path) -> None:
-        instructions, bfloat16, twice_gamma = wanted[library]
-        macros = f"-DLOGIT_BF16={int(bfloat16)}", f"-DTWICE_GAMMA={twice_gamma}"
+        instructions, bfloat16, squared = wanted[library]
+        macros = f"-DLOGIT_BF16={int(bfloat16)}", f"-DSQUARED={int(squared)}"
         # written under another name: a process may have the old one open
         with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             made = Path(scratch) / library.name

@@ -71,9 +71,9 @@ class Weights:
         return self.skip is not None or isinstance(self.on, Tensor) or isinstance(self.off, Tensor)
 
     @property
-    def twice(self) -> int:
-        """Twice the exponent where code has been built for it, else -1."""
-        return int(2 * self.gamma) if self.gamma == self.gamma_neg and 2 * self.gamma in _build.EXPONENTS else -1
+    def squared(self) -> bool:
+        """Whether code has been built for the exponents."""
+        return self.gamma == self.gamma_neg == 2
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Native:
         run: run(library, logits, scale, gradient wanted).
     """
 
-    code: tuple[bool, int]
+    code: tuple[bool, bool]
     run: Callable[[ctypes.CDLL, Sequence[Tensor], float, bool], Done]
 
 
@@ -132,7 +132,7 @@ def sigmoid_focal_labels(
         slopes = [s.slope for s in seen if s.slope is not None]
         return _by_class(code.sigmoid_focal_labels, given, weights, seen[0].level.classes, scale, slopes)
 
-    return Native((logits[0].dtype == torch.bfloat16, weights.twice), run)
+    return Native((logits[0].dtype == torch.bfloat16, weights.squared), run)
 
 
 def sigmoid_focal_dense(
@@ -154,7 +154,7 @@ def sigmoid_focal_dense(
         given = *memory, *sizes, DENSE[targets.dtype], ctypes.c_float(absent)
         return _by_class(code.sigmoid_focal_dense, given, weights, classes, scale, slopes)
 
-    return Native((logits.dtype == torch.bfloat16, weights.twice), run)
+    return Native((logits.dtype == torch.bfloat16, weights.squared), run)
 
 
 def softmax_focal(
@@ -186,7 +186,7 @@ def softmax_focal(
         numbers = _Weights(gamma=gamma, scale=scale)
         return _call(code.softmax_focal, given, (numbers,), [] if seen.slope is None else [seen.slope])
 
-    return Native((logits.dtype == torch.bfloat16, weights.twice), run)
+    return Native((logits.dtype == torch.bfloat16, weights.squared), run)
 
 
 def _readable(
@@ -243,10 +243,10 @@ def _call(
 
 
 @functools.cache
-def library(bfloat16: bool, twice_gamma: int) -> ctypes.CDLL | None:
+def library(bfloat16: bool, squared: bool) -> ctypes.CDLL | None:
     """The code for logits of one dtype and one exponent; None where there is none for this processor."""
     able = instructions()
-    path = None if able is None else _build.place(able, bfloat16, twice_gamma)
+    path = None if able is None else _build.place(able, bfloat16, squared)
     if path is None or not path.is_file():
         return None
     try:
@@ -258,7 +258,7 @@ def library(bfloat16: bool, twice_gamma: int) -> ctypes.CDLL | None:
 
 def reads(dtype: torch.dtype) -> bool:
     """Whether there is code for logits of this dtype."""
-    return dtype in LOGITS and library(dtype == torch.bfloat16, -1) is not None
+    return dtype in LOGITS and library(dtype == torch.bfloat16, False) is not None
 
 
 def instructions() -> str | None:

@@ -4,7 +4,7 @@
 // depend on the threads. Loops are written so that compilers turn them into vector instructions: no calls, no jumps.
 //
 //   LOGIT_BF16   1: logits and gradients are bfloat16; 0: float32
-//   TWICE_GAMMA  twice the exponent, where it is a half up to 8 and the same for both sides; -1: given at run time
+//   SQUARED      1: the exponents of both sides are 2, as nearly always; 0: they are given at run time
 
 #include <algorithm>
 #include <atomic>
@@ -73,8 +73,6 @@ using Logit = float;
 
 // ------------------------------------------------------------------------------------------------------ functions
 
-inline float power_of_two(std::int32_t n) { return bits_to_float(std::uint32_t(n + 127) << 23); }
-
 // Polynomials are written as trees: a chain of products would keep the processor waiting. Those for bfloat16, whose
 // gradients are rounded to 2e-3, are shorter.
 
@@ -125,14 +123,6 @@ inline float log_above_one(float s) {
     return n * 0.693147181f + (d * z * p + 2.0f * d) + (s - s);
 }
 
-// p ^ (twice / 2)
-template <int twice>
-inline float power(float p) {
-    if constexpr (twice == 0) return 1.0f;
-    else if constexpr (twice == 1) return std::sqrt(p);
-    else return p * power<twice - 2>(p);
-}
-
 struct Focal {
     float value, slope;
 };
@@ -161,9 +151,9 @@ inline Focal focal(float m, Parts parts, float gamma) {
     const float wrong = pick(m >= 0.0f, parts.large, parts.small);
     const float right = pick(m >= 0.0f, parts.small, parts.large);
     const float surprise = pick(m < 0.0f, 0.0f, pick(m > BOUND, BOUND, m)) + parts.bend;  // NaN stays
-#if TWICE_GAMMA >= 0
-    const float factor = power<TWICE_GAMMA>(wrong);
-    gamma = TWICE_GAMMA / 2.0f;
+#if SQUARED
+    const float factor = wrong * wrong;
+    gamma = 2.0f;
 #else
     const float factor = exp_minus(gamma * (pick(m < -BOUND, BOUND, pick(m < 0.0f, -m, 0.0f)) + parts.bend));
 #endif

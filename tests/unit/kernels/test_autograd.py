@@ -84,6 +84,21 @@ def test_the_peak_is_the_gradient_and_little_more(name):
     assert 1.0 * x.nbytes <= peak <= 1.2 * x.nbytes
 
 
+# torch's own, where it first meets a dual number
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_forward_over_backward(x):
+    ad = torch.autograd.forward_ad
+    tangents = []
+    for backend in ("auto", "eager"):
+        value = L.sigmoid_focal_loss(x, torch.zeros(30, 6), backend=backend)
+        with ad.dual_level():
+            upstream = ad.make_dual(torch.ones((), dtype=x.dtype), torch.tensor(3.0, dtype=x.dtype))
+            (gradient,) = torch.autograd.grad(value, x, upstream)
+            tangents.append(ad.unpack_dual(gradient).tangent)
+    torch.testing.assert_close(*tangents)
+
+
 def test_the_first_backward_hands_its_memory_out(x):
     value = fused(x)
     stored = value.grad_fn.gradients[0].data_ptr()
