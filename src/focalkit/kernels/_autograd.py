@@ -1,7 +1,8 @@
 """The autograd function of a fused sum: the forward pass has the gradient already, the backward pass hands it out.
 
 Kept for the backward pass: the gradient, in the dtype of the logits. (The logits are referenced, not copied: they are
-needed for a second backward pass and for differentiating twice.)
+needed for a second backward pass and for differentiating twice.) Not so of float16: what a gradient scaler multiplies
+must not have vanished before. There the backward pass computes the gradient, from the logits, with the factor in it.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,11 @@ class Sum:
     """A sum of losses and how to get it.
 
     Attributes:
-        compute: compute(logits, wanted), the value and the gradients.
+        compute: compute(logits, wanted, factor), the value and the gradients, these times a 0-d tensor if not None.
         plain: plain(*logits) -> the same value by the eager definition.
     """
 
-    compute: Callable[[tuple[Tensor, ...], tuple[bool, ...]], Found]
+    compute: Callable[[tuple[Tensor, ...], tuple[bool, ...], Tensor | None], Found]
     plain: Callable[..., Tensor]
 
 
@@ -37,14 +38,16 @@ def apply(job: Sum, logits: tuple[Tensor, ...]) -> Tensor:
     """The value, with its gradient where one is wanted."""
     if torch.is_grad_enabled() and any(x.requires_grad for x in logits):
         return _FusedSum.apply(job, *logits)  # pyright: ignore[reportReturnType]
-    return job.compute(logits, (False,) * len(logits))[0]
+    return job.compute(logits, (False,) * len(logits), None)[0]
 
 
 class _FusedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, job: Sum, *logits: Tensor) -> Tensor:
         ctx.wanted = ctx.needs_input_grad[1:]
-        value, ctx.gradients, ctx.residual = job.compute(logits, ctx.wanted)
+        ctx.late = logits[0].dtype == torch.float16
+        value, gradients, ctx.residual = job.compute(logits, (False,) * len(logits) if ctx.late else ctx.wanted, None)
+        ctx.gradients = None if ctx.late else gradients
         ctx.job = job
         ctx.save_for_backward(*logits)
         return value
@@ -56,20 +59,22 @@ class _FusedSum(torch.autograd.Function):
         # create_graph=True, or forward over backward: the gradient itself is differentiated
         if torch.is_grad_enabled() or torch.autograd.forward_ad._current_level >= 0:
             return None, *_differentiable(ctx.job, logits, ctx.wanted, upstream_)
+        batched = _is_batched(upstream_)
+        if ctx.late and not batched:
+            return None, *ctx.job.compute(logits, ctx.wanted, upstream_)[1]
         gradients, residual = ctx.gradients, ctx.residual
         # another backward pass is to come: keep ours as it is and hand out copies
         kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
         if gradients is None:
-            _, gradients, residual = ctx.job.compute(logits, ctx.wanted)
+            _, gradients, residual = ctx.job.compute(logits, ctx.wanted, None)
             kept = False
         elif not kept:
             ctx.gradients = None
         factor = upstream_ if isinstance(residual, float) else upstream_ * residual
-        batched = _is_batched(upstream_)
-        if kept or batched:
-            # subtle: a number, unlike a 0-d tensor, is not rounded to bfloat16 before the product
-            by = float(factor) if factor.is_cpu and not batched else factor
-            return None, *(None if g is None else (g * by).to(g.dtype) for g in gradients)
+        if batched:
+            return None, *(None if g is None else (g * factor).to(g.dtype) for g in gradients)
+        if kept:
+            gradients = [None if g is None else g.clone() for g in gradients]
         scale_in_place([g for g in gradients if g is not None], factor)
         return None, *gradients
 

@@ -30,18 +30,22 @@ class Divisor:
         value = float(self.value)
         return 1 / value if value else float("inf")
 
-    def scale_on(self, device: torch.device) -> Scale:
-        """The same for a kernel, which reads a tensor of its device for itself. Waits for nothing there."""
-        if isinstance(self.value, Tensor) and self.value.device == device:
-            return 1.0, self.value.detach()
-        return self.scale, None
+    def scale_on(self, device: torch.device, factor: Tensor | None) -> Scale:
+        """The same times `factor` for a kernel, which reads a tensor of its device for itself: nothing waits there."""
+        mine = self.value.detach() if isinstance(self.value, Tensor) and self.value.device == device else None
+        if factor is None:
+            return (self.scale, None) if mine is None else (1.0, mine)
+        if mine is None:
+            return 1.0, (1.0 if self.value is None else float(self.value)) / factor.double()
+        return 1.0, mine.double() / factor.double()
 
-    def scale_like(self, x: Tensor) -> Tensor:
+    def scale_like(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
         """The same as a 0-d tensor on the device of `x`, in the dtype it is computed in. Waits for nothing."""
         if isinstance(self.value, Tensor):
             scale = self.value.detach().to(device=x.device, dtype=torch.float64).reciprocal()
         else:
             scale = torch.full((), self.scale, dtype=torch.float64, device=x.device)
+        scale = scale if factor is None else scale * factor
         return scale.to(computed_in(x))  # beyond the range it is infinite
 
     def finish(self, total: Tensor, count: Tensor, dtype: torch.dtype) -> tuple[Tensor, float | Tensor]:

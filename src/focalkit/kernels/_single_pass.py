@@ -92,9 +92,9 @@ class NativePass:
     code: ctypes.CDLL
     plan: Plan
 
-    def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> Found:
+    def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...], factor: Tensor | None) -> Found:
         divisor = self.plan.divisor(logits)
-        done = self.job.run(self.code, logits, divisor.scale, any(wanted))
+        done = self.job.run(self.code, logits, divisor.scale * (1.0 if factor is None else float(factor)), any(wanted))
         if done.odd:
             self.plan.check()
         total, count = (logits[0].new_full((), number, dtype=torch.float64) for number in (done.total, done.count))
@@ -110,9 +110,9 @@ class TritonPass:
     launch: Launch
     divisor: Callable[[tuple[Tensor, ...]], Divisor]
 
-    def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> Found:
+    def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...], factor: Tensor | None) -> Found:
         logits = tuple(x.detach() for x in logits)
         divisor = self.divisor(logits)
-        total, count, gradients = self.launch(logits, wanted, divisor.scale_on(logits[0].device))
+        total, count, gradients = self.launch(logits, wanted, divisor.scale_on(logits[0].device, factor))
         value, residual = divisor.finish(total, count, torch.float32)
         return value, gradients, residual

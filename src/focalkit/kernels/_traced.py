@@ -73,13 +73,13 @@ class TracedPass:
     by_row: bool
     strict: bool
 
-    def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...]) -> Found:
+    def __call__(self, logits: tuple[Tensor, ...], wanted: tuple[bool, ...], factor: Tensor | None) -> Found:
         logits = tuple(x.detach() for x in logits)
         found = self._exceptions(logits)
         if found is None or any(f.odd() for f in found):
             self.check()
         divisor, work = self.divisor(logits), self.progress.work + sum(x.numel() for x in logits)
-        scale = divisor.scale_like(logits[0])
+        scale = divisor.scale_like(logits[0], factor)
         if self.by_row:
             assert self.job.by_row is not None
             total, gradient = self.job.by_row(logits[0], wanted[0], scale)

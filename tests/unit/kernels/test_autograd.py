@@ -136,3 +136,22 @@ def test_vectorised_jacobians_see_every_row(x):
     torch.testing.assert_close(rows, torch.stack([plain, plain * 0, plain * -3]))
     whole = torch.autograd.functional.jacobian(lambda v: L.sigmoid_focal_loss(v, targets), x, vectorize=True)
     torch.testing.assert_close(whole, plain)
+
+
+@pytest.mark.parametrize("way", ["sigmoid", "softmax", "levels"])
+def test_what_a_gradient_scaler_multiplies_has_not_vanished_in_float16(way):
+    x = (torch.randn(1, 40, 30, 2, generator=torch.Generator().manual_seed(0)) - 8).half().requires_grad_()
+    labels = torch.arange(60).view(1, 30, 2) % 40
+
+    def loss(x):
+        if way == "levels":
+            return L.dense_sigmoid_focal_loss([x], [labels.view(1, 1, 30, 2)], num_classes=40, normalizer=100.0)
+        focal = L.sigmoid_focal_loss if way == "sigmoid" else L.softmax_focal_loss
+        return focal(x, labels, reduction="sum", normalizer=100.0)
+
+    (loss(x) * 65536.0).backward()
+    exact = x.detach().double().requires_grad_()
+    (loss(exact) * 65536.0).backward()
+    unscaled = (exact.grad / 65536).half()
+    assert (unscaled == 0).sum() > 500 or way == "softmax"
+    torch.testing.assert_close(x.grad, exact.grad.half(), rtol=1e-3, atol=1e-7)
