@@ -58,6 +58,13 @@ def test_sigmoid_focal_with_labels(shape, gamma, gamma_neg, dtype):
     close(out, L.sigmoid_focal_loss, x, labels.squeeze(1), gamma=gamma, gamma_neg=gamma_neg)
 
 
+@pytest.mark.parametrize("shape", [(2, 10, 264), (150, 11, 1)])
+def test_unsigned_labels_have_no_ignored_ones(shape):
+    x = numbers(*shape)
+    labels = torch.randint(0, shape[1], (shape[0], 1, shape[2]), dtype=torch.uint8).to(DEVICE)
+    close(by_labels(x, labels), L.sigmoid_focal_loss, x, labels.squeeze(1))
+
+
 @pytest.mark.parametrize("side", [48, 3])
 def test_levels_of_one_launch_are_the_levels_alone(side):
     x = [numbers(2, 5, max(side >> i, 1) ** 2, seed=i) for i in range(5)]

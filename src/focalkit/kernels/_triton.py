@@ -149,10 +149,10 @@ def _plane(
     else:  # subtle: of another shape, or the compiler would distribute both over the threads as it does the aligned one
         column, row = tl.arange(0, TALL * LONG) % LONG, tl.arange(0, TALL * LONG) // LONG
     there, own = start + column < inner, first + row
-    label = tl.load(y + outer * inner + start + column, mask=there, other=ignore_index).to(tl.int32)
+    label = tl.load(y + outer * inner + start + column, mask=there, other=0).to(tl.int32)
     base = (outer * CLASSES + first) * inner + start
     at = row * inner + column
-    counted, hot = label != ignore_index, own == label
+    counted, hot = there & (label != ignore_index), own == label
     if CLASSES % TALL:
         there, counted = there & (own < CLASSES), counted & (own < CLASSES)
     loss = labelled(
@@ -205,8 +205,8 @@ def _strip(
     planes += (plane - outer * CLASSES).to(tl.int32)
     rows = planes // CLASSES
     there = at < left
-    label = tl.load(y + outer * inner + (rows * inner + place), mask=there, other=ignore_index).to(tl.int32)
-    counted, hot = label != ignore_index, planes - rows * CLASSES == label
+    label = tl.load(y + outer * inner + (rows * inner + place), mask=there, other=0).to(tl.int32)
+    counted, hot = there & (label != ignore_index), planes - rows * CLASSES == label
     loss = labelled(
         x + start + at, g + start + at, there, counted, hot, scale, on, off, gamma, gamma_neg, GRADIENT, SQUARE
     )  # fmt: skip
@@ -278,7 +278,7 @@ def _softmax(
         known = row < rows
         outer = row // inner
         first = outer * CLASSES * inner + (row - outer * inner)
-    label = tl.load(labels + row, mask=known, other=ignore_index).to(tl.int32)
+    label = tl.load(labels + row, mask=known, other=0).to(tl.int32)
     counted = known & (label != ignore_index)
     own = tl.arange(0, WIDE)
     at = first[:, None] + own[None, :] * inner
