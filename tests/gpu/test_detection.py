@@ -79,3 +79,20 @@ def test_a_training_step_never_waits_for_the_device(precision):
         torch.cuda.set_sync_debug_mode("default")
     assert all(value.isfinite() for value in losses.values())
     assert all(value.dtype == torch.float32 for value in losses.values())
+
+
+def test_two_steps_of_training_and_a_prediction_are_the_cpus():
+    images, found = torch.rand(2, 3, 96, 128, generator=torch.Generator().manual_seed(0)), []
+    for device in ("cpu", "cuda"):
+        net, criterion = model().float().to(device).train(), build_criterion(TrainConfig()).to(device)
+        optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.01)
+        for _ in range(2):
+            losses = criterion(net(images.to(device)), [t.to(device) for t in TARGETS])
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            optimizer.step()
+        with torch.no_grad():
+            detections = DensePostprocess(score_threshold=0.0)(net.eval()(images.to(device)), [(96, 128)] * 2)
+        found.append([d.cpu().scores for d in detections])
+    for got, expected in zip(*reversed(found), strict=True):
+        torch.testing.assert_close(got, expected, rtol=2e-3, atol=1e-5)
