@@ -74,7 +74,9 @@ using Logit = float;
 // ------------------------------------------------------------------------------------------------------ functions
 
 // Polynomials are written as trees: a chain of products would keep the processor waiting. Those for bfloat16, whose
-// gradients are rounded to 2e-3, are shorter.
+// gradients are rounded to 2e-3, are shorter where the error of a sum of losses does not grow by that: where exponents
+// are 2, but not in cross-entropy.
+#define SHORT (LOGIT_BF16 && SQUARED)
 
 // e^-a for a >= 0, NaN may become anything. Minimax polynomial on [-log(2)/2, log(2)/2], relative error 2e-9 (bfloat16:
 // 8e-8) before rounding.
@@ -83,7 +85,7 @@ inline float exp_minus(float a) {
     // the 64 keeps the exponent in its range until a product makes the number subnormal, if it is
     const float nearest = 12582976.0f;
     const float t = nearest - a * 1.44269504f, n = t - nearest;
-#if LOGIT_BF16
+#if SHORT
     const float r = n * -0.693147181f - a, z = r * r;
     float p = (0.16667576f + 0.041915525f * r) + 0.008297635f * z;
     p = (1.0000001f + 0.9999997f * r) + (0.49998894f + p * r) * z;
@@ -100,7 +102,7 @@ inline float exp_minus(float a) {
 // polynomial in h^2 does; relative error 7e-9 (bfloat16: 7e-8).
 inline float log1p_unit(float e, float q) {
     const float h = e + q, z = h * h, zz = z * z;
-#if LOGIT_BF16
+#if SHORT
     float p = (0.002336857f + -0.00033451247f * z) + (4.5276756e-5f + -3.6436663e-6f * z) * zz;
     return h * ((0.49999997f + -0.020832084f * z) + p * zz);
 #else
