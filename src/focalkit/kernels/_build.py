@@ -1,10 +1,10 @@
-"""Compiles `focal.cpp`: when focalkit is installed, so that nobody has to wait for a compiler, or have one, later.
+"""Compiles `native/focal.cpp` when focalkit is installed, so that nobody has to wait for a compiler, or have one, later.
 
 One library for each set of instructions, dtype of the logits, and exponent (2, or any), in the folder `libraries`. They
 need nothing but the C and C++ run-time libraries that PyTorch needs. Without a compiler focalkit installs all the same,
 and its losses take other ways. Uses the standard library alone: it runs before anything else is installed.
 
-    python src/focalkit/kernels/_build.py       after a change of focal.cpp
+    python src/focalkit/kernels/_build.py       after a change in native/
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("focal.cpp")
+SOURCE = Path(__file__).with_name("native") / "focal.cpp"
 FOLDER = Path(__file__).with_name("libraries")
 # no -ffast-math: NaN and infinities are part of the contract
 FLAGS = (
@@ -58,7 +58,8 @@ def _words(compiler: str) -> list[str]:
 
 def place(instructions: str, bfloat16: bool, squared: bool) -> Path:
     """Where a library is, if it has been built; another one for every version of the source."""
-    told = (SOURCE.read_text(encoding="utf-8"), *FLAGS, *INSTRUCTIONS[instructions])
+    sources = [path.read_text(encoding="utf-8") for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
+    told = (*sources, *FLAGS, *INSTRUCTIONS[instructions])
     version = hashlib.sha256("\0".join(told).encode()).hexdigest()[:12]
     dtype, gamma = "bfloat16" if bfloat16 else "float32", "2" if squared else "any"
     return FOLDER / f"focal-{instructions}-{dtype}-gamma-{gamma}-{version}.so"

@@ -27,7 +27,7 @@ INF, NAN = torch.inf, torch.nan
 def by_hand(monkeypatch):
     """Calls must reach the code under test, not Inductor."""
     monkeypatch.setattr(torch, "compile", None)
-    assert _cpp.library(False, True) is not None, "focal.cpp is not compiled: python src/focalkit/kernels/_build.py"
+    assert _cpp.library(False, True) is not None, "the C++ is not compiled: python src/focalkit/kernels/_build.py"
 
 
 def outcome(function, logits, targets, backend, **arguments):

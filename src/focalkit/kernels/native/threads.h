@@ -1,0 +1,71 @@
+// Work and memory shared out.
+
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "weights.h"
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace {
+
+// A gradient in fresh memory costs a page fault per 4 KB, more than its computation: asks for large pages.
+void expect_writes(Logit *gradient, i64 elements) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr std::uintptr_t PAGE = 4096, LARGE = std::uintptr_t(32) << 20;  // what malloc takes fresh from the system
+    const std::uintptr_t from = (reinterpret_cast<std::uintptr_t>(gradient) + PAGE - 1) / PAGE * PAGE;
+    const std::uintptr_t to = reinterpret_cast<std::uintptr_t>(gradient + elements) / PAGE * PAGE;
+    if (to > from + LARGE) madvise(reinterpret_cast<void *>(from), to - from, MADV_HUGEPAGE);
+#endif
+}
+
+// Threads to work with. `fork` is what OpenMP compiles a parallel region to: on each of them it calls work(data), and
+// it waits for all. It is handed in, so that they are the threads that PyTorch has; null: there are none.
+struct Team {
+    void (*fork)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
+    int threads;
+
+    // Calls work(i) for i < n, each by whichever thread is free.
+    template <typename Work>
+    void share(i64 n, const Work &work) const {
+        struct Shared {
+            const Work &work;
+            i64 n;
+            std::atomic<i64> next{0};
+        } shared{work, n};
+        const auto take = [](void *data) {
+            Shared &s = *static_cast<Shared *>(data);
+            for (i64 i; (i = s.next.fetch_add(1, std::memory_order_relaxed)) < s.n;) s.work(i);
+        };
+        if (fork && threads > 1 && n > 1) fork(take, &shared, unsigned(threads), 0);
+        else take(&shared);
+    }
+};
+
+// Adds the sums of work(i) for i < pieces, in their order.
+template <typename Work>
+void add_up(i64 pieces, Team team, double *out, const Work &work) {
+    std::vector<Sum> sums(pieces);
+    team.share(pieces, [&](i64 i) { sums[i] = work(i); });
+    Sum total;
+    for (const Sum &s : sums) total.value += s.value, total.count += s.count, total.odd += s.odd;
+    out[0] = total.value;
+    out[1] = total.count;
+    out[2] = total.odd;
+}
+
+// Cuts n into equal parts of about `most`, at multiples of `grain`, and calls each(from, to).
+template <typename Each>
+void cut(i64 n, i64 most, i64 grain, const Each &each) {
+    const i64 parts = std::max<i64>(1, n / std::max<i64>(most, 1));
+    const auto edge = [&](i64 p) { return p == parts ? n : n * p / parts / grain * grain; };
+    for (i64 p = 0; p < parts; ++p)
+        if (edge(p) < edge(p + 1)) each(edge(p), edge(p + 1));
+}
+
+}  // namespace
