@@ -1,4 +1,4 @@
-"""Compiles `native/focal.cpp` when focalkit is installed, so that nobody has to wait for a compiler, or have one, later.
+"""Compiles `native/` when focalkit is installed, so that nobody has to wait for a compiler, or have one, later.
 
 One library for each set of instructions, dtype of the logits, and exponent (2, or any), in the folder `libraries`. They
 need nothing but the C and C++ run-time libraries that PyTorch needs. Without a compiler focalkit installs all the same,

@@ -1,9 +1,9 @@
 """Kernels written by hand in C++, for the CPU: focal losses on sigmoids (labels of all levels, or dense targets) and on
 a softmax; with an exponent of 0 cross-entropy.
 
-`native/` was compiled when focalkit was installed (`_build.py`). It works on the threads that PyTorch has. Where it could
-not be compiled, or this processor is another, `library` gives None and the losses take other ways. Computed in float32;
-float64 and float16 are left to Inductor.
+`native/` was compiled when focalkit was installed (`_build.py`). It works on the threads that PyTorch has. Where it
+could not be compiled, or this processor is another, `library` gives None and the losses take other ways. Computed in
+float32; float64 and float16 are left to Inductor.
 """
 
 import ctypes
