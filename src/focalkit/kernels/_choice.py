@@ -9,9 +9,10 @@
 "auto" on the CPU: C++ written by hand where there is any; else eager below `SMALL` elements, where a single pass saves
 little; compiled by Inductor from `LARGE` elements a call on, or as soon as this process has put `WORK` elements through
 the loss, so that short jobs never wait for a compiler: renting until the rent adds up to the price costs at most twice
-the best choice. `benchmarks/thresholds.py` measures these numbers. Until then chunked; where there is no C++ compiler,
-chunked from `PIECES` elements on. A softmax without a kernel written by hand is always chunked: there PyTorch's own
-kernel does the work (`_rows.py`). On a GPU: triton where a kernel exists, else compiled under the same rule.
+the best choice. `benchmarks/thresholds.py` measures these numbers. Until then, and where there is no C++ compiler,
+chunked from `PIECES` elements on, and eager below. A softmax without a kernel written by hand is never compiled: in
+chunks PyTorch's own kernel does the work (`_rows.py`). On a GPU: triton where a kernel exists, else compiled under the
+same rule.
 """
 
 import functools
@@ -163,9 +164,7 @@ def decide(
     if kind == "cuda" and triton and not missing_triton():
         return Choice("triton", "a kernel written for this loss, which makes one pass over the memory")
     if missing:
-        if kind == "cpu" and size < PIECES:
-            return Choice("eager", f"{missing}; below {PIECES:,} elements pieces are no faster")
-        return Choice("chunked" if kind == "cpu" else "eager", missing)
+        return _rented(kind, size, missing)
     past = progress()
     if past.compiled:
         return Choice("compiled", "compiled already")
@@ -173,7 +172,14 @@ def decide(
         return Choice("compiled", f"{size:,} elements a call are worth a compilation (from {LARGE:,} on)")
     if past.work + size >= WORK:
         return Choice("compiled", f"this process has put {WORK:,} elements through this loss: worth a compilation")
-    reason = f"{past.work:,} of the {WORK:,} elements that are worth a compilation have passed in this process"
+    short = f"{past.work:,} of the {WORK:,} elements that are worth a compilation have passed in this process"
+    return _rented(kind, size, short)
+
+
+def _rented(kind: str, size: int, reason: str) -> Choice:
+    """What does without a compiler."""
+    if kind == "cpu" and size < PIECES:
+        return Choice("eager", f"{reason}; below {PIECES:,} elements pieces are no faster")
     return Choice("chunked" if kind == "cpu" else "eager", reason)
 
 

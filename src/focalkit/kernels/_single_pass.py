@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import _choice, _cpp
 from ._autograd import Found, Sum, apply
-from ._choice import Choice, NoSinglePass, Progress, decide, explaining, machine, refuse, settle
+from ._choice import Choice, NoSinglePass, Progress, decide, explaining, machine, missing_compiler, refuse, settle
 from ._divisor import Divisor
 from ._launch import Launch
 from ._traced import Traced, TracedPass
@@ -72,16 +72,21 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
     choice = decide(device, size, progress, backend, triton=plan.triton is not None)
     if choice.backend == "eager":
         settle(choice)
-        if device.type == "cuda" and size >= _choice.SMALL:  # perhaps only until enough work has passed
+        # perhaps only until enough work has passed
+        if size >= _choice.SMALL and not missing_compiler(device.type) and not _by_row(traced(), device):
             progress().work += size
         return None
     if choice.backend == "triton" and plan.triton is not None:
         settle(choice)
         return TritonPass(plan.triton, plan.divisor)
-    by_row = device.type == "cpu" and backend == "auto" and traced().by_row is not None
+    by_row = backend == "auto" and _by_row(traced(), device)
     past = progress()
     settle(Choice("chunked", ROWS) if by_row else choice)
     return TracedPass(traced(), choice, plan.divisor, plan.check, past, by_row=by_row, strict=backend == "compiled")
+
+
+def _by_row(traced: Traced, device: torch.device) -> bool:
+    return device.type == "cpu" and traced.by_row is not None
 
 
 @dataclass(frozen=True)

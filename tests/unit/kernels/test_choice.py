@@ -136,14 +136,31 @@ def test_what_came_compiled_is_taken_at_every_size(monkeypatch):
     assert [explain("focal", (n, 4), (n,)).backend for n in (1, 2**22)] == ["eager", "chunked"]
 
 
-def test_short_calls_that_no_compiler_would_speed_up_are_eager(monkeypatch):
+def test_short_calls_without_a_compiler_are_eager(monkeypatch):
     monkeypatch.setattr(_choice, "PIECES", 2**16)
-    assert ask(2**15).backend == "chunked"
     monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: None)
     choice = ask(2**15)
     assert choice.backend == "eager"
     assert "below 65,536 elements pieces are no faster" in choice.reason
     assert ask(2**16).backend == "chunked"
+
+
+def test_short_calls_that_wait_for_a_compiler_are_eager_and_add_up(monkeypatch):
+    monkeypatch.setattr(_choice, "PIECES", 2**16)
+    monkeypatch.setattr(_choice, "WORK", 2**17)
+    x, t = torch.randn(2**15, requires_grad=True), torch.zeros(2**15)
+    seen = []
+    for _ in range(4):
+        seen.append(explain(L.quality_focal_loss, x, t).backend)
+        if seen[-1] == "eager":
+            L.quality_focal_loss(x, t)
+    assert seen == ["eager", "eager", "eager", "compiled"]
+
+
+def test_short_rows_of_a_softmax_are_eager(monkeypatch):
+    monkeypatch.setattr(_choice, "PIECES", 2**16)
+    assert explain("poly1_ce", (2**12, 8), (2**12,)).backend == "eager"
+    assert explain("poly1_ce", (2**13, 8), (2**13,)).backend == "chunked"
 
 
 @pytest.mark.parametrize(
