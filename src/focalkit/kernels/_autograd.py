@@ -28,10 +28,12 @@ class Sum:
     Attributes:
         compute: compute(logits, wanted, factor), the value and the gradients, these times a 0-d tensor if not None.
         plain: plain(*logits) -> the same value by the eager definition.
+        tensors: What else the value depends on. A late backward pass refuses it if it was changed in place meanwhile.
     """
 
     compute: Callable[[tuple[Tensor, ...], tuple[bool, ...], Tensor | None], Found]
     plain: Callable[..., Tensor]
+    tensors: tuple[Tensor, ...] = ()
 
 
 def apply(job: Sum, logits: tuple[Tensor, ...]) -> Tensor:
@@ -49,13 +51,13 @@ class _FusedSum(torch.autograd.Function):
         value, gradients, ctx.residual = job.compute(logits, (False,) * len(logits) if ctx.late else ctx.wanted, None)
         ctx.gradients = None if ctx.late else gradients
         ctx.job = job
-        ctx.save_for_backward(*logits)
+        ctx.save_for_backward(*logits, *(job.tensors if ctx.late else ()))
         return value
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         (upstream_,) = upstream
-        logits = ctx.saved_tensors
+        logits = ctx.saved_tensors[: len(ctx.wanted)]
         # create_graph=True, or forward over backward: the gradient itself is differentiated
         if torch.is_grad_enabled() or torch.autograd.forward_ad._current_level >= 0:
             return None, *_differentiable(ctx.job, logits, ctx.wanted, upstream_)

@@ -99,9 +99,10 @@ def obstacle(logits: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> str | No
         return "a dispatch mode is active, and the plain formula shows it every operation"
     tensors = (*logits, *others)
     if explaining.get() is None:
-        if not (all(t.is_cpu or not t.ndim for t in tensors) or all(t.is_cuda or not t.ndim for t in tensors)):
-            kinds = sorted({t.device.type for t in tensors if t.ndim})
-            return f"tensors on {', '.join(kinds)}: the single pass runs on the CPU and on CUDA devices"
+        devices = {t.device for t in tensors if t.ndim} or {logits[0].device}
+        if len(devices) > 1 or logits[0].device.type not in ("cpu", "cuda"):
+            names = ", ".join(sorted(map(str, devices)))
+            return f"tensors on {names}: the single pass runs on the CPU, or on one CUDA device"
         if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
             return "a tensor subclass takes part, and only the plain formula knows what it does"
     if any(t.is_neg() for t in tensors):

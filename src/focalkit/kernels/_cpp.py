@@ -20,6 +20,7 @@ from torch import Tensor
 
 from . import _build
 from ._layout import Layout
+from ._numbers import as_stored
 
 LABELS = {torch.uint8: 0, torch.int8: 1, torch.int16: 2, torch.int32: 4, torch.int64: 8}
 LOGITS = (torch.float32, torch.bfloat16)
@@ -147,9 +148,7 @@ def sigmoid_focal_dense(
         _, classes, inner = layout.sizes if weights.by_class else (1, 1, 1)
         t, slopes = layout.full(targets), [_like(logits[0], x)] if gradient else []
         memory = (ctypes.c_void_p(a.data_ptr()) for a in (x, t, *(slopes or [x])))
-        absent = math.nan if targets.dtype == torch.bool else ignore_index
-        if targets.dtype == torch.bfloat16:  # subtle: rounded as the targets are, 257 is 256
-            absent = torch.tensor(ignore_index, dtype=torch.bfloat16).item()
+        absent = math.nan if targets.dtype == torch.bool else as_stored(ignore_index, targets.dtype)
         sizes = ctypes.c_int64(x.numel()), ctypes.c_int64(inner)
         given = *memory, *sizes, DENSE[targets.dtype], ctypes.c_float(absent)
         return _by_class(code.sigmoid_focal_dense, given, weights, classes, scale, slopes)

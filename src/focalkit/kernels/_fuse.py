@@ -70,8 +70,8 @@ class Fused:
 
         if backend == "eager" or not logits.ndim or is_small((logits,), backend):
             return plain(logits)
-        extra = (normalizer,) if isinstance(normalizer, Tensor) else ()
-        why = obstacle((logits,), (targets, *tensors.values(), *extra))
+        others = (targets, *tensors.values(), *((normalizer,) if isinstance(normalizer, Tensor) else ()))
+        why = obstacle((logits,), others)
         if why is not None:
             refuse(why, backend)
             return plain(logits)
@@ -104,7 +104,7 @@ class Fused:
             raise NoSinglePass("a tensor broadcasts against the logits along more than one axis")
 
         divisor = logits.numel() if reduction == "mean" and normalizer is None else normalizer
-        plan = Plan(plain, lambda _: Divisor(divisor), lambda _: Traced(key, maths, place))
+        plan = Plan(plain, lambda _: Divisor(divisor), lambda _: Traced(key, maths, place), tensors=others)
         value = single_pass(plan, (logits,), backend)
         return plain(logits) if value is None else value
 

@@ -29,7 +29,7 @@ def _levels(blocks: Sequence[int], *sizes: Sequence[int]) -> tuple[tuple[int, ..
     return tuple(tuple(16 * n for n in numbers) for numbers in (starts, *sizes))
 
 
-def _numbers(weights: Weights, scale: float, ignore_index: int) -> tuple[float, ...]:
+def _numbers(weights: Weights, scale: float, ignore_index: float) -> tuple[float, ...]:
     # subtle: Triton does not round numbers beyond float32's range, it fails
     scale = scale if abs(scale) <= _RANGE else math.copysign(math.inf, scale)
     return scale, float(weights.on), float(weights.off), float(weights.gamma), float(weights.gamma_neg), ignore_index
@@ -58,7 +58,7 @@ def sigmoid_labels(
         "LEVELS": count,
         "CLASSES": classes,
         "GRADIENT": gradient,
-        "SQUARE": weights.gamma == weights.gamma_neg == 2,
+        "SQUARE": weights.squared,
     }
     pointers = (tuple(x), tuple(labels), tuple(slopes), sums, scale[1])
     with torch.cuda.device_of(sums):
@@ -70,7 +70,7 @@ def sigmoid_labels(
 
 
 def sigmoid_dense(
-    x: Tensor, targets: Tensor, weights: Weights, scale: Scale, *, ignore_index: int, gradient: bool, count: bool
+    x: Tensor, targets: Tensor, weights: Weights, scale: Scale, *, ignore_index: float, gradient: bool, count: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The sum in float64, how many elements count (where wanted), and the gradient times scale.
 
@@ -85,7 +85,7 @@ def sigmoid_dense(
         _triton._dense[blocks,](
             x, targets.view(torch.uint8) if boolean else targets, slope, sums[0], sums[-1], scale[1], x.numel(),
             *_numbers(weights, scale[0], ignore_index),
-            BOOL=boolean, COUNT=count, SIZE=TILE, GRADIENT=gradient, SQUARE=weights.gamma == weights.gamma_neg == 2,
+            BOOL=boolean, COUNT=count, SIZE=TILE, GRADIENT=gradient, SQUARE=weights.squared,
         )  # fmt: skip
     totals = sums.sum(1, dtype=torch.float64)
     return totals[0], totals[-1], slope

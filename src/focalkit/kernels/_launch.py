@@ -10,10 +10,17 @@ from ._calls import SigmoidLoss, SoftmaxLoss
 from ._cpp import Weights
 from ._divisor import Scale
 from ._layout import Layout
+from ._numbers import as_stored
 
 Launched: TypeAlias = tuple[Tensor, Tensor, list[Tensor | None]]
 """The sum and the count in float64, and the gradients times scale where wanted"""
 Launch: TypeAlias = Callable[[tuple[Tensor, ...], tuple[bool, ...], Scale], Launched]
+
+
+def fits(logits: tuple[Tensor, ...], labels: tuple[Tensor, ...], ignore_index: int) -> bool:
+    """Whether the kernels' integers, of 32 bits and sixteen times as large as sizes, hold all there is."""
+    small = all(x.numel() < 2**31 for x in logits) and all(y.numel() < 2**27 for y in labels)
+    return small and abs(ignore_index) < 2**31 - 1
 
 
 def sigmoid_labels(
@@ -61,7 +68,7 @@ def sigmoid_dense(
         layout.full(loss.targets[0]),
         weights,
         scale,
-        ignore_index=loss.ignore_index,
+        ignore_index=as_stored(loss.ignore_index, loss.targets[0].dtype),
         gradient=wanted[0],
         count=count,
     )

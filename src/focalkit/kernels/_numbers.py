@@ -2,7 +2,13 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
+
+
+def as_stored(number: int, dtype: torch.dtype) -> float:
+    """As tensors of half precision hold it: 257 is 256 in bfloat16. Others round where they are compared."""
+    return torch.tensor(number, dtype=dtype).item() if dtype in (torch.bfloat16, torch.float16) else number
 
 
 def in_code(value: float) -> bool:

@@ -40,8 +40,8 @@ def sigmoid_sum(
         return None
     if reduction == "none":
         return refuse('reduction="none" gives the unreduced loss, which a single pass has nothing to save on', backend)
-    extra = (normalizer,) if isinstance(normalizer, Tensor) else ()
-    why = obstacle(logits, (*loss.targets, *loss.tensors.values(), *extra))
+    others = (*loss.targets, *loss.tensors.values(), *((normalizer,) if isinstance(normalizer, Tensor) else ()))
+    why = obstacle(logits, others)
     if why is not None:
         return refuse(why, backend)
     mean = reduction == "mean" and normalizer is None
@@ -56,12 +56,17 @@ def sigmoid_sum(
         check=check,
         traced=partial(trace_sigmoid, loss, counts=counts),
         native=None if weights is None else _native(loss, logits, weights),
-        triton=None if weights is None or weights.by_class else _launched(loss, weights, counts=counts),
+        triton=None if weights is None else _launched(loss, weights, logits, counts=counts),
+        tensors=others,
     )
     return single_pass(plan, logits, backend)
 
 
-def _launched(loss: SigmoidLoss, weights: _cpp.Weights, *, counts: bool) -> _launch.Launch:
+def _launched(
+    loss: SigmoidLoss, weights: _cpp.Weights, logits: tuple[Tensor, ...], *, counts: bool
+) -> _launch.Launch | None:
+    if weights.by_class or not _launch.fits(logits, () if loss.dense else loss.targets, loss.ignore_index):
+        return None
     if loss.dense:
         return partial(_launch.sigmoid_dense, loss, weights, counts)
     return partial(_launch.sigmoid_labels, loss, weights)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import _choice, _cpp
 from ._autograd import Found, Sum, apply
-from ._choice import Choice, NoSinglePass, Progress, decide, explaining, machine, missing_compiler, refuse, settle
+from ._choice import Choice, NoSinglePass, decide, explaining, machine, missing_compiler, refuse, settle
 from ._divisor import Divisor
 from ._launch import Launch
 from ._traced import Traced, TracedPass
@@ -30,6 +30,7 @@ class Plan:
         check: Raises where a target is out of range; for passes that do not see it for themselves.
         native: The call in C++ written by hand, where that fits.
         triton: The call by a kernel written by hand in Triton, where one fits.
+        tensors: All that the value depends on beside the logits.
     """
 
     plain: Callable[..., Tensor]
@@ -38,6 +39,7 @@ class Plan:
     check: Callable[[], None] = lambda: None
     native: _cpp.Native | None = None
     triton: Launch | None = None
+    tensors: tuple[Tensor, ...] = ()
 
 
 def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor | None:
@@ -48,7 +50,7 @@ def single_pass(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> Tensor 
     """
     try:
         run = _way(plan, logits, backend)
-        return None if run is None else apply(Sum(run, plan.plain), logits)
+        return None if run is None else apply(Sum(run, plan.plain, plan.tensors), logits)
     except NoSinglePass as why:
         return refuse(str(why), backend)
 
@@ -65,10 +67,7 @@ def _way(plan: Plan, logits: tuple[Tensor, ...], backend: str) -> "NativePass | 
             settle(Choice("compiled", BY_HAND))
             return NativePass(plan.native, code, plan)
     traced = functools.cache(lambda: plan.traced(logits))
-
-    def progress() -> Progress:
-        return traced().progress(logits)
-
+    progress = functools.cache(lambda: traced().progress(logits))
     choice = decide(device, size, progress, backend, triton=plan.triton is not None)
     if choice.backend == "eager":
         settle(choice)

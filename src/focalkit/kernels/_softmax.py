@@ -37,13 +37,15 @@ def softmax_sum(
     if reduction == "none":
         return refuse('reduction="none" gives the unreduced loss, which a single pass has nothing to save on', backend)
     given = (loss.labels, *loss.params.values(), loss.shift, loss.factor, loss.weight, normalizer)
-    why = obstacle((logits,), tuple(t for t in given if isinstance(t, Tensor)))
+    others = tuple(t for t in given if isinstance(t, Tensor))
+    why = obstacle((logits,), others)
     if why is not None:
         return refuse(why, backend)
     if loss.weight is not None and loss.weight.ndim > loss.labels.ndim:
         return refuse("a weight with more axes than the rows makes rows, which the plain formula does", backend)
     native = None
-    triton = gamma is not None and not loss.changed and logits.shape[loss.dim] <= TILE
+    fits = _launch.fits((logits,), (loss.labels,), loss.ignore_index)
+    triton = fits and not loss.changed and logits.shape[loss.dim] <= TILE
     if gamma is not None:
         native = _cpp.softmax_focal(
             logits,
@@ -61,6 +63,7 @@ def softmax_sum(
         traced=partial(trace_softmax, loss),
         native=native,
         triton=partial(_launch.softmax, loss, gamma) if triton and gamma is not None else None,
+        tensors=others,
     )
     return single_pass(plan, (logits,), backend)
 

@@ -84,6 +84,16 @@ def test_the_peak_is_the_gradient_and_little_more(name):
     assert 1.0 * x.nbytes <= peak <= 1.2 * x.nbytes
 
 
+@pytest.mark.parametrize("changed", ["normalizer", "targets"])
+def test_a_late_backward_pass_refuses_what_was_changed_in_between(x, changed):
+    given = {"normalizer": torch.tensor(100.0), "targets": LABELS.clone()}
+    half = x.detach().half().requires_grad_()
+    value = L.sigmoid_focal_loss(half, given["targets"], reduction="sum", normalizer=given["normalizer"])
+    given[changed].fill_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
 # torch's own, where it first meets a dual number
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
