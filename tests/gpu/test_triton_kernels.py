@@ -11,7 +11,8 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 pytest.importorskip("triton")
 if not INTERPRETED and not torch.cuda.is_available():
     pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1", allow_module_level=True)
-from focalkit.kernels import _grids, _triton  # noqa: E402
+from focalkit.kernels import _grids, _launch, _triton  # noqa: E402
+from focalkit.kernels._calls import SigmoidLoss  # noqa: E402
 from focalkit.kernels._cpp import Weights  # noqa: E402
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -63,6 +64,16 @@ def test_unsigned_labels_have_no_ignored_ones(shape):
     x = numbers(*shape)
     labels = torch.randint(0, shape[1], (shape[0], 1, shape[2]), dtype=torch.uint8).to(DEVICE)
     close(by_labels(x, labels), L.sigmoid_focal_loss, x, labels.squeeze(1))
+
+
+def test_an_ignored_target_is_rounded_as_the_targets_are():
+    x, targets = numbers(4, 4), torch.zeros(4, 4, dtype=torch.bfloat16, device=DEVICE)
+    targets[1] = -999.0  # -1000 in bfloat16
+    loss = SigmoidLoss((targets,), (None, None, None), dense=True, dims=(1,), ignore_index=-999)
+    total, count, _ = _launch.sigmoid_dense(loss, Weights(0.25, 0.75), True, (x,), (True,), (1.0, None))
+    assert count == 12
+    plain = L.sigmoid_focal_loss(x.double(), targets, ignore_index=-999, reduction="sum", backend="eager")
+    torch.testing.assert_close(total, plain, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("side", [48, 3])

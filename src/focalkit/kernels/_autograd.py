@@ -69,7 +69,6 @@ class _FusedSum(torch.autograd.Function):
         kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
         if gradients is None:
             _, gradients, residual = ctx.job.compute(logits, ctx.wanted, None)
-            kept = False
         elif not kept:
             ctx.gradients = None
         factor = upstream_ if isinstance(residual, float) else upstream_ * residual
