@@ -29,6 +29,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNet
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from focalkit._runs import write_json_atomic
@@ -63,18 +64,28 @@ class Pyramid(nn.Module):
         return self.fpn(OrderedDict(zip("345", self.body(images), strict=True)))
 
 
+class AsLoaded(GeneralizedRCNNTransform):
+    """torchvision's transform without its resizing, in training and in evaluation: the loaders have resized already.
+
+    Its own `_skip_resize` holds in training alone; in evaluation the model would see images of 800 px or more.
+    """
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        return image, target
+
+
 def torchvision_retinanet(config: TrainConfig, num_classes: int) -> RetinaNet:
     pyramid = Pyramid(config)
     sizes = tuple(tuple(int(s * 2 ** (i / 3)) for i in range(3)) for s in config.model.anchor_sizes)
-    return RetinaNet(
+    model = RetinaNet(
         pyramid,
         num_classes,
         anchor_generator=AnchorGenerator(sizes, (config.model.anchor_ratios,) * len(sizes)),
-        image_mean=list(pyramid.body.pixel_mean),
-        image_std=list(pyramid.body.pixel_std),
-        detections_per_img=100,
-        _skip_resize=True,
-    ).to(memory_format=torch.channels_last)
+        detections_per_img=config.model.numerics.max_detections,
+    )
+    mean, std = list(pyramid.body.pixel_mean), list(pyramid.body.pixel_std)
+    model.transform = AsLoaded(config.min_size, config.max_size, mean, std)
+    return model.to(memory_format=torch.channels_last)
 
 
 def unpadded(batch: DetectionBatch) -> list[Tensor]:
@@ -114,8 +125,16 @@ def train_torchvision(config: TrainConfig, data: DetectionData, val: DetectionDa
     return {"metrics": score_torchvision(model, config, val, fill, device), "seconds": seconds}
 
 
-@torch.inference_mode()
 def score_torchvision(model: RetinaNet, config: TrainConfig, val: DetectionData, fill: Any, device: str) -> dict:
+    found = torchvision_detections(model, config, val, fill, device)
+    return coco_ap(val.to_coco(), found, per_class=False).metrics
+
+
+@torch.inference_mode()
+def torchvision_detections(
+    model: RetinaNet, config: TrainConfig, val: DetectionData, fill: Any, device: str
+) -> list[dict[str, Any]]:
+    """COCO's detections of the validation images, in pixels of the files."""
     model.eval()
     found: list[dict[str, Any]] = []
     for batch in val_loader(val, config, fill=fill, rank=0, world=1):
@@ -129,7 +148,7 @@ def score_torchvision(model: RetinaNet, config: TrainConfig, val: DetectionData,
                 category = val.category_ids[label]
                 box = [x1, y1, x2 - x1, y2 - y1]
                 found.append({"image_id": target.image_id, "category_id": category, "bbox": box, "score": score})
-    return coco_ap(val.to_coco(), found, per_class=False).metrics
+    return found
 
 
 def train_focalkit(config: TrainConfig) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""The training comparison scores torchvision's RetinaNet as torchvision would, called directly at the same size."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.models.detection import RetinaNet
+from torchvision.transforms.functional import to_tensor
+
+from focalkit.config import ModelConfig, TrainConfig, cpu_small
+from focalkit.data import DetectionData, open_train_and_val, write_demo_scenes
+from focalkit.metrics import coco_ap
+
+SIDE = 96
+FILL = (0.5, 0.5, 0.5)
+TINY = ModelConfig("tiny", "batch", 0, 32, 32, anchor_sizes=(16.0, 32.0, 64.0, 128.0, 256.0))
+
+
+@pytest.fixture(scope="module")
+def harness() -> ModuleType:
+    path = Path(__file__).parents[3] / "benchmarks/facemask_vs_torchvision.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> TrainConfig:
+    folder = write_demo_scenes(tmp_path_factory.mktemp("scenes"), train=4, val=4, size=SIDE, classes=2, imbalance=1)
+    return replace(cpu_small(), data=folder, min_size=SIDE, max_size=SIDE, workers=0, batch_size=4, model=TINY)
+
+
+@pytest.fixture
+def val(config) -> DetectionData:
+    return open_train_and_val(config.data)[1]
+
+
+@pytest.fixture
+def model(harness, config, val) -> RetinaNet:
+    """Untrained, with scores around a half: many detections, some of them right."""
+    torch.manual_seed(0)
+    model = harness.torchvision_retinanet(config, val.num_classes)
+    torch.nn.init.zeros_(model.head.classification_head.cls_logits.bias)
+    torch.nn.init.normal_(model.head.classification_head.cls_logits.weight, std=1.0)
+    return model
+
+
+def directly(model: RetinaNet, val: DetectionData) -> list[dict]:
+    """What torchvision's own model with these weights finds in the files, resizing them to the size they have."""
+    peer = RetinaNet(
+        model.backbone,
+        val.num_classes,
+        min_size=SIDE,
+        max_size=SIDE,
+        image_mean=model.transform.image_mean,
+        image_std=model.transform.image_std,
+        anchor_generator=model.anchor_generator,
+        detections_per_img=100,
+    ).eval()
+    peer.load_state_dict(model.state_dict())
+    found = []
+    for image in val.images:
+        with torch.inference_mode(), Image.open(image.path) as photo:
+            (output,) = peer([to_tensor(photo.convert("RGB"))])
+        x1, y1, x2, y2 = output["boxes"].T
+        boxes = torch.stack([x1, y1, x2 - x1, y2 - y1], 1).tolist()
+        for box, score, label in zip(boxes, output["scores"].tolist(), output["labels"].tolist(), strict=True):
+            category = val.category_ids[label]
+            found.append({"image_id": image.id, "category_id": category, "bbox": box, "score": score})
+    return found
+
+
+def table(found: list[dict]) -> Tensor:
+    rows = [[d["image_id"], d["category_id"], d["score"], *d["bbox"]] for d in found]
+    return torch.tensor(sorted(rows), dtype=torch.float64)
+
+
+def test_torchvision_gets_the_detections_and_the_AP_it_gets_when_called_directly(harness, config, val, model):
+    expected = directly(model, val)
+    found = harness.torchvision_detections(model, config, val, FILL, "cpu")
+    torch.testing.assert_close(table(found), table(expected), rtol=1e-4, atol=1e-3)
+    scored = harness.score_torchvision(model, config, val, FILL, "cpu")
+    metrics = coco_ap(val.to_coco(), expected, per_class=False).metrics
+    assert metrics["AP50"] > 0
+    assert scored == pytest.approx(metrics, abs=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(64, 96), (96, 72), (150, 130)])
+def test_torchvision_sees_images_as_the_loader_made_them(model, training, shape):
+    target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([0])}
+    images, targets = model.train(training).transform([torch.rand(3, *shape)], [target])
+    assert images.image_sizes == [shape]
+    assert targets[0]["boxes"].tolist() == target["boxes"].tolist()
