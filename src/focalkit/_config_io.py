@@ -7,6 +7,7 @@ string "none" stands for it where a field may be `None`.
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 import types
 from collections.abc import Mapping
@@ -47,13 +48,18 @@ def config_from_dict(
     return config
 
 
-def load_config(path: Path, base: TrainConfig | None = None) -> TrainConfig:
+def load_config(path: Path, base: TrainConfig | None = None, *, trust: bool = False) -> TrainConfig:
     """`base` with a TOML file, or with the configuration in a `run.json`, put over it.
 
     Relative paths inside the file are taken as flags are: from the working directory.
 
+    Args:
+        path: The file, or the directory of a run.
+        base: None is `TrainConfig()`.
+        trust: Take a configuration that names code to import, such as a loss "my_pkg.mod:MyLoss".
+
     Raises:
-        ConfigError: The file is missing, malformed, or fails `config_from_dict`.
+        ConfigError: The file is missing, malformed, or fails `config_from_dict` or `refuse_code`.
     """
     path = Path(path)
     if path.is_dir():
@@ -72,7 +78,25 @@ def load_config(path: Path, base: TrainConfig | None = None) -> TrainConfig:
         ) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a table of settings, got {type(values).__name__}")
-    return config_from_dict(values, base, source=str(path))
+    config = config_from_dict(values, base, source=str(path))
+    if not trust:
+        refuse_code(config, path, known=base)
+    return config
+
+
+def refuse_code(config: TrainConfig, source: object, known: TrainConfig | None = None) -> None:
+    """Refuse a configuration read from a file that would import modules of its own choice.
+
+    Raises:
+        ConfigError: With every such value that is not in `known`, and the module that it would import and run.
+    """
+    allowed = {} if known is None else _imports(known)
+    if found := {name: spec for name, spec in _imports(config).items() if allowed.get(name) != spec}:
+        lines = [f'"{name}" = {spec!r} imports and runs {spec.partition(":")[0]}' for name, spec in found.items()]
+        raise ConfigError(
+            "\n  ".join([f"{source}: names code to import, which is not done without --trust", *lines])
+            + "\n  if you know where the file comes from, allow that with --trust; otherwise take another loss"
+        )
 
 
 def differences(a: object, b: object, prefix: str = "") -> dict[str, tuple[Any, Any]]:
@@ -114,6 +138,22 @@ def _overlay(base: C, values: Mapping[str, Any], prefix: str, problems: list[str
         except (TypeError, ValueError):
             problems.append(f'"{name}" expects {_describe(hints[key])}, got {value!r}')
     return dataclasses.replace(base, **changed)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+_IMPORT = re.compile(r"\s*[A-Za-z_][\w.]*:[A-Za-z_]\w*\s*(\(|$)")
+"""The form "my_pkg.mod:MyLoss(gamma=1)"."""
+
+
+def _imports(config: object, prefix: str = "") -> dict[str, str]:
+    """Dotted name -> value of the fields that name code; paths, which are of another type, do not."""
+    found: dict[str, str] = {}
+    for f in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            found |= _imports(value, f"{prefix}{f.name}.")
+        elif isinstance(value, str) and _IMPORT.match(value):
+            found[prefix + f.name] = value.strip()
+    return found
 
 
 def _suggest(name: str, key: str, prefix: str, siblings: list[str]) -> str:

@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from focalkit.detection import Detector
 
 
-def open_exported(path: Path, device: str | None, score_threshold: float | None = None) -> "Detector":
+def open_exported(
+    path: Path, device: str | None, score_threshold: float | None = None, *, trust: bool = False
+) -> "Detector":
     """The detector in an exported file.
 
     Raises:
-        InputError: It cannot be read, or another device than the CPU is asked for.
+        InputError: It cannot be read, not without `trust`, or another device than the CPU is asked for.
     """
     from focalkit.export import load_exported
 
     if device not in (None, "cpu"):
         raise InputError(f"{path}: exported files run on the CPU here, got --device {device}; a run directory takes it")
-    return load_exported(path, score_threshold=score_threshold)
+    return load_exported(path, score_threshold=score_threshold, trust=trust)
 
 
 def metadata(detector: "Detector") -> Mapping[str, Any]:

@@ -51,7 +51,7 @@ class Args:
     coco80: Flag = False
     """For a weights file of torchvision with 91 class channels: keep the 80 classes of COCO"""
     trust: Flag = False
-    """For a weights file: read it even if that runs code from it; only for files whose origin you know"""
+    """For a weights file or a .pt2: read it even if that runs code from it; only for files whose origin you know"""
     device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None
     """cpu, cuda, cuda:1, ... (default: a GPU where there is one)"""
     score_threshold: float = 0.05
@@ -105,8 +105,9 @@ def evaluate_exported(args: Args) -> dict[str, Any]:
     from focalkit._runs import write_json_atomic
     from focalkit.cli._exported import measure, open_data, open_exported
 
+    detector = open_exported(args.run, args.device, args.score_threshold, trust=args.trust)
     data = open_data(None, args.data, args.split)
-    found = measure(open_exported(args.run, args.device, args.score_threshold), data)
+    found = measure(detector, data)
     predictions = found.pop("predictions")
     if args.out is not None:
         write_json_atomic(args.out / "predictions.json", predictions, indent=None)

@@ -27,10 +27,12 @@ class Args:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory, as `focalkit train --out` wrote it, or a weights file"""
-    format: Literal["onnx", "openvino", "torch-export"] = "onnx"
-    """ONNX, OpenVINO (.xml and .bin), or torch.export (.pt2)"""
+    format: Literal["onnx", "openvino", "torch-export", "weights"] = "onnx"
+    """ONNX, OpenVINO (.xml and .bin), torch.export (.pt2; reading one runs code from it), or weights (.safetensors:
+    data alone, for focalkit itself)"""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """File to write (default: RUN/model.onnx, .xml or .pt2; of a weights file its name with that ending)"""
+    """File to write (default: RUN/model.onnx, .xml, .pt2 or .safetensors; of a weights file its own name with that
+    ending)"""
     with_nms: Flag = False
     """Put the post-processing into the graph: boxes come out instead of raw outputs"""
     score_threshold: float = 0.05
@@ -63,6 +65,8 @@ def run(args: Args) -> int:
     from focalkit.detection import Detector
     from focalkit.export import FORMATS, export_detector, load_exported
 
+    if args.format == "weights":
+        return run_weights(args)
     if args.data is not None and not args.int8:
         raise InputError("--data is for --int8, which measures the network on it; add --int8 or leave --data out")
     ending, single = FORMATS[args.format], args.run.is_file()
@@ -104,6 +108,23 @@ def run(args: Args) -> int:
     return 0
 
 
+def run_weights(args: Args) -> int:
+    """Write weights, structure and classes as data that focalkit builds the detector from again."""
+    from focalkit.detection import load_weights, save_weights
+
+    if args.int8 or args.with_nms:
+        raise InputError("--int8 and --with-nms are for graphs; --format weights writes the weights as they are")
+    out = args.out or (args.run / "model.safetensors" if args.run.is_dir() else args.run.with_suffix(".safetensors"))
+    if out.exists() and args.run.exists() and out.samefile(args.run):
+        raise InputError(f"{out}: is the file to read; choose another --out")
+    save_weights(load_weights(args.run, args.layout, args.coco80, args.trust), out)
+    size = out.stat().st_size
+    found = {"file": str(out), "files": [str(out)], "bytes": size, "format": args.format}
+    text = f"{out}  {size / 2**20:.1f} MiB\nnext     focalkit predict {out} PATHS... --out DIR"
+    print(json.dumps(found) if args.json else text)
+    return 0
+
+
 def drop(float32: "Detector", int8: "Detector", data: Any) -> dict[str, Any]:
     """AP and speed of both on the same images."""
     before, after = measure(float32, data, "AP of the run"), measure(int8, data, "AP of the int8 file")
@@ -123,5 +144,6 @@ def as_text(found: dict[str, Any], done: "Exported") -> str:
             f"AP on {found['images']} images: {ap['float32']:.4f} in float32 (the run), {ap['int8']:.4f} in int8, "
             f"a drop of {ap['drop']:.4f}",
         ]
-    lines += [f"next     focalkit predict {found['file']} PATHS... --out DIR"]
+    trust = " --trust" if found["format"] == "torch-export" else ""
+    lines += [f"next     focalkit predict {found['file']} PATHS... --out DIR{trust}"]
     return "\n".join(lines)

@@ -58,7 +58,7 @@ class Args:
     coco80: Flag = False
     """For a weights file of torchvision with 91 class channels: keep the 80 classes of COCO"""
     trust: Flag = False
-    """For a weights file: read it even if that runs code from it; only for files whose origin you know"""
+    """For a weights file or a .pt2: read it even if that runs code from it; only for files whose origin you know"""
     device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None
     """cpu, cuda, cuda:1, ... (default: a GPU where there is one)"""
     json: Flag = False
@@ -112,7 +112,7 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     from focalkit.export import is_exported
 
     if is_exported(args.run):
-        single = open_exported(args.run, args.device)
+        single = open_exported(args.run, args.device, trust=args.trust)
         usual = metadata(single)["display_threshold"]
     else:
         single = Detector.open(args.run, args.device, layout=args.layout, coco80=args.coco80, trust=args.trust)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from focalkit._config_io import load_config
+from focalkit._config_io import load_config, refuse_code
 from focalkit._runs import RunDir
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
@@ -38,7 +38,8 @@ class Args:
     force: Flag = False
     """Delete the run in OUT and start over"""
     trust: Flag = False
-    """Read the file of --init even if that runs code from it; only for files whose origin you know"""
+    """Read the file of --init even if that runs code from it, and take a --config, or a run with --resume, that names
+    code to import; only for files whose origin you know"""
     json: Flag = False
     """Print one JSON object on stdout"""
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -82,18 +83,20 @@ def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:
         return TrainConfig(), ""
     if given.resume and given.out and RunDir(given.out).exists:
         stored = RunDir(given.out).read_config()
-        return (stored if given.config is None else load_config(given.config, stored)), ""
+        if not given.trust:
+            refuse_code(stored, given.out / "run.json")
+        return (stored if given.config is None else load_config(given.config, stored, trust=given.trust)), ""
     note = ""
     if given.preset is None and given.config is None and not {"-h", "--help"} & set(argv):
         given.preset = "default" if _has_gpu() else "cpu-small"
         why = "a GPU was found" if given.preset == "default" else "no GPU was found"
         note = f"note: preset {given.preset}, because {why} and neither --preset nor --config was given"
     base = PRESETS[given.preset]() if given.preset in PRESETS else TrainConfig()
-    config = base if given.config is None else load_config(given.config, base)
+    config = base if given.config is None else load_config(given.config, base, trust=given.trust)
     init = given.init or config.init
     if init is not None and str(init).lower() != "none" and not {"-h", "--help"} & set(argv):
         base = replace(base, model=model_of(Path(init), given.trust))
-        config = base if given.config is None else load_config(given.config, base)
+        config = base if given.config is None else load_config(given.config, base, trust=given.trust)
     return config, note
 
 

@@ -24,16 +24,21 @@ def is_exported(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in READERS
 
 
-def load_exported(path: str | os.PathLike[str], *, score_threshold: float | None = None) -> Detector:
+def load_exported(
+    path: str | os.PathLike[str], *, score_threshold: float | None = None, trust: bool = False
+) -> Detector:
     """The detector in a file that `focalkit export` wrote; it computes on the CPU.
 
     Args:
         path: .onnx (ONNX Runtime), .xml with its .bin (OpenVINO), or .pt2 (torch).
         score_threshold: Instead of the file's own. Post-processing inside the graph has dropped what is below its own,
             so there it can only be raised.
+        trust: Open a .pt2 file. Torch runs code from such a file while it reads it: only for files whose origin you
+            know. The other two formats hold data alone.
 
     Raises:
-        InputError: No such file, none that `focalkit export` wrote, a missing package, a threshold below the graph's.
+        InputError: No such file, none that `focalkit export` wrote, a missing package, a threshold below the graph's,
+            a .pt2 file without `trust`.
 
     Example:
         >>> detector = load_exported("model.onnx")                 # doctest: +SKIP
@@ -44,6 +49,13 @@ def load_exported(path: str | os.PathLike[str], *, score_threshold: float | None
         raise InputError(f"{path}: expected an exported file: {', '.join(READERS)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    if path.suffix.lower() == ".pt2" and not trust:
+        raise InputError(
+            f"{path}: was not opened, because torch runs code from a .pt2 file while it reads it (it unpickles weights"
+            " and evaluates expressions). Formats of data alone are ONNX, OpenVINO and weights: `focalkit export RUN"
+            " --format onnx`. If you know where the file comes from, allow it with trust=True, or --trust on the"
+            " command line"
+        )
     reader = importlib.import_module(f"focalkit.export.{READERS[path.suffix.lower()]}")
     try:
         info, run = reader.load(path)

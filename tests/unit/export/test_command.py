@@ -66,7 +66,16 @@ def exported(place, capsys):
 def test_predict_gives_the_runs_detections(exported, place, capsys, tmp_path):
     for name, source in (("run", place / "run"), ("file", exported)):
         status, out, err = call(
-            capsys, "predict", source, place / "data/images/val", "--out", tmp_path / name, "--device", "cpu", "--json"
+            capsys,
+            "predict",
+            source,
+            "--trust",
+            place / "data/images/val",
+            "--out",
+            tmp_path / name,
+            "--device",
+            "cpu",
+            "--json",
         )
         assert status == 0, err
         assert json.loads(out)["score_threshold"] == 0.45, "from the evaluation, which the metadata remembers"
@@ -79,7 +88,9 @@ def test_predict_gives_the_runs_detections(exported, place, capsys, tmp_path):
 
 
 def test_evaluate_gives_the_runs_ap(exported, place, capsys, tmp_path):
-    status, out, err = call(capsys, "evaluate", exported, "--data", place / "data", "--json", "--out", tmp_path)
+    status, out, err = call(
+        capsys, "evaluate", exported, "--trust", "--data", place / "data", "--json", "--out", tmp_path
+    )
     assert status == 0, err
     found = json.loads(out)
     assert (found["num_images"], found["split"]) == (3, "val")
@@ -89,7 +100,7 @@ def test_evaluate_gives_the_runs_ap(exported, place, capsys, tmp_path):
     expected = detector.predict([place / f"data/images/val/{i}.png" for i in (1, 2, 3)])
     assert len(predictions) == sum(map(len, expected))
     assert json.loads((tmp_path / "evaluation.json").read_text())["metrics"] == found["metrics"]
-    status, out, _ = call(capsys, "evaluate", exported, "--data", place / "data")
+    status, out, _ = call(capsys, "evaluate", exported, "--trust", "--data", place / "data")
     assert "written" not in out
     assert f"{found['metrics']['AP']:.4f}" in out
 
@@ -101,7 +112,7 @@ def test_a_weights_file_is_exported_without_a_run(detector, place, capsys, tmp_p
     assert json.loads(out)["file"] == str(tmp_path / "mine.pt2")
     images = [place / f"data/images/val/{i}.png" for i in (1, 2)]
     expected = Detector.open(tmp_path / "mine.pth", "cpu").predict(images)
-    for one, other in zip(load_exported(tmp_path / "mine.pt2").predict(images), expected, strict=True):
+    for one, other in zip(load_exported(tmp_path / "mine.pt2", trust=True).predict(images), expected, strict=True):
         assert one.labels.tolist() == other.labels.tolist()
     status, _, err = call(capsys, "export", tmp_path / "mine.pth", "--int8")
     assert status == 2
@@ -114,6 +125,7 @@ def test_predict_with_several_looks_and_tiles(exported, place, capsys, tmp_path)
         capsys,
         "predict",
         exported,
+        "--trust",
         image,
         "--out",
         tmp_path,
@@ -136,10 +148,10 @@ def test_predict_with_several_looks_and_tiles(exported, place, capsys, tmp_path)
         (["export", "RUN", "--data", "DATA"], "--data is for --int8"),
         (["export", "RUN", "--format", "torch-export", "--int8"], "not as torch-export"),
         (["export", "RUN", "--out", "model.xml"], r"must end in .onnx"),
-        (["evaluate", "FILE"], "give --data DATA"),
+        (["evaluate", "FILE", "--trust"], "give --data DATA"),
         (["evaluate", "FILE", "--data", "DATA", "--device", "cuda"], "run on the CPU here, got --device cuda"),
-        (["predict", "FILE", "IMAGE", "--out", "OUT", "--tta", "--tta-scales", "0"], "scales above 0"),
-        (["predict", "FILE", "IMAGE", "--out", "OUT", "--tiles", "0"], "at least one pixel a side"),
+        (["predict", "FILE", "--trust", "IMAGE", "--out", "OUT", "--tta", "--tta-scales", "0"], "scales above 0"),
+        (["predict", "FILE", "--trust", "IMAGE", "--out", "OUT", "--tiles", "0"], "at least one pixel a side"),
         (["predict", "none.onnx", "IMAGE", "--out", "OUT"], "none.onnx: no such file"),
     ],
 )

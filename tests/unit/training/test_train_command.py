@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from focalkit._config_io import config_to_dict
+from focalkit._config_io import config_to_dict, load_config
 from focalkit._runs import RunDir
 from focalkit.cli import main
 from focalkit.cli import train as command
@@ -130,3 +130,39 @@ def test_a_resumed_run_may_move_but_not_change(tmp_path):
     assert (moved.data, moved.workers) == (tmp_path / "new", 0)
     with pytest.raises(ConfigError, match=rf"epochs: {stored.epochs} in run\.json, now 3"):
         continued(run, replace(stored, epochs=3))
+
+
+# configurations that name code
+
+
+SPEC = "os:mkdir(path='code-has-run')"
+
+
+@pytest.mark.parametrize("field", ["loss", "criterion.box_loss"])
+def test_a_configuration_that_names_code_says_what_it_imports_and_runs_nothing(field, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    table, _, key = field.rpartition(".")
+    (tmp_path / "c.toml").write_text((f"[{table}]\n" if table else "") + f'{key} = "{SPEC}"\n')
+    assert main(["train", "--data", ".", "--out", "run", "--config", "c.toml"]) == 2
+    err = capsys.readouterr().err
+    assert f'"{field}" = ' in err
+    assert "imports and runs os" in err
+    assert "--trust" in err
+    assert not (tmp_path / "code-has-run").exists()
+    with pytest.raises(ConfigError, match="without --trust"):
+        load_config(tmp_path / "c.toml")
+
+
+def test_a_run_directory_that_names_code_is_not_resumed_without_trust(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    RunDir(tmp_path / "run").write_run({"config": config_to_dict(replace(cpu_small(), loss=SPEC))})
+    assert main(["train", "--out", "run", "--resume"]) == 2
+    assert "run/run.json: names code to import" in capsys.readouterr().err
+    assert not (tmp_path / "code-has-run").exists()
+
+
+def test_code_is_taken_from_the_line_and_from_files_that_are_trusted(asked, tmp_path):
+    (tmp_path / "c.toml").write_text('loss = "mine.losses:Mine(gamma=1)"\n')
+    assert asked("--config", str(tmp_path / "c.toml"), "--trust").loss == "mine.losses:Mine(gamma=1)"
+    assert asked("--loss", "mine.losses:Mine").loss == "mine.losses:Mine"
+    assert load_config(tmp_path / "c.toml", trust=True).loss == "mine.losses:Mine(gamma=1)"

@@ -5,6 +5,7 @@ which holds numpy arrays, with an unpickler that knows arrays and nothing else. 
 more; of a class that is not installed here it makes an empty stand-in, for only the tensors are wanted.
 """
 
+import json
 import pickle
 import re
 import types
@@ -49,7 +50,7 @@ def read_file(path: Path, trust: bool = False) -> RawWeights:
     if path.suffix == ".safetensors":
         from focalkit.detection._backbone_weights import read_weights
 
-        return RawWeights(read_weights(path), {}, str(path))
+        return RawWeights(read_weights(path), _own_header(path), str(path))
     plain = path.suffix == ".pkl" and not zipfile.is_zipfile(path)
     try:
         found = _unpickle(path, trust) if plain else _torch_load(path, trust)
@@ -63,6 +64,18 @@ def read_file(path: Path, trust: bool = False) -> RawWeights:
             f"{path}: cannot be read as weights ({type(error).__name__}); it is damaged or not a weights file"
         ) from error
     return unwrap(found, str(path))
+
+
+def _own_header(path: Path) -> dict[str, Any]:
+    """What `save_weights` writes beside the weights of a .safetensors file, which holds text alone; {} without it."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        text = (file.metadata() or {}).get("focalkit")
+    try:
+        return {} if text is None else {"focalkit": json.loads(text)}
+    except ValueError as error:
+        raise InputError(f"{path}: its description of the model cannot be read as JSON ({error})") from error
 
 
 def unwrap(found: object, source: str) -> RawWeights:

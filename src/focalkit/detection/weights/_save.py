@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from focalkit._config_io import config_to_dict, differences
+from focalkit._runs import dump_json
 from focalkit.config import TrainConfig
 from focalkit.detection.backbones import IMAGENET, RESNETS
 from focalkit.detection.card import ModelCard
@@ -33,7 +34,7 @@ def save_weights(model: RetinaNet, path: str | os.PathLike[str], layout: Target 
 
     Args:
         model: With a card: made by `retinanet` with a backbone's name, or by `load_weights`.
-        path: Ending in .pth, or in .safetensors for another layout than ours.
+        path: Ending in .pth or .safetensors.
         layout: Whose form.
 
     Returns:
@@ -49,10 +50,14 @@ def save_weights(model: RetinaNet, path: str | os.PathLike[str], layout: Target 
         {}
     """
     path = Path(path)
-    if path.suffix not in ((".pth",) if layout == "focalkit" else (".pth", ".safetensors")):
-        raise ConfigError(f"{path}: expected a name ending in .pth{'' if layout == 'focalkit' else ' or .safetensors'}")
+    if path.suffix not in (".pth", ".safetensors"):
+        raise ConfigError(f"{path}: expected a name ending in .pth or .safetensors")
     if layout == "focalkit":
-        _write({"focalkit": header(model), "model": _contiguous(model.state_dict())}, path)
+        about, tensors = header(model), _contiguous(model.state_dict())
+        if path.suffix == ".safetensors":
+            _write(tensors, path, {"focalkit": dump_json(about)})
+        else:
+            _write({"focalkit": about, "model": tensors}, path)
         return {}
     tensors = weights_as(model, layout)
     _write({"model": tensors} if layout == "detectron2" and path.suffix == ".pth" else tensors, path)
@@ -152,13 +157,13 @@ def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
 
 
-def _write(content: dict[str, Any], path: Path) -> None:
+def _write(content: dict[str, Any], path: Path, about: dict[str, str] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     if path.suffix == ".safetensors":
         from safetensors.torch import save_file
 
-        save_file(content, temporary)
+        save_file(content, temporary, about)
     else:
         torch.save(content, temporary)
     os.replace(temporary, path)

@@ -299,11 +299,12 @@ def test_names_of_data_parallel_training_are_read(model):
 # our own files
 
 
-def test_one_file_of_ours_holds_everything(tmp_path):
+@pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
+def test_one_file_of_ours_holds_everything(name, tmp_path):
     model = small(2, "tiny", backbone_norm="batch", numerics=replace(STYLES["mmdet_pytorch"].numerics, resize="mmdet"))
     model.card = replace(model.card, categories=((3, "a"), (7, "b")), min_size=64, max_size=96)
-    assert save_weights(model, tmp_path / "model.pth") == {}
-    detector = Detector.open(tmp_path / "model.pth", "cpu", score_threshold=0.001)
+    assert save_weights(model, tmp_path / name) == {}
+    detector = Detector.open(tmp_path / name, "cpu", score_threshold=0.001)
     assert detector.model.card == model.card
     assert detector.postprocess == replace(model.postprocess, score_threshold=0.001)
     assert (detector.names, detector.category_ids, detector.min_size, detector.resize) == (
