@@ -4,6 +4,8 @@ An element is absent when it is ignored or its weight is 0: it is left out of th
 its gradient is 0. The mean over no element is 0. Nothing here reads a value from the device.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,10 +26,11 @@ def reduce(
         loss: Unreduced loss, any shape.
         reduction: "none", "sum" or "mean" (over the elements that count).
         normalizer: Divides the sum instead of the mean's count: a number or a 0-d tensor.
-        weight: Multiplies; broadcasts against `loss`. Elements of weight 0 are absent.
+        weight: Multiplies; fits `loss` as `fit_weight` says. Elements of weight 0 are absent.
         counted: False where an element is absent; broadcasts against `loss`.
     """
     if weight is not None:
+        weight = fit_weight(weight, loss.shape)
         present = weight != 0
         counted = present if counted is None else counted & present
         loss = loss * weight.to(loss.dtype)
@@ -37,6 +40,33 @@ def reduce(
         return loss
     count = loss.numel() if counted is None else counted.expand_as(loss).sum()
     return finish(loss.sum(), count, reduction=reduction, normalizer=normalizer)
+
+
+def fit_weight(weight: Tensor, shape: Sequence[int], class_dim: int | None = None) -> Tensor:
+    """`weight`, where it fits an unreduced loss of `shape`: it broadcasts up to the loss and never enlarges it.
+
+    It has as many axes as the loss, each of the loss's size or 1, or none at all. Fewer axes are refused: on a square
+    batch a vector of rows would silently weigh the columns.
+
+    Args:
+        class_dim: The class axis of the logits where the loss has lost it: there a weight may keep it, with size 1.
+
+    Raises:
+        ValueError: It does not fit.
+    """
+    given = tuple(weight.shape)
+    if class_dim is not None and weight.ndim == len(shape) + 1 and given[class_dim] == 1:
+        weight = weight.squeeze(class_dim)
+    fits = weight.ndim == len(shape) and all(w in (1, s) for w, s in zip(weight.shape, shape, strict=True))
+    if not fits and weight.ndim:
+        wanted = tuple(shape)
+        rows = (*wanted[:1], *(1 for _ in wanted[1:]))
+        raise ValueError(
+            f"weight of shape {given} does not fit the unreduced loss of shape {wanted}: expected {len(wanted)} axes, "
+            f"each of the loss's size or 1. One weight per row has shape {rows}"
+            + ("; for one per class use class_weight" if len(wanted) > 1 else "")
+        )
+    return weight
 
 
 def finish(total: Tensor, count: int | Tensor, *, reduction: str, normalizer: float | Tensor | None = None) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .._numerics import upcast
+from .._reduce import fit_weight
 from ..losses import distribution_focal_loss as _dfl
 from ..losses import quality_focal_loss as _qfl
 from ..losses import sigmoid_focal_loss as _focal
@@ -16,7 +17,7 @@ _NEVER = -(2**31)
 def _reduce(loss: Tensor, weight: Tensor | None, reduction: str, avg_factor: float | Tensor | None) -> Tensor:
     """Weights, then: no avg_factor, the plain reduction; with it, "mean" divides by avg_factor + float32 epsilon."""
     if weight is not None:
-        loss = loss * weight
+        loss = loss * fit_weight(weight, loss.shape)
     if avg_factor is None:
         return {"none": loss, "mean": loss.mean(), "sum": loss.sum()}[reduction]
     if reduction == "mean":

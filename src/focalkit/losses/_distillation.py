@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._numerics import finite, safe_pow, upcast
-from .._reduce import reduce
+from .._reduce import fit_weight, reduce
 from .._types import Backend, Reduction
 from ._checks import check_backend, check_logits, check_range, check_reduction, class_axis
 from ._module import LossModule
@@ -49,6 +49,7 @@ def distillation_loss(
     log_p = finite((x / temperature).log_softmax(dim))
     log_q = finite((y / temperature).log_softmax(dim))
     loss = temperature**2 * (log_q.exp() * (log_q - log_p)).sum(dim)
+    weight = None if weight is None else fit_weight(weight, loss.shape, dim)
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight)
 
 

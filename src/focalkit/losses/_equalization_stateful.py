@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._numerics import focal_term, label_logit, modulator, softplus
-from .._reduce import reduce
+from .._reduce import fit_weight, reduce
 from .._types import Backend, Reduction
 from ._checks import check_backend, check_range, check_reduction
 from ._distributed import all_sum
@@ -101,6 +101,7 @@ class EQLv2(_Stateful):
             "EQLv2", logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim
         )
         self.check_classes(x, dim)
+        weight = None if weight is None else fit_weight(weight, x.shape)
         shape = [-1 if d == dim else 1 for d in range(x.ndim)]
         updating = self.updating
         with torch.no_grad():
@@ -181,6 +182,7 @@ class EqualizedFocalLoss(_Stateful):
             "EqualizedFocalLoss", logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim
         )
         self.check_classes(x, dim)
+        weight = None if weight is None else fit_weight(weight, x.shape)
         shape = [-1 if d == dim else 1 for d in range(x.ndim)]
         on, off = (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
         with torch.no_grad():
@@ -271,9 +273,8 @@ class SeesawLoss(_Stateful):
         def rows(x: Tensor, index: Tensor, counted: Tensor, dim: int) -> Tensor:
             self.check_classes(x, dim)
             if self.updating:
-                present = counted if weight is None else counted & (weight != 0)
                 seen = torch.zeros(self.num_classes, dtype=torch.long, device=x.device)
-                seen = seen.scatter_add(0, index.flatten(), present.expand_as(index).flatten().long())
+                seen = seen.scatter_add(0, index.flatten(), counted.expand_as(index).flatten().long())
                 self.cum_samples.add_(all_sum(seen))
             return softplus(-label_logit(x + self._log_factors(x.detach(), index, dim), index, dim))
 

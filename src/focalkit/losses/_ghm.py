@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._numerics import upcast
-from .._reduce import reduce
+from .._reduce import fit_weight, reduce
 from .._types import Backend, Reduction
 from ._checks import check_backend, check_range, check_reduction
 from ._cross_entropy import binary_cross_entropy
@@ -102,6 +102,7 @@ class GHMC(nn.Module):
         x, t, counted, _ = dense_targets(
             "GHMC", logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim
         )
+        weight = None if weight is None else fit_weight(weight, x.shape)
         present = counted if weight is None else counted & (weight != 0)
         norm = (torch.sigmoid(x) - t).abs()
         density = self.density(norm, present, self.training and torch.is_grad_enabled())
@@ -159,6 +160,7 @@ class GHMR(nn.Module):
             )
         d = upcast(pred) - upcast(target)
         length = torch.hypot(d, torch.full_like(d, self.mu))
+        weight = None if weight is None else fit_weight(weight, d.shape)
         present = torch.ones_like(d, dtype=torch.bool) if weight is None else (weight != 0).expand_as(d)
         density = self.density(d.abs() / length, present, self.training and torch.is_grad_enabled())
         # subtle: d^2 / (length + mu) is length - mu without the subtraction.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._numerics import finite, focal_term, softplus, upcast
-from .._reduce import reduce
+from .._reduce import fit_weight, reduce
 from .._types import Backend, PerClass, Reduction, Vector
 from ._checks import check_backend, check_logits, check_range, check_reduction, class_axis, labels_shape, readable_any
 from ._focal import soft_focal
@@ -225,6 +225,7 @@ def distribution_focal_loss(
     at_right = log_p.gather(dim, (left + 1).clamp(max=last).unsqueeze(dim)).squeeze(dim)
     share = y - left
     loss = -((1 - share) * at_left + share * at_right)
+    weight = None if weight is None else fit_weight(weight, loss.shape, dim)
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
 
 

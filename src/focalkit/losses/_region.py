@@ -286,7 +286,7 @@ def _reduce(
 ) -> Tensor:
     check_reduction(reduction, normalizer)
     if class_weight is not None:
-        by_class = vector("class_weight", class_weight, loss.shape[-1], loss, name)
+        by_class = vector("class_weight", class_weight, loss.shape[-1], loss, name).view([1] * (loss.ndim - 1) + [-1])
         weight = by_class if weight is None else weight * by_class
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
 

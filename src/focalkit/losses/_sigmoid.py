@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .._numerics import finite, upcast
-from .._reduce import finish, reduce
+from .._reduce import finish, fit_weight, reduce
 from .._types import PerClass, Vector
 from ..kernels._calls import SigmoidLoss, Weights
 from ..kernels._sigmoid import sigmoid_sum
@@ -62,6 +62,8 @@ def sigmoid_loss(
         dim = class_axis(logits, class_dim, name)
     else:  # the axis does not matter, and may be missing
         dim = class_dim % logits.ndim if -logits.ndim <= class_dim < logits.ndim else 0
+    if weight is not None:
+        weight = fit_weight(weight, logits.shape)
     params = by_class(given, logits, logits.shape[dim] if logits.ndim else 1, name)
     columns = params.pop("class_weight", None)
     if dense:

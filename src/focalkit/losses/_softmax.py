@@ -11,12 +11,21 @@ import torch
 from torch import Tensor
 
 from .._numerics import finite, label_logit, one_vs_rest, upcast
-from .._reduce import not_ignored, reduce
+from .._reduce import fit_weight, not_ignored, reduce
 from .._types import Vector
 from ..kernels._calls import SoftmaxLoss
 from ..kernels._choice import refuse
 from ..kernels._softmax import softmax_sum
-from ._checks import check_dense, check_labels, check_logits, check_reduction, class_axis, is_dense, vector
+from ._checks import (
+    check_dense,
+    check_labels,
+    check_logits,
+    check_reduction,
+    class_axis,
+    is_dense,
+    labels_shape,
+    vector,
+)
 
 
 def softmax_loss(
@@ -56,6 +65,8 @@ def softmax_loss(
     check_reduction(reduction, normalizer)
     dim = class_axis(logits, class_dim, name)
     dense = is_dense(logits, targets, class_dim, name)
+    if weight is not None:
+        weight = fit_weight(weight, labels_shape(logits, dim), dim)
     like = upcast(logits.new_empty(()))
     classes = logits.shape[dim]
     vectors = {
@@ -156,7 +167,8 @@ def label_loss(
     """Applies a loss whose logits change with the label of the row, so that it has no dense form.
 
     Args:
-        rows: `rows(x, index, counted, dim)` -> the loss of each row; `index` is 0 where a row is ignored.
+        rows: `rows(x, index, counted, dim)` -> the loss of each row; `index` is 0 where a row is ignored or has
+            weight 0.
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
@@ -168,6 +180,9 @@ def label_loss(
     x = upcast(logits)
     check_labels(labels, x.shape[dim], ignore_index, 0, name)
     present = not_ignored(labels, ignore_index)
+    if weight is not None:
+        weight = fit_weight(weight, labels.shape, dim)
+        present = present & (weight != 0)
     index = torch.where(present, labels.long(), 0)
     loss = rows(torch.where(present.unsqueeze(dim), x, 0.0), index, present, dim)
     if class_weight is not None:

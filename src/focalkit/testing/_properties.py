@@ -50,6 +50,30 @@ def check_weight(case: Case, sample: Sample, shape: Shape, rng: Generator) -> No
     each = loss(x, t)
     weight = torch.rand(each.shape, dtype=torch.float64, generator=rng) + 0.1
     _close(loss(x, t, weight=weight), each * weight, "weight")
+    _close(loss(x, t, weight=torch.tensor(3.0)), each * 3, "weight, a 0-d tensor")
+    for axis in range(each.ndim):
+        narrow = weight.select(axis, 0).unsqueeze(axis)
+        _close(loss(x, t, weight=narrow), each * narrow, f"weight {tuple(narrow.shape)}")
+
+
+def check_weight_never_enlarges(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:
+    """A weight of another shape is refused, or is one per row with the class axis kept: never N losses made N x N."""
+    x, t = sample(shape, rng)
+    loss = _quiet(case, shape, reduction="none")
+    each = loss(x, t)
+    n, *rest = each.shape
+    wrong = [(*each.shape, 1), (*each.shape, n), (1, *each.shape), (n + 1, *rest)]
+    wrong += [(n,)] * bool(rest) + [(n, 1)] * (not rest)
+    for size in wrong:
+        got, message = None, ""
+        try:
+            got = loss(x, t, weight=torch.full(size, 2.0))
+        except ValueError as error:
+            message = str(error)
+        if got is not None:
+            _close(got, each * 2, f"weight {size}")
+        else:
+            assert f"weight of shape {size}" in message, f"the message {message!r} does not name weight {size}"
 
 
 def check_zero_weight_is_absence(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:

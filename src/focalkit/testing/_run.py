@@ -12,6 +12,7 @@ from ._cases import Case, Sample, Shape, case_of
 PROPERTIES: dict[str, Callable[[Case, Sample, Shape, Generator], None]] = {
     "reductions agree": check.check_reductions,
     "a weight multiplies": check.check_weight,
+    "a weight never enlarges": check.check_weight_never_enlarges,
     "zero weight is absence": check.check_zero_weight_is_absence,
     "ignored is absence": check.check_ignored_is_absence,
     "empty input": check.check_empty,
