@@ -23,6 +23,7 @@ from . import (
     _region,
     _scheduled,
 )
+from ._checks import FUSED
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,26 @@ class LossSpec:
         summary: What it is, in one line.
         use: Where it helps.
         avoid: Where it does not; "-" where nothing speaks against it.
-        fused: Whether `focalkit.kernels` has a single-pass implementation.
     """
 
     name: str
     function: Callable[..., Tensor] | None
-    module: Callable[..., nn.Module]
+    module: type[nn.Module]
     targets: str
     paper: str
     summary: str
     use: str
     avoid: str
-    fused: bool = False
+
+    @property
+    def fused(self) -> bool:
+        """Whether `focalkit.kernels` has a single-pass implementation."""
+        return self.function is not None and self.function.__name__ in FUSED
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether a batch may be computed in parts, see `LossModule`."""
+        return bool(getattr(self.module, "elementwise", False))
 
 
 # fmt: off
@@ -64,8 +73,7 @@ _LINES = (
              "binary", "Ridnik 2021, arXiv 2009.14119",
              "own focusing for positives and negatives, easy negatives dropped",
              use="many labels per image, few of them true",
-             avoid="single-label tasks, or labels so noisy that dropped negatives hide errors",
-             fused=True),
+             avoid="single-label tasks, or labels so noisy that dropped negatives hide errors"),
     LossSpec("asl_softmax", _asymmetric.asymmetric_softmax_loss, _asymmetric.AsymmetricSoftmaxLoss,
              "classes", "Ridnik 2021, arXiv 2009.14119",
              "asymmetric loss on a softmax with smoothed labels",
@@ -75,20 +83,17 @@ _LINES = (
              "classes", "Ren 2020, arXiv 2007.10740",
              "cross-entropy with log counts added to the logits",
              use="long-tailed training data, balanced evaluation: the strongest simple choice on CIFAR-LT",
-             avoid="evaluation has the training frequencies",
-             fused=True),
+             avoid="evaluation has the training frequencies"),
     LossSpec("bce", _cross_entropy.binary_cross_entropy, _cross_entropy.BinaryCrossEntropy,
              "binary", "-",
              "cross-entropy of independent sigmoids",
              use="the yardstick on sigmoids; always run it beside another loss",
-             avoid="one-stage detection without sampling: easy negatives drown it",
-             fused=True),
+             avoid="one-stage detection without sampling: easy negatives drown it"),
     LossSpec("ce", _cross_entropy.cross_entropy, _cross_entropy.CrossEntropy,
              "classes", "-",
              "cross-entropy of a softmax",
              use="the yardstick on a softmax; always run it beside another loss",
-             avoid="strong imbalance with balanced evaluation",
-             fused=True),
+             avoid="strong imbalance with balanced evaluation"),
     LossSpec("ciou", _boxes.ciou_loss, _boxes.CIoULoss,
              "boxes", "Zheng 2020, arXiv 1911.08287",
              "1 - IoU + centre distance + aspect",
@@ -143,8 +148,7 @@ _LINES = (
              "binary", "Lin 2017, arXiv 1708.02002",
              "focal loss on sigmoids",
              use="dense detection: a hundred thousand priors, a few objects",
-             avoid="long-tailed classification: alone it gains nothing on CIFAR-LT over cross-entropy",
-             fused=True),
+             avoid="long-tailed classification: alone it gains nothing on CIFAR-LT over cross-entropy"),
     LossSpec("focal_infonce", _contrastive.focal_infonce_loss, _contrastive.FocalInfoNCELoss,
              "embeddings", "Hou 2023, arXiv 2310.06918",
              "InfoNCE that weighs pairs by their hardness",
@@ -159,8 +163,7 @@ _LINES = (
              "binary", "Lin 2017, arXiv 1708.02002",
              "FL*: cross-entropy of a steeper, shifted logit",
              use="an ablation of focal's shape; the paper finds it equal",
-             avoid="-",
-             fused=True),
+             avoid="-"),
     LossSpec("focal_tversky", _region.focal_tversky_loss, _region.FocalTverskyLoss,
              "regions", "Abraham 2019, arXiv 1810.07842",
              "Tversky loss to a power, per class",
@@ -170,8 +173,7 @@ _LINES = (
              "heat map", "Law 2018, arXiv 1808.01244",
              "focal loss for heat maps with Gaussian peaks",
              use="keypoint detectors (CornerNet, CenterNet)",
-             avoid="targets are labels, not heat maps",
-             fused=True),
+             avoid="targets are labels, not heat maps"),
     LossSpec("ghm_c", None, _ghm.GHMC,
              "binary", "Li 2019, arXiv 1811.05181",
              "examples weighted by the density of their gradient norm",
@@ -211,32 +213,27 @@ _LINES = (
              "classes", "Menon 2021, arXiv 2007.07314",
              "cross-entropy with tau log priors added to the logits",
              use="long-tailed training data, balanced evaluation",
-             avoid="evaluation has the training frequencies",
-             fused=True),
+             avoid="evaluation has the training frequencies"),
     LossSpec("poly1_ce", _poly.poly1_cross_entropy, _poly.Poly1CrossEntropy,
              "classes", "Leng 2022, arXiv 2204.12511",
              "cross-entropy plus epsilon (1 - p)",
              use="one number to tune on a balanced task",
-             avoid="no time to tune epsilon",
-             fused=True),
+             avoid="no time to tune epsilon"),
     LossSpec("poly1_focal", _poly.poly1_focal_loss, _poly.Poly1FocalLoss,
              "binary", "Leng 2022, arXiv 2204.12511",
              "focal plus epsilon (1 - p)^(gamma + 1)",
              use="detection, epsilon -1",
-             avoid="no time to tune epsilon",
-             fused=True),
+             avoid="no time to tune epsilon"),
     LossSpec("qfl", _quality.quality_focal_loss, _quality.QualityFocalLoss,
              "quality", "Li 2020, arXiv 2006.04388",
              "focal loss for IoU targets",
              use="the score should predict the IoU (GFL)",
-             avoid="targets are 0 and 1: it is then focal",
-             fused=True),
+             avoid="targets are 0 and 1: it is then focal"),
     LossSpec("reduced_focal", _focal_variants.reduced_focal_loss, _focal_variants.ReducedFocalLoss,
              "binary", "Sergievskiy 2019, arXiv 1903.01347",
              "cross-entropy below the threshold, focal above",
              use="hard examples should keep their full loss",
-             avoid="-",
-             fused=True),
+             avoid="-"),
     LossSpec("seesaw", None, _equalization_stateful.SeesawLoss,
              "labels", "Wang 2021, arXiv 2008.10032",
              "frequent labels punish rarer classes less",
@@ -256,8 +253,7 @@ _LINES = (
              "classes", "Lin 2017, arXiv 1708.02002",
              "focal loss on a softmax",
              use="calibration, or a softmax over background and classes",
-             avoid="long-tailed classification: alone it gains nothing on CIFAR-LT over cross-entropy",
-             fused=True),
+             avoid="long-tailed classification: alone it gains nothing on CIFAR-LT over cross-entropy"),
     LossSpec("tversky", _region.tversky_loss, _region.TverskyLoss,
              "regions", "Salehi 2017, arXiv 1706.05721",
              "Dice with prices for false positives and negatives",
@@ -272,8 +268,7 @@ _LINES = (
              "quality", "Zhang 2021, arXiv 2008.13367",
              "positives weighted by quality, negatives modulated",
              use="the score should rank boxes by IoU (VarifocalNet)",
-             avoid="targets carry no quality",
-             fused=True),
+             avoid="targets carry no quality"),
     LossSpec("vs", _prior.vector_scaling_loss, _prior.VectorScalingLoss,
              "classes", "Kini 2021, arXiv 2103.01550",
              "logit adjustment with a factor per class as well",

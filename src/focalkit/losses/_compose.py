@@ -30,6 +30,7 @@ class Sum(nn.Module):
             raise ValueError('Sum needs at least one loss, for example Sum({"dice": 1.0, "focal": 1.0})')
         self.losses = nn.ModuleList(build(loss, **arguments) if isinstance(loss, str) else loss for loss in losses)
         self.factors = tuple(float(factor) for factor in losses.values())
+        self.elementwise = all(getattr(loss, "elementwise", False) for loss in self.losses)
 
     def forward(self, logits: Tensor, targets: Tensor, **call: Any) -> Tensor:
         """The sum; what else is given goes to every loss."""
@@ -66,6 +67,7 @@ class DeferredReweighting(nn.Module):
         if not isinstance(loss, LossModule) or "class_weight" not in loss.defaults:
             raise TypeError(f"DeferredReweighting needs a loss with class_weight, got {type(loss).__name__}")
         self.loss = loss
+        self.elementwise = getattr(loss, "elementwise", False)
         self.start_epoch = start_epoch
         self.register_buffer("class_weight", torch.as_tensor(class_weight, dtype=torch.float32).clone())
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))

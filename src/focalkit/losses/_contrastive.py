@@ -139,6 +139,10 @@ def _pairs(
 class FocalInfoNCELoss(LossModule, function=focal_infonce_loss):
     """`focal_infonce_loss` with remembered arguments."""
 
+    elementwise = False
+
 
 class HardContrastiveLoss(LossModule, function=hard_contrastive_loss):
     """`hard_contrastive_loss` with remembered arguments."""
+
+    elementwise = False

@@ -23,6 +23,8 @@ from ._softmax import label_loss
 class _Stateful(nn.Module):
     """The arguments that the three share."""
 
+    elementwise = False
+
     def __init__(
         self, num_classes: int, ignore_index: int, class_dim: int, reduction: Reduction, backend: Backend
     ) -> None:

@@ -71,6 +71,8 @@ class GHMC(nn.Module):
         tensor(1.1269)
     """
 
+    elementwise = False
+
     def __init__(
         self,
         *,
@@ -128,6 +130,8 @@ class GHMR(nn.Module):
         >>> GHMR()(torch.tensor([0.5]), torch.tensor([0.0]))
         tensor(0.4804)
     """
+
+    elementwise = False
 
     def __init__(
         self,

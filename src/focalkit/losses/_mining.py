@@ -34,6 +34,8 @@ class HardNegativeMining(nn.Module):
         tensor(1.3863)
     """
 
+    elementwise = False
+
     def __init__(
         self,
         loss: nn.Module,
@@ -91,6 +93,8 @@ class OHEM(nn.Module):
         >>> loss(torch.tensor([[0.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 0]))
         tensor(0.6931)
     """
+
+    elementwise = False
 
     def __init__(
         self,

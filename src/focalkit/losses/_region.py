@@ -294,14 +294,22 @@ def _reduce(
 class DiceLoss(LossModule, function=dice_loss):
     """`dice_loss` with remembered arguments."""
 
+    elementwise = False
+
 
 class TverskyLoss(LossModule, function=tversky_loss):
     """`tversky_loss` with remembered arguments."""
+
+    elementwise = False
 
 
 class FocalTverskyLoss(LossModule, function=focal_tversky_loss):
     """`focal_tversky_loss` with remembered arguments."""
 
+    elementwise = False
+
 
 class UnifiedFocalLoss(LossModule, function=unified_focal_loss):
     """`unified_focal_loss` with remembered arguments."""
+
+    elementwise = False

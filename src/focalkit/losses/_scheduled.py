@@ -37,6 +37,8 @@ class AdaFocalLoss(nn.Module):
         True
     """
 
+    elementwise = True
+
     gammas: Tensor
     edges: Tensor
 
@@ -161,6 +163,8 @@ class CyclicalFocalLoss(nn.Module):
         >>> bool(loss(x, y) < first)
         True
     """
+
+    elementwise = True
 
     epoch: Tensor
 

@@ -131,6 +131,19 @@ def check_permutation(case: Case, sample: Sample, shape: Shape, rng: Generator) 
     _close(each[order] if case.separate_rows else each, loss(x[order], t[order]), "permuted")
 
 
+def check_parts(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:
+    """A loss that says it is elementwise gives a batch in parts what it gives the whole, in training too."""
+    loss = case.build(shape, reduction="none").double()
+    if not getattr(loss, "elementwise", False):
+        return
+    x, t = sample(shape, rng)
+    each = loss(x, t)
+    _close(torch.cat([loss(x[:1], t[:1]), loss(x[1:], t[1:])]), each, "parts of the batch")
+    if case.has_axes:
+        parts = [loss(x[..., i : i + 1], t[..., i : i + 1]) for i in range(shape[2])]
+        _close(torch.cat(parts, -1), each, "parts of the other axis")
+
+
 def check_axes(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:
     """Further axes may be folded, and the classes may be the last axis."""
     if not case.has_axes:

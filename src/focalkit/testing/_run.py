@@ -17,6 +17,7 @@ PROPERTIES: dict[str, Callable[[Case, Sample, Shape, Generator], None]] = {
     "ignored is absence": check.check_ignored_is_absence,
     "empty input": check.check_empty,
     "permutation of the batch": check.check_permutation,
+    "elementwise is true": check.check_parts,
     "any number of axes": check.check_axes,
     "one class": check.check_one_class,
     "low precision equals float64": check.check_low_precision,

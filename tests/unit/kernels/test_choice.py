@@ -96,8 +96,10 @@ def test_what_eager_alone_can_do_is_refused_when_demanded():
 
 
 def test_the_catalog_tells_which_losses_are_fused():
-    fused = {spec.function.__name__ for spec in L.LOSSES.values() if spec.fused}
-    assert fused == FUSED - {"dense_sigmoid_focal_loss"}  # the native form of "focal" has no line of its own
+    functions = {spec.function.__name__ for spec in L.LOSSES.values() if spec.function}
+    assert FUSED - functions == {"dense_sigmoid_focal_loss"}  # the native form of "focal" has no line of its own
+    assert L.LOSSES["focal"].fused
+    assert not L.LOSSES["dice"].fused
 
 
 def test_a_fused_loss_takes_the_single_pass_and_no_other_does(monkeypatch):

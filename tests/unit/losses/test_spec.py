@@ -55,3 +55,21 @@ def test_a_users_loss_needs_no_registration():
 def test_what_cannot_be_read_says_why(spec, message):
     with pytest.raises(ConfigError, match=message):
         L.build(spec)
+
+
+def test_a_loss_says_whether_it_looks_at_more_than_one_element():
+    together = {name for name, line in L.LOSSES.items() if not line.elementwise}
+    regions, pairs = {"dice", "tversky", "focal_tversky", "unified_focal"}, {"focal_infonce", "hcl"}
+    assert together == regions | pairs | {"ghm_c", "ghm_r", "eqlv2", "efl", "seesaw"}
+    assert L.Sum({"focal": 1.0, "bce": 1.0}).elementwise
+    assert not L.Sum({"focal": 1.0, "dice": 1.0}).elementwise
+    assert not L.OHEM(L.CrossEntropy(), keep=1).elementwise
+    assert L.DeferredReweighting(L.CrossEntropy(), [1.0, 2.0], 3).elementwise
+
+
+@pytest.mark.parametrize("name", ["ghm_c", "eqlv2", "efl", "seesaw"])
+def test_statistics_of_a_batch_are_not_those_of_its_parts(name):
+    needs = {} if name == "ghm_c" else {"num_classes": 3}
+    x, y = torch.linspace(-3, 3, 24).view(8, 3), torch.tensor([0, 1, 2, 0, 1, 0, 0, 0])
+    whole, parts = (L.build(name, reduction="none", **needs) for _ in range(2))
+    assert not torch.allclose(torch.cat([parts(x[:4], y[:4]), parts(x[4:], y[4:])]), whole(x, y))
