@@ -1,13 +1,15 @@
-"""focalkit's RetinaNet beside torchvision's: the same images, backbone, width, anchors' sizes, epochs and optimiser.
+"""focalkit's RetinaNet beside torchvision's: the same images, backbone, width, anchors' sizes, steps and optimiser.
 
 Both sides read the same batches in the same order, with the same augmentation, start from the same ImageNet backbone
 with the same frozen stages, and step AdamW at the same rates; both are scored by the same COCO AP. What differs is what
-each library's RetinaNet is: matching, normaliser, box loss, P6, anchors' rounding, initialisation, post-processing.
+each library's RetinaNet is: losses, matching, normaliser, P6, anchors' rounding, initialisation, post-processing.
 
-    python benchmarks/facemask_vs_torchvision.py --data DATA --backbone-weights WEIGHTS --recipe paper
+    python benchmarks/facemask_vs_torchvision.py --data DATA --backbone-weights WEIGHTS --channels 64 --seeds 0 1 2
+    python benchmarks/facemask_vs_torchvision.py --table    # the table of docs/detector.md from the result file
 
-Recipes: "paper" flips images only, has a rate of 5e-4, and on focalkit's side the paper's losses (focal with gamma 2
-and alpha .25, smooth L1); "preset" is cpu-small: its augmentation and rate on both sides, its losses on focalkit's.
+Recipes: "preset" is cpu-small: its augmentation and rate on both sides, its losses on focalkit's; "paper" flips images
+only, has a rate of 5e-4, and on focalkit's side the paper's losses (focal with gamma 2 and alpha .25, smooth L1).
+Channels are those of pyramid and towers; torchvision's own models have 256.
 
 Each finished run is added to the result file at once; runs that are there already are not repeated.
 """
@@ -20,13 +22,18 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice, product
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
 import torchvision
+from scipy.stats import t as student
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -40,9 +47,11 @@ from focalkit.metrics import coco_ap
 from focalkit.training import train
 from focalkit.training.loaders import train_loader, val_loader
 from focalkit.training.optim import build_optimizer
-from focalkit.training.schedule import lr_factor, scaled_lr
+from focalkit.training.schedule import lr_factor, plan_run
 
 HERE = Path(__file__).parent
+SIDES = ("focalkit", "torchvision")
+METRICS = ("AP", "AP50", "AP75")
 
 
 class Pyramid(nn.Module):
@@ -96,33 +105,35 @@ def train_torchvision(config: TrainConfig, data: DetectionData, val: DetectionDa
     torch.manual_seed(config.seed)
     model = torchvision_retinanet(config, data.num_classes).to(device).train()
     fill = tuple(model.transform.image_mean)
-    lr = scaled_lr(config.optim.lr, config.batch_size, config.optim.lr_batch)
-    optimizer = build_optimizer(model, config.optim, lr)
+    plan = plan_run(config, len(data.images))
+    optimizer = build_optimizer(model, config.optim, plan.lr)
     loader = train_loader(data, config, fill=fill, rank=0, world=1, start_step=0)
-    total, step, started = config.epochs * len(loader), 0, time.monotonic()
-    for epoch in range(config.epochs):
-        loader.sampler.set_epoch(epoch)  # pyright: ignore[reportAttributeAccessIssue]
-        for batch in loader:
-            factor = lr_factor(
-                step,
-                total=total,
-                schedule=config.optim.schedule,
-                warmup=config.optim.warmup_steps,
-                milestones=config.optim.milestones,
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = lr * factor
-            batch = batch.to(device)
-            losses = model(unpadded(batch), [{"boxes": t.boxes, "labels": t.labels} for t in batch.targets])
-            optimizer.zero_grad()
-            sum(losses.values()).backward()
-            if config.optim.clip_norm:
-                nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
-            optimizer.step()
-            step += 1
-        print(f"  torchvision epoch {epoch + 1}/{config.epochs}, {time.monotonic() - started:.0f} s", file=sys.stderr)
+    started = time.monotonic()
+    for step, batch in enumerate(islice(batches(loader, plan.epochs), plan.steps)):
+        factor = lr_factor(
+            step,
+            total=plan.steps,
+            schedule=config.optim.schedule,
+            warmup=config.optim.warmup_steps,
+            milestones=config.optim.milestones,
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = plan.lr * factor
+        batch = batch.to(device)
+        losses = model(unpadded(batch), [{"boxes": t.boxes, "labels": t.labels} for t in batch.targets])
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        if config.optim.clip_norm:
+            nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
+        optimizer.step()
     seconds = time.monotonic() - started
     return {"metrics": score_torchvision(model, config, val, fill, device), "seconds": seconds}
+
+
+def batches(loader: DataLoader, epochs: int) -> Iterator[DetectionBatch]:
+    for epoch in range(epochs):
+        loader.sampler.set_epoch(epoch)  # pyright: ignore[reportAttributeAccessIssue]
+        yield from loader
 
 
 def score_torchvision(model: RetinaNet, config: TrainConfig, val: DetectionData, fill: Any, device: str) -> dict:
@@ -152,22 +163,24 @@ def torchvision_detections(
 
 
 def train_focalkit(config: TrainConfig) -> dict[str, Any]:
-    """The last epoch's AP, as for torchvision: no choice of the best checkpoint on the images that score it."""
+    """The last step's AP, as for torchvision: no choice of the best checkpoint on the images that score it."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        train(replace(config, evaluate_every=config.epochs), Path(folder) / "run")
+        train(replace(config, evaluate_every=config.max_steps or 1), Path(folder) / "run")
         rows = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
-    last = [row for row in rows if row["kind"] == "val"][-1]
+    (last,) = [row for row in rows if row["kind"] == "val"]
     metrics = {name: value for name, value in last.items() if name.startswith(("AP", "AR"))}
     return {"metrics": metrics, "seconds": time.monotonic() - started}
 
 
-def recipe(name: str) -> TrainConfig:
+def settings(recipe: str, channels: int, steps: int, seed: int) -> TrainConfig:
     preset = cpu_small()
-    if name == "preset":
-        return preset
+    model = replace(preset.model, fpn_channels=channels, head_channels=channels)
+    config = replace(preset, model=model, max_steps=steps, seed=seed, logger="none", workers=0)
+    if recipe == "preset":
+        return config
     return replace(
-        preset,
+        config,
         loss=TrainConfig.loss,
         criterion=CriterionConfig(),
         augment=AugmentConfig(),
@@ -175,49 +188,76 @@ def recipe(name: str) -> TrainConfig:
     )
 
 
+def table(results: dict[str, Any]) -> str:
+    """Markdown: means over seeds, and the difference paired by seed with its 95 % interval (Student's t)."""
+    lines = ["| recipe, channels, steps, seeds | | AP | AP50 | AP75 |", "|---|---|---|---|---|"]
+    cases = dict.fromkeys((r["recipe"], r["channels"], r["steps"]) for r in results["runs"])
+    for recipe, channels, steps in cases:
+        chosen = [r for r in results["runs"] if (r["recipe"], r["channels"], r["steps"]) == (recipe, channels, steps)]
+        by = {side: {r["seed"]: r["metrics"] for r in chosen if r["side"] == side} for side in SIDES}
+        seeds = sorted(set(by["focalkit"]) & set(by["torchvision"]))
+        if len(seeds) < 2:
+            continue
+        name = f"{recipe}, {channels}, {steps}, {len(seeds)}"
+        for side in SIDES:
+            means = [short(mean(by[side][s][m] for s in seeds)) for m in METRICS]
+            lines.append(f"| {name} | {side} | " + " | ".join(means) + " |")
+        differences = [[by["focalkit"][s][m] - by["torchvision"][s][m] for s in seeds] for m in METRICS]
+        lines.append(f"| {name} | difference | " + " | ".join(map(interval, differences)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def interval(differences: Sequence[float]) -> str:
+    """Mean with the 95 % interval of Student's t."""
+    n = len(differences)
+    half = float(student.ppf(0.975, n - 1)) * stdev(differences) / n**0.5
+    low, high = mean(differences) - half, mean(differences) + half
+    text = f"{short(mean(differences))} ({short(low)} to {short(high)})"
+    return f"{text}, no difference shown" if low <= 0 <= high else text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--backbone-weights", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--sides", nargs="+", choices=["focalkit", "torchvision"], default=["focalkit", "torchvision"])
-    parser.add_argument("--recipe", choices=["paper", "preset"], default="paper")
-    parser.add_argument("--precision", default="32", help="of focalkit's side; torchvision's runs in 32")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--backbone-weights", type=Path)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--recipe", choices=["preset", "paper"], default="preset")
+    parser.add_argument("--table", action="store_true", help="print the result file's table; train nothing")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "facemask_vs_torchvision.json")
     args = parser.parse_args()
+    results = json.loads(args.out.read_text()) if args.out.is_file() else {"runs": []}
+    if args.table:
+        print(table(results), end="")
+        return
+    if args.data is None or args.backbone_weights is None:
+        parser.error("--data and --backbone-weights are needed to train")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data, val = open_train_and_val(args.data)
-    results = json.loads(args.out.read_text()) if args.out.is_file() else {"runs": []}
-    for seed in args.seeds:
-        for side in args.sides:
-            key = {"side": side, "seed": seed, "recipe": args.recipe, "epochs": args.epochs, "device": device}
-            if any(all(run[k] == v for k, v in key.items()) for run in results["runs"]):
-                print(f"{key}: there already", file=sys.stderr)
-                continue
-            config = replace(
-                recipe(args.recipe),
-                data=args.data,
-                backbone_weights=args.backbone_weights,
-                epochs=args.epochs,
-                seed=seed,
-                logger="none",
-            )
-            if side == "focalkit":
-                run = train_focalkit(replace(config, precision=args.precision))
-            else:
-                run = train_torchvision(config, data, val, device)
-            results["runs"].append({**key, "precision": args.precision if side == "focalkit" else "32", **run})
-            results |= {
-                "command": "python benchmarks/facemask_vs_torchvision.py --recipe R --epochs E --seeds S",
-                "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
-                "machine": torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()}-core CPU",
-                "python": platform.python_version(),
-            }
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            write_json_atomic(args.out, results)
-            print(f"{side} seed {seed}: AP {run['metrics']['AP']:.4f} AP50 {run['metrics']['AP50']:.4f}, "
-                  f"{run['seconds']:.0f} s", flush=True)  # fmt: skip
+    for seed, side in product(args.seeds, SIDES):
+        key = {"recipe": args.recipe, "channels": args.channels, "steps": args.steps, "side": side, "seed": seed}
+        if any(all(run[k] == v for k, v in key.items()) for run in results["runs"]):
+            print(f"{key}: there already", file=sys.stderr)
+            continue
+        config = settings(args.recipe, args.channels, args.steps, seed)
+        config = replace(config, data=args.data, backbone_weights=args.backbone_weights)
+        run = train_focalkit(config) if side == "focalkit" else train_torchvision(config, data, val, device)
+        results["runs"].append({**key, "device": device, "threads": torch.get_num_threads(), **run})
+        results |= {
+            "command": "python benchmarks/facemask_vs_torchvision.py --data DATA --backbone-weights WEIGHTS "
+            "--recipe RECIPE --channels CHANNELS --steps STEPS --seeds SEED ...",
+            "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+            "machine": torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()}-core CPU",
+            "python": platform.python_version(),
+        }
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(args.out, results)
+        print(f"{key}: AP {run['metrics']['AP']:.4f}, {run['seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

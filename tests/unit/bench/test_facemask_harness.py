@@ -100,3 +100,22 @@ def test_torchvision_sees_images_as_the_loader_made_them(model, training, shape)
     images, targets = model.train(training).transform([torch.rand(3, *shape)], [target])
     assert images.image_sizes == [shape]
     assert targets[0]["boxes"].tolist() == target["boxes"].tolist()
+
+
+def made_up(differences: list[float], recipe: str) -> list[dict]:
+    runs = []
+    for seed, d in enumerate(differences):
+        for side, ap in (("focalkit", 0.3 + d), ("torchvision", 0.3)):
+            metrics = {"AP": ap, "AP50": ap, "AP75": ap}
+            key = {"recipe": recipe, "channels": 64, "steps": 9, "side": side, "seed": seed}
+            runs.append({**key, "metrics": metrics})
+    return runs
+
+
+def test_the_table_shows_a_difference_only_where_the_interval_leaves_out_zero(harness):
+    # mean .1, standard deviation .01: 4.303 * .01 / sqrt(3) = .0248 to either side
+    runs = made_up([0.09, 0.10, 0.11], "preset") + made_up([-0.1, 0.0, 0.1], "paper")
+    lines = harness.table({"runs": runs}).splitlines()
+    assert lines[2].startswith("| preset, 64, 9, 3 | focalkit | .400 |")
+    assert lines[4].startswith("| preset, 64, 9, 3 | difference | .100 (.075 to .125) |")
+    assert lines[7].startswith("| paper, 64, 9, 3 | difference | .000 (-.248 to .248), no difference shown |")
