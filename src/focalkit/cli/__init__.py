@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from focalkit.cli._debug import DEBUG
+from focalkit.cli._openmp import bound_spinning
 from focalkit.errors import FocalkitError, InputError
 
 COMMANDS = {
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
+    bound_spinning(os.environ)  # no command has imported torch yet
     before = DEBUG.set(debug)
     try:
         return _dispatch(words) if debug else _guarded(words)

@@ -12,6 +12,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from focalkit.cli import _openmp
+
 EXTRAS = {
     "torchvision": "training, evaluating and predicting with detectors",
     "lightning": "training",
@@ -42,13 +44,15 @@ def environment() -> dict[str, Any]:
     """What is here.
 
     Returns:
-        Plain values under the keys `versions`, `platform`, `cpu`, `gpus`, `kernels`, `compiler`, `triton`, `extras`.
+        Plain values under the keys `versions`, `platform`, `cpu`, `openmp`, `gpus`, `kernels`, `compiler`, `triton` and
+        `extras`.
     """
     versions = {name: _version(name) for name in ("focalkit", "torch", *EXTRAS)}
     return {
         "versions": {"python": platform.python_version()} | {k: v for k, v in versions.items() if v is not None},
         "platform": platform.platform(),
         "cpu": _cpu(),
+        "openmp": _openmp.describe(os.environ),
         "gpus": _gpus(),
         "kernels": _kernels(),
         "compiler": _compiler(),
@@ -63,6 +67,7 @@ def render(found: dict[str, Any]) -> str:
     bf16 = "native bfloat16" if cpu["bf16"] else "bfloat16 emulated"
     rows = [*found["versions"].items(), ("platform", found["platform"])]
     rows.append(("cpu", f"{cpu['name']}, {cpu['cores']} cores, {cpu['threads']} torch threads, {bf16}"))
+    rows.append(("openmp", found["openmp"]))
     rows += [
         (gpu["device"], f"{gpu['name']}, {gpu['memory_gib']} GiB, {'bfloat16' if gpu['bf16'] else 'no bfloat16'}")
         for gpu in found["gpus"]

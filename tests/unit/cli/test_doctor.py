@@ -22,7 +22,7 @@ def test_json_is_one_object_with_the_versions_in_use(capsys: pytest.CaptureFixtu
 def test_text_has_a_line_for_every_version(capsys: pytest.CaptureFixture[str]):
     assert main(["doctor"]) == 0
     first_words = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
-    assert {"python", "focalkit", "torch", "platform", "cpu", "compiler", "triton"} <= set(first_words)
+    assert {"python", "focalkit", "torch", "platform", "cpu", "openmp", "compiler", "triton"} <= set(first_words)
 
 
 def test_a_missing_extra_says_what_it_would_enable(monkeypatch: pytest.MonkeyPatch):
