@@ -42,7 +42,7 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 from focalkit._runs import write_json_atomic
 from focalkit.config import AugmentConfig, CriterionConfig, TrainConfig, cpu_small
 from focalkit.data import DetectionBatch, DetectionData, open_train_and_val
-from focalkit.detection.backbones import build_backbone, resolve_backbone
+from focalkit.detection.models.backbones import build_backbone, resolve_backbone
 from focalkit.metrics import coco_ap
 from focalkit.training import train
 from focalkit.training.loaders import train_loader, val_loader

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from focalkit.detection import DenseOutputs
-from focalkit.detection.points import PointGrid
+from focalkit.detection.boxes.points import PointGrid
 
 STRIDES = (8, 16, 32)
 MEAN = (123.675, 116.28, 103.53)  # red, green, blue in 0..255

@@ -10,8 +10,8 @@ from ._model import Bar as Bar
 from ._model import Case as Case
 from ._model import Row as Row
 from ._model import Settings as Settings
-from ._run import SUITES as SUITES
 from ._run import run_suites as run_suites
+from ._suites import SUITES as SUITES
 from ._table import disagreements as disagreements
 from ._table import render as render
 

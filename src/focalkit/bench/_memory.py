@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from ._model import Call, Settings
+from ._suites import load
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_ARENA_MAX": "1"}
 """glibc: large blocks come from the system and go back to it; nothing hides in arenas."""
@@ -94,8 +95,6 @@ def _status(key: str) -> int:
 
 def main(words: list[str]) -> None:
     """In the child: print the bytes of one row."""
-    from ._run import load
-
     suite, case_name, row_name, size, threads = words
     torch.set_num_threads(int(threads))
     device = torch.device("cpu")

@@ -1,6 +1,5 @@
 """Runs suites and puts everything that was found into one plain dict."""
 
-import importlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -8,31 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from focalkit.errors import InputError
-
 from ._machine import describe, versions
 from ._measure import Say, difference, explain, interleave
 from ._memory import child_peak, cuda_peak
-from ._model import Call, Case, Row, Settings, Suite
+from ._model import Call, Case, Row, Settings
 from ._stats import judge, paired_ratio, quantiles
+from ._suites import SUITES, load
 
 SCHEMA = 1
-SUITES = {
-    "loss": "focalkit.bench.loss:cases",
-    "match": "focalkit.bench.match:cases",
-    "postprocess": "focalkit.bench.postprocess:cases",
-    "step": "focalkit.bench.step:cases",
-    "inference": "focalkit.bench.inference:cases",
-}
-"""Suite -> "module:function" that returns its cases."""
-
-
-def load(suite: str) -> Suite:
-    """The function behind a name of `SUITES` or behind "module:function"."""
-    module, _, function = SUITES.get(suite, suite).partition(":")
-    if not function:
-        raise InputError(f"there is no suite {suite!r}; expected one of {', '.join(SUITES)}")
-    return getattr(importlib.import_module(module), function)
 
 
 def run_suites(names: Sequence[str], settings: Settings, command: str, say: Say = lambda text: None) -> dict[str, Any]:

@@ -64,8 +64,8 @@ def measure(detector: "Detector", data: "DetectionData", what: str = "evaluating
     Raises:
         ConfigError: The data has a class that the detector does not know.
     """
+    from focalkit._progress import track
     from focalkit.data import Category
-    from focalkit.data._progress import track
     from focalkit.metrics import coco_ap
     from focalkit.training.evaluate import align_categories, coco_results
 

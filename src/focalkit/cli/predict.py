@@ -72,8 +72,8 @@ def main(argv: list[str]) -> int:
 
 def run(args: Args) -> int:
     """Predict, write, and say what was found and what could not be read."""
+    from focalkit._progress import track
     from focalkit._runs import write_json_atomic
-    from focalkit.data._progress import track
 
     if not args.paths:
         raise InputError("no images given; expected `focalkit predict RUN PATHS... --out DIR`")
@@ -106,8 +106,8 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     Raises:
         InputError: No such run or file, or flags with impossible values.
     """
+    from focalkit._progress import track
     from focalkit.cli._exported import metadata, open_exported
-    from focalkit.data._progress import track
     from focalkit.detection import AugmentedDetector, Detector, TiledDetector
     from focalkit.export import is_exported
 
@@ -132,7 +132,7 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
 
 def inputs(args: Args) -> list[Path]:
     """The images, each once. A folder that holds OUT gives them without what an earlier call has drawn into it."""
-    from focalkit.detection._inputs import find_images
+    from focalkit.images import find_images
 
     drawn = (args.out / "drawn").resolve()
     files: dict[Path, Path] = {}

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from focalkit.data._progress import track
+from focalkit._progress import track
 from focalkit.data._records import DetectionData, ImageRecord
-from focalkit.detection._images import fit_size
-from focalkit.detection._types import BACKGROUND, IGNORE, DetectionTarget
-from focalkit.detection.assign import MaxIoUAssigner
-from focalkit.detection.priors import AnchorGrid
+from focalkit.detection.boxes.anchors import AnchorGrid
+from focalkit.detection.matching.max_iou import MaxIoUAssigner
+from focalkit.detection.types import BACKGROUND, IGNORE, DetectionTarget
+from focalkit.images import fit_size
 
 SMALL, MEDIUM = 32**2, 96**2
 """COCO's bounds on `area` between small, medium and large"""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from focalkit.data._progress import track
+from focalkit._progress import track
 from focalkit.data._records import Box, Category, DetectionData, ImageRecord
 from focalkit.errors import DataError
 

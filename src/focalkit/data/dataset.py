@@ -14,9 +14,10 @@ from torch.utils.data import Dataset
 from focalkit.config import AugmentConfig
 from focalkit.data._records import DetectionData, ImageRecord
 from focalkit.data.transforms import Sample, augment, fit
-from focalkit.detection._images import Resize, pad_batch, read_image
-from focalkit.detection._types import DetectionTarget
+from focalkit.detection.types import DetectionTarget
 from focalkit.errors import InputError
+from focalkit.images import pad_batch, read_image
+from focalkit.images.resize import Resize
 
 
 class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):

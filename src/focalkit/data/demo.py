@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from focalkit.data._progress import track
+from focalkit._progress import track
 from focalkit.data._scenes import draw_scene
 from focalkit.errors import InputError
 

@@ -15,7 +15,8 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
 from focalkit.config import AugmentConfig
-from focalkit.detection._images import Resize, fit_size, resize
+from focalkit.images import fit_size, resize
+from focalkit.images.resize import Resize
 
 _CROP = (0.5, 1.0)
 """Range of a crop's sides relative to the image's"""

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit.data._progress import track
+from focalkit._progress import track
 from focalkit.data._records import Category, DetectionData
 from focalkit.data._splits import canonical, split_in
 from focalkit.data.check import Findings, RawBox, RawImage, assemble

@@ -5,57 +5,57 @@ Importing this package loads torch only; torchvision is loaded when a part that 
 
 from typing import TYPE_CHECKING, Any
 
-from focalkit.detection._images import fit_size as fit_size
-from focalkit.detection._images import pad_batch as pad_batch
-from focalkit.detection._images import read_image as read_image
-from focalkit.detection._images import resize as resize
-from focalkit.detection._images import to_unit as to_unit
-from focalkit.detection._types import BACKGROUND as BACKGROUND
-from focalkit.detection._types import IGNORE as IGNORE
-from focalkit.detection._types import Assignment as Assignment
-from focalkit.detection._types import DenseOutputs as DenseOutputs
-from focalkit.detection._types import DetectionTarget as DetectionTarget
-from focalkit.detection._types import flatten_level as flatten_level
-from focalkit.detection.assign import MaxIoUAssigner as MaxIoUAssigner
-from focalkit.detection.assign_compat import Detectron2Assigner as Detectron2Assigner
-from focalkit.detection.assign_compat import MMDetAssigner as MMDetAssigner
-from focalkit.detection.assign_compat import TorchvisionAssigner as TorchvisionAssigner
-from focalkit.detection.atss import ATSSAssigner as ATSSAssigner
-from focalkit.detection.backbones import BACKBONES as BACKBONES
-from focalkit.detection.backbones import build_backbone as build_backbone
-from focalkit.detection.backbones import resolve_backbone as resolve_backbone
+from focalkit.detection.boxes.anchors import AnchorGrid as AnchorGrid
+from focalkit.detection.boxes.center_size import CenterSizeCoder as CenterSizeCoder
+from focalkit.detection.boxes.deltas import DeltaXYWH as DeltaXYWH
+from focalkit.detection.boxes.points import DistanceCoder as DistanceCoder
+from focalkit.detection.boxes.points import DistributionCoder as DistributionCoder
+from focalkit.detection.boxes.points import PointGrid as PointGrid
+from focalkit.detection.boxes.points import square_grid as square_grid
 from focalkit.detection.build import build_criterion as build_criterion
 from focalkit.detection.build import with_own_losses as with_own_losses
-from focalkit.detection.centernet import CenterAssigner as CenterAssigner
-from focalkit.detection.centernet import CenterNeck as CenterNeck
-from focalkit.detection.centernet import CenterSizeCoder as CenterSizeCoder
-from focalkit.detection.centernet import GaussianHeatMap as GaussianHeatMap
-from focalkit.detection.coder import DeltaXYWH as DeltaXYWH
 from focalkit.detection.criterion import DetectionCriterion as DetectionCriterion
-from focalkit.detection.detections import Detections as Detections
-from focalkit.detection.fcos import PointAssigner as PointAssigner
-from focalkit.detection.fpn import FPN as FPN
 from focalkit.detection.gfl import side_distribution_loss as side_distribution_loss
-from focalkit.detection.head import RetinaNetHead as RetinaNetHead
-from focalkit.detection.point_head import PointHead as PointHead
-from focalkit.detection.points import DistanceCoder as DistanceCoder
-from focalkit.detection.points import DistributionCoder as DistributionCoder
-from focalkit.detection.points import PointGrid as PointGrid
-from focalkit.detection.points import square_grid as square_grid
-from focalkit.detection.postprocess import DensePostprocess as DensePostprocess
-from focalkit.detection.priors import AnchorGrid as AnchorGrid
-from focalkit.detection.relatives import build_detector as build_detector
-from focalkit.detection.retinanet import RetinaNet as RetinaNet
-from focalkit.detection.retinanet import build_retinanet as build_retinanet
-from focalkit.detection.retinanet import retinanet as retinanet
-from focalkit.detection.sample import BalancedSampler as BalancedSampler
+from focalkit.detection.inference.detections import Detections as Detections
+from focalkit.detection.inference.postprocess import DensePostprocess as DensePostprocess
+from focalkit.detection.matching.atss import ATSSAssigner as ATSSAssigner
+from focalkit.detection.matching.center import CenterAssigner as CenterAssigner
+from focalkit.detection.matching.fcos import PointAssigner as PointAssigner
+from focalkit.detection.matching.heat_map import GaussianHeatMap as GaussianHeatMap
+from focalkit.detection.matching.libraries import Detectron2Assigner as Detectron2Assigner
+from focalkit.detection.matching.libraries import MMDetAssigner as MMDetAssigner
+from focalkit.detection.matching.libraries import TorchvisionAssigner as TorchvisionAssigner
+from focalkit.detection.matching.max_iou import MaxIoUAssigner as MaxIoUAssigner
+from focalkit.detection.matching.sample import BalancedSampler as BalancedSampler
+from focalkit.detection.models.backbones import BACKBONES as BACKBONES
+from focalkit.detection.models.backbones import build_backbone as build_backbone
+from focalkit.detection.models.backbones import resolve_backbone as resolve_backbone
+from focalkit.detection.models.center_neck import CenterNeck as CenterNeck
+from focalkit.detection.models.fpn import FPN as FPN
+from focalkit.detection.models.head import RetinaNetHead as RetinaNetHead
+from focalkit.detection.models.point_head import PointHead as PointHead
+from focalkit.detection.models.relatives import build_detector as build_detector
+from focalkit.detection.models.retinanet import RetinaNet as RetinaNet
+from focalkit.detection.models.retinanet import build_retinanet as build_retinanet
+from focalkit.detection.models.retinanet import retinanet as retinanet
+from focalkit.detection.types import BACKGROUND as BACKGROUND
+from focalkit.detection.types import IGNORE as IGNORE
+from focalkit.detection.types import Assignment as Assignment
+from focalkit.detection.types import DenseOutputs as DenseOutputs
+from focalkit.detection.types import DetectionTarget as DetectionTarget
+from focalkit.detection.types import flatten_level as flatten_level
 from focalkit.detection.weights import load_weights as load_weights
 from focalkit.detection.weights import save_weights as save_weights
+from focalkit.images import fit_size as fit_size
+from focalkit.images import pad_batch as pad_batch
+from focalkit.images import read_image as read_image
+from focalkit.images import resize as resize
+from focalkit.images import to_unit as to_unit
 
 if TYPE_CHECKING:
-    from focalkit.detection.detector import Detector as Detector
-    from focalkit.detection.tiles import TiledDetector as TiledDetector
-    from focalkit.detection.tta import AugmentedDetector as AugmentedDetector
+    from focalkit.detection.inference.detector import Detector as Detector
+    from focalkit.detection.inference.tiles import TiledDetector as TiledDetector
+    from focalkit.detection.inference.tta import AugmentedDetector as AugmentedDetector
 
 __all__ = [
     "BACKBONES",
@@ -110,7 +110,7 @@ __all__ = [
 ]
 
 
-_LATE = {"AugmentedDetector": "tta", "Detector": "detector", "TiledDetector": "tiles"}
+_LATE = {"AugmentedDetector": "inference.tta", "Detector": "inference.detector", "TiledDetector": "inference.tiles"}
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from focalkit.detection._types import BACKGROUND, IGNORE, Assignment, DenseOutputs, DetectionTarget, flatten_level
+from focalkit.detection.types import BACKGROUND, IGNORE, Assignment, DenseOutputs, DetectionTarget, flatten_level
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0)
 # subtle: for gamma = 2 nearly everything happens in the last per cent, so the last positions are closer together

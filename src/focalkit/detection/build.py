@@ -6,16 +6,17 @@ from typing import Any
 
 from focalkit import losses
 from focalkit.config import PRESETS, TrainConfig
-from focalkit.detection import quality
-from focalkit.detection.assign import MaxIoUAssigner
-from focalkit.detection.assign_compat import LIBRARIES
-from focalkit.detection.atss import ATSSAssigner
-from focalkit.detection.centernet import CenterAssigner, GaussianHeatMap
+from focalkit.detection.boxes import quality
 from focalkit.detection.criterion import DetectionCriterion, Matching
-from focalkit.detection.fcos import PointAssigner
 from focalkit.detection.gfl import side_distribution_loss
-from focalkit.detection.relatives import coder_of
-from focalkit.detection.sample import BalancedSampler
+from focalkit.detection.matching.atss import ATSSAssigner
+from focalkit.detection.matching.center import CenterAssigner
+from focalkit.detection.matching.fcos import PointAssigner
+from focalkit.detection.matching.heat_map import GaussianHeatMap
+from focalkit.detection.matching.libraries import LIBRARIES
+from focalkit.detection.matching.max_iou import MaxIoUAssigner
+from focalkit.detection.matching.sample import BalancedSampler
+from focalkit.detection.models.relatives import coder_of
 from focalkit.errors import ConfigError
 
 # detector -> classification loss (None: RetinaNet's), box loss and its weight, as its authors train it

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from focalkit.detection._types import IGNORE, Assignment, BoxCoder, DenseOutputs, DetectionTarget, flatten_level
+from focalkit.detection.types import IGNORE, Assignment, BoxCoder, DenseOutputs, DetectionTarget, flatten_level
 
 EMA_MOMENTUM = 0.9
 EMA_START = 100.0

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 
 from focalkit.detection import Detector, fit_size, pad_batch, resize
-from focalkit.detection._inputs import as_image, each_image
 from focalkit.errors import BackendError, InputError
 from focalkit.export._load import load_exported
 from focalkit.export._metadata import describe
 from focalkit.export._network import RawNetwork
+from focalkit.images import as_image, each_image
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 """Name of a format -> ending of its file."""

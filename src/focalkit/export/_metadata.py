@@ -20,7 +20,7 @@ from focalkit.detection import (
     PointGrid,
     square_grid,
 )
-from focalkit.detection._types import BoxCoder
+from focalkit.detection.types import BoxCoder
 from focalkit.errors import InputError
 
 KEY = "focalkit"

@@ -10,7 +10,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from focalkit.detection._frozen_norm import FrozenNorm, NormedConv2d
+from focalkit.detection.models.frozen_norm import FrozenNorm, NormedConv2d
 
 
 class RawNetwork(nn.Module):

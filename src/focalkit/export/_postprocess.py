@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from focalkit.detection import AnchorGrid, DensePostprocess
-from focalkit.detection.postprocess import _logit, _mean_logit, _peaks
+from focalkit.detection.inference.postprocess import logit, mean_logit, peaks
 
 Suppress = Callable[[Tensor, Tensor, Tensor, int, float, int], Tensor]
 """Boxes (b, m, 4), scores (b, m), labels (b, m), number of classes, IoU threshold, most per class -> kept (b, m)."""
@@ -46,7 +46,7 @@ class GraphPostprocess(nn.Module):
         boxes, logits, labels = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         sizes = sizes.to(boxes.dtype)
         limits = torch.stack([sizes[:, 1], sizes[:, 0], sizes[:, 1], sizes[:, 0]], dim=1).unsqueeze(1)
-        scores = torch.where(logits > _logit(self.settings.score_threshold), logits.sigmoid(), -1.0)
+        scores = torch.where(logits > logit(self.settings.score_threshold), logits.sigmoid(), -1.0)
         if self.settings.clip == "before_nms":
             boxes, scores = self._inside(boxes, scores, limits)
         most = min(self.settings.max_detections, scores.shape[1])
@@ -77,9 +77,9 @@ class GraphPostprocess(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         b, per_cell = logits.shape[0], self.priors.per_cell
         if self.settings.peak_window > 1:
-            logits = _peaks(logits, self.settings.peak_window)
+            logits = peaks(logits, self.settings.peak_window)
         if quality is not None:
-            logits = _mean_logit(logits, quality.repeat_interleave(self.num_classes, dim=1))
+            logits = mean_logit(logits, quality.repeat_interleave(self.num_classes, dim=1))
         flat = logits.permute(0, 2, 3, 1).flatten(1)  # prior * K + class
         # subtle: a small level may have less than top_k of them; padding keeps the number of candidates fixed
         values, index = F.pad(flat, (0, self.settings.top_k), value=-math.inf).topk(self.settings.top_k, dim=1)

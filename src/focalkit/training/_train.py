@@ -22,7 +22,7 @@ from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, open_train_and_val
 from focalkit.detection import RetinaNet, build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_losses
-from focalkit.detection.weights._transfer import check_structure, transfer
+from focalkit.detection.weights.transfer import check_structure, transfer
 from focalkit.errors import ConfigError, FocalkitError
 from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog
 from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint

@@ -15,15 +15,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from focalkit._progress import track
 from focalkit._runs import RunDir, write_json_atomic
 from focalkit.config import TrainConfig
 from focalkit.data import Category, DetectionBatch, DetectionData, DetectionDataset, collate, open_detection_data
-from focalkit.data._progress import track
 from focalkit.detection import DenseOutputs, DensePostprocess, Detections, DetectionTarget
 from focalkit.detection.analysis import LossConcentration
 from focalkit.detection.build import assigner_of
-from focalkit.detection.card import ModelCard
-from focalkit.detection.detector import Detector, in_original_pixels, own_postprocess
+from focalkit.detection.inference.detector import Detector, in_original_pixels, own_postprocess
+from focalkit.detection.models.card import ModelCard
 from focalkit.errors import ConfigError, InputError
 from focalkit.metrics import CocoResult, coco_ap
 from focalkit.training.gallery import write_gallery

@@ -7,8 +7,8 @@ import torch
 
 from focalkit.config import TrainConfig
 from focalkit.data import Category, open_detection_data
-from focalkit.detection.card import ModelCard
-from focalkit.detection.detector import Detector
+from focalkit.detection.inference.detector import Detector
+from focalkit.detection.models.card import ModelCard
 from focalkit.detection.weights import LayoutName
 from focalkit.errors import ConfigError
 from focalkit.training.evaluate import align_categories, evaluate_into

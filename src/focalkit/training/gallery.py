@@ -16,7 +16,7 @@ from torch import Tensor
 
 from focalkit.data import DetectionData, ImageRecord
 from focalkit.detection import Detections
-from focalkit.detection.draw import draw_detections, to_pil
+from focalkit.images.draw import draw_detections, to_pil
 from focalkit.metrics import Matches, best_f1_threshold, iou_matrix, match_detections
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from focalkit.detection._types import Assignment, DenseOutputs
 from focalkit.detection.analysis import FRACTIONS, concentration_curves, logit_histogram, loss_concentration
+from focalkit.detection.types import Assignment, DenseOutputs
 
 
 def exact_share(u, gamma, fraction):

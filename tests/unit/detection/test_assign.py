@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-from focalkit.detection import AnchorGrid, DetectionTarget, MaxIoUAssigner, _tiles, assign, fit_size
+from focalkit.detection import AnchorGrid, DetectionTarget, MaxIoUAssigner, fit_size
+from focalkit.detection.matching import blocks, max_iou
 
 BACKGROUND, IGNORE = -1, -100
 
@@ -66,9 +67,9 @@ def test_blocks_and_tiles_give_the_answer_of_the_matrix(priors, boxes, crowds, t
     truth = target(boxes, ignore=crowds)
     all_priors = torch.tensor(priors, dtype=torch.float32).reshape(-1, 4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assign, "BLOCK", block)
-        patch.setattr(_tiles, "TILE", tile or _tiles.TILE)
-        patch.setattr(assign, "MANY_PRIORS", 2**16 if tile is None else 0)
+        patch.setattr(max_iou, "BLOCK", block)
+        patch.setattr(blocks, "TILE", tile or blocks.TILE)
+        patch.setattr(max_iou, "MANY_PRIORS", 2**16 if tile is None else 0)
         got = rule([all_priors[: len(priors) // 2], all_priors[len(priors) // 2 :]], truth)
     labels, index = plain(all_priors, truth, rule)
     assert got.labels.tolist() == labels.tolist()
@@ -89,8 +90,8 @@ def levels(height, width, grid=None):
 @pytest.mark.parametrize("tiles", [True, False], ids=["tiles", "blocks"])
 def test_on_real_anchors_the_answer_is_that_of_the_matrix(monkeypatch, tiles):
     priors, truth = levels(128, 192), random_truth(40, 128, 192)
-    monkeypatch.setattr(assign, "BLOCK", 2**14)
-    monkeypatch.setattr(assign, "MANY_PRIORS", 0 if tiles else 2**16)
+    monkeypatch.setattr(max_iou, "BLOCK", 2**14)
+    monkeypatch.setattr(max_iou, "MANY_PRIORS", 0 if tiles else 2**16)
     got = MaxIoUAssigner()(priors, truth)
     labels, index = plain(torch.cat(priors), truth, MaxIoUAssigner())
     assert torch.equal(got.labels, labels)
@@ -111,7 +112,7 @@ def test_a_box_far_from_every_prior_costs_no_overlap(monkeypatch, far):
     computed = []
     divide = torch.Tensor.div_
     monkeypatch.setattr(torch.Tensor, "div_", lambda x, y: (computed.append(x.numel()), divide(x, y))[1])
-    monkeypatch.setattr(assign, "MANY_PRIORS", 0)
+    monkeypatch.setattr(max_iou, "MANY_PRIORS", 0)
     near, away = [[10, 10, 60, 60]], [[far, far, far + 50, far + 50]] * 9
     priors = levels(512, 768)
     MaxIoUAssigner()(priors, target(near + away))

@@ -6,9 +6,10 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from focalkit.config import CriterionConfig, TrainConfig
-from focalkit.detection import BACKGROUND, IGNORE, AnchorGrid, DetectionTarget, MaxIoUAssigner, assign_compat
-from focalkit.detection.assign_compat import LIBRARIES, Detectron2Assigner, MMDetAssigner, TorchvisionAssigner
+from focalkit.detection import BACKGROUND, IGNORE, AnchorGrid, DetectionTarget, MaxIoUAssigner
 from focalkit.detection.build import assigner_of
+from focalkit.detection.matching import libraries
+from focalkit.detection.matching.libraries import LIBRARIES, Detectron2Assigner, MMDetAssigner, TorchvisionAssigner
 from reference import matchers
 
 SHAPES = [(20, 25), (10, 13), (5, 7), (3, 4), (2, 2)]
@@ -59,14 +60,14 @@ def assert_assigned(assigner, priors, target, matches):
 @pytest.mark.parametrize("block", [2**21, 3000])
 @pytest.mark.parametrize(("name", "boxes"), list(cases()))
 def test_torchvisions_matches_are_its_matchers(name, boxes, block, monkeypatch):
-    monkeypatch.setattr(assign_compat, "BLOCK", block)
+    monkeypatch.setattr(libraries, "BLOCK", block)
     matches = Matcher(0.5, 0.4, allow_low_quality_matches=True)(box_iou(boxes, ANCHORS))
     assert_assigned(TorchvisionAssigner(), PRIORS, targets(boxes), matches)
 
 
 @pytest.mark.parametrize(("name", "boxes"), list(cases()))
 def test_detectron2s_and_mmdetections_matches_are_theirs(name, boxes, monkeypatch):
-    monkeypatch.setattr(assign_compat, "BLOCK", 2**14)  # several blocks of boxes
+    monkeypatch.setattr(libraries, "BLOCK", 2**14)  # several blocks of boxes
     table = matchers.overlap(boxes, ANCHORS)
     assert_assigned(Detectron2Assigner(), PRIORS, targets(boxes), matchers.detectron2(table))
     assert_assigned(MMDetAssigner(), PRIORS, targets(boxes), matchers.mmdetection(table))

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from focalkit.detection import BACKBONES, build_backbone, read_image, resize, resolve_backbone, to_unit
-from focalkit.detection._frozen_norm import FrozenNorm, NormedConv2d
+from focalkit.detection.models.frozen_norm import FrozenNorm, NormedConv2d
 from focalkit.errors import ConfigError, InputError
 
 SMALL = "resnet18"

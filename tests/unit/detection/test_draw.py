@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from focalkit.detection.detections import Detections
-from focalkit.detection.draw import class_color, draw_detections, text_color
+from focalkit.detection.inference.detections import Detections
 from focalkit.errors import InputError
+from focalkit.images.draw import class_color, draw_detections, text_color
 
 
 def pixels(image):

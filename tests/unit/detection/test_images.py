@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 
 from focalkit.detection import fit_size, pad_batch, read_image, resize, to_unit
-from focalkit.detection._inputs import as_image
 from focalkit.errors import InputError
+from focalkit.images import as_image
 
 
 def picture(height=6, width=9):

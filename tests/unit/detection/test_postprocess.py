@@ -5,7 +5,8 @@ from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import box_iou
 
-from focalkit.detection import AnchorGrid, DeltaXYWH, DenseOutputs, DensePostprocess, flatten_level, postprocess
+from focalkit.detection import AnchorGrid, DeltaXYWH, DenseOutputs, DensePostprocess, flatten_level
+from focalkit.detection.inference import postprocess
 
 K = 4
 
@@ -113,13 +114,13 @@ def test_a_thousand_classes_are_suppressed_as_exactly_as_one():
     scores = torch.tensor([0.9, 0.8, 0.7])
     for label in (0, 1202):
         labels = torch.tensor([label, label, 1202])
-        assert postprocess._nms_per_class(boxes, scores, labels, 0.5).tolist() == [0, 2]
-        assert postprocess._nms_per_class(boxes, scores, labels, 0.50002).tolist() == [0, 1, 2]
+        assert postprocess.nms_per_class(boxes, scores, labels, 0.5).tolist() == [0, 2]
+        assert postprocess.nms_per_class(boxes, scores, labels, 0.50002).tolist() == [0, 1, 2]
 
 
 def test_classes_do_not_suppress_each_other():
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]] * 3)
-    kept = postprocess._nms_per_class(boxes, torch.tensor([0.5, 0.9, 0.7]), torch.tensor([1, 0, 1]), 0.5)
+    kept = postprocess.nms_per_class(boxes, torch.tensor([0.5, 0.9, 0.7]), torch.tensor([1, 0, 1]), 0.5)
     assert kept.tolist() == [1, 2]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from focalkit.detection import AugmentedDetector, DenseOutputs, Detector, TiledDetector
-from focalkit.detection.tiles import cut
+from focalkit.detection.inference.tiles import cut
 
 SIDE = 64
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from focalkit.detection import AugmentedDetector, DenseOutputs, Detections, Detector
-from focalkit.detection._merge import merge
+from focalkit.detection.inference.merge import merge
 
 
 class Bright(nn.Module):

@@ -132,7 +132,7 @@ def test_an_exported_file_can_look_several_times(exported, detector, images):
 
 
 def test_frozen_norms_are_in_the_convolutions():
-    from focalkit.detection._frozen_norm import FrozenNorm, NormedConv2d
+    from focalkit.detection.models.frozen_norm import FrozenNorm, NormedConv2d
 
     torch.manual_seed(0)
     model = retinanet(2, "resnet18", fpn_channels=16, head_channels=16, head_depth=1)

@@ -11,16 +11,17 @@ import torch
 from focalkit._config_io import config_from_dict
 from focalkit._runs import RunDir
 from focalkit.config import NumericsConfig
-from focalkit.detection._backbone_weights import listed, misfits, nearest
-from focalkit.detection.card import ModelCard
-from focalkit.detection.relatives import build_detector
-from focalkit.detection.retinanet import RetinaNet, build_retinanet
-from focalkit.detection.weights import detectron2, mmdet, torchvision
+from focalkit.detection.models.backbone_weights import listed, misfits, nearest
+from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.relatives import build_detector
+from focalkit.detection.models.retinanet import RetinaNet, build_retinanet
 from focalkit.detection.weights._coco import COCO, coco_categories
-from focalkit.detection.weights._layout import DROPPED, Layout, Style
 from focalkit.detection.weights._order import OUTPUTS, STEM, pick_classes, reorder_anchors, swap_colours
 from focalkit.detection.weights._read import RawWeights, read_file, unwrap
 from focalkit.detection.weights._structure import MissingError, count_classes, model_config, p6_from
+from focalkit.detection.weights.checkpoint import load_checkpoint
+from focalkit.detection.weights.layouts import detectron2, mmdet, torchvision
+from focalkit.detection.weights.layouts.layout import DROPPED, Layout, Style
 from focalkit.errors import ConfigError, InputError
 
 LAYOUTS = {layout.name: layout for layout in (torchvision.LAYOUT, detectron2.LAYOUT, mmdet.LAYOUT)}
@@ -190,8 +191,6 @@ def named_in(raw: RawWeights, classes: int) -> tuple[tuple[int, str], ...] | Non
 
 
 def _own_run(run: RunDir) -> RetinaNet:
-    from focalkit.detection.detector import load_checkpoint
-
     config = run.read_config()
     categories = tuple((c["id"], c["name"]) for c in run.read_run()["categories"])
     model = build_detector(config.model, len(categories))

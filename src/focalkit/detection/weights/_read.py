@@ -48,7 +48,7 @@ def read_file(path: Path, trust: bool = False) -> RawWeights:
     if not path.is_file():
         raise InputError(f"{path}: no such weights file")
     if path.suffix == ".safetensors":
-        from focalkit.detection._backbone_weights import read_weights
+        from focalkit.detection.models.backbone_weights import read_weights
 
         return RawWeights(read_weights(path), _own_header(path), str(path))
     plain = path.suffix == ".pkl" and not zipfile.is_zipfile(path)

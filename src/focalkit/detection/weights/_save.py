@@ -12,13 +12,13 @@ from torch import Tensor
 from focalkit._config_io import config_to_dict, differences
 from focalkit._runs import dump_json
 from focalkit.config import TrainConfig
-from focalkit.detection.backbones import IMAGENET, RESNETS
-from focalkit.detection.card import ModelCard
-from focalkit.detection.retinanet import RetinaNet
-from focalkit.detection.weights import detectron2, mmdet, torchvision
-from focalkit.detection.weights._layout import DROPPED
+from focalkit.detection.models.backbones import IMAGENET, RESNETS
+from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.retinanet import RetinaNet
 from focalkit.detection.weights._load import LAYOUTS
 from focalkit.detection.weights._order import OUTPUTS, STEM, inverse, reorder_anchors, swap_colours
+from focalkit.detection.weights.layouts import detectron2, mmdet, torchvision
+from focalkit.detection.weights.layouts.layout import DROPPED
 from focalkit.errors import ConfigError, InputError
 
 Target = Literal["focalkit", "torchvision", "detectron2", "mmdet"]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from focalkit.config import ModelConfig, NumericsConfig
-from focalkit.detection.backbones import RESNETS
+from focalkit.detection.models.backbones import RESNETS
 from focalkit.errors import InputError
 
 Shapes = Mapping[str, tuple[int, ...]]

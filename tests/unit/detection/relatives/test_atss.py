@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from focalkit.detection import AnchorGrid, DetectionTarget, _crowds, atss
-from focalkit.detection.atss import ATSSAssigner
+from focalkit.detection import AnchorGrid, DetectionTarget
+from focalkit.detection.matching import atss, crowds
+from focalkit.detection.matching.atss import ATSSAssigner
 
 BACKGROUND, IGNORE = -1, -100
 
@@ -104,7 +105,7 @@ def test_boxes_of_all_sizes_get_about_as_many_positives():
 
 
 def test_priors_in_a_crowd_are_ignored_unless_positive(monkeypatch):
-    monkeypatch.setattr(_crowds, "BLOCK", 1)
+    monkeypatch.setattr(crowds, "BLOCK", 1)
     levels = levels_of(64, scale=1.0)
     got = ATSSAssigner()(levels, target([[0, 0, 16, 16]], ignore=[[0, 0, 32, 32], [60, 60, 64, 64]]))
     inside = torch.cat(levels)[:, 2:].amax(dim=1) <= 32

@@ -5,15 +5,18 @@ import torch
 from torchvision.ops import box_iou
 
 from focalkit import losses
-from focalkit.detection import DenseOutputs, DensePostprocess, DetectionTarget, centernet
-from focalkit.detection.centernet import (
+from focalkit.detection import (
     CenterAssigner,
     CenterNeck,
     CenterSizeCoder,
+    DenseOutputs,
+    DensePostprocess,
+    DetectionTarget,
     GaussianHeatMap,
-    gaussian_radius,
 )
-from focalkit.detection.points import PointGrid
+from focalkit.detection.boxes.points import PointGrid
+from focalkit.detection.matching import heat_map
+from focalkit.detection.matching.heat_map import gaussian_radius
 
 
 def target(boxes, labels=None, ignore=()):
@@ -54,7 +57,7 @@ def plain_map(h, w, stride, truth, k):
 
 @pytest.mark.parametrize("block", [1, 2**19])
 def test_the_heat_map_is_a_gaussian_around_every_centre(block, monkeypatch):
-    monkeypatch.setattr(centernet, "BLOCK", block)
+    monkeypatch.setattr(heat_map, "BLOCK", block)
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(12, 2, generator=generator) * 70
     boxes = torch.cat([corner, corner + 6 + 50 * torch.rand(12, 2, generator=generator)], dim=1).clamp(max=95.9)

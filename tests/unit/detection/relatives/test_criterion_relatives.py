@@ -15,12 +15,12 @@ from focalkit.detection import (
     build_criterion,
     criterion,
     flatten_level,
-    quality,
 )
-from focalkit.detection.atss import ATSSAssigner
+from focalkit.detection.boxes import quality
+from focalkit.detection.boxes.points import DistanceCoder, PointGrid, square_grid
 from focalkit.detection.build import with_own_losses
-from focalkit.detection.points import DistanceCoder, PointGrid, square_grid
-from focalkit.detection.sample import BalancedSampler
+from focalkit.detection.matching.atss import ATSSAssigner
+from focalkit.detection.matching.sample import BalancedSampler
 from focalkit.errors import ConfigError
 
 K, BINS = 3, 17

@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
-from focalkit.detection import DetectionTarget, fcos
-from focalkit.detection.fcos import PointAssigner
-from focalkit.detection.points import PointGrid
+from focalkit.detection import DetectionTarget
+from focalkit.detection.boxes.points import PointGrid
+from focalkit.detection.matching import fcos
+from focalkit.detection.matching.fcos import PointAssigner
 
 BACKGROUND, IGNORE = -1, -100
 

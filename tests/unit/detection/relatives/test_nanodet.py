@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from focalkit.detection import DensePostprocess, read_image
-from focalkit.detection.points import DistributionCoder
+from focalkit.detection.boxes.points import DistributionCoder
 from focalkit.metrics import coco_ap
 from reference.nanodet import NanoDet
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from focalkit.detection import points, quality
-from focalkit.detection.points import DistanceCoder, DistributionCoder, PointGrid, square_grid
+from focalkit.detection.boxes import points, quality
+from focalkit.detection.boxes.points import DistanceCoder, DistributionCoder, PointGrid, square_grid
 
 
 def boxes(n, seed=0):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from focalkit.detection import Assignment
-from focalkit.detection.sample import BalancedSampler
+from focalkit.detection.matching.sample import BalancedSampler
 
 IGNORE = -100
 

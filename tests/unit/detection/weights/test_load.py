@@ -14,12 +14,13 @@ from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
 from focalkit.config import ModelConfig, NumericsConfig, TrainConfig
 from focalkit.detection import Detector, load_weights, retinanet, save_weights
-from focalkit.detection.backbones import RESNETS
-from focalkit.detection.card import ModelCard
-from focalkit.detection.weights import STYLES, mmdet, weights_as
+from focalkit.detection.models.backbones import RESNETS
+from focalkit.detection.models.card import ModelCard
+from focalkit.detection.weights import STYLES, weights_as
 from focalkit.detection.weights._load import LAYOUTS
 from focalkit.detection.weights._order import inverse, reorder_anchors
 from focalkit.detection.weights._structure import model_config
+from focalkit.detection.weights.layouts import mmdet
 from focalkit.errors import ConfigError, InputError
 
 LIBRARIES = list(LAYOUTS)

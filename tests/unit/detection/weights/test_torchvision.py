@@ -10,8 +10,8 @@ from torchvision.models.detection._utils import overwrite_eps
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from focalkit.detection import Detector, flatten_level, load_weights, pad_batch, save_weights
-from focalkit.detection._images import fit_size, resize
 from focalkit.detection.weights import weights_as
+from focalkit.images import fit_size, resize
 
 MIN, MAX = 128, 192
 

@@ -7,8 +7,8 @@ import torch
 
 from focalkit.config import ModelConfig, NumericsConfig
 from focalkit.detection import build_detector
-from focalkit.detection.card import ModelCard
-from focalkit.detection.weights._transfer import CLASS_OUTPUT, check_structure, transfer
+from focalkit.detection.models.card import ModelCard
+from focalkit.detection.weights.transfer import CLASS_OUTPUT, check_structure, transfer
 from focalkit.errors import ConfigError
 from focalkit.losses import prior_bias
 

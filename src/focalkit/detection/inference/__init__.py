@@ -1,0 +1,1 @@
+"""From outputs to detections: post-processing, `Detector`, tiles, test-time augmentation."""

@@ -1,0 +1,280 @@
+"""A trained model as a thing to call on images: files, folders, PIL images, arrays and tensors in, detections out.
+
+An image takes the road it takes in evaluation: read, resized, padded with the same functions, and the boxes are brought
+back to its own pixels.
+
+Not here: sliding windows, test-time augmentation, video, downloads.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from focalkit._runs import RunDir
+from focalkit.detection.inference.detections import Detections
+from focalkit.detection.inference.postprocess import DensePostprocess
+from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.relatives import build_detector
+from focalkit.detection.types import DenseOutputs
+from focalkit.detection.weights import LayoutName, load_weights
+from focalkit.detection.weights.checkpoint import load_checkpoint
+from focalkit.errors import InputError
+from focalkit.images import as_image, each_image, fit_size, pad_batch, resize
+from focalkit.images.resize import Resize
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+
+WINDOW = 8  # batches that are read ahead, so that images of similar shape can share one
+
+
+class Detector:
+    """Finds objects in images.
+
+    While it predicts, the model is in evaluation mode; afterwards it is in the mode it was in before.
+
+    Args:
+        model: Images (b, 3, H, W) in [0, 1] -> `DenseOutputs`; has `pixel_mean`.
+        score_threshold: Detections that score no more than this are not reported.
+        names: Of the K classes, for drawing and reading; None takes those of the model's card.
+        device: Where to compute; None leaves the model where it is.
+        min_size: Short side in pixels to which images are resized: what the model was trained with. None takes the
+            card's, or 800.
+        max_size: Bound of the long side; None takes the card's, or 1333.
+        category_ids: The data set's id of each class, for COCO results; None takes the card's.
+        postprocess: Other thresholds and limits than the model's; its own score threshold is not used.
+
+    Example:
+        >>> detector = Detector.from_run("runs/first")            # doctest: +SKIP
+        >>> found = detector.predict("photo.jpg")[0]              # doctest: +SKIP
+        >>> found.draw("photo.jpg").save("drawn.jpg")             # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        score_threshold: float = 0.05,
+        names: Sequence[str] | None = None,
+        device: torch.device | str | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        category_ids: Sequence[int] | None = None,
+        postprocess: DensePostprocess | None = None,
+    ) -> None:
+        self.model = model if device is None else model.to(device)
+        card: ModelCard | None = getattr(model, "card", None)
+        if card is not None and card.categories is not None:
+            names = [name for _, name in card.categories] if names is None else names
+            category_ids = [i for i, _ in card.categories] if category_ids is None else category_ids
+        self.names = None if names is None else tuple(names)
+        self.min_size = min_size or (800 if card is None else card.min_size)
+        self.max_size = max_size or (1333 if card is None else card.max_size)
+        self.resize: Resize = "focalkit" if card is None else card.config.numerics.resize
+        self.category_ids = None if category_ids is None else tuple(category_ids)
+        self.postprocess = replace(postprocess or own_postprocess(model), score_threshold=score_threshold)
+        num_classes = getattr(model, "num_classes", None)
+        for what, given in (("names", self.names), ("category_ids", self.category_ids)):
+            if given is not None and num_classes is not None and len(given) != num_classes:
+                raise ValueError(f"expected {num_classes} {what}, one for each class of the model, got {len(given)}")
+
+    @classmethod
+    def from_run(
+        cls,
+        run_dir: str | os.PathLike[str],
+        device: torch.device | str | None = None,
+        *,
+        score_threshold: float = 0.05,
+    ) -> "Detector":
+        """The detector of a training run: its best checkpoint, or its last where there is no best.
+
+        Args:
+            run_dir: What was given to training as `out`.
+            device: None takes a GPU where there is one.
+            score_threshold: See the class.
+
+        Raises:
+            ConfigError: No run there, no checkpoint in it, or one that does not fit its configuration.
+            InputError: A device that is not here.
+        """
+        run = RunDir(Path(run_dir))
+        config, categories = run.read_config(), run.read_run()["categories"]
+        model = build_detector(config.model, len(categories))
+        load_checkpoint(model, run)
+        return cls(
+            model,
+            score_threshold=score_threshold,
+            names=[c["name"] for c in categories],
+            device=usable_device(device),
+            min_size=config.min_size,
+            max_size=config.max_size,
+            category_ids=[c["id"] for c in categories],
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        device: torch.device | str | None = None,
+        *,
+        score_threshold: float = 0.05,
+        layout: LayoutName = "auto",
+        coco80: bool = False,
+        trust: bool = False,
+    ) -> "Detector":
+        """The detector of a training run, or in a weights file of ours or of another library.
+
+        Args:
+            path: A run directory, or a file that `focalkit.detection.load_weights` reads.
+            device: None takes a GPU where there is one.
+            score_threshold: See the class.
+            layout, coco80, trust: See `load_weights`; for files.
+
+        Raises:
+            ConfigError, InputError: See `from_run` and `load_weights`.
+        """
+        if not Path(path).is_file():
+            return cls.from_run(path, device, score_threshold=score_threshold)
+        model = load_weights(path, layout, coco80, trust)
+        return cls(model, score_threshold=score_threshold, device=usable_device(device))
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.model.parameters())).device
+
+    def predict(
+        self,
+        images: "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | Sequence[Any]",
+        score_threshold: float | None = None,
+        batch_size: int = 8,
+    ) -> list[Detections]:
+        """Detections per image, in the order given, with boxes in the image's own pixels.
+
+        Args:
+            images: One image or a sequence of them. A file; a folder (its images in the order of `find_images`); a PIL
+                image; an array (h, w, 3) or (h, w), uint8, RGB; a tensor (3, h, w), uint8 or float in [0, 1]. A batch
+                (b, 3, h, w) counts as a sequence. Files are turned upright by their EXIF orientation, PIL images taken
+                as they are.
+            score_threshold: Instead of the detector's own.
+            batch_size: Images per pass through the model.
+
+        Raises:
+            InputError: A URL, a missing or unreadable file (named), a folder without images, or something that is no
+                image.
+        """
+        return list(self.stream(each_image(images), score_threshold, batch_size))
+
+    def stream(
+        self, images: Iterable[Any], score_threshold: float | None = None, batch_size: int = 8
+    ) -> Iterator[Detections]:
+        """As `predict`, for any number of single images: they are read when their turn comes, and resized at once.
+
+        Args:
+            images: Single images as `predict` takes them; folders are not among them.
+            score_threshold: Instead of the detector's own.
+            batch_size: Images per pass through the model.
+        """
+        postprocess = self.postprocess
+        if score_threshold is not None:
+            postprocess = replace(postprocess, score_threshold=score_threshold)
+        window: list[tuple[Tensor, tuple[int, int]]] = []
+        for given in images:
+            image = as_image(given)
+            height, width = image.shape[1:]
+            size = fit_size(height, width, self.min_size, self.max_size, self.resize)
+            window.append((resize(image, size, self.resize), (height, width)))
+            if len(window) == batch_size * WINDOW:
+                yield from self._predict_window(window, postprocess, batch_size)
+                window = []
+        yield from self._predict_window(window, postprocess, batch_size)
+
+    def _predict_window(
+        self, window: list[tuple[Tensor, tuple[int, int]]], postprocess: DensePostprocess, batch_size: int
+    ) -> list[Detections]:
+        results: dict[int, Detections] = {}
+        by_shape = sorted(range(len(window)), key=lambda i: window[i][0].shape[1] / window[i][0].shape[2])
+        for start in range(0, len(by_shape), batch_size):
+            rows = by_shape[start : start + batch_size]
+            images = [window[i][0] for i in rows]
+            batch = pad_batch(images, _fill(self.model)).to(self.device)
+            sizes = [(image.shape[1], image.shape[2]) for image in images]
+            found = detect(self.model, postprocess, batch, sizes, [window[i][1] for i in rows])
+            results |= {i: replace(detections, names=self.names) for i, detections in zip(rows, found, strict=True)}
+        return [results[i] for i in range(len(window))]
+
+
+def detect(
+    model: nn.Module,
+    postprocess: DensePostprocess,
+    images: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    original_sizes: Sequence[tuple[int, int]],
+) -> list[Detections]:
+    """One padded batch through the model; boxes in original pixels, on the CPU.
+
+    Args:
+        model: Put in evaluation mode for the time of the call.
+        postprocess: Outputs and sizes to detections.
+        images: float (b, 3, H, W) in [0, 1], on the model's device.
+        sizes: (height, width) of each image inside the batch.
+        original_sizes: (height, width) to which the boxes are brought.
+    """
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        with torch.inference_mode():
+            found = in_original_pixels(model(images), postprocess, sizes, original_sizes)
+    finally:
+        if training:
+            model.train()
+    # subtle: tensors made in inference mode may not be changed outside of it; copies may
+    return [replace(d, boxes=d.boxes.clone(), scores=d.scores.clone(), labels=d.labels.clone()) for d in found]
+
+
+def in_original_pixels(
+    outputs: DenseOutputs,
+    postprocess: DensePostprocess,
+    sizes: Sequence[tuple[int, int]],
+    original_sizes: Sequence[tuple[int, int]],
+) -> list[Detections]:
+    """Raw outputs of a batch to detections on the CPU, with boxes in the pixels of the images before resizing."""
+    rows = zip(postprocess(outputs, sizes), sizes, original_sizes, strict=True)
+    return [found.rescale(size, original).cpu() for found, size, original in rows]
+
+
+def own_postprocess(model: nn.Module) -> DensePostprocess:
+    """The rules by which a model's outputs become detections: its own, or the paper's where it has none."""
+    found = getattr(model, "postprocess", None)
+    return found if isinstance(found, DensePostprocess) else DensePostprocess()
+
+
+def usable_device(device: torch.device | str | None) -> torch.device:
+    """The device asked for, or for None a GPU where there is one.
+
+    Raises:
+        InputError: No such device here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(
+            f"the device {str(device)!r} cannot be used: {reason}; `focalkit doctor` shows what is here"
+        ) from error
+    return found
+
+
+def _fill(model: nn.Module) -> list[float]:
+    mean: Tensor = model.pixel_mean  # pyright: ignore[reportAssignmentType]
+    return mean.flatten().tolist()

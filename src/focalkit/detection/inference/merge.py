@@ -1,0 +1,26 @@
+"""Several looks at one image as one list of detections."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from focalkit.detection.inference.detections import Detections
+from focalkit.detection.inference.postprocess import nms_per_class
+
+
+def merge(parts: Sequence[Detections], iou_threshold: float, max_detections: int | None) -> Detections:
+    """All detections together, suppressed per class as those of one look are; the best first.
+
+    One part comes back unchanged if it has been through the same suppression.
+
+    Args:
+        parts: In the pixels of the same image; at least one.
+        iou_threshold: Of two boxes of one class that overlap more, the lower-scoring one is dropped.
+        max_detections: The best so many are kept; None keeps all.
+    """
+    boxes = torch.cat([part.boxes for part in parts])
+    scores = torch.cat([part.scores for part in parts])
+    labels = torch.cat([part.labels for part in parts])
+    kept = nms_per_class(boxes, scores, labels, iou_threshold)[:max_detections]
+    return replace(parts[0], boxes=boxes[kept], scores=scores[kept], labels=labels[kept])

@@ -1,0 +1,1 @@
+"""Which ground-truth box each prior is trained on: assigners, samplers, heat maps."""

@@ -1,0 +1,116 @@
+"""From a trained detector to a new one of the same structure, often with other classes: where fine-tuning begins."""
+
+from collections.abc import Sequence
+
+from focalkit.config import ModelConfig
+from focalkit.detection.models.backbone_weights import listed, misfits
+from focalkit.detection.models.retinanet import RetinaNet
+from focalkit.detection.weights._order import pick_classes
+from focalkit.detection.weights.layouts.layout import DROPPED
+from focalkit.errors import ConfigError
+
+STRUCTURE = ("detector", "backbone", "fpn_channels", "head_channels", "head_depth", "head_norm", "numerics.p6_from")
+"""Fields of the model's configuration without which weights do not fit."""
+CLASS_OUTPUT = "head.class_output."
+
+
+def check_structure(asked: ModelConfig, found: ModelConfig, source: object) -> None:
+    """Refuse weights of another architecture.
+
+    Args:
+        asked: Of the model that is to be made.
+        found: Of the one that the weights belong to.
+        source: Named in the message.
+
+    Raises:
+        ConfigError: They differ; every field is named with both values.
+    """
+    problems = [
+        f"model.{name}: {_field(asked, name)!r} is asked for, the file has {_field(found, name)!r}"
+        for name in STRUCTURE
+        if _field(asked, name) != _field(found, name)
+    ]
+    if asked.detector == found.detector == "retinanet" and _anchors(asked) != _anchors(found):
+        problems.append(
+            f"model.anchor_scales and model.anchor_ratios: {_anchors(asked)} anchors a cell are asked for, the file has"
+            f" {_anchors(found)}"
+        )
+    if problems:
+        raise ConfigError(
+            f"{source}: cannot be started from, its model is another one\n  "
+            + "\n  ".join(problems)
+            + "\n  leave these settings out of the command line and of the --config file, and the file's are taken; in"
+            " Python give TrainConfig(model=load_weights(FILE).card.config)"
+        )
+
+
+def transfer(model: RetinaNet, source: RetinaNet, names: Sequence[str], what: object) -> str:
+    """Give a new model the weights of a trained one; its class output stays as it is where the classes are others.
+
+    Classes are found by name where the source has names, whatever their order and number; where it has none, as many
+    classes are taken for the same ones.
+
+    Args:
+        model: Changed in place.
+        source: Of the same structure; `check_structure` says whether.
+        names: Of the model's classes.
+        what: The source, for messages.
+
+    Returns:
+        What became of the class output, in a sentence.
+
+    Raises:
+        ConfigError: A weight that does not fit all the same.
+
+    Example:
+        >>> transfer(retinanet(2), load_weights("coco.pth"), ["cat", "dog"], "coco.pth")      # doctest: +SKIP
+        'classes: 2 of the 80 in coco.pth'
+    """
+    state = {name: t for name, t in source.state_dict().items() if not DROPPED.fullmatch(name)}
+    rows, note = _rows(source, names, what)
+    if rows is None:
+        state = {name: t for name, t in state.items() if not name.startswith(CLASS_OUTPUT)}
+    elif rows != list(range(source.num_classes)):
+        for name in (f"{CLASS_OUTPUT}weight", f"{CLASS_OUTPUT}bias"):
+            per_cell = len(state[name]) // source.num_classes
+            state[name] = pick_classes(state[name], source.num_classes, rows, per_cell)
+    wanted = {
+        name: tuple(t.shape)
+        for name, t in model.state_dict().items()
+        if not DROPPED.fullmatch(name) and (rows is not None or not name.startswith(CLASS_OUTPUT))
+    }
+    if problems := misfits(wanted, {name: tuple(t.shape) for name, t in state.items()}):
+        raise ConfigError(f"{what}: does not fit the model that is asked for {listed(problems)}")
+    model.load_state_dict(state, strict=False)
+    return note
+
+
+def _rows(source: RetinaNet, names: Sequence[str], what: object) -> tuple[list[int] | None, str]:
+    """For each class that of the source; None where there is none for all of them."""
+    known = None if source.card is None or source.card.categories is None else source.card.categories
+    count = source.num_classes
+    if known is None:
+        if count == len(names):
+            return list(
+                range(count)
+            ), f"classes: {what} does not name its {count}; taken for the data's, in their order"
+    else:
+        places = {name.casefold(): place for place, (_, name) in enumerate(known)}
+        found = [places.get(name.casefold(), -1) for name in names]
+        if -1 not in found:
+            return found, f"classes: {len(names)} of the {count} in {what}, found by their names"
+    theirs = f"{count}" if known is None else f"{count} ({_few([name for _, name in known])})"
+    ours = f"{len(names)} ({_few(names)})"
+    return None, f"classes: {what} has {theirs}, the data {ours}: the class output starts anew, at the prior"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _field(config: ModelConfig, name: str) -> object:
+    return config.numerics.p6_from if name == "numerics.p6_from" else getattr(config, name)
+
+
+def _anchors(config: ModelConfig) -> int:
+    return len(config.anchor_scales) * len(config.anchor_ratios)

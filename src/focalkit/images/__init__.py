@@ -1,0 +1,23 @@
+"""Read, resize, batch and draw on images; augmentation is in `focalkit.data`."""
+
+from focalkit.images.files import read_image as read_image
+from focalkit.images.files import rgb_array as rgb_array
+from focalkit.images.inputs import as_image as as_image
+from focalkit.images.inputs import each_image as each_image
+from focalkit.images.inputs import find_images as find_images
+from focalkit.images.resize import fit_size as fit_size
+from focalkit.images.resize import pad_batch as pad_batch
+from focalkit.images.resize import resize as resize
+from focalkit.images.resize import to_unit as to_unit
+
+__all__ = [
+    "as_image",
+    "each_image",
+    "find_images",
+    "fit_size",
+    "pad_batch",
+    "read_image",
+    "resize",
+    "rgb_array",
+    "to_unit",
+]

@@ -1,0 +1,102 @@
+"""What may be given as an image, brought to one form: files, folders, PIL images, arrays and tensors.
+
+Not here: URLs, videos; reading a file is `files.read_image`.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from focalkit.errors import InputError
+from focalkit.images.files import read_image, rgb_array
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""Files of a folder that are taken for images, in upper or lower case."""
+
+
+def find_images(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Files as they are given, and in place of a folder its PNG, JPEG and WebP files, subfolders included, sorted.
+
+    Hidden files and folders are passed over.
+
+    Raises:
+        InputError: A URL, a path that is not there, a folder without images.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    found: list[Path] = []
+    for given in paths:
+        # one slash is enough: that is what pathlib leaves of "https://"; one letter before it is a drive
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", text := os.fspath(given)):
+            raise InputError(f"{text}: URLs are not read; download the image and give its path")
+        path = Path(given)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not _hidden(p, path))
+            if not inside:
+                raise InputError(f"{path}: no images in this folder, expected files ending in {', '.join(SUFFIXES)}")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise InputError(f"{path}: no such file or folder")
+    return found
+
+
+def _hidden(path: Path, below: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(below).parts)
+
+
+def each_image(images: Any) -> Iterator[Any]:
+    """The single images of what `Detector.predict` takes; paths are checked before the first is used."""
+    if isinstance(images, str | os.PathLike):
+        yield from find_images(images)
+    elif isinstance(images, list | tuple):
+        yield from (
+            part
+            for group in [find_images(i) if isinstance(i, str | os.PathLike) else [i] for i in images]
+            for part in group
+        )
+    elif getattr(images, "ndim", None) == 4:
+        yield from images
+    else:
+        yield images
+
+
+def as_image(image: Any) -> Tensor:
+    """Anything that `Detector.predict` takes for one image, as uint8 (3, h, w).
+
+    Raises:
+        InputError: It is none of them; the message says what came.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        image = rgb_array(image)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
+            raise InputError(f"expected an array of uint8 (h, w, 3) or (h, w), got {image.dtype} {image.shape}")
+        planes = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+        image = torch.from_numpy(np.ascontiguousarray(planes)).permute(2, 0, 1)
+    if not isinstance(image, Tensor):
+        what = f"{type(image).__module__}.{type(image).__qualname__}"
+        raise InputError(f"expected an image file, a folder, a PIL image, an array or a tensor, got {what}")
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
+        raise InputError(f"expected a tensor image of shape (3, h, w), got {tuple(image.shape)}")
+    if image.is_floating_point():
+        low, high = float(image.min()), float(image.max())
+        if not (low >= 0 and high <= 1):
+            raise InputError(
+                f"expected a float image in [0, 1], got values from {low:g} to {high:g}; uint8 is 0 to 255"
+            )
+        image = (image * 255).round().to(torch.uint8)
+    elif image.dtype != torch.uint8:
+        raise InputError(f"expected a tensor image of uint8, or float in [0, 1], got {image.dtype}")
+    return image.detach().cpu().expand(3, -1, -1).contiguous()
