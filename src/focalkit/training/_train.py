@@ -20,6 +20,7 @@ from focalkit._config_io import config_to_dict, differences
 from focalkit._runs import RunDir, claim
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, open_train_and_val
+from focalkit.data.loading import LoadingError, deaths_explained
 from focalkit.detection import RetinaNet, build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_losses
 from focalkit.detection.weights.transfer import check_structure, transfer
@@ -239,7 +240,8 @@ def continued(run: RunDir, asked: TrainConfig) -> TrainConfig:
 def _stops_explained(out: Path) -> Iterator[None]:
     """What ends a training from outside, with what to do next."""
     try:
-        yield
+        with deaths_explained():
+            yield
     except SystemExit as stop:
         # Lightning makes exits of Ctrl-C (and then ignores the next one) and of SIGTERM
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -253,13 +255,8 @@ def _stops_explained(out: Path) -> Iterator[None]:
             f"the GPU is out of memory: more --accumulate passes per step need less and change little; otherwise a "
             f"smaller --batch-size, --max-size, or --precision bf16-mixed ({error})"
         ) from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise FocalkitError(
-            f"a loading process ended ({error}). If memory ran out, fewer --workers need less, and 0 none; "
-            f"--out {out} --resume continues from the last checkpoint"
-        ) from error
+    except LoadingError as error:
+        raise LoadingError(f"{error}; --out {out} --resume continues from the last checkpoint") from error
 
 
 def _read(config: TrainConfig, *, check: bool) -> tuple[DetectionData, DetectionData]:

@@ -19,6 +19,7 @@ from focalkit._progress import track
 from focalkit._runs import RunDir, write_json_atomic
 from focalkit.config import TrainConfig
 from focalkit.data import Category, DetectionBatch, DetectionData, DetectionDataset, collate, open_detection_data
+from focalkit.data.loading import deaths_explained, make_loader
 from focalkit.detection import DenseOutputs, DensePostprocess, Detections, DetectionTarget
 from focalkit.detection.analysis import LossConcentration
 from focalkit.detection.build import assigner_of
@@ -27,7 +28,7 @@ from focalkit.detection.models.card import ModelCard
 from focalkit.errors import ConfigError, InputError
 from focalkit.metrics import CocoResult, coco_ap
 from focalkit.training.gallery import write_gallery
-from focalkit.training.loaders import usable_workers
+from focalkit.training.loaders import batch_bytes
 
 MAX_NEGATIVES = 1e8
 """Logits that the concentration of the loss counts at most, spread over the split (the paper sampled 1e7)."""
@@ -90,7 +91,7 @@ def evaluate(
     model.eval()
     start = time.perf_counter()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), deaths_explained():
             batch: DetectionBatch
             for batch in track(loader, len(loader), "evaluating"):
                 batch = batch.to(device, non_blocking=True)
@@ -316,12 +317,13 @@ def _loader(
     fill: torch.Tensor = model.pixel_mean  # pyright: ignore[reportAssignmentType]
     card: ModelCard | None = getattr(model, "card", None)
     rule = "focalkit" if card is None else card.config.numerics.resize
-    return DataLoader(
+    return make_loader(
         Subset(DetectionDataset(data, min_size, max_size, None, resize=rule), by_shape),
-        batch_size=batch_size,
-        num_workers=usable_workers(workers),
-        collate_fn=collate(fill.flatten().tolist()),
-        pin_memory=pin,
+        batch_size,
+        collate(fill.flatten().tolist()),
+        workers=workers,
+        batch_bytes=batch_bytes(batch_size, min_size, max_size),
+        pin=pin,
     )
 
 

@@ -1,6 +1,5 @@
 """The loaders of training and validation images."""
 
-import os
 from collections.abc import Sequence
 
 import torch
@@ -8,6 +7,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, DetectionDataset, collate
+from focalkit.data.loading import make_loader
 from focalkit.training.order import EpochOrder
 
 
@@ -43,22 +43,23 @@ def val_loader(data: DetectionData, config: TrainConfig, *, fill: Sequence[float
     return _loader(mine, max(config.batch_size // (world * config.accumulate), 1), config, fill, sampler=None)
 
 
-def usable_workers(wanted: int) -> int:
-    """`wanted`, or as many as this process has cores: more only get in each other's way, and torch warns of them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(wanted, cores)
+def batch_bytes(batch: int, min_size: int, max_size: int) -> int:
+    """Size of a batch of images as tall and wide as they can become; those of like shape share one."""
+    height, width = (-(-side // 32) * 32 for side in (min_size, max(min_size, max_size)))
+    return batch * 3 * height * width * 4
 
 
 def _loader(
     dataset: Dataset, batch: int, config: TrainConfig, fill: Sequence[float], sampler: EpochOrder | None
 ) -> DataLoader:
-    return DataLoader(
+    return make_loader(
         dataset,
-        batch_size=batch,
+        batch,
+        collate(fill),
+        workers=config.workers,
+        batch_bytes=batch_bytes(batch, config.min_size, config.max_size),
         sampler=sampler,
-        shuffle=False if sampler is None else None,
-        num_workers=usable_workers(config.workers),
-        collate_fn=collate(fill),
-        pin_memory=config.accelerator != "cpu" and torch.cuda.is_available(),
-        persistent_workers=config.workers > 0 and sampler is not None,
+        persistent=sampler is not None,
+        pin=config.accelerator != "cpu" and torch.cuda.is_available(),
+        processes=config.devices,
     )

@@ -1,0 +1,215 @@
+"""Loading processes never hang a run: errors arrive as they were, dead and silent workers end it in time."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from focalkit.data import loading
+from focalkit.data.loading import LoadingError, deaths_explained, fitting_workers, make_loader
+from focalkit.errors import DataError, InputError
+
+MIB = 2**20
+SMALL = 8 * MIB
+"""Of /dev/shm, in the test that mounts one."""
+
+
+class Numbers(Dataset):
+    """0, 1, 2, ... as tensors; `action` happens in front of number `at`."""
+
+    def __init__(self, count, action=None, at=3):
+        self.count, self.action, self.at = count, action, at
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if index == self.at and self.action is not None:
+            self.action()
+        return torch.full((1000,), index)
+
+
+def load(dataset, workers=1, **more):
+    loader = make_loader(dataset, 2, stack, workers=workers, batch_bytes=MIB, **more)
+    with deaths_explained():
+        return [batch[:, 0].tolist() for batch in loader]
+
+
+def stack(samples):
+    return torch.stack(list(samples))
+
+
+def stack_large(samples):
+    return torch.stack([one.float().repeat(1000) for one in samples])
+
+
+@pytest.fixture(autouse=True)
+def fresh_notes(monkeypatch):
+    monkeypatch.setattr(loading, "_noted", set())
+    monkeypatch.setattr(loading, "usable_workers", lambda wanted: wanted)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_the_order_is_the_same_with_any_number_of_workers(workers):
+    assert load(Numbers(8), workers) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "batch", "free", "expected"),
+    [
+        (2, 31 * MIB, None, (2, 2)),
+        (2, 31 * MIB, 1000 * MIB, (2, 2)),
+        (2, 10 * MIB, 64 * MIB, (2, 2)),  # 2 x 2 ahead and two on their way
+        (4, 10 * MIB, 64 * MIB, (4, 1)),
+        (4, 16 * MIB, 64 * MIB, (2, 1)),
+        (2, 30 * MIB, 64 * MIB, (0, 2)),
+        (2, 0, 2**15, (0, 2)),  # an empty one holds nothing, whatever the estimate
+    ],
+)
+def test_as_many_workers_start_as_shared_memory_holds(wanted, batch, free, expected):
+    assert fitting_workers(wanted, batch, free) == expected
+    workers, prefetch = expected
+    if free is not None and workers:
+        assert (workers * prefetch + 2) * batch <= free
+    assert fitting_workers(wanted, batch, free and 2 * free, processes=2) == expected
+
+
+def test_too_little_shared_memory_is_noted_once_and_the_loading_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr(loading, "free_shared", lambda: 2 * MIB)
+    assert load(Numbers(4), 2) == [[0, 1], [2, 3]]
+    assert load(Numbers(4), 2) == [[0, 1], [2, 3]]
+    err = capsys.readouterr().err
+    assert err.count("note:") == 1
+    assert re.search(r"too small for 2 loading processes \(1 MiB a batch, 2 MiB free\): none start\.", err)
+
+
+def test_a_batch_that_does_not_fit_goes_through_a_pipe(monkeypatch, capsys):
+    def full(batch):
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    monkeypatch.setattr(loading, "_share", full)
+    assert load(Numbers(4), 1) == [[0, 1], [2, 3]]
+    assert "is full: batches go through a pipe" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or os.getuid() != 0, reason="mounts a small /dev/shm")
+@pytest.mark.parametrize("believed", [None, "real"])
+def test_a_small_dev_shm_does_not_hang(believed, tmp_path):
+    """In a mount namespace of its own; with `believed` None nothing is known in advance, and the pipe has to do."""
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_loading import Numbers, loading, stack_large
+state = os.statvfs("/dev/shm")
+assert state.f_blocks * state.f_frsize <= {SMALL}
+if {believed is None}:
+    loading.free_shared = lambda: None
+loading.usable_workers = lambda wanted: wanted
+loader = loading.make_loader(Numbers(12), 4, stack_large, workers=2, batch_bytes=16 * 2**20)
+print([batch[:, 0].tolist() for batch in loader])
+"""
+    (tmp_path / "load.py").write_text(script)
+    mount = f"mount -t tmpfs -o size={SMALL} tmpfs /dev/shm && exec {sys.executable} {tmp_path / 'load.py'}"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True, text=True, timeout=60)
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("may not mount here")
+    assert done.stdout.strip() == "[[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0], [8.0, 9.0, 10.0, 11.0]]", done.stderr
+    assert ("through a pipe" if believed is None else "none start") in done.stderr
+
+
+def bad_image():
+    raise InputError("a.png: cannot be read")
+
+
+def bad_data():
+    raise DataError("data", ["a.png: this", "b.png: that"])
+
+
+def bug():
+    raise ZeroDivisionError("by zero")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("action", "kind", "message"),
+    [(bad_image, InputError, "a.png: cannot be read"), (bad_data, InputError, "data: 2 problems in the data\n")],
+)
+def test_bad_input_in_a_worker_is_the_error_it_is_without(action, kind, message, workers):
+    with pytest.raises(kind) as caught:
+        load(Numbers(8, action), workers)
+    assert str(caught.value).startswith(message)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_bug_in_a_worker_is_one_line_with_its_trace_in_a_note():
+    with pytest.raises(RuntimeError, match=r"^ZeroDivisionError in a loading process: by zero") as caught:
+        load(Numbers(8, bug))
+    assert "\n" not in str(caught.value)
+    assert "in bug" in caught.value.__notes__[0]
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_ends_the_loading_with_its_reason():
+    start = time.monotonic()
+    with pytest.raises(LoadingError, match=r"a loading process ended \(.*[Kk]ill.*--workers"):
+        load(Numbers(8, die))
+    assert time.monotonic() - start < 30
+
+
+def stop():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def lose():
+    time.sleep(1000)
+
+
+@pytest.mark.parametrize("action", [stop, lose])
+def test_a_worker_that_does_nothing_ends_the_loading(action, monkeypatch):
+    monkeypatch.setattr(loading, "POLL", 0.3)
+    monkeypatch.setattr(loading, "SILENT", 1.5)
+    start = time.monotonic()
+    with pytest.raises(LoadingError, match="sent no batch and done nothing"):
+        load(Numbers(8, action))
+    assert time.monotonic() - start < 20
+
+
+def work():
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        pass
+
+
+def test_a_slow_worker_is_waited_for(monkeypatch):
+    monkeypatch.setattr(loading, "POLL", 0.3)
+    monkeypatch.setattr(loading, "SILENT", 1.5)
+    assert load(Numbers(8, work)) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="has no signals of this kind")
+def test_signals_to_the_whole_group_leave_the_workers_to_their_parent():
+    loader = make_loader(Numbers(40), 2, stack, workers=2, batch_bytes=MIB)
+    batches = iter(loader)
+    next(batches)
+    workers = batches.gi_frame.f_locals["batches"]._workers
+    for worker in workers:  # another process than the parent sends them
+        for name in ("TERM", "INT"):
+            subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    assert len(list(batches)) == 19
+    loader = make_loader(Numbers(40), 2, stack, workers=1, batch_bytes=MIB)
+    batches = iter(loader)
+    next(batches)
+    (worker,) = batches.gi_frame.f_locals["batches"]._workers
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0, "its parent can end it"
