@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from focalkit import calibration as calibration
     from focalkit import compat as compat
     from focalkit import config as config
     from focalkit import data as data
@@ -52,6 +53,7 @@ _HOME = {
     "SoftmaxFocalLoss": "losses",
     "binary_cross_entropy": "losses",
     "build": "losses",
+    "calibration": None,
     "compat": None,
     "config": None,
     "cross_entropy": "losses",

@@ -74,7 +74,9 @@ def as_tensor(values: ArrayLike, name: str) -> Tensor:
     try:
         return torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"expected {name} to be a tensor or an array of numbers, got {type(values).__name__}") from error
+        raise TypeError(
+            f"expected {name} to be a tensor or an array of numbers, got {type(values).__name__}"
+        ) from error
 
 
 def as_float(values: ArrayLike, name: str) -> Tensor:

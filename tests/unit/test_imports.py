@@ -26,6 +26,7 @@ HEAVY = [
 ]
 DOCS = Path(__file__).parents[2] / "docs"
 PACKAGES = [
+    "calibration",
     "compat",
     "data",
     "detection",

@@ -22,7 +22,7 @@ def focal_to_posterior(
     *,
     kind: Literal["auto", "sigmoid", "softmax"] = "auto",
 ) -> ArrayLike:
-    r"""The posterior whose focal-loss minimiser is `probabilities` (Charoenphakdee et al., 2021, arXiv 2011.09172, sec. 4).
+    r"""The posterior whose focal-loss minimiser is `probabilities` (Charoenphakdee et al., 2021, arXiv 2011.09172).
 
     With $r(p) = -p \log p / (1 - p)$, for independent sigmoids
 

@@ -1,6 +1,6 @@
 """Maps from one score to one probability: what every calibrator of scores is made of, and what goes into a file.
 
-A map takes log-odds (the logit of a probability) and gives a probability; both float64. Log-odds are bounded to +-36.04,
+A map takes log-odds (the logit of a probability) and gives a probability; both float64. Log-odds are bounded to +-36,
 those of the float64 epsilon, so that scores of exactly 0 and 1 have finite ones.
 """
 

@@ -24,8 +24,8 @@ class ScoreCalibration(ABC):
     """A map per class from its score to its probability. Abstract; the four subclasses say how one map is fitted.
 
     A class with fewer than 50 rows of it, or of the rest, takes the map of all classes pooled, and a note says which.
-    With class indices (a softmax) each class is fitted against the rest on the log-odds of its probability, and rows are
-    divided by their sum, as scikit-learn does; a row of zeros becomes uniform.
+    With class indices (a softmax) each class is fitted against the rest on the log-odds of its probability, and rows
+    are divided by their sum, as scikit-learn does; a row of zeros becomes uniform.
 
     Attributes:
         maps: One per class; a single one for binary scores.
@@ -111,7 +111,7 @@ class ScoreCalibration(ABC):
         self.maps = tuple(map_from_dict(entry) for entry in state.get("maps", ()))
         return self
 
-    def _warnings(self, rows: int) -> list[str]:  # noqa: ARG002
+    def _warnings(self, rows: int) -> list[str]:
         return []
 
 
@@ -193,7 +193,8 @@ class HistogramBinning(ScoreCalibration):
         super().__init__()
         if bins < 1 or scheme not in ("uniform", "quantile"):
             raise ValueError(f'expected at least 1 bin and scheme "uniform" or "quantile", got {bins!r} and {scheme!r}')
-        self.bins, self.scheme = bins, scheme
+        self.bins = bins
+        self.scheme: Literal["uniform", "quantile"] = scheme
 
     def _fit_map(self, log_odds: Tensor, targets: Tensor) -> ScoreMap:
         return fit_histogram(log_odds, targets, self.bins, self.scheme)

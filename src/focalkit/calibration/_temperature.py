@@ -23,8 +23,8 @@ class TemperatureScaling:
     """Divide logits by one temperature that minimises the negative log-likelihood of held-out rows (Guo et al., 2017).
 
     Ranking within a row, and so accuracy, is unchanged. Where the rows are separated without an error the likelihood
-    grows as T goes to 0: then each label is mixed with 1 part in n + 1 of the uniform distribution, which gives a finite
-    T, and a note says so. Where the logits are no better than chance T is infinite and every class gets the same
+    grows as T goes to 0: then each label is mixed with 1 part in n + 1 of the uniform distribution, which gives a
+    finite T, and a note says so. Where the logits are no better than chance T is infinite and every class gets the same
     probability; a note says that too.
 
     Attributes:

@@ -21,8 +21,8 @@ RIDGE = 1.0
 class VectorScaling:
     """softmax(weight * logits + bias) with a weight and a bias per class (Guo et al., 2017), or sigmoids of the same.
 
-    Fitted by maximum likelihood with a faint pull towards temperature scaling (one pseudo-row), which keeps it finite on
-    separable rows. A class with fewer than 50 rows keeps the temperature's weight and no bias; a note says which. For
+    Fitted by maximum likelihood with a faint pull towards temperature scaling (one pseudo-row), which keeps it finite
+    on separable rows. A class with fewer than 50 rows keeps the temperature's weight and no bias. For
     sigmoids (multi-label, binary) the pooled map of all classes takes the temperature's place.
 
     Attributes:

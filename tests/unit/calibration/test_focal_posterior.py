@@ -4,9 +4,9 @@ import mpmath as mp
 import numpy as np
 import pytest
 import torch
-from reference.calibration import focal_minimiser, softmax_focal_minimiser
 
 from focalkit.calibration import focal_to_posterior
+from reference.calibration import focal_minimiser, softmax_focal_minimiser
 
 ETAS = (1e-4, 0.3, 0.9, 0.999)
 
