@@ -2,15 +2,16 @@
 
 Normalisation is inside. The anchors are not: they follow from the metadata and the size of the images. Norms with fixed
 statistics become part of the convolution before them, so the file holds one tensor where the model computes a product
-in every pass.
+in every pass. TensorFlow's padding becomes a padding at the end, which runtimes take into the convolution.
 """
 
 import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from focalkit.detection.models.frozen_norm import FrozenNorm, NormedConv2d
+from focalkit.detection.models.frozen_norm import FrozenNorm, NormedConv2d, SameConv2d, like
 
 
 class RawNetwork(nn.Module):
@@ -31,6 +32,7 @@ class RawNetwork(nn.Module):
         super().__init__()
         model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
         fold(model)
+        pad_at_the_end(model)
         # the memory format is the runtime's business
         model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         for part in ("backbone", "neck", "head"):
@@ -59,16 +61,29 @@ def fold(net: nn.Module) -> None:
                 setattr(parent, key, nn.Identity())
 
 
+class EndPaddedConv2d(nn.Conv2d):
+    """`SameConv2d` for even sides; there are no others in an image whose sides are multiples of 32."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(F.pad(input, (0, 1, 0, 1)), self.weight, self.bias, self.stride, groups=self.groups)
+
+
+def pad_at_the_end(net: nn.Module) -> None:
+    """Make every `SameConv2d` an `EndPaddedConv2d`, in place.
+
+    The former cuts off the first row and column of its output. An activation that works in place on the rest is traced
+    as a write into the whole (ScatterND in ONNX), which takes runtimes longer than the convolution.
+    """
+    for parent in list(net.modules()):
+        for key, conv in list(parent.named_children()):
+            if isinstance(conv, SameConv2d):
+                padded = like(conv, EndPaddedConv2d, bias=True)
+                padded.load_state_dict(conv.state_dict())
+                setattr(parent, key, padded.requires_grad_(False))
+
+
 def _with_norm(conv: NormedConv2d, norm: FrozenNorm) -> nn.Conv2d:
-    plain = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,  # pyright: ignore[reportArgumentType]
-        conv.stride,  # pyright: ignore[reportArgumentType]
-        conv.padding,  # pyright: ignore[reportArgumentType]
-        conv.dilation,  # pyright: ignore[reportArgumentType]
-        conv.groups,
-    )
+    plain = like(conv, nn.Conv2d, bias=True)
     scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     assert plain.bias is not None
     plain.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))

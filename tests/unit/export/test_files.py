@@ -1,13 +1,15 @@
 """An exported file gives what the model gives, whatever the runtime, the batch and the sizes."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from focalkit.detection import AugmentedDetector, Detections, Detector, retinanet
+from focalkit.detection.models.frozen_norm import SameConv2d
 from focalkit.errors import BackendError, InputError
-from focalkit.export import FORMATS, export_detector, is_exported, load_exported
+from focalkit.export import FORMATS, _onnx, export_detector, is_exported, load_exported
 from focalkit.export._export import _checked as checked
 from focalkit.export._load import as_detector
 from focalkit.export._metadata import KEY, anchors_of, describe, outputs_of
@@ -129,6 +131,46 @@ def test_an_exported_file_can_look_several_times(exported, detector, images):
     needs("onnx")
     loaded = load_exported(exported("onnx", False).path)
     same(AugmentedDetector(loaded, (1.0,)).predict(images[:2]), AugmentedDetector(detector, (1.0,)).predict(images[:2]))
+
+
+MOVES_DATA = {"ScatterND", "ScatterElements", "Slice", "Gather", "Transpose", "Pad", "Range"}
+
+
+def operators(path):
+    onnx = pytest.importorskip("onnx")
+    return {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_the_network_in_a_file_computes_and_moves_nothing(exported):
+    """What copies activations to and fro costs a runtime as much as the convolutions."""
+    needs("onnx")
+    assert not operators(exported("onnx", False).path) & MOVES_DATA
+
+
+class OneConvolution(torch.nn.Module):
+    """As much of a detector as `RawNetwork` needs, around a convolution with TensorFlow's padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = torch.nn.Sequential(SameConv2d(3, 4, 3, 2, bias=True), torch.nn.ReLU6(inplace=True))
+        self.neck = torch.nn.Identity()
+        self.head = torch.nn.Module()
+        self.head.forward = lambda features: ((features,), ())
+        self.register_buffer("pixel_mean", torch.zeros(3, 1, 1))
+        self.register_buffer("pixel_std", torch.ones(3, 1, 1))
+
+
+def test_the_padding_of_tensorflow_is_in_the_convolution(tmp_path, monkeypatch):
+    needs("onnx")
+    torch.manual_seed(0)
+    model = OneConvolution().eval()
+    x = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(RawNetwork(model)(x)[0], model.backbone(x))
+    monkeypatch.setattr(_onnx, "outputs_of", lambda detector: ["features"])
+    path = tmp_path / "one.onnx"
+    path.write_bytes(_onnx.network(SimpleNamespace(model=model)).SerializeToString())
+    assert operators(path) == {"Sub", "Div", "Conv", "Clip"}
 
 
 def test_frozen_norms_are_in_the_convolutions():

@@ -71,7 +71,7 @@ class SameConv2d(nn.Conv2d):
 def take_in_norms(net: nn.Module) -> None:
     """Make every convolution that a `FrozenNorm` follows a `NormedConv2d`, in place."""
     for parent, key, conv, norm in _pairs(net):
-        new = _like(conv, NormedConv2d, bias=False)
+        new = like(conv, NormedConv2d, bias=False)
         new.weight = conv.weight
         new.norm = (norm,)
         norm.taken_in = True
@@ -84,7 +84,7 @@ def fold_norms(net: nn.Module) -> None:
     Convolutions of stride 2 get TensorFlow's padding. Weights are drawn anew: they are to be loaded.
     """
     for parent, key, conv, norm in _pairs(net):
-        new = _like(conv, SameConv2d if conv.stride == (2, 2) else nn.Conv2d, bias=True)
+        new = like(conv, SameConv2d if conv.stride == (2, 2) else nn.Conv2d, bias=True)
         assert new.bias is not None
         nn.init.kaiming_normal_(new.weight, mode="fan_out")
         nn.init.zeros_(new.bias)
@@ -103,7 +103,7 @@ def _pairs(net: nn.Module) -> list[tuple[nn.Module, str, nn.Conv2d, FrozenNorm]]
     return found
 
 
-def _like(conv: nn.Conv2d, kind: type[Conv], bias: bool) -> Conv:
+def like(conv: nn.Conv2d, kind: type[Conv], bias: bool) -> Conv:
     return kind(
         conv.in_channels,
         conv.out_channels,
