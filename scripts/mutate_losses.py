@@ -72,7 +72,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("losses/_quality.py", "(1 - y) ** beta", "(1 - y) ** alpha", mpmath("gaussian")),
     ("losses/_quality.py", "q * bce if iou_weighted", "bce if iou_weighted", mpmath("varifocal")),
     ("losses/_ghm.py", "length + self.mu)", "length - self.mu)", mpmath("ghm_r")),
-    ("losses/_ghm.py", "alpha=1 - self.momentum", "alpha=1", [STATEFUL, "-k", "ghm"]),
+    ("losses/_ghm.py", "batch * (1 - self.momentum)", "batch", [STATEFUL, "-k", "ghm"]),
     ("losses/_ghm.py", "density.sum() / (density", "batch.sum() / (density", [STATEFUL, "-k", "ghm"]),
     ("losses/_prior.py", "upcast(logits) + counts.log()", "upcast(logits) - counts.log()", mpmath("balanced")),
     ("losses/_prior.py", "(counts / counts.max()) ** gamma", "(counts.max() / counts) ** gamma", mpmath("vs")),

@@ -33,8 +33,13 @@ def finite(x: Tensor) -> Tensor:
 
     The headroom keeps products with gamma, and small sums, from overflowing.
     """
-    bound = torch.finfo(x.dtype).max / 1024
+    bound = largest(x.dtype)
     return x.clamp(-bound, bound)
+
+
+def largest(dtype: torch.dtype) -> float:
+    """The bound of `finite`."""
+    return torch.finfo(dtype).max / 1024
 
 
 def softplus(x: Tensor) -> Tensor:

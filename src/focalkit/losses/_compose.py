@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from .._types import Vector
+from ._base import Loss
 from ._module import LossModule
 from ._spec import build
 
 
-class Sum(nn.Module):
+class Sum(Loss):
     """A weighted sum of losses on the same logits and targets.
 
     Args:
@@ -41,7 +42,7 @@ class Sum(nn.Module):
         return f"factors={self.factors}"
 
 
-class DeferredReweighting(nn.Module):
+class DeferredReweighting(Loss):
     """A loss whose class weights begin at an epoch (DRW): the plain loss first, so that the features are learned well.
 
     Args:
@@ -74,6 +75,7 @@ class DeferredReweighting(nn.Module):
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch, from 0, the next calls belong to."""
+        super().set_epoch(epoch)
         self.epoch.fill_(epoch)
 
     def forward(self, logits: Tensor, targets: Tensor, **call: Any) -> Tensor:

@@ -50,13 +50,13 @@ def equalization_loss(
     check_backend(backend, name)
     check_reduction(reduction, normalizer)
     check_range("frequency", frequency, 0, 1, "it is the share of images that show the class")
-    x, t, counted, dim = dense_targets(name, logits, targets, ignore_index=ignore_index, class_dim=class_dim)
-    shape = [-1 if d == dim else 1 for d in range(x.ndim)]
-    rare = vector("frequency", frequency, x.shape[dim], x, name).view(shape) < threshold
+    given = dense_targets(name, logits, targets, ignore_index=ignore_index, class_dim=class_dim, weight=weight)
+    x, t, counted, weight, dim = given
+    rare = given.columns(vector("frequency", frequency, x.shape[dim], x, name)) < threshold
     shielded = rare & (t > 0).any(dim, keepdim=True)
     loss = t * softplus(-x) + (1 - t) * torch.where(shielded, 0.0, softplus(x))
     if class_weight is not None:
-        by_class = vector("class_weight", class_weight, x.shape[dim], x, name).view(shape)
+        by_class = given.columns(vector("class_weight", class_weight, x.shape[dim], x, name))
         weight = by_class if weight is None else weight * by_class
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
 
@@ -104,7 +104,7 @@ def softmax_equalization_loss(
     def rows(x: Tensor, index: Tensor, counted: Tensor, dim: int) -> Tensor:
         shape = [-1 if d == dim else 1 for d in range(x.ndim)]
         rare = vector("frequency", frequency, x.shape[dim], x, name).view(shape) < threshold
-        dropped = rare & (torch.rand(x.shape, device=x.device, generator=generator) < drop_prob)
+        dropped = rare & (_uniform(x, generator) < drop_prob)
         kept = dropped.scatter(dim, index.unsqueeze(dim), False).logical_not()
         return softplus(-label_logit(torch.where(kept, x, float("-inf")), index, dim))
 
@@ -120,6 +120,13 @@ def softmax_equalization_loss(
         reduction=reduction,
         normalizer=normalizer,
     )
+
+
+def _uniform(x: Tensor, generator: Generator | None) -> Tensor:
+    """Random numbers in [0, 1), shaped like `x`."""
+    if generator is None:  # subtle: under torch.compile with dynamic shapes even generator=None raises
+        return torch.rand(x.shape, device=x.device)
+    return torch.rand(x.shape, device=x.device, generator=generator)
 
 
 class EqualizationLoss(LossModule, function=equalization_loss):

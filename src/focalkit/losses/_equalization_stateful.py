@@ -1,7 +1,8 @@
 """Long-tail losses that watch their own training: EQLv2 (Tan et al., 2021, arXiv 2012.08548), seesaw loss (Wang et al.,
 2021, arXiv 2008.10032), equalized focal loss (Li et al., 2022, arXiv 2201.02593).
 
-Their statistics are buffers: saved, restored, summed over processes, updated only in training mode with gradients on.
+Their statistics are buffers: saved, restored, summed over processes, updated only in training mode with gradients on,
+and by no batch with NaN or overflowed logits.
 Background is not a class here: a background row has label -1. (The originals of EQLv2 and seesaw add objectness
 columns.)
 """
@@ -9,33 +10,27 @@ columns.)
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .._numerics import focal_term, label_logit, modulator, softplus
-from .._reduce import fit_weight, reduce
+from .._numerics import finite, focal_term, label_logit, modulator, softplus
+from .._reduce import reduce
 from .._types import Backend, Reduction
-from ._checks import check_backend, check_range, check_reduction
-from ._distributed import all_sum
-from ._sigmoid import dense_targets
+from ._checks import check_range, check_reduction
+from ._sigmoid import Dense, dense_targets
 from ._softmax import label_loss
+from ._statistics import StatefulLoss, gather, updating
 
 
-class _Stateful(nn.Module):
-    """The arguments that the three share."""
-
-    elementwise = False
+class _ClassStatistics(StatefulLoss):
+    """A loss with statistics per class, and how many classes it was made for."""
 
     def __init__(
         self, num_classes: int, ignore_index: int, class_dim: int, reduction: Reduction, backend: Backend
     ) -> None:
-        super().__init__()
-        name = type(self).__name__
-        check_backend(backend, name)
-        check_reduction(reduction, None)
+        super().__init__(ignore_index, class_dim, reduction, backend)
         if num_classes < 1:
-            raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes!r}")
-        self.num_classes, self.ignore_index, self.class_dim = num_classes, ignore_index, class_dim
-        self.reduction, self.backend = reduction, backend
+            raise ValueError(f"{type(self).__name__}: num_classes must be at least 1, got {num_classes!r}")
+        self.num_classes = num_classes
 
     def check_classes(self, logits: Tensor, dim: int) -> None:
         if logits.shape[dim] != self.num_classes:
@@ -44,12 +39,42 @@ class _Stateful(nn.Module):
                 f"with {logits.shape[dim]} on axis {dim}"
             )
 
-    @property
-    def updating(self) -> bool:
-        return self.training and torch.is_grad_enabled()
+
+class _GradientRatio(_ClassStatistics):
+    """The summed gradients of each class's positives and negatives."""
+
+    pos_grad: Tensor
+    neg_grad: Tensor
+
+    def __init__(
+        self, num_classes: int, ignore_index: int, class_dim: int, reduction: Reduction, backend: Backend
+    ) -> None:
+        super().__init__(num_classes, ignore_index, class_dim, reduction, backend)
+        self.register_buffer("pos_grad", torch.zeros(num_classes))
+        self.register_buffer("neg_grad", torch.zeros(num_classes))
+
+    def dense(self, logits: Tensor, targets: Tensor, weight: Tensor | None) -> Dense:
+        name = type(self).__name__
+        given = dense_targets(
+            name, logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim, weight=weight
+        )
+        self.check_classes(given.x, given.dim)
+        return given
+
+    def ratio(self, at_start: float) -> Tensor:
+        """positives / negatives of each class, `at_start` before the first update."""
+        return torch.where(self.neg_grad.sum() > 0, self.pos_grad / (self.neg_grad + 1e-10), at_start)
+
+    def take_in(self, given: Dense, positive: Tensor, negative: Tensor) -> None:
+        """Adds a batch's gradients, elementwise and without its weights, to the sums."""
+        scale = given.counted if given.weight is None else given.counted * given.weight
+        batch = torch.stack([given.per_class(scale * positive), given.per_class(scale * negative)])
+        total, usable = gather(batch.to(self.pos_grad), given.x)
+        for kept, added in zip((self.pos_grad, self.neg_grad), total, strict=True):
+            kept.add_(torch.where(usable, added, 0.0))
 
 
-class EQLv2(_Stateful):
+class EQLv2(_GradientRatio):
     r"""Equalization loss v2 on sigmoids (Tan et al., 2021, eq. 5 to 7): balances each class's summed gradients.
 
     With $r_c = G^+_c / G^-_c$ and $f(r) = 1 / (1 + e^{-\gamma (r - \mu)})$, negatives of class c weigh $f(r_c)$ and
@@ -67,9 +92,6 @@ class EQLv2(_Stateful):
         tensor(0.6931)
     """
 
-    pos_grad: Tensor
-    neg_grad: Tensor
-
     def __init__(
         self,
         num_classes: int,
@@ -86,8 +108,6 @@ class EQLv2(_Stateful):
         check_range("gamma", gamma, 0, hint="it is the steepness of f, 12 in the paper")
         check_range("alpha", alpha, 0)
         self.gamma, self.mu, self.alpha = gamma, mu, alpha
-        self.register_buffer("pos_grad", torch.zeros(num_classes))
-        self.register_buffer("neg_grad", torch.zeros(num_classes))
 
     def forward(
         self,
@@ -99,34 +119,24 @@ class EQLv2(_Stateful):
     ) -> Tensor:
         """The loss under the ratios so far; afterwards they take in this batch."""
         check_reduction(self.reduction, normalizer)
-        x, t, counted, dim = dense_targets(
-            "EQLv2", logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim
-        )
-        self.check_classes(x, dim)
-        weight = None if weight is None else fit_weight(weight, x.shape)
-        shape = [-1 if d == dim else 1 for d in range(x.ndim)]
-        updating = self.updating
+        given = self.dense(logits, targets, weight)
+        x, t = given.x, given.t
         with torch.no_grad():
-            # before the first update every ratio is 100, so that the loss starts as cross-entropy
-            ratio = torch.where(self.neg_grad.sum() > 0, self.pos_grad / (self.neg_grad + 1e-10), 100.0)
-            f = torch.sigmoid(self.gamma * (ratio.to(x.dtype) - self.mu)).view(shape)
-            on, off = 1 + self.alpha * (1 - f), f
-            present = counted if weight is None else counted & (weight != 0)
-            if updating:
-                axes = [d for d in range(x.ndim) if d != dim]
-                scale = present if weight is None else present * weight
-                positive = (scale * on * torch.sigmoid(-x) * t).sum(axes)
-                negative = (scale * off * torch.sigmoid(x) * (1 - t)).sum(axes)
-                self.pos_grad.add_(all_sum(positive.to(self.pos_grad)))
-                self.neg_grad.add_(all_sum(negative.to(self.neg_grad)))
-        loss = t * on * softplus(-x) + (1 - t) * off * softplus(x)
-        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=weight, counted=counted)
+            # the loss starts as cross-entropy
+            f = torch.sigmoid(self.gamma * (self.ratio(at_start=100.0).to(x.dtype) - self.mu))
+            pos_weight, neg_weight = given.columns(1 + self.alpha * (1 - f)), given.columns(f)
+        if updating(self):
+            with torch.no_grad():
+                positive = pos_weight * torch.sigmoid(-x) * t
+                self.take_in(given, positive, neg_weight * torch.sigmoid(x) * (1 - t))
+        loss = t * pos_weight * softplus(-x) + (1 - t) * neg_weight * softplus(x)
+        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=given.weight, counted=given.counted)
 
     def extra_repr(self) -> str:
         return f"{self.num_classes}, gamma={self.gamma}, mu={self.mu}, alpha={self.alpha}, reduction={self.reduction!r}"
 
 
-class EqualizedFocalLoss(_Stateful):
+class EqualizedFocalLoss(_GradientRatio):
     r"""Equalized focal loss on sigmoids (Li et al., 2022, eq. 5 and 6): a focusing parameter per class, from its
     gradients.
 
@@ -146,9 +156,6 @@ class EqualizedFocalLoss(_Stateful):
         tensor(0.0866)
     """
 
-    pos_grad: Tensor
-    neg_grad: Tensor
-
     def __init__(
         self,
         num_classes: int,
@@ -167,8 +174,6 @@ class EqualizedFocalLoss(_Stateful):
         check_range("gamma", gamma, 1e-6, hint="the loss divides by it")
         check_range("scale", scale, 0)
         self.alpha, self.gamma, self.scale = alpha, gamma, scale
-        self.register_buffer("pos_grad", torch.zeros(num_classes))
-        self.register_buffer("neg_grad", torch.zeros(num_classes))
 
     def forward(
         self,
@@ -180,48 +185,25 @@ class EqualizedFocalLoss(_Stateful):
     ) -> Tensor:
         """The loss under the ratios so far; afterwards they take in this batch."""
         check_reduction(self.reduction, normalizer)
-        x, t, counted, dim = dense_targets(
-            "EqualizedFocalLoss", logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim
-        )
-        self.check_classes(x, dim)
-        weight = None if weight is None else fit_weight(weight, x.shape)
-        shape = [-1 if d == dim else 1 for d in range(x.ndim)]
-        on, off = (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
+        given = self.dense(logits, targets, weight)
+        x, t = given.x, given.t
+        pos_weight, neg_weight = (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
         with torch.no_grad():
-            ratio = torch.where(self.neg_grad.sum() > 0, self.pos_grad / (self.neg_grad + 1e-10), 1.0).clamp(0, 1)
-            gamma = (self.gamma + self.scale * (1 - ratio)).to(x.dtype).view(shape)
+            ratio = self.ratio(at_start=1.0).clamp(0, 1)
+            gamma = given.columns((self.gamma + self.scale * (1 - ratio)).to(x.dtype))
             factor = gamma / self.gamma
-        loss = factor * (t * on * focal_term(x, gamma) + (1 - t) * off * focal_term(-x, gamma))
-        if self.updating:
-            self._take_in(x.detach(), t, gamma, factor, on, off, counted, weight, dim)
-        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=weight, counted=counted)
-
-    @torch.no_grad()
-    def _take_in(
-        self,
-        x: Tensor,
-        t: Tensor,
-        gamma: Tensor,
-        factor: Tensor,
-        on: float,
-        off: float,
-        counted: Tensor,
-        weight: Tensor | None,
-        dim: int,
-    ) -> None:
-        def slope(u: Tensor) -> Tensor:
-            return modulator(u, gamma) * (torch.sigmoid(-u) + gamma * torch.sigmoid(u) * softplus(-u))
-
-        axes = [d for d in range(x.ndim) if d != dim]
-        scale = factor * (counted if weight is None else counted * weight)
-        self.pos_grad.add_(all_sum((scale * on * t * slope(x)).sum(axes).to(self.pos_grad)))
-        self.neg_grad.add_(all_sum((scale * off * (1 - t) * slope(-x)).sum(axes).to(self.neg_grad)))
+        loss = factor * (t * pos_weight * focal_term(x, gamma) + (1 - t) * neg_weight * focal_term(-x, gamma))
+        if updating(self):
+            with torch.no_grad():
+                positive = factor * pos_weight * t * focal_gradient(x, gamma)
+                self.take_in(given, positive, factor * neg_weight * (1 - t) * focal_gradient(-x, gamma))
+        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=given.weight, counted=given.counted)
 
     def extra_repr(self) -> str:
         return f"{self.num_classes}, alpha={self.alpha}, gamma={self.gamma}, scale={self.scale}"
 
 
-class SeesawLoss(_Stateful):
+class SeesawLoss(_ClassStatistics):
     r"""Seesaw loss on a softmax (Wang et al., 2021, eq. 4 to 6): frequent labels punish rarer classes less.
 
     $$-\log \frac{e^{x_y}}{e^{x_y} + \sum_{j \ne y} S_{yj} e^{x_j}}, \quad S = M \cdot C$$
@@ -274,10 +256,11 @@ class SeesawLoss(_Stateful):
 
         def rows(x: Tensor, index: Tensor, counted: Tensor, dim: int) -> Tensor:
             self.check_classes(x, dim)
-            if self.updating:
+            if updating(self):
                 seen = torch.zeros(self.num_classes, dtype=torch.long, device=x.device)
                 seen = seen.scatter_add(0, index.flatten(), counted.expand_as(index).flatten().long())
-                self.cum_samples.add_(all_sum(seen))
+                seen, usable = gather(seen, finite(x))
+                self.cum_samples.add_(torch.where(usable, seen, 0))
             return softplus(-label_logit(x + self._log_factors(x.detach(), index, dim), index, dim))
 
         return label_loss(
@@ -305,3 +288,8 @@ class SeesawLoss(_Stateful):
 
     def extra_repr(self) -> str:
         return f"{self.num_classes}, p={self.p}, q={self.q}, reduction={self.reduction!r}"
+
+
+def focal_gradient(u: Tensor, gamma: Tensor) -> Tensor:
+    """The size of the focal term's gradient at the signed logit u."""
+    return modulator(u, gamma) * (torch.sigmoid(-u) + gamma * torch.sigmoid(u) * softplus(-u))

@@ -6,18 +6,19 @@ The histogram is built without a loop and without waiting for the device. Its ru
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._numerics import upcast
 from .._reduce import fit_weight, reduce
 from .._types import Backend, Reduction
-from ._checks import check_backend, check_range, check_reduction
+from ._base import Loss
+from ._checks import check_range, check_reduction
 from ._cross_entropy import binary_cross_entropy
-from ._distributed import all_sum
 from ._sigmoid import dense_targets
+from ._statistics import StatefulLoss, gather, updating
 
 
-class GradientDensity(nn.Module):
+class GradientDensity(Loss):
     """Weights N / (R_b M): the share that an example's bin would have if all bins were equally full, over what it has.
 
     Args:
@@ -37,26 +38,33 @@ class GradientDensity(nn.Module):
         self.bins, self.momentum, self.valid_bins = bins, momentum, valid_bins
         self.register_buffer("mean", torch.zeros(bins))
 
-    @torch.no_grad()
-    def forward(self, norm: Tensor, counted: Tensor, update: bool) -> Tensor:
-        """The weight of every element, shaped like `norm`; `counted` elements fill the histogram."""
-        index = (norm * self.bins).long().clamp(0, self.bins - 1)
-        counts = torch.zeros(self.bins, dtype=torch.long, device=norm.device)
-        counts = counts.scatter_add(0, index.flatten(), counted.expand_as(norm).flatten().long())
-        # subtle: no sum over processes outside training; one process that evaluates alone would wait for the others
-        batch = (all_sum(counts) if update else counts).to(self.mean)
-        if update:
-            self.mean.mul_(self.momentum).add_(batch, alpha=1 - self.momentum)
-        # subtle: N is the sum of the same mean, so that a mean that began at 0 biases nothing; before any update the
-        # batch stands in.
-        density = torch.where(self.mean.sum() > 0, self.mean, batch)
-        filled = (density > 0).sum().clamp(min=1) if self.valid_bins else self.bins
-        # a bin that no training example has met gets weight 1
-        weights = torch.where(density > 0, density.sum() / (density.clamp(min=1e-12) * filled), 1.0)
-        return weights.to(norm.dtype)[index]
+    def forward(self, norm: Tensor, counted: Tensor, x: Tensor) -> Tensor:
+        """The weight of every element, shaped like `norm`; `counted` elements fill the histogram.
+
+        `x` is what the norms were made of: where it is out of range, the running mean stays as it is.
+        """
+        update = updating(self)
+        with torch.no_grad():
+            index = (norm.nan_to_num() * self.bins).long().clamp(0, self.bins - 1)
+            counts = torch.zeros(self.bins, dtype=torch.long, device=norm.device)
+            counts = counts.scatter_add(0, index.flatten(), counted.expand_as(norm).flatten().long())
+            batch = counts.to(self.mean)
+            # subtle: no sum over processes outside training; one process that evaluates alone would wait for the others
+            if update:
+                counts, usable = gather(counts, x)
+                batch = counts.to(self.mean)
+                moved = self.mean * self.momentum + batch * (1 - self.momentum)
+                self.mean.copy_(torch.where(usable, moved, self.mean))
+            # subtle: N is the sum of the same mean, so that a mean that began at 0 biases nothing; before any update
+            # the batch stands in.
+            density = torch.where(self.mean.sum() > 0, self.mean, batch)
+            filled = (density > 0).sum().clamp(min=1) if self.valid_bins else self.bins
+            # a bin that no training example has met gets weight 1
+            weights = torch.where(density > 0, density.sum() / (density.clamp(min=1e-12) * filled), 1.0)
+            return weights.to(norm.dtype)[index]
 
 
-class GHMC(nn.Module):
+class GHMC(StatefulLoss):
     r"""GHM for classification on sigmoids (Li et al., 2019, eq. 9): $\sum w \, BCE / N$, $w = N / (R_b M)$, $g = |p -
     t|$.
 
@@ -71,8 +79,6 @@ class GHMC(nn.Module):
         tensor(1.1269)
     """
 
-    elementwise = False
-
     def __init__(
         self,
         *,
@@ -84,11 +90,8 @@ class GHMC(nn.Module):
         reduction: Reduction = "mean",
         backend: Backend = "auto",
     ) -> None:
-        super().__init__()
-        check_backend(backend, "GHMC")
-        check_reduction(reduction, None)
+        super().__init__(ignore_index, class_dim, reduction, backend)
         self.bins, self.momentum, self.valid_bins = bins, momentum, valid_bins
-        self.ignore_index, self.class_dim, self.reduction, self.backend = ignore_index, class_dim, reduction, backend
         self.density = GradientDensity(bins, momentum, valid_bins)
 
     def forward(
@@ -101,13 +104,10 @@ class GHMC(nn.Module):
     ) -> Tensor:
         """The loss; `weight` multiplies it, and elements of weight 0 stay out of the histogram."""
         check_reduction(self.reduction, normalizer)
-        x, t, counted, _ = dense_targets(
-            "GHMC", logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim
+        x, t, counted, weight, _ = dense_targets(
+            "GHMC", logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim, weight=weight
         )
-        weight = None if weight is None else fit_weight(weight, x.shape)
-        present = counted if weight is None else counted & (weight != 0)
-        norm = (torch.sigmoid(x) - t).abs()
-        density = self.density(norm, present, self.training and torch.is_grad_enabled())
+        density = self.density((torch.sigmoid(x) - t).abs(), counted, x)
         loss = density * binary_cross_entropy(x, t, reduction="none")
         return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=weight, counted=counted)
 
@@ -115,7 +115,7 @@ class GHMC(nn.Module):
         return f"bins={self.bins}, momentum={self.momentum}, reduction={self.reduction!r}"
 
 
-class GHMR(nn.Module):
+class GHMR(Loss):
     r"""GHM for box regression (Li et al., 2019, eq. 12): harmonised $\sqrt{d^2 + \mu^2} - \mu$, $g = |d| / \sqrt{d^2 +
     \mu^2}$.
 
@@ -163,10 +163,13 @@ class GHMR(nn.Module):
                 f"GHMR: pred {tuple(pred.shape)} and target {tuple(target.shape)} must have the same shape"
             )
         d = upcast(pred) - upcast(target)
+        counted = torch.ones_like(d, dtype=torch.bool)
+        if weight is not None:
+            weight = fit_weight(weight, d.shape)
+            counted = (weight != 0).expand_as(d)
+            d = torch.where(counted, d, 0.0)
         length = torch.hypot(d, torch.full_like(d, self.mu))
-        weight = None if weight is None else fit_weight(weight, d.shape)
-        present = torch.ones_like(d, dtype=torch.bool) if weight is None else (weight != 0).expand_as(d)
-        density = self.density(d.abs() / length, present, self.training and torch.is_grad_enabled())
+        density = self.density(d.abs() / length, counted, d.abs())
         # subtle: d^2 / (length + mu) is length - mu without the subtraction.
         loss = density * d * (d / (length + self.mu))
         return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=weight)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from .._reduce import finish
 from .._types import Reduction
+from ._base import Loss
 from ._checks import check_reduction
 
 
-class HardNegativeMining(nn.Module):
+class HardNegativeMining(Loss):
     """All positives, and per image the hardest negatives, `ratio` for each positive.
 
     Divides by the number of positives in the batch (at least 1). An image without positives adds `min_negatives`.
@@ -74,7 +75,7 @@ class HardNegativeMining(nn.Module):
         return f"ratio={self.ratio}, min_negatives={self.min_negatives}"
 
 
-class OHEM(nn.Module):
+class OHEM(Loss):
     """The mean over the hardest examples of the batch.
 
     An example is kept where its loss is at least the `keep`-th largest, or at least -log(threshold): with

@@ -12,24 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ._base import Loss
 from ._checks import check_backend, check_choice, nearest
 
 CALL_TIME = ("weight", "normalizer")
 
 
-class LossModule(nn.Module):
-    """Base of the stateless losses; a subclass names its function.
+class LossModule(Loss):
+    """Base of the stateless losses; a subclass names its function."""
 
-    Attributes:
-        elementwise: Each unreduced number depends on its own row of logits and target alone, so that the loss of a
-            batch may be computed in parts, such as the levels of a detector one by one. Losses of regions, of pairs,
-            and those that weigh an element by the others of its batch are not; nor counts a loss as elementwise that
-            does not say so.
-    """
-
-    elementwise: ClassVar[bool] = True
     function: ClassVar[Callable[..., Tensor]]
     defaults: ClassVar[dict[str, Any]]
 

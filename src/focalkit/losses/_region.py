@@ -17,7 +17,7 @@ from .._reduce import reduce
 from .._types import Backend, Reduction, Vector
 from ._checks import check_backend, check_choice, check_range, check_reduction, vector
 from ._module import LossModule
-from ._sigmoid import dense_targets
+from ._sigmoid import Dense, dense_targets
 
 Activation = Literal["sigmoid", "softmax"]
 
@@ -200,7 +200,7 @@ def unified_focal_loss(
     check_range("delta", delta, 0, 1)
     check_range("gamma", gamma, 0, 1 - 1e-6)
     check_reduction(reduction, normalizer)
-    x, t, counted, dim = _region(name, logits, targets, ignore_index, class_dim)
+    x, t, counted, _, dim = _region(name, logits, targets, ignore_index, class_dim)
     counted = counted.all(dim, keepdim=True)
     if x.shape[dim] == 1:
         u, t = torch.cat([-x, x], dim), torch.cat([1 - t, t], dim)
@@ -225,9 +225,7 @@ def unified_focal_loss(
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=on.any(2).squeeze(1))
 
 
-def _region(
-    name: str, logits: Tensor, targets: Tensor, ignore_index: int, class_dim: int
-) -> tuple[Tensor, Tensor, Tensor, int]:
+def _region(name: str, logits: Tensor, targets: Tensor, ignore_index: int, class_dim: int) -> Dense:
     if logits.ndim < 2:
         raise ValueError(
             f"{name}: expected logits (b, k, ...), got {tuple(logits.shape)}; add the missing axes with unsqueeze"
@@ -254,7 +252,7 @@ def _tversky_parts(
     check_range("smooth", smooth, 0)
     check_choice("activation", activation, ("sigmoid", "softmax"))
     check_choice("absent", absent, ("count", "skip"))
-    x, t, counted, dim = _region(name, logits, targets, ignore_index, class_dim)
+    x, t, counted, _, dim = _region(name, logits, targets, ignore_index, class_dim)
     u = one_vs_rest(x, dim) if activation == "softmax" else x
     axes = [d for d in range(x.ndim) if d != dim and (d != 0 or batch)]
 

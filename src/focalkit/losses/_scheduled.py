@@ -5,17 +5,17 @@ Both are told when: `AdaFocalLoss.update(logits, labels)` once per epoch, `Cycli
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._numerics import focal_term, label_logit, modulator, softplus, upcast
 from .._types import Backend, Reduction
 from ._asymmetric import asymmetric_softmax_loss
-from ._checks import check_backend, check_range, check_reduction
-from ._distributed import all_sum
+from ._checks import check_range
 from ._softmax import label_loss, softmax_loss
+from ._statistics import StatefulLoss, all_sum
 
 
-class AdaFocalLoss(nn.Module):
+class AdaFocalLoss(StatefulLoss):
     r"""AdaFocal on a softmax (Ghosh et al., 2022, algorithm 1): a gamma per confidence bin, steered by its calibration.
 
     $-(1 - p_y)^{\gamma} \log p_y$ where the bin's gamma is at least 0, $-(1 + p_y)^{|\gamma|} \log p_y$ where it is
@@ -56,9 +56,7 @@ class AdaFocalLoss(nn.Module):
         reduction: Reduction = "mean",
         backend: Backend = "auto",
     ) -> None:
-        super().__init__()
-        check_backend(backend, "AdaFocalLoss")
-        check_reduction(reduction, None)
+        super().__init__(ignore_index, class_dim, reduction, backend)
         check_range("rate", rate, 0)
         check_range("switch", switch, 0)
         if bins < 1 or not gamma_min < 0 < gamma_max:
@@ -67,7 +65,6 @@ class AdaFocalLoss(nn.Module):
             )
         self.bins, self.rate, self.gamma_init, self.switch = bins, rate, gamma_init, switch
         self.gamma_min, self.gamma_max = gamma_min, gamma_max
-        self.ignore_index, self.class_dim, self.reduction, self.backend = ignore_index, class_dim, reduction, backend
         self.register_buffer("gammas", torch.full((bins,), float(gamma_init)))
         self.register_buffer("edges", torch.arange(1, bins) / bins)
 
@@ -107,12 +104,13 @@ class AdaFocalLoss(nn.Module):
 
         Args:
             logits: Scores (n, k), or with any axes around `class_dim`.
-            labels: Class indices; rows of `ignore_index` are left out.
+            labels: Class indices; rows of `ignore_index`, and rows with NaN, are left out.
         """
         dim = self.class_dim if logits.ndim > 1 else 0
         labels = labels.long().flatten()
-        keep = labels != self.ignore_index
-        p = upcast(logits).softmax(dim).movedim(dim, -1).flatten(0, -2)[keep]
+        p = upcast(logits).softmax(dim).movedim(dim, -1).flatten(0, -2)
+        keep = (labels != self.ignore_index) & ~p.isnan().any(-1)
+        p = p[keep]
         confidence, predicted = p.max(-1)
         correct = (predicted == labels[keep]).to(p.dtype)
         # subtle: quantiles by sorting, because torch.quantile refuses more than 2^24 values
@@ -138,7 +136,7 @@ class AdaFocalLoss(nn.Module):
         return f"bins={self.bins}, rate={self.rate}, reduction={self.reduction!r}"
 
 
-class CyclicalFocalLoss(nn.Module):
+class CyclicalFocalLoss(StatefulLoss):
     r"""Cyclical focal loss on a softmax (Smith, 2022, eq. 3 to 5): confident examples first and last, hard ones
     between.
 
@@ -182,16 +180,13 @@ class CyclicalFocalLoss(nn.Module):
         reduction: Reduction = "mean",
         backend: Backend = "auto",
     ) -> None:
-        super().__init__()
-        check_backend(backend, "CyclicalFocalLoss")
-        check_reduction(reduction, None)
+        super().__init__(ignore_index, class_dim, reduction, backend)
         for name, value in (("gamma_hc", gamma_hc), ("gamma_pos", gamma_pos), ("gamma_neg", gamma_neg)):
             check_range(name, value, 0)
         check_range("factor", factor, 1 + 1e-6, hint="the turning point is at (epochs - 1) / factor")
         check_range("epochs", epochs, 1)
         self.epochs, self.gamma_hc, self.gamma_pos, self.gamma_neg = epochs, gamma_hc, gamma_pos, gamma_neg
         self.factor, self.label_smoothing = factor, label_smoothing
-        self.ignore_index, self.class_dim, self.reduction, self.backend = ignore_index, class_dim, reduction, backend
         self.register_buffer("epoch", torch.zeros(()))
 
     def set_epoch(self, epoch: int) -> None:

@@ -6,7 +6,7 @@ between is their mean weighted by the target ("split"), unless the family brings
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -146,13 +146,36 @@ def mixture(positive: Term, negative: Term, soft: Callable[..., Tensor] | None) 
     return mixed
 
 
-def dense_targets(
-    name: str, logits: Tensor, targets: Tensor, *, ignore_index: int, class_dim: int
-) -> tuple[Tensor, Tensor, Tensor, int]:
-    """The logits, the targets as floats, where they count, and the class axis, for losses that look at whole rows.
+class Dense(NamedTuple):
+    """What a loss that looks at whole rows works on.
 
-    Logits and targets are 0 where they do not count; class indices become a one-hot.
+    Attributes:
+        x: The logits, finite, 0 where they do not count.
+        t: The targets as floats, 0 where they do not count; class indices as a one-hot.
+        counted: False where an element is ignored or has weight 0.
+        weight: As given, fitted.
+        dim: The class axis.
     """
+
+    x: Tensor
+    t: Tensor
+    counted: Tensor
+    weight: Tensor | None
+    dim: int
+
+    def columns(self, vector: Tensor) -> Tensor:
+        """A vector over the classes as it broadcasts against `x`."""
+        return vector.view([-1 if d == self.dim else 1 for d in range(self.x.ndim)])
+
+    def per_class(self, values: Tensor) -> Tensor:
+        """Sums over all axes but the classes."""
+        return values.sum([d for d in range(self.x.ndim) if d != self.dim])
+
+
+def dense_targets(
+    name: str, logits: Tensor, targets: Tensor, *, ignore_index: int, class_dim: int, weight: Tensor | None = None
+) -> Dense:
+    """Checks the arguments of a loss that looks at whole rows, and makes its targets dense."""
     check_logits(logits, name)
     dim = class_axis(logits, class_dim, name)
     x = upcast(logits)
@@ -165,7 +188,10 @@ def dense_targets(
         labels = labels.unsqueeze(dim)
         t = one_hot(labels, x, dim).to(x.dtype)
         counted = (labels != ignore_index).expand_as(t)
-    return finite(torch.where(counted, x, 0.0)), torch.where(counted, t, 0.0), counted, dim
+    if weight is not None:
+        weight = fit_weight(weight, x.shape)
+        counted = counted & (weight != 0)
+    return Dense(finite(torch.where(counted, x, 0.0)), torch.where(counted, t, 0.0), counted, weight, dim)
 
 
 def one_hot(labels: Tensor, x: Tensor, dim: int) -> Tensor:

@@ -1,12 +1,14 @@
 """Losses with a state: what they learn from a batch, by hand; what they save; what leaves them alone."""
 
+import math
+
 import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
 from focalkit import losses as L
-from focalkit.losses import _equalization_stateful, _ghm, _scheduled
+from focalkit.losses import _scheduled, _statistics
 from reference import classification as truth
 
 
@@ -139,8 +141,7 @@ def test_evaluation_waits_for_no_other_process(monkeypatch):
     def refuse(x):
         raise AssertionError("summed over processes in evaluation")
 
-    for module in (_ghm, _equalization_stateful):
-        monkeypatch.setattr(module, "all_sum", refuse)
+    monkeypatch.setattr(_statistics, "all_sum", refuse)
     x, y = torch.zeros(3, 2), torch.tensor([0, 1, 1])
     for loss in (L.GHMC(), L.EQLv2(2), L.EqualizedFocalLoss(2), L.SeesawLoss(2)):
         loss.eval()(x, y)
@@ -165,3 +166,97 @@ def test_adafocal_has_the_same_bins_in_every_process(monkeypatch):
     loss.update(torch.tensor([[0.0, 0.0], [4.0, 0.0]]), torch.tensor([0, 0]))
     own = torch.sigmoid(torch.tensor(4.0)).item()
     assert loss.edges.tolist() == pytest.approx([(2 * own + 6 * 0.9) / 8])
+
+
+def stream():
+    torch.manual_seed(0)
+    return [
+        (torch.randn(64, 2) * 2, torch.where(torch.rand(64) < 0.9, torch.where(torch.rand(64) < 0.9, 0, 1), -1))
+        for _ in range(20)
+    ]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize(("loss", "last"), [("eqlv2", 0.9580506682), ("efl", 0.6883770823), ("seesaw", None)])
+def test_a_batch_that_the_gradient_scaler_skips_moves_no_statistic(loss, last, bad):
+    def run(with_bad):
+        module, value = L.build(loss, num_classes=2), None
+        for i, (x, y) in enumerate(stream()):
+            if with_bad and i == 5:
+                train(
+                    module, torch.tensor([[bad, 0.0], [0.0, 0.0], [1.0, bad], [0.0, 0.0]]), torch.tensor([0, 1, -1, 0])
+                )
+            value = train(module, x, y).item()
+        return value
+
+    if loss == "seesaw":  # -1 is no class of a softmax
+        x, y = torch.full((2, 2), bad), torch.tensor([0, 1])
+        module = L.SeesawLoss(2)
+        train(module, x, y)
+        assert module.cum_samples.tolist() == [0, 0]
+        return
+    assert run(True) == run(False) == pytest.approx(last, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [L.GHMC(momentum=0.5), L.GHMR(momentum=0.5)])
+def test_a_batch_with_nan_leaves_the_histogram(loss):
+    x, t = torch.tensor([-2.0, 1.0, 0.3]), torch.tensor([0.0, 1.0, 0.0])
+    train(loss, x, t)
+    before = loss.density.mean.clone()
+    train(loss, torch.tensor([math.nan, 1.0, 0.3]), t)
+    assert torch.equal(loss.density.mean, before)
+
+
+@pytest.mark.parametrize("name", ["eqlv2", "efl", "ghm_c"])
+def test_a_row_of_weight_zero_moves_no_statistic_even_with_nan(name):
+    given = {} if name == "ghm_c" else {"num_classes": 2}
+    x, y = torch.tensor([[1.0, 0.0], [math.nan, 0.0], [0.0, 2.0]]), torch.tensor([0, 1, -1])
+    with_row, without = L.build(name, **given), L.build(name, **given)
+    a = with_row(x.clone().requires_grad_(), y, weight=torch.tensor([[1.0], [0.0], [1.0]]))
+    b = without(x[[0, 2]].clone().requires_grad_(), y[[0, 2]])
+    assert a.item() == pytest.approx(b.item())
+    for one, other in zip(with_row.buffers(), without.buffers(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_validation_rows_with_nan_do_not_steer_adafocal():
+    logits, labels = torch.tensor([[0.2, 0.0], [4.0, 0.0]]), torch.tensor([0, 1])
+    clean, dirty = L.AdaFocalLoss(bins=2), L.AdaFocalLoss(bins=2)
+    clean.update(logits, labels)
+    dirty.update(torch.cat([logits, torch.full((1, 2), math.nan)]), torch.tensor([0, 1, 0]))
+    assert torch.equal(clean.gammas, dirty.gammas)
+    assert torch.equal(clean.edges, dirty.edges)
+
+
+def test_statistics_survive_half_precision():
+    t = torch.zeros(200_000)
+    t[:100] = 1
+    # |p - t| of 199,900 negatives and of 100 positives: two bins, each with half of the weight
+    easy, hard = (F.softplus(torch.tensor(u, dtype=torch.float64)).item() for u in (-3.0, 3.0))
+    loss = L.GHMC().half()
+    value = loss(torch.full((200_000,), -3.0).requires_grad_(), t)
+    assert value.item() == pytest.approx((easy + hard) / 2, rel=1e-6)
+    assert value.item() == pytest.approx(1.5485873516, rel=1e-6)
+    assert loss.density.mean.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_numbers_of_a_loss_stay_in_float32_in_a_model_of_half_precision(dtype):
+    counts = [200_000.0, 70_001.0]
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), L.BalancedSoftmaxLoss(class_counts=counts)).to(dtype)
+    assert model[1].class_counts.tolist() == counts
+    assert model[0].weight.dtype == dtype
+    assert model.double()[1].class_counts.dtype == torch.float64
+
+
+def test_equalized_losses_add_what_every_process_has_and_skip_what_one_cannot_use(monkeypatch):
+    loss = L.EQLv2(2)
+    x, y = torch.zeros(3, 2), torch.tensor([0, 1, 1])
+    monkeypatch.setattr(_statistics, "all_sum", lambda total: total * 2)
+    train(loss, x, y)
+    assert loss.pos_grad.tolist() == [1.0, 2.0]
+    before = loss.pos_grad.clone()
+    # the other process met a NaN: its sums and its flag arrive here
+    monkeypatch.setattr(_statistics, "all_sum", lambda total: torch.cat([total[:-1] * math.nan, total[-1:] + 1]))
+    train(loss, x, y)
+    assert torch.equal(loss.pos_grad, before)
