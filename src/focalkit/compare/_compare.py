@@ -1,0 +1,316 @@
+"""`compare`: plan, run what is missing, and look at what came out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from focalkit._config_io import nearest
+from focalkit._runs import write_json_atomic
+from focalkit.compare._specs import resolve
+from focalkit.compare.cell import Outcome, failed, job_with_threads, read, run
+from focalkit.compare.engines import ENGINES, serial, threads_for
+from focalkit.compare.evaluate import DEFAULT, NONE, TUNED, Thresholds, evaluate, rules_of
+from focalkit.compare.methods import Method
+from focalkit.compare.plan import Job, Plan, check_continues, metric_of, seeds_of
+from focalkit.compare.store import Cell, Store
+from focalkit.errors import ConfigError, DataError
+from focalkit.tasks import Budget, Metric, Outputs, Source, Splits, find_task, open_task
+
+if TYPE_CHECKING:
+    import polars
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened while a comparison runs: a cell started, was done, or failed."""
+
+    kind: Literal["started", "done", "failed"]
+    job: Job
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A finished cell as statistics want it: everything about its test part, and the thresholds to decide with."""
+
+    seed: int
+    test: Outputs
+    thresholds: dict[str, Thresholds]
+    """"default" and, where the task decides anything, "tuned" on validation."""
+
+
+class Comparison:
+    """What lies in the directory of a comparison.
+
+    Args:
+        out: The directory, as `compare` made it.
+        metrics: Metrics of your own beside the task's; they need no training.
+
+    Raises:
+        ConfigError: There is no comparison.
+
+    Example:
+        comparison = Comparison("runs/mammography")
+        comparison.results.filter(metric="average_precision")
+    """
+
+    def __init__(self, out: str | Path, metrics: Sequence[Metric] = ()) -> None:
+        self.store = Store(Path(out))
+        self.plan = self.store.read_plan()
+        self.task = open_task(self.plan.task)
+        self.metrics = (*self.task.metrics, *metrics)
+
+    @property
+    def cells(self) -> dict[tuple[str, int], Cell]:
+        """(method, seed) -> cell, of everything planned, in the plan's order."""
+        return {(m.name, s): self.store.cell(m.name, s) for m in self.plan.methods for s in self.plan.seeds}
+
+    @cached_property
+    def rows(self) -> list[tuple[str, int, str, str, float]]:
+        """(method, seed, metric, threshold rule, value on test) of every finished cell."""
+        return [
+            (method, seed, *row)
+            for (method, seed), cell in self.cells.items()
+            if cell.status == "done"
+            for row in evaluate(cell, self.metrics, self.task.decision_metric)
+        ]
+
+    @property
+    def results(self) -> "polars.DataFrame":
+        """A data frame: method, seed, metric, threshold ("default", "tuned" or ""), value."""
+        import polars
+
+        schema = {"method": str, "seed": int, "metric": str, "threshold": str, "value": float}
+        return polars.DataFrame(self.rows, schema=schema, orient="row")
+
+    def values(self, metric: str, threshold: str | None = None) -> dict[str, dict[int, float]]:
+        """Method -> seed -> value; without a rule named, a metric of decisions is that at the tuned threshold."""
+        of = self.metric(metric).of
+        rule = threshold or (NONE if of != "decisions" else TUNED if self.task.decision_metric else DEFAULT)
+        found: dict[str, dict[int, float]] = {}
+        for method, seed, name, by, value in self.rows:
+            if name == metric and by == rule:
+                found.setdefault(method, {})[seed] = value
+        return found
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name."""
+        return next(metric for metric in self.metrics if metric.name == name)
+
+    def samples(self) -> dict[str, list[Sample]]:
+        """Method -> its finished cells by seed: what `focalkit.compare.statistics` resamples."""
+        found: dict[str, list[Sample]] = {}
+        for (method, seed), cell in self.cells.items():
+            if cell.status == "done":
+                rules = rules_of(cell, self.metrics, self.task.decision_metric)
+                found.setdefault(method, []).append(Sample(seed, cell.test, rules))
+        return found
+
+    @property
+    def ranking(self) -> list[str]:
+        """Methods with every cell finished, best mean of the plan's metric first."""
+        sign = -1 if self.metric(self.plan.metric).higher_is_better else 1
+        full = {
+            method: sign * float(np.mean(list(by_seed.values())))
+            for method, by_seed in self.values(self.plan.metric).items()
+            if len(by_seed) == len(self.plan.seeds)
+        }
+        return sorted((m for m in full if not np.isnan(full[m])), key=lambda m: full[m])
+
+    @property
+    def best(self) -> Cell | None:
+        """The cell to use: of the first method of the ranking, the seed that is best on validation."""
+        if not self.ranking:
+            return None
+        from focalkit.compare.evaluate import default_thresholds, value_of
+
+        metric = self.metric(self.plan.metric)
+        sign = 1 if metric.higher_is_better else -1
+
+        def on_validation(seed: int) -> float:
+            cell = self.store.cell(self.ranking[0], seed)
+            rules = rules_of(cell, self.metrics, self.task.decision_metric)
+            return sign * value_of(metric, cell.val, rules.get(TUNED, default_thresholds(cell.val)))
+
+        return self.store.cell(self.ranking[0], max(self.plan.seeds, key=on_validation))
+
+
+def compare(
+    data: str | Path,
+    methods: Sequence[str | Method] | None = None,
+    *,
+    out: str | Path,
+    task: str | None = None,
+    seeds: int | Sequence[int] = 3,
+    tune: int = 0,
+    engine: str = "processes",
+    jobs: int = 1,
+    yardstick: str = "ce",
+    metric: str | Metric | None = None,
+    rope: float | None = None,
+    resume: bool = True,
+    target: str | None = None,
+    group: str | None = None,
+    budget: Budget | None = None,
+    strict: bool = False,
+    progress: Callable[[Event], None] | None = None,
+) -> Comparison:
+    """Compare treatments of imbalance on your data: same model, splits, initial weights, budget and trials for all.
+
+    Args:
+        data: A file or folder; the task is found by looking, or named by `task`.
+        methods: Names of `METHODS`, "focal(gamma=1)", losses of the catalog, files with methods of your own, or
+            `Method`s. None: those that the task recommends.
+        out: Directory of the comparison.
+        seeds: How many, or which. Where the data have no split of their own, every seed also splits them anew.
+        tune: Trials per method and split; 0: every method as it stands in the table.
+        engine: "processes", "serial" or "ray".
+        jobs: Cells at the same time.
+        yardstick: The method that the others are compared with; it is run too.
+        metric: What ranks the methods: a metric of the task by name, or a `Metric` of your own.
+        rope: Smallest difference that matters.
+        resume: Go on with what is in `out`; False refuses a directory with a comparison.
+        target: Target column, for tables.
+        group: Column whose equal values stay together when the data are split.
+        budget: Of every fit.
+        strict: Refuse data with notes, such as test rows that are also training rows.
+        progress: Told of everything that happens.
+
+    Returns:
+        The comparison, with `results`, `ranking`, `best`.
+
+    Raises:
+        InputError: The data or an argument cannot be used.
+
+    Example:
+        comparison = compare("transactions.csv", ["ce", "focal(gamma=1)", "hist_gb"], seeds=5, out="runs/fraud")
+        comparison.best
+    """
+    plan, splits, own = make_plan(
+        data, methods, task=task, seeds=seeds, tune=tune, yardstick=yardstick, metric=metric, rope=rope, target=target,
+        group=group, budget=budget, strict=strict,
+    )  # fmt: skip
+    return run_plan(plan, splits, Path(out), engine=engine, jobs=jobs, resume=resume, metrics=own, progress=progress)
+
+
+def make_plan(
+    data: str | Path,
+    methods: Sequence[str | Method] | None,
+    *,
+    task: str | None,
+    seeds: int | Sequence[int],
+    tune: int,
+    yardstick: str,
+    metric: str | Metric | None,
+    rope: float | None,
+    target: str | None,
+    group: str | None,
+    budget: Budget | None,
+    strict: bool,
+) -> tuple[Plan, Splits, tuple[Metric, ...]]:
+    """What `compare` will run, the data of the first seed, and metrics that are not the task's; nothing is written.
+
+    Raises:
+        InputError: As `compare`.
+    """
+    name = task or find_task(Path(data))
+    the_task = open_task(name)
+    if tune < 0:
+        raise ConfigError(f"tune must be at least 0 trials, got {tune}")
+    own = (metric,) if isinstance(metric, Metric) else ()
+    known = [m.name for m in (*the_task.metrics, *own)]
+    asked = list(methods or the_task.default_methods)
+    chosen = resolve(asked, name)
+    if yardstick not in [method.name for method in chosen]:
+        chosen = (*resolve([yardstick], name), *chosen)
+    for method in chosen:
+        if method.model not in ("default", *the_task.models):
+            hint = nearest(method.model, ["default", *the_task.models])
+            raise ConfigError(f"the method {method.name!r} asks the task {name!r} for the model {method.model!r}{hint}")
+    source = Source(Path(data).resolve(), target, group)
+    numbers = seeds_of(seeds)
+    splits = read(name, source, numbers[0])
+    if strict and splits.notes:
+        raise DataError(source.path, splits.notes)
+    plan = Plan(
+        source=source,
+        task=name,
+        fingerprint=splits.fingerprint,
+        methods=chosen,
+        seeds=numbers,
+        metric=metric_of(metric.name if isinstance(metric, Metric) else metric, known),
+        tune=tune,
+        budget=budget or Budget(),
+        yardstick=next(m.name for m in chosen if yardstick.replace(" ", "") == m.name or yardstick == m.name),
+        rope=rope,
+        resplits=the_task.resplits,
+    )
+    return plan, splits, own
+
+
+def run_plan(
+    plan: Plan,
+    splits: Splits,
+    out: Path,
+    *,
+    engine: str = "processes",
+    jobs: int = 1,
+    resume: bool = True,
+    metrics: Sequence[Metric] = (),
+    progress: Callable[[Event], None] | None = None,
+) -> Comparison:
+    """Make the cells of a plan that are not there yet, then evaluate all.
+
+    Raises:
+        ConfigError: `out` holds another comparison or cannot be used; an unknown engine; fewer than one job.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"there is no engine {engine!r}{nearest(engine, list(ENGINES))}")
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, got {jobs}")
+    tell = progress or (lambda event: None)
+    store = Store(out)
+    with store.locked():
+        if (out / "plan.json").is_file():
+            if not resume:
+                raise ConfigError(f"{out}: holds a comparison; choose another --out")
+            plan = check_continues(store.read_plan(), plan, out)
+        store.write_plan(plan)
+        write_json_atomic(out / "data.json", data_record(splits))
+        store.clean()
+        missing = [job for job in plan.jobs(out) if store.cell(job.method.name, job.seed).status != "done"]
+        # one after another needs no second process; and few cells need few workers
+        workers = min(jobs, max(1, len(missing)))
+        engine_of = serial if engine == "processes" and workers == 1 else ENGINES[engine]
+        threads = threads_for(1 if engine_of is serial else workers)
+        for wave in _waves(missing):
+            ready = [job_with_threads(job, threads) for job in wave]
+            for job, outcome in engine_of(ready, run, workers, lambda job: tell(Event("started", job))):
+                result: Outcome = outcome or failed(job, "the process died twice (killed, or out of memory)", 0.0)
+                tell(Event("done" if result.status == "done" else "failed", job, result.seconds, result.error))
+        comparison = Comparison(out, metrics)
+        store.write_results(comparison.rows)
+        if (best := comparison.best) is not None:
+            store.link_best(best)
+        return comparison
+
+
+def data_record(splits: Splits) -> dict[str, Any]:
+    """What was found while reading the data, JSON-ready."""
+    facts = {"classes": list(splits.classes), "class_counts": list(splits.class_counts), "sizes": dict(splits.sizes)}
+    return {**facts, "facts": dict(splits.facts), "notes": list(splits.notes)}
+
+
+def _waves(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Cells that may be made at the same time: those that need another one's files, or its trials, come later."""
+    first = {(job.method.name, job.tune_seed) for job in jobs if job.seed == job.tune_seed}
+    waves: list[list[Job]] = [[], [], []]
+    for job in jobs:
+        waits = bool(job.tune) and job.seed != job.tune_seed and (job.method.name, job.tune_seed) in first
+        waves[2 if job.base else 1 if waits else 0].append(job)
+    return [wave for wave in waves if wave]

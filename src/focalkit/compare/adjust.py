@@ -1,0 +1,43 @@
+"""What happens to logits after training: a function of outputs and of what the cell says about its training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from focalkit._config_io import nearest
+from focalkit.errors import ConfigError
+from focalkit.tasks import Outputs
+
+ADJUSTMENTS = ("logit_adjustment", "prior_correction")
+
+
+def adjusted(outputs: Outputs, adjust: str | None, class_counts: Sequence[int], facts: Mapping[str, Any]) -> Outputs:
+    """The outputs as the method uses them.
+
+    Args:
+        outputs: As the model gives them.
+        adjust: "logit_adjustment(tau=1.0)": minus tau log prior (Menon et al., 2021, eq. 9): the class that is most
+            probable if all were equally frequent. "prior_correction": minus the log of how much more often than in
+            the data the training saw each class, by sampling or weights (Elkan, 2001): probabilities at the true
+            frequencies. None leaves them.
+        class_counts: Of the training data.
+        facts: Of the fit; "training_prior" is the share of each class as the model was taught it.
+
+    Raises:
+        ConfigError: Another adjustment.
+    """
+    if adjust is None:
+        return outputs
+    from focalkit.losses import parse
+
+    name, arguments = parse(adjust)
+    prior = np.asarray(class_counts, dtype=np.float64) / max(sum(class_counts), 1)
+    if name == "logit_adjustment":
+        shift = -float(arguments.get("tau", 1.0)) * np.log(prior.clip(1e-12))
+    elif name == "prior_correction":
+        shift = np.log(prior.clip(1e-12)) - np.log(np.asarray(facts["training_prior"]).clip(1e-12))
+    else:
+        raise ConfigError(f"there is no adjustment {name!r}{nearest(name, list(ADJUSTMENTS))}")
+    return replace(outputs, logits=(outputs.logits + shift).astype(np.float32))

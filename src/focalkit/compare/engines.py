@@ -1,0 +1,157 @@
+"""Where cells are made: in this process, in several processes, or on a Ray cluster. Three functions, one signature.
+
+    engine(jobs, work, workers, started) -> iterator over (job, result)
+
+`work(job)` is called once for each job and does not raise; `started(job)` is told when a job begins. Where a worker
+dies (killed, out of memory), its job is tried once more; a job that kills two workers has the result None.
+"""
+
+import contextlib
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from focalkit.errors import ConfigError
+
+J = TypeVar("J")
+R = TypeVar("R")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+TRIES = 2
+
+
+def serial(
+    jobs: Sequence[J], work: Callable[[J], R], workers: int, started: Callable[[J], None]
+) -> Iterator[tuple[J, R | None]]:
+    """One after another, in this process."""
+    for job in jobs:
+        started(job)
+        yield job, work(job)
+
+
+def processes(
+    jobs: Sequence[J], work: Callable[[J], R], workers: int, started: Callable[[J], None]
+) -> Iterator[tuple[J, R | None]]:
+    """In `workers` processes, which share the processors evenly.
+
+    A program that calls this needs the usual `if __name__ == "__main__":`, since new processes import it.
+    """
+    waiting = deque((job, TRIES) for job in jobs)
+    busy: dict[Any, tuple[Any, J, int]] = {}
+    idle: list[tuple[Any, Any]] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                connection, process = idle.pop() if idle else _worker(work, workers)
+                job, tries = waiting.popleft()
+                connection.send(job)
+                busy[connection] = (process, job, tries - 1)
+                started(job)
+            for ready in wait(list(busy)):
+                connection = next(c for c in busy if c is ready)
+                process, job, tries = busy.pop(connection)
+                try:
+                    result = connection.recv()
+                except (EOFError, OSError):  # the worker is gone
+                    process.join()
+                    if tries:
+                        waiting.appendleft((job, tries))
+                    else:
+                        yield job, None
+                    continue
+                idle.append((connection, process))
+                yield job, result
+    finally:
+        for connection, process in [*idle, *((c, p) for c, (p, _, _) in busy.items())]:
+            connection.close()
+            process.terminate()
+            process.join()
+
+
+def ray(
+    jobs: Sequence[J], work: Callable[[J], R], workers: int, started: Callable[[J], None]
+) -> Iterator[tuple[J, R | None]]:
+    """On a Ray cluster: a running one (`RAY_ADDRESS`), else a local one of `workers` processors.
+
+    The machines of a cluster need the data and the comparison's directory under the same paths.
+    """
+    try:
+        import ray as library
+    except ImportError as error:
+        raise ConfigError("--engine ray needs the package ray: pip install 'focalkit[ray]'") from error
+
+    if not library.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        local = {} if address else {"num_cpus": workers, "include_dashboard": False}
+        library.init(address=address, log_to_driver=False, **local)
+    remote = library.remote(max_retries=TRIES - 1)(work)
+    futures = {}
+    for job in jobs:
+        futures[remote.remote(job)] = job
+        started(job)
+    while futures:
+        for future in library.wait(list(futures))[0]:
+            job = futures.pop(future)
+            try:
+                yield job, library.get(future)
+            except library.exceptions.RayError:
+                yield job, None
+
+
+ENGINES: dict[str, Callable[..., Iterator[tuple[Any, Any]]]] = {
+    "serial": serial,
+    "processes": processes,
+    "ray": ray,
+}
+"""Name -> engine."""
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    with contextlib.suppress(AttributeError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_for(workers: int) -> int:
+    """Threads of each of `workers` workers, so that together they do not ask for more processors than there are.
+
+    OMP_NUM_THREADS, where it is set, is the most that one worker takes.
+    """
+    share = max(1, processors() // max(1, workers))
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(said)) if said.isdigit() and int(said) else share
+
+
+def _worker(work: Callable[[Any], Any], workers: int) -> tuple[Any, Any]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    # subtle: OpenMP reads these once, when its first library loads; a spawned process inherits them before any import
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(threads_for(workers))))
+    try:
+        process.start()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    theirs.close()
+    return ours, process
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    """The life of a worker: jobs in, results out, until the other end closes or is gone."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    while True:
+        try:
+            job = connection.recv()
+            connection.send(work(job))
+        except (EOFError, OSError):
+            return

@@ -1,0 +1,185 @@
+"""The methods: every treatment of imbalance is one row of one literal table.
+
+A row says all that distinguishes a run: loss, weights, sampling, schedule, what happens to the logits afterwards, and
+what tuning may move. Nothing else in a comparison depends on the method. A method of your own is one more row, in a
+Python file of yours: `focal_mild = Method("focal_mild", loss="softmax_focal(gamma=0.5)")`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+ALL = frozenset({"tabular", "image", "text", "audio"})
+"""The tasks of one class per item, which share losses and sampling."""
+TABLES = frozenset({"tabular"})
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values that tuning may try, ends included.
+
+    Example:
+        >>> Range(1e-4, 1e-1, log=True).holds(0.01)
+        True
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies in the range."""
+        return self.low <= value <= self.high
+
+    def at_edge(self, value: float, share: float = 0.02) -> bool:
+        """Whether `value` lies in the outer `share` of the range, on its own scale."""
+        from math import log
+
+        scale = log if self.log else float
+        low, high, v = scale(self.low), scale(self.high), scale(value)
+        return min(v - low, high - v) <= share * (high - low)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One treatment of imbalance.
+
+    Texts of the form "name(key=value)" take Python literals as arguments.
+
+    Attributes:
+        name: As in tables and folders.
+        loss: A loss of `focalkit.losses.LOSSES`, or "my_pkg.mod:MyLoss(gamma=1)"; "default" is the task's.
+        class_weight: "inverse", "sqrt_inverse", "effective_number(beta=0.999)": weights of items by their class.
+        sampler: "class_balanced", "sqrt", "repeat_factor(t=0.01)", "over", "under", "smote".
+        augment: "mixup(alpha=0.2)".
+        schedule: "drw(start=0.8)": class weights from that share of the steps on.
+        adjust: Of the logits after training: "logit_adjustment(tau=1.0)", "prior_correction".
+        model: "default" is the task's network; other names are peers that are a whole model ("hist_gb").
+        settings: Values that tuning found, or that you set, for names of the task's own space: "lr", "weight_decay".
+        space: What tuning may move beside the task's own space: "loss.gamma", "class_weight.beta", "sampler.t", ...
+        tasks: Where the method makes sense.
+        paper: First author, year, arXiv number.
+        summary: One line.
+    """
+
+    name: str
+    loss: str = "default"
+    class_weight: str | None = None
+    sampler: str | None = None
+    augment: str | None = None
+    schedule: str | None = None
+    adjust: str | None = None
+    model: str = "default"
+    settings: Mapping[str, float] = field(default_factory=dict)
+    space: Mapping[str, Range] = field(default_factory=dict)
+    tasks: frozenset[str] | None = ALL
+    paper: str = "-"
+    summary: str = ""
+
+    def fits(self, task: str) -> bool:
+        """Whether the method makes sense for the task; a task of somebody's own takes what takes every task."""
+        return self.tasks is None or task in self.tasks or (self.tasks == ALL and ":" in task)
+
+
+_GAMMA = Range(0.0, 5.0)
+_TAU = Range(0.0, 2.0)
+_BETA = Range(0.9, 0.99999)
+_SMOOTHING = Range(0.0, 0.3)
+
+# fmt: off
+_ROWS = (
+    # nothing, and weights
+    Method("ce", tasks=None, summary="cross-entropy and nothing else: the yardstick"),
+    Method("weighted", class_weight="inverse",
+           summary="items weighted by the inverse frequency of their class"),
+    Method("weighted_sqrt", class_weight="sqrt_inverse",
+           summary="items weighted by the inverse square root of their class's frequency"),
+    Method("weighted_effective", class_weight="effective_number(beta=0.999)", space={"class_weight.beta": _BETA},
+           paper="Cui 2019, arXiv 1901.05555", summary="items weighted by the effective number of their class"),
+    Method("alpha_ce", loss="bce(alpha=0.75)", space={"loss.alpha": Range(0.05, 0.95)},
+           paper="Lin 2017, arXiv 1708.02002", summary="alpha-balanced cross-entropy on sigmoids"),
+    # losses that look at difficulty
+    Method("focal", loss="focal(alpha=None, gamma=2.0)", space={"loss.gamma": _GAMMA},
+           paper="Lin 2017, arXiv 1708.02002", summary="focal loss on sigmoids, without alpha"),
+    Method("focal_alpha", loss="focal(alpha=0.25, gamma=2.0)",
+           space={"loss.gamma": _GAMMA, "loss.alpha": Range(0.05, 0.95)},
+           paper="Lin 2017, arXiv 1708.02002", summary="focal loss with the alpha of the paper's detector"),
+    Method("softmax_focal", loss="softmax_focal(gamma=2.0)", space={"loss.gamma": _GAMMA},
+           paper="Lin 2017, arXiv 1708.02002", summary="focal loss on a softmax"),
+    Method("cb_focal", loss="focal(alpha=None, gamma=1.0)", class_weight="effective_number(beta=0.999)",
+           space={"loss.gamma": _GAMMA, "class_weight.beta": _BETA},
+           paper="Cui 2019, arXiv 1901.05555", summary="class-balanced focal loss"),
+    Method("reduced_focal", loss="reduced_focal", space={"loss.gamma": _GAMMA, "loss.threshold": Range(0.1, 0.9)},
+           paper="Sergievskiy 2019, arXiv 1903.01347", summary="focal above a threshold, cross-entropy below"),
+    Method("asl", loss="asl(gamma_pos=0.0, gamma_neg=2.0, margin=0.05)",
+           space={"loss.gamma_neg": _GAMMA, "loss.margin": Range(0.0, 0.3)},
+           paper="Ridnik 2021, arXiv 2009.14119", summary="asymmetric loss: only negatives are focused"),
+    Method("poly1", loss="poly1_ce(epsilon=1.0)", space={"loss.epsilon": Range(-1.0, 4.0)},
+           paper="Leng 2022, arXiv 2204.12511", summary="cross-entropy plus epsilon (1 - p)"),
+    Method("ghm", loss="ghm_c(momentum=0.75)", space={"loss.momentum": Range(0.0, 0.95)},
+           paper="Li 2019, arXiv 1811.05181", summary="examples weighted by the density of their gradient norm"),
+    # losses that know the frequencies
+    Method("balanced_softmax", loss="balanced_softmax",
+           paper="Ren 2020, arXiv 2007.10740", summary="log counts added to the logits in training"),
+    Method("logit_adjusted", loss="logit_adjusted(tau=1.0)", space={"loss.tau": _TAU},
+           paper="Menon 2021, arXiv 2007.07314", summary="tau log priors added to the logits in training"),
+    Method("post_hoc_la", adjust="logit_adjustment(tau=1.0)", space={"adjust.tau": _TAU},
+           paper="Menon 2021, arXiv 2007.07314", summary="tau log priors taken off the logits after training"),
+    Method("vs", loss="vs(gamma=0.15, tau=1.0)", space={"loss.gamma": Range(0.0, 0.4), "loss.tau": _TAU},
+           paper="Kini 2021, arXiv 2103.01550", summary="vector scaling: a factor and a shift per class"),
+    Method("ldam_drw", loss="ldam(max_margin=0.5, scale=10.0)", class_weight="effective_number(beta=0.999)",
+           schedule="drw(start=0.8)", space={"loss.max_margin": Range(0.1, 1.0), "class_weight.beta": _BETA},
+           paper="Cao 2019, arXiv 1906.07413", summary="margins by frequency, class weights at the end"),
+    Method("drw", class_weight="effective_number(beta=0.999)", schedule="drw(start=0.8)",
+           space={"class_weight.beta": _BETA},
+           paper="Cao 2019, arXiv 1906.07413", summary="cross-entropy, class weights at the end"),
+    Method("seesaw", loss="seesaw", space={"loss.p": Range(0.0, 2.0), "loss.q": Range(0.0, 4.0)},
+           paper="Wang 2021, arXiv 2008.10032", summary="frequent classes punish rarer ones less"),
+    # sampling
+    Method("oversample", sampler="over", summary="rows of rarer classes repeated until the classes are equal"),
+    Method("undersample", sampler="under", summary="rows of frequent classes dropped until the classes are equal"),
+    Method("class_balanced", sampler="class_balanced", summary="every batch drawn with equal shares of the classes"),
+    Method("sqrt_sampling", sampler="sqrt", summary="classes drawn by the square root of their frequency"),
+    Method("repeat_factor", sampler="repeat_factor(t=0.1)", space={"sampler.t": Range(1e-3, 0.5, log=True)},
+           paper="Gupta 2019, arXiv 1908.03195", summary="items of classes rarer than t repeated"),
+    Method("smote", sampler="smote(k=5)", tasks=TABLES, space={"sampler.k": Range(1, 15, integer=True)},
+           paper="Chawla 2002, arXiv 1106.1813", summary="rare rows invented between neighbours"),
+    Method("oversample_corrected", sampler="over", adjust="prior_correction",
+           summary="oversample, then the probabilities mapped back to the true frequencies"),
+    Method("undersample_corrected", sampler="under", adjust="prior_correction",
+           summary="undersample, then the probabilities mapped back to the true frequencies"),
+    Method("weighted_corrected", class_weight="inverse", adjust="prior_correction",
+           summary="weighted, then the probabilities mapped back to the true frequencies"),
+    # regularisation, which rivals all of the above once it is tuned
+    Method("label_smoothing", loss="ce(label_smoothing=0.1)", space={"loss.label_smoothing": _SMOOTHING},
+           summary="targets softened"),
+    Method("mixup", augment="mixup(alpha=0.2)", space={"augment.alpha": Range(0.05, 2.0, log=True)},
+           paper="Zhang 2018, arXiv 1710.09412", summary="pairs of items mixed"),
+    # thresholds
+    Method("threshold_moving", tasks=None,
+           summary="the yardstick's model: every method is judged at a tuned threshold, this one has nothing else"),
+    # peers that are a whole model
+    Method("logistic", model="logistic", tasks=TABLES, summary="logistic regression"),
+    Method("logistic_balanced", model="logistic", class_weight="inverse", tasks=TABLES,
+           summary="logistic regression with class weights"),
+    Method("hist_gb", model="hist_gb", tasks=TABLES, summary="gradient-boosted trees"),
+    Method("hist_gb_balanced", model="hist_gb", class_weight="inverse", tasks=TABLES,
+           summary="gradient-boosted trees with class weights"),
+    Method("hist_gb_oversample", model="hist_gb", sampler="over", tasks=TABLES,
+           summary="gradient-boosted trees on repeated rare rows"),
+    Method("hist_gb_undersample", model="hist_gb", sampler="under", tasks=TABLES,
+           summary="gradient-boosted trees on fewer frequent rows"),
+    Method("hist_gb_smote", model="hist_gb", sampler="smote(k=5)", tasks=TABLES,
+           paper="Chawla 2002, arXiv 1106.1813", summary="gradient-boosted trees on invented rare rows"),
+    Method("balanced_forest", model="balanced_forest", tasks=TABLES, paper="Chen 2004",
+           summary="random forest whose trees see as many frequent as rare rows"),
+    Method("easy_ensemble", model="easy_ensemble", tasks=TABLES, paper="Liu 2009",
+           summary="boosted stumps on many balanced subsets"),
+    Method("rus_boost", model="rus_boost", tasks=TABLES, paper="Seiffert 2010",
+           summary="boosting whose rounds see balanced subsets"),
+)
+# fmt: on
+
+METHODS: Mapping[str, Method] = MappingProxyType({row.name: row for row in _ROWS})
+"""Name -> method."""
