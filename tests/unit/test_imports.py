@@ -22,11 +22,16 @@ HEAVY = [
     "tyro",
     "sklearn",
     "faster_coco_eval",
+    "polars",
+    "optuna",
+    "imblearn",
+    "ray",
     "PIL",
 ]
 DOCS = Path(__file__).parents[2] / "docs"
 PACKAGES = [
     "calibration",
+    "compare",
     "compat",
     "data",
     "detection",
@@ -36,6 +41,7 @@ PACKAGES = [
     "losses",
     "metrics",
     "report",
+    "tasks",
     "testing",
     "training",
 ]

@@ -79,6 +79,7 @@ def ray(
     """
     try:
         import ray as library
+        from ray.exceptions import RayError
     except ImportError as error:
         raise ConfigError("--engine ray needs the package ray: pip install 'focalkit[ray]'") from error
 
@@ -96,7 +97,7 @@ def ray(
             job = futures.pop(future)
             try:
                 yield job, library.get(future)
-            except library.exceptions.RayError:
+            except RayError:
                 yield job, None
 
 
