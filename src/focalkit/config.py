@@ -5,9 +5,12 @@ Order of precedence: defaults < preset < TOML file < command-line flags. The res
 its values from here as plain arguments.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
+
+DetectorName: TypeAlias = Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet"]
+"""The detectors there are; what each is made of is said in `focalkit.detection`, which this file does not import."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class ModelConfig:
     prior_prob: float | None = 0.01
     """Foreground probability at initialisation (Lin et al., sec. 4.1); None leaves the bias at 0"""
     numerics: NumericsConfig = field(default_factory=NumericsConfig)
-    detector: Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet"] = "retinanet"
+    detector: DetectorName = "retinanet"
     """RetinaNet, or a relative of it made of the same parts"""
 
 
@@ -88,10 +91,10 @@ class CriterionConfig:
     """A box whose best anchors overlap less than this stays unmatched"""
     matching: Literal["focalkit", "torchvision", "detectron2", "mmdet"] = "focalkit"
     """Whose rules decide below `fg_iou`; the others' have no `min_pos_iou` and see no crowd regions"""
-    box_loss: str = "smooth_l1"
-    """smooth_l1, l1, giou, diou, ciou, or a spec such as "smooth_l1(beta=0.1)" """
-    box_weight: float = 1.0
-    """Factor on the box loss"""
+    box_loss: str | None = None
+    """smooth_l1, l1, giou, diou, ciou, or a spec such as "smooth_l1(beta=0.1)"; none takes the detector's own"""
+    box_weight: float | None = None
+    """Factor on the box loss; none takes the detector's own"""
     normalizer: Literal["batch", "image", "ema"] = "batch"
     """What the losses are divided by: positive anchors of the batch, of each image, or their running mean"""
     sample: int | None = None
@@ -154,8 +157,9 @@ class TrainConfig:
     repair: bool = False
     """Leave out boxes without area and clip boxes that reach out of their image, instead of stopping"""
 
-    loss: str = "focal(gamma=2.0, alpha=0.25)"
-    """Classification loss: a catalog spec, or "my_pkg.mod:MyLoss(gamma=1)" """
+    loss: str | None = None
+    """Classification loss: a catalog spec, or "my_pkg.mod:MyLoss(gamma=1)"; none takes the detector's own, such as
+    "focal(gamma=2.0, alpha=0.25)" for RetinaNet"""
     epochs: int = 12
     """Passes over the training images"""
     max_steps: int | None = None
@@ -232,6 +236,23 @@ def cpu_small() -> TrainConfig:
         criterion=CriterionConfig(box_loss="giou", box_weight=2.0),
         augment=AugmentConfig(scale=(0.7, 1.4), color=0.2),
         optim=OptimConfig(optimizer="adamw", lr=1e-3, lr_batch=8, weight_decay=1e-4, schedule="onecycle"),
+    )
+
+
+def with_detector(config: TrainConfig, detector: DetectorName) -> TrainConfig:
+    """`config` with another detector and its own losses: those of a preset are meant for the preset's detector.
+
+    Example:
+        >>> with_detector(cpu_small(), "gfl").loss is None
+        True
+    """
+    if detector == config.model.detector:
+        return config
+    return replace(
+        config,
+        loss=None,
+        model=replace(config.model, detector=detector),
+        criterion=replace(config.criterion, box_loss=None, box_weight=None),
     )
 
 

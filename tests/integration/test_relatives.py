@@ -22,7 +22,7 @@ def test_a_run_says_which_relative_it_is_and_every_later_step_knows(tmp_path: Pa
     result = train(replace(base, model=model, criterion=sampled), tmp_path / "run")
     told = capsys.readouterr().err
     assert "GFL, tiny" in told
-    assert "note: loss: qfl and 2 x giou, as gfl has them" in told
+    assert "loss    qfl + 2 x giou for boxes" in told
     run = RunDir(tmp_path / "run")
     kept = run.read_config()
     assert (kept.loss, kept.criterion.box_loss, kept.criterion.sample) == ("qfl", "giou", 64)

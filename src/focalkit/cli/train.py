@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -15,7 +15,9 @@ from focalkit._runs import RunDir
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
 from focalkit.cli.evaluate import number
-from focalkit.config import PRESETS, ModelConfig, TrainConfig
+from focalkit.config import PRESETS, DetectorName, ModelConfig, TrainConfig, with_detector
+
+DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:
     early.add_argument("--config", type=Path)
     early.add_argument("--out", type=Path)
     early.add_argument("--init")
+    early.add_argument("--model.detector", dest="detector")
     early.add_argument("--resume", action="store_true")
     early.add_argument("--trust", action="store_true")
     try:
@@ -92,11 +95,18 @@ def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:
         why = "a GPU was found" if given.preset == "default" else "no GPU was found"
         note = f"note: preset {given.preset}, because {why} and neither --preset nor --config was given"
     base = PRESETS[given.preset]() if given.preset in PRESETS else TrainConfig()
-    config = base if given.config is None else load_config(given.config, base, trust=given.trust)
-    init = given.init or config.init
+
+    def with_file() -> TrainConfig:
+        return base if given.config is None else load_config(given.config, base, trust=given.trust)
+
+    init = given.init or with_file().init
     if init is not None and str(init).lower() != "none" and not {"-h", "--help"} & set(argv):
-        base = replace(base, model=model_of(Path(init), given.trust))
-        config = base if given.config is None else load_config(given.config, base, trust=given.trust)
+        model = model_of(Path(init), given.trust)
+        base = replace(with_detector(base, model.detector), model=model)
+    # a preset's losses are for its own detector
+    asked = given.detector if given.detector in DETECTORS else with_file().model.detector
+    base = with_detector(base, asked)
+    config = with_file()
     return config, note
 
 

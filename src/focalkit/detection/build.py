@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from focalkit import losses
-from focalkit.config import PRESETS, TrainConfig
+from focalkit.config import TrainConfig
 from focalkit.detection.boxes import quality
 from focalkit.detection.criterion import DetectionCriterion, Matching
 from focalkit.detection.gfl import side_distribution_loss
@@ -19,10 +19,11 @@ from focalkit.detection.matching.sample import BalancedSampler
 from focalkit.detection.models.relatives import coder_of
 from focalkit.errors import ConfigError
 
-# detector -> classification loss (None: RetinaNet's), box loss and its weight, as its authors train it
+# detector -> classification loss, box loss and its weight, as its authors train it
 OWN_LOSSES = {
-    "fcos": (None, "giou", 1.0),
-    "atss": (None, "giou", 2.0),
+    "retinanet": ("focal(gamma=2.0, alpha=0.25)", "smooth_l1", 1.0),
+    "fcos": ("focal(gamma=2.0, alpha=0.25)", "giou", 1.0),
+    "atss": ("focal(gamma=2.0, alpha=0.25)", "giou", 2.0),
     "gfl": ("qfl", "giou", 2.0),
     "vfnet": ("varifocal", "giou", 2.0),
     "centernet": ("gaussian_focal", "l1", 1.0),
@@ -34,28 +35,27 @@ FACTS = ("num_classes", "class_counts", "frequency")
 of the images that show each class."""
 
 
-def with_own_losses(config: TrainConfig) -> TrainConfig:
-    """RetinaNet's losses replaced by those of the detector that is asked for; values that were chosen stay.
+def losses_of(config: TrainConfig) -> tuple[str, str, float]:
+    """Classification loss, box loss and its weight: those that the configuration names, else the detector's own."""
+    named = (config.loss, config.criterion.box_loss, config.criterion.box_weight)
+    loss, box_loss, box_weight = OWN_LOSSES[config.model.detector]
+    return (
+        loss if named[0] is None else named[0],
+        box_loss if named[1] is None else named[1],
+        box_weight if named[2] is None else named[2],
+    )
 
-    A classification loss counts as chosen unless it is written as in the defaults or in a preset ("focal" is chosen), a
-    box loss unless it and its weight are those of the defaults or of a preset.
+
+def with_own_losses(config: TrainConfig) -> TrainConfig:
+    """`config` with the losses of its detector where it names none; what it names stays.
 
     Example:
         >>> from focalkit.config import ModelConfig
         >>> with_own_losses(TrainConfig(model=ModelConfig(detector="gfl"))).loss
         'qfl'
     """
-    if config.model.detector not in OWN_LOSSES:
-        return config
-    loss, box_loss, box_weight = OWN_LOSSES[config.model.detector]
-    unchosen = [TrainConfig(), *(preset() for preset in PRESETS.values())]
-    if loss is not None and config.loss in [given.loss for given in unchosen]:
-        config = replace(config, loss=loss)
-    c = config.criterion
-    boxes = [(given.criterion.box_loss, given.criterion.box_weight) for given in unchosen]
-    if (c.box_loss, c.box_weight) in boxes:
-        config = replace(config, criterion=replace(c, box_loss=box_loss, box_weight=box_weight))
-    return config
+    loss, box_loss, box_weight = losses_of(config)
+    return replace(config, loss=loss, criterion=replace(config.criterion, box_loss=box_loss, box_weight=box_weight))
 
 
 def check_losses(config: TrainConfig) -> None:
@@ -64,7 +64,7 @@ def check_losses(config: TrainConfig) -> None:
     Raises:
         ConfigError: A classification loss or a box loss that cannot serve the detector.
     """
-    cls_loss, box_loss = config.loss, config.criterion.box_loss
+    cls_loss, box_loss, _ = losses_of(config)
     _check(config.model.detector, losses.parse(cls_loss)[0], losses.parse(box_loss)[0])
     losses.build(box_loss, reduction="sum")
     if not set(FACTS) & set(losses.argument_names(cls_loss)):
@@ -89,9 +89,10 @@ def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None)
         7
     """
     c, detector = config.criterion, config.model.detector
-    cls_name, box_name = losses.parse(config.loss)[0], losses.parse(c.box_loss)[0]
+    cls_spec, box_spec, box_weight = losses_of(config)
+    cls_name, box_name = losses.parse(cls_spec)[0], losses.parse(box_spec)[0]
     _check(detector, cls_name, box_name)
-    asked = losses.argument_names(config.loss)
+    asked = losses.argument_names(cls_spec)
     known = {name: value for name, value in (facts or {}).items() if name in FACTS and name in asked}
     box_loss = losses.LOSSES.get(box_name)
     to_branch = detector in ("fcos", "atss")
@@ -99,9 +100,9 @@ def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None)
     return DetectionCriterion(
         assigner=assigner_of(config),
         coder=coder_of(config.model),
-        cls_loss=losses.build(config.loss, class_dim=-1, reduction="sum", **known),
-        box_loss=losses.build(c.box_loss, reduction="sum"),
-        box_weight=c.box_weight,
+        cls_loss=losses.build(cls_spec, class_dim=-1, reduction="sum", **known),
+        box_loss=losses.build(box_spec, reduction="sum"),
+        box_weight=box_weight,
         normalizer=c.normalizer,
         box_space="boxes" if box_loss is not None and box_loss.targets == "boxes" else "deltas",
         whole_images=cls_name not in losses.LOSSES or losses.LOSSES[cls_name].function is None,

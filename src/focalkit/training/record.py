@@ -70,7 +70,7 @@ def summary(
     out: Path,
 ) -> str:
     """What is about to happen, one line a subject."""
-    m, o = config.model, config.optim
+    m, c, o = config.model, config.criterion, config.optim
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     weights = config.backbone_weights or (
@@ -85,7 +85,7 @@ def summary(
         "classes": _classes(train),
         "model": f"{NAMES[m.detector]}, {m.backbone} {origin}, {m.fpn_channels} channels;"
         f" {total / 1e6:.1f} M parameters, {trained / 1e6:.1f} M of them trained",
-        "loss": f"{config.loss} + {config.criterion.box_loss} for boxes",
+        "loss": f"{config.loss} + {c.box_weight:g} x {c.box_loss} for boxes",
         "steps": f"{plan.steps} of {config.batch_size} images{passes}, {plan.steps_per_epoch} an epoch;"
         f" images up to {config.min_size} x {config.max_size} px",
         "rate": f"{o.optimizer}, {o.schedule}, {plan.lr:g}"

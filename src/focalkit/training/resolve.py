@@ -22,7 +22,7 @@ def resolve(config: TrainConfig) -> Resolved:
     - `mobilenet_v2` with weights whose BatchNorm is folded is `mobilenet_v2_tf`.
     - A backbone without pretrained weights learns everything: live BatchNorm, nothing frozen.
     - A run that starts from a trained detector needs no other weights for its backbone.
-    - A relative of RetinaNet gets its own losses, unless others were chosen.
+    - Where no loss is named, the detector's own is taken.
     - Paths become absolute, so that the run can be continued from another directory.
 
     Raises:
@@ -30,11 +30,8 @@ def resolve(config: TrainConfig) -> Resolved:
         InputError: An unknown backbone or unreadable weights.
     """
     _check(config)
-    config, given = with_own_losses(config), config
+    config = with_own_losses(config)
     model, notes = config.model, []
-    if config != given:
-        c = config.criterion
-        notes.append(f"loss: {config.loss} and {c.box_weight:g} x {c.box_loss}, as {model.detector} has them")
     if config.init is not None and (config.pretrained_backbone or config.backbone_weights is not None):
         config = replace(config, pretrained_backbone=False, backbone_weights=None)
         notes.append(f"backbone: from {config.init}, as all the rest; no other weights are read")

@@ -15,6 +15,7 @@ from focalkit.config import (
     cpu_small,
     paper,
 )
+from focalkit.detection import with_own_losses
 from focalkit.errors import ConfigError, InputError
 from focalkit.training.resolve import resolve
 
@@ -47,7 +48,7 @@ def test_a_backbone_without_norms_gets_none():
 
 
 def test_pretrained_backbones_stay_as_asked():
-    assert resolve(paper()).config == paper()
+    assert resolve(paper()).config == with_own_losses(paper())
     assert resolve(paper()).notes == ()
 
 

@@ -9,7 +9,7 @@ from focalkit._config_io import config_to_dict, load_config
 from focalkit._runs import RunDir
 from focalkit.cli import main
 from focalkit.cli import train as command
-from focalkit.config import TrainConfig, cpu_small, paper
+from focalkit.config import CriterionConfig, TrainConfig, cpu_small, paper
 from focalkit.errors import ConfigError
 from focalkit.training._train import continued
 
@@ -39,6 +39,19 @@ def test_flags_beat_the_file_and_the_file_beats_the_preset(asked, tmp_path):
 def test_every_preset_can_be_asked_for(asked):
     assert asked("--preset", "paper") == paper()
     assert asked("--preset", "default") == TrainConfig()
+
+
+def test_a_loss_on_the_command_line_is_never_taken_for_a_presets(asked, tmp_path):
+    own = asked("--preset", "cpu-small", "--model.detector", "gfl")
+    assert (own.model.detector, own.loss, own.criterion) == ("gfl", None, CriterionConfig())
+    assert own.epochs == cpu_small().epochs
+    for loss in (cpu_small().loss, "focal(gamma=2.0, alpha=0.25)"):
+        assert asked("--preset", "cpu-small", "--model.detector", "gfl", "--loss", loss).loss == loss
+    file = tmp_path / "c.toml"
+    file.write_text('loss = "bce"\n[model]\ndetector = "gfl"\n')
+    both = asked("--preset", "cpu-small", "--config", str(file))
+    assert (both.loss, both.criterion.box_loss) == ("bce", None)
+    assert asked("--preset", "cpu-small").loss == cpu_small().loss
 
 
 @pytest.mark.parametrize(("gpu", "preset"), [(False, cpu_small()), (True, TrainConfig())])

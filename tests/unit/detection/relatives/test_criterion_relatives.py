@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from focalkit import losses
-from focalkit.config import PRESETS, CriterionConfig, ModelConfig, TrainConfig
+from focalkit.config import PRESETS, CriterionConfig, ModelConfig, TrainConfig, with_detector
 from focalkit.detection import (
     DenseOutputs,
     DetectionCriterion,
@@ -293,18 +293,32 @@ def test_a_loss_that_cannot_serve_is_refused(detector, changes, message):
         build_criterion(TrainConfig(model=ModelConfig(detector=detector), **changes))
 
 
-def test_own_losses_replace_defaults_and_nothing_that_was_chosen():
+def test_own_losses_stand_in_for_those_not_named_and_for_nothing_else():
     gfl = config("gfl")
     assert (gfl.loss, gfl.criterion.box_loss, gfl.criterion.box_weight) == ("qfl", "giou", 2.0)
     assert with_own_losses(gfl) == gfl
-    for preset in PRESETS.values():
-        own = with_own_losses(replace(preset(), model=replace(preset().model, detector="centernet")))
-        assert (own.loss, own.criterion.box_loss, own.criterion.box_weight) == ("gaussian_focal", "l1", 1.0)
-        fcos = replace(preset(), model=replace(preset().model, detector="fcos"))
-        assert with_own_losses(fcos).loss == preset().loss
-        assert with_own_losses(preset()) == preset()
     chosen = TrainConfig(
         loss="bce", model=ModelConfig(detector="gfl"), criterion=CriterionConfig(box_loss="ciou", box_weight=5.0)
     )
     assert with_own_losses(chosen) == chosen
-    assert with_own_losses(TrainConfig()) == TrainConfig()
+    one = with_own_losses(TrainConfig(model=ModelConfig(detector="gfl"), criterion=CriterionConfig(box_weight=1.0)))
+    assert (one.loss, one.criterion.box_loss, one.criterion.box_weight) == ("qfl", "giou", 1.0)
+
+
+@pytest.mark.parametrize("detector", ["gfl", "vfnet"])
+def test_a_loss_that_is_named_is_what_trains_also_where_it_is_another_detectors_own(detector):
+    focal = "focal(gamma=2.0, alpha=0.25)"
+    rule = build_criterion(TrainConfig(loss=focal, model=ModelConfig(detector=detector)))
+    assert isinstance(rule.cls_loss, losses.SigmoidFocalLoss)
+    out = outputs(detector, 2)
+    assert values(rule(out, [ONE, TWO])) != values(build_criterion(config(detector))(out, [ONE, TWO]))
+
+
+def test_a_preset_keeps_its_losses_for_its_own_detector():
+    for preset in PRESETS.values():
+        assert with_detector(preset(), "retinanet") == preset()
+        other = with_own_losses(with_detector(preset(), "centernet"))
+        assert (other.loss, other.criterion.box_loss, other.criterion.box_weight) == ("gaussian_focal", "l1", 1.0)
+        assert replace(other, loss=None, model=preset().model, criterion=CriterionConfig()) == replace(
+            preset(), loss=None, criterion=CriterionConfig()
+        )
