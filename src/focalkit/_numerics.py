@@ -88,8 +88,8 @@ class _FocalTerm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        u, slope = ctx.saved_tensors[:2]
-        gamma = ctx.saved_tensors[2] if ctx.gamma is None else ctx.gamma
+        u, slope, *exponent = ctx.saved_tensors  # subtle: once, which is all that activation checkpointing allows
+        gamma = exponent[0] if exponent else ctx.gamma
         if grads[0] is None:
             return None, None
         if torch.is_grad_enabled():  # someone wants to differentiate the gradient
@@ -108,9 +108,12 @@ _FocalTerm.forward.__signature__ = inspect.signature(_FocalTerm.forward)  # pyri
 def focal_term(u: Tensor, gamma: float | Tensor) -> Tensor:
     r"""-(1 - p_t)^gamma log p_t at the signed logit u (Lin et al., 2017, eq. 4).
 
-    Finite in value and gradient for every u and every gamma >= 0; can be differentiated twice.
+    Finite in value and gradient for every u and every gamma >= 0; can be differentiated twice, in every mode.
     At u = -inf the value is a very large finite number (`finite`).
     """
+    if torch.autograd.forward_ad._current_level >= 0:  # subtle: a jvp of `_FocalTerm` would be lost in nested ones
+        u = finite(u)
+        return modulator(u, gamma) * softplus(-u)
     if isinstance(gamma, Tensor):
         u, gamma = torch.broadcast_tensors(u, gamma)
     return _FocalTerm.apply(u, gamma)[0]  # pyright: ignore[reportOptionalSubscript]

@@ -132,8 +132,7 @@ def ciou_loss(
     p, t = _boxes("ciou_loss", pred, target, reduction, normalizer)
     diou, iou = _diou(p, t)
     v = 4 / math.pi**2 * (_aspect(t) - _aspect(p)) ** 2
-    with torch.no_grad():
-        trade_off = _divide(v, 1 - iou + v)
+    trade_off = _divide(v, 1 - iou + v).detach()  # subtle: no_grad would not hold it constant in forward mode
     return reduce(1 - diou + trade_off * v, reduction=reduction, normalizer=normalizer, weight=weight)
 
 

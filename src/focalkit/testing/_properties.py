@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 
 import torch
+import torch.utils.checkpoint
 from torch import Generator, Tensor, nn
 
 from ..losses import LossModule, build, spec_of
@@ -216,6 +217,31 @@ def check_gradients(case: Case, sample: Sample, shape: Shape, rng: Generator) ->
     leaf = x.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: loss(x, t), leaf), "gradcheck"
     assert torch.autograd.gradgradcheck(lambda x: loss(x, t), leaf), "gradgradcheck"
+
+
+def check_forward_mode(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:
+    """Derivatives in forward mode, and forward over reverse, are those in reverse mode."""
+    x, t = sample((2, shape[1], 2), rng)
+    loss = _quiet(case, shape, reduction="sum")
+    along = torch.randn(x.shape, dtype=x.dtype, generator=rng)
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf, t), leaf, create_graph=True)
+    forward = torch.func.jvp(lambda x: loss(x, t), (x,), (along,))[1]
+    _close(forward, (gradient * along).sum(), "jvp")
+    if gradient.requires_grad:  # not where the loss is linear
+        (want,) = torch.autograd.grad((gradient * along).sum(), leaf)
+        twice = torch.func.jvp(torch.func.grad(lambda x: loss(x, t)), (x,), (along,))[1]
+        _close(twice, want, "jvp of grad", rtol=1e-7)
+
+
+def check_checkpoint(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:
+    """Activation checkpointing changes nothing."""
+    x, t = sample(shape, rng)
+    loss = _quiet(case, shape)
+    leaf = x.clone().requires_grad_()
+    torch.utils.checkpoint.checkpoint(loss, leaf, t, use_reentrant=False).backward()
+    assert leaf.grad is not None, "no gradient"
+    _close(leaf.grad, _gradient(loss, x, t), "gradient under checkpointing")
 
 
 def check_inputs_are_kept(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:

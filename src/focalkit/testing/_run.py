@@ -24,6 +24,8 @@ PROPERTIES: dict[str, Callable[[Case, Sample, Shape, Generator], None]] = {
     "autocast changes nothing": check.check_autocast,
     "no value is read": check.check_no_value_is_read,
     "gradcheck and gradgradcheck": check.check_gradients,
+    "forward mode": check.check_forward_mode,
+    "activation checkpointing": check.check_checkpoint,
     "inputs are kept": check.check_inputs_are_kept,
     "module equals function": check.check_module_is_function,
     "pickle, deepcopy, state_dict, spec": check.check_round_trips,

@@ -265,3 +265,36 @@ def test_star_is_finite_for_every_logit_of_background_rows():
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")  # torch.func.linearize's own
+def test_the_focal_term_can_be_differentiated_in_every_mode():
+    x, t = torch.tensor([0.5], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+
+    def loss(x, gamma=2.0):
+        return L.sigmoid_focal_loss(x, t, gamma=gamma, alpha=0.25, reduction="sum")
+
+    second = 0.0601126104
+    forward, grad = torch.func.jacfwd, torch.func.grad
+    assert torch.func.hessian(loss)(x).item() == pytest.approx(second, abs=1e-10)
+    assert forward(forward(loss))(x).item() == pytest.approx(second, abs=1e-10)
+    assert torch.func.jacrev(forward(loss))(x).item() == pytest.approx(second, abs=1e-10)
+    _, tangent = torch.func.linearize(grad(loss), x)
+    assert tangent(torch.ones_like(x)).item() == pytest.approx(second, abs=1e-10)
+    at_zero, gamma = torch.zeros(1, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64)
+    assert forward(lambda g: loss(at_zero, g))(gamma).item() == pytest.approx(-0.0300283134, abs=1e-10)
+    # where the modulator is 0 in float64, too
+    far = torch.func.jvp(
+        lambda x: loss(x, 0.5), (torch.tensor([800.0], dtype=torch.float64),), (torch.ones(1).double(),)
+    )
+    assert far[1] == 0
+
+
+@pytest.mark.parametrize("call", [L.sigmoid_focal_loss, L.softmax_focal_loss])
+def test_a_tensor_gamma_goes_through_activation_checkpointing(call):
+    x, y = torch.randn(4, 3, requires_grad=True), torch.tensor([0, 1, 2, 0])
+    gamma = torch.tensor([0.5, 1.0, 2.0], requires_grad=True)
+    torch.utils.checkpoint.checkpoint(lambda x, g: call(x, y, gamma=g), x, gamma, use_reentrant=False).backward()
+    want = torch.autograd.grad(call(x, y, gamma=gamma), (x, gamma))
+    assert torch.allclose(x.grad, want[0])
+    assert torch.allclose(gamma.grad, want[1])
