@@ -16,7 +16,7 @@ def exported(model: torch.nn.Module, image: torch.Tensor, format: str, int8: boo
 
     Args:
         model: On the CPU.
-        image: float (3, s, s) in [0, 1], s a multiple of 32.
+        image: float (3, h, w) in [0, 1], sides multiples of 32.
         format: "onnx" or "openvino".
         int8: Quantised.
 
@@ -27,9 +27,9 @@ def exported(model: torch.nn.Module, image: torch.Tensor, format: str, int8: boo
     from focalkit.errors import InputError
     from focalkit.export import FORMATS, export_detector, load_exported
 
-    side = image.shape[-1]
-    detector = Detector(model, min_size=side, max_size=side)
-    noise = [torch.rand(3, side, side, generator=torch.Generator().manual_seed(i)) for i in range(CALIBRATION)]
+    height, width = image.shape[1:]
+    detector = Detector(model, min_size=min(height, width), max_size=max(height, width))
+    noise = [torch.rand(3, height, width, generator=torch.Generator().manual_seed(i)) for i in range(CALIBRATION)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"model{FORMATS[format]}"
         try:
@@ -40,6 +40,6 @@ def exported(model: torch.nn.Module, image: torch.Tensor, format: str, int8: boo
 
     def call() -> object:
         with torch.inference_mode():
-            return loaded.postprocess(loaded.model(image[None]), [(side, side)])
+            return loaded.postprocess(loaded.model(image[None]), [(height, width)])
 
     return call

@@ -1,47 +1,61 @@
-"""Suite `inference`: RetinaNet-R50, image in, detections out, against torchvision's."""
+"""Suite `inference`: image in, detections out. RetinaNet-R50 against torchvision, and two sizes in other runtimes."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from focalkit.detection import DensePostprocess, retinanet
+from focalkit.config import cpu_small
+from focalkit.detection import DensePostprocess, build_detector, retinanet
 
 from ._exported import exported
 from ._model import Bar, Call, Case, Row, Settings, no_answer
 
-CLASSES = 80
+CLASSES, SMALL_CLASSES = 80, 3
 
 
 @dataclass(frozen=True)
 class Photo:
     """Attributes:
-    image: (3, s, s) in [0, 1].
-    backbone: Name.
+    image: (3, h, w) in [0, 1].
+    build: Makes our model.
+    backbone: Its name.
     """
 
     image: Tensor
+    build: Callable[[], torch.nn.Module]
     backbone: str
 
 
-def photo(side: int, backbone: str, device: torch.device) -> Photo:
-    """Noise."""
+def noise(height: int, width: int, device: torch.device) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return Photo(torch.rand(3, side, side, generator=generator).to(device), backbone)
+    return torch.rand(3, height, width, generator=generator).to(device)
+
+
+def large(side: int, backbone: str, device: torch.device) -> Photo:
+    """The paper's RetinaNet."""
+    return Photo(noise(side, side, device), lambda: retinanet(CLASSES, backbone), backbone)
+
+
+def small(height: int, width: int, device: torch.device) -> Photo:
+    """The preset cpu-small with the backbone that the folded ImageNet weights need."""
+    config = replace(cpu_small().model, backbone="mobilenet_v2_tf")
+    return Photo(noise(height, width, device), lambda: build_detector(config, SMALL_CLASSES), config.backbone)
 
 
 def our_model(inputs: Photo) -> torch.nn.Module:
     torch.manual_seed(0)
-    return retinanet(CLASSES, inputs.backbone).to(inputs.image.device).eval()
+    return inputs.build().to(inputs.image.device).eval()
 
 
 def ours(inputs: Photo) -> Call:
     model = our_model(inputs)
-    rule, side = DensePostprocess(), inputs.image.shape[-1]
+    rule, (_, height, width) = DensePostprocess(), inputs.image.shape
 
     def call() -> object:
         with torch.inference_mode():
-            return rule(model(inputs.image[None]), [(side, side)])
+            return rule(model(inputs.image[None]), [(height, width)])
 
     return call
 
@@ -86,6 +100,11 @@ def runtime_row(name: str) -> Row:
     )
 
 
+def runtime_bars() -> list[Bar]:
+    """A file in float32 is worth its trouble where its runtime is faster than PyTorch."""
+    return [Bar(f"the speed of PyTorch, in {name}", "focalkit", name, 1.2) for name in ("ONNX Runtime", "OpenVINO")]
+
+
 def inference_case(side: int, backbone: str = "resnet50", runtimes: bool = False) -> Case:
     """To add another engine, append a row: a function from the `Photo` to the call.
 
@@ -97,10 +116,11 @@ def inference_case(side: int, backbone: str = "resnet50", runtimes: bool = False
     bars = [Bar("the speed of torchvision", "torchvision", "focalkit", 1.0)]
     if runtimes:
         bars.append(Bar("the speed of torchvision, int8 in OpenVINO", "torchvision", "OpenVINO int8", 2.0))
+        bars.extend(runtime_bars())
     return Case(
         name=f"{backbone}-{side}",
         title=f"RetinaNet, {backbone}, one image of {side} x {side} px, {CLASSES} classes, forward and post-processing",
-        inputs=lambda s: photo(side, backbone, s.device),
+        inputs=lambda s: large(side, backbone, s.device),
         rows=(
             Row("focalkit", ours, answer=no_answer),
             Row("torchvision", torchvision, "peer", "torchvision", answer=no_answer),
@@ -118,8 +138,23 @@ def inference_case(side: int, backbone: str = "resnet50", runtimes: bool = False
     )
 
 
+def small_case(height: int, width: int) -> Case:
+    """What one runs without a GPU, in PyTorch and from files."""
+    return Case(
+        name=f"cpu-small-{height}x{width}",
+        title=f"RetinaNet of cpu-small, one image of {height} x {width} px, {SMALL_CLASSES} classes, forward and "
+        "post-processing",
+        inputs=lambda s: small(height, width, s.device),
+        rows=(Row("focalkit", ours, answer=no_answer), *(runtime_row(name) for name in RUNTIMES)),
+        bars=tuple(runtime_bars()),
+        note="MobileNetV2 with TensorFlow's padding, 64 channels. Random weights: no prediction reaches the threshold.",
+    )
+
+
 def cases(settings: Settings) -> list[Case]:
-    """640 px; on a CPU with the exported files."""
+    """640 px, and on a CPU the exported files and the small model."""
     if settings.quick:
         return [inference_case(64, "resnet18")]
-    return [inference_case(640, runtimes=settings.device.type == "cpu")]
+    if settings.device.type == "cpu":
+        return [inference_case(640, runtimes=True), small_case(320, 416)]
+    return [inference_case(640)]

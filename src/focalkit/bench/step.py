@@ -65,7 +65,7 @@ def our_step(inputs: Batch) -> Call:
     return _training(model, loss, inputs)
 
 
-def torchvision_step(inputs: Batch) -> Call:
+def torchvision_step(inputs: Batch, memory_format: torch.memory_format = torch.contiguous_format) -> Call:
     """The same with torchvision's RetinaNet; frozen batch norm and three trainable stages, as ours."""
     from torchvision.models import resnet
     from torchvision.models.detection import RetinaNet
@@ -77,7 +77,8 @@ def torchvision_step(inputs: Batch) -> Call:
     body = getattr(resnet, inputs.backbone)(weights=None, norm_layer=FrozenBatchNorm2d)
     side = inputs.images.shape[-1]
     pyramid = _resnet_fpn_extractor(body, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
-    model = RetinaNet(pyramid, CLASSES, min_size=side, max_size=side).to(inputs.device).train()
+    model = RetinaNet(pyramid, CLASSES, min_size=side, max_size=side)
+    model = model.to(inputs.device, memory_format=memory_format).train()  # pyright: ignore[reportCallIssue]
     images = list(inputs.images)
     targets = [{"boxes": t.boxes, "labels": t.labels} for t in inputs.targets]
     return _training(model, lambda: sum(model(images, targets).values(), images[0].new_zeros(())), inputs)
@@ -146,6 +147,13 @@ def step_case(b: int, side: int, backbone: str = "resnet50") -> Case:
                 note="the same after matching the anchors",
             ),
             Row("torchvision: step", torchvision_step, "peer", "torchvision", answer=no_answer),
+            Row(
+                "torchvision channels_last: step",
+                lambda i: torchvision_step(i, torch.channels_last),
+                "peer",
+                "torchvision",
+                answer=no_answer,
+            ),
         ),
         bars=(Bar("of the step are the losses and their gradients", losses, step, 0.02, "at most", percent=True),),
         note="On a GPU under bfloat16 autocast. Random weights: the losses are not compared.",

@@ -1,15 +1,21 @@
 """Every suite runs at its quick size, and what is compared agrees."""
 
 import dataclasses
+import inspect
 import sys
 
 import pytest
 import torch
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from focalkit.bench import SUITES, Settings, _loss_dense, _loss_native, run_suites
+from focalkit.bench import inference as inference_suite
 from focalkit.bench import match as match_suite
+from focalkit.bench import step as step_suite
 from focalkit.bench._run import load, run_case
 from focalkit.cli import bench as command
+from focalkit.detection import DensePostprocess
 
 # peers' warnings are theirs
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -93,3 +99,41 @@ def test_torchvisions_labels_are_those_of_the_native_levels():
         at += len(row)
     assert at == len(found.flat_labels)
     assert (found.flat_labels >= 0).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs"),
+    [
+        (inference_suite.torchvision, lambda: inference_suite.large(64, "resnet18", torch.device("cpu"))),
+        (step_suite.torchvision_step, lambda: step_suite.batch(1, 64, "resnet18", torch.device("cpu"))),
+    ],
+    ids=["evaluation", "training"],
+)
+def test_torchvision_computes_on_images_of_the_size_in_the_title(monkeypatch, make, inputs):
+    seen = []
+    real = GeneralizedRCNNTransform.batch_images
+
+    def batch_images(self, images, size_divisible=32):
+        batch = real(self, images, size_divisible)
+        seen.append((self.training, tuple(batch.shape[-2:])))
+        return batch
+
+    monkeypatch.setattr(GeneralizedRCNNTransform, "batch_images", batch_images)
+    make(inputs())()
+    assert seen == [(make is step_suite.torchvision_step, (64, 64))]
+
+
+def test_torchvision_drops_and_keeps_what_ours_does():
+    """Thresholds and limits by which both sides of `inference` and `postprocess` select."""
+    peer = inspect.signature(RetinaNet).parameters
+    rule = DensePostprocess()
+    assert peer["score_thresh"].default == rule.score_threshold
+    assert peer["nms_thresh"].default == rule.iou_threshold
+    assert peer["topk_candidates"].default == rule.top_k
+    assert rule.max_detections == 100, "what the suites tell torchvision"
+
+
+def test_the_small_model_finds_its_way_to_detections():
+    inputs = inference_suite.small(64, 96, torch.device("cpu"))
+    assert [len(found) for found in inference_suite.ours(inputs)()] == [0]
+    assert inference_suite.small_case(64, 96).bars
