@@ -36,6 +36,7 @@ PACKAGES = [
     "data",
     "detection",
     "export",
+    "findings",
     "images",
     "kernels",
     "losses",

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from focalkit._text import printable
 from focalkit.cli._flags import Flag, LayoutName, require_threshold
 
 MEANINGS = {
@@ -139,7 +138,7 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         lines += ["", f"written  {args.out or args.run}"]
     if args.run.is_dir() and not (args.out or written) and found["split"] == "val":  # elsewhere is no run directory
         lines.append(f"next     focalkit report {args.run}")
-    return printable("\n".join(lines))
+    return "\n".join(lines)
 
 
 def class_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
