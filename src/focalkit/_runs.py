@@ -1,4 +1,4 @@
-"""Run directories: what one training run leaves on disk, and the atomic writes behind it.
+"""Run directories: what one training run leaves on disk.
 
     RUN/run.json            schema version, resolved configuration, categories, seed, command, commit, versions, device
         metrics.jsonl       one JSON object per line: {"kind": "train" | "val", "step": ..., "epoch": ..., ...}
@@ -11,51 +11,22 @@ Free of torch. What this file does not do: it neither trains nor evaluates.
 """
 
 import json
-import math
-import os
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from focalkit._config_io import config_from_dict
+from focalkit._files import append_text, write_text_atomic
+from focalkit._files import dump_json as dump_json
+from focalkit._files import write_json_atomic as write_json_atomic
 from focalkit.config import TrainConfig
 from focalkit.errors import ConfigError
 
 SCHEMA = 1
 _FILES = ("run.json", "metrics.jsonl", "result.json", "predictions.json", "evaluation.json", "report.html")
 _FOLDERS = ("checkpoints", "gallery", "evaluations", "tensorboard", "wandb", "mlruns")
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the whole new one, never a part; folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        # subtle: mkstemp makes the file private (0600); a result should have the mode that open() would have given it
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json_atomic(path: Path, value: object, *, indent: int | None = 1) -> None:
-    """`write_text_atomic` of `value` as strict JSON: NaN and infinities, which JSON lacks, become null."""
-    write_text_atomic(path, dump_json(value, indent=indent) + "\n")
-
-
-def dump_json(value: object, *, indent: int | None = None) -> str:
-    """`value` as strict JSON text: NaN and infinities become null, paths become strings."""
-    try:
-        return json.dumps(value, indent=indent, allow_nan=False)
-    except (ValueError, TypeError):
-        return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -122,9 +93,7 @@ class RunDir:
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one line to `metrics.jsonl`."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8", newline="\n") as file:
-            file.write(dump_json(row) + "\n")
+        append_text(self.path / "metrics.jsonl", dump_json(row) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All lines of `metrics.jsonl`, without one that a killed process left half written."""
@@ -203,21 +172,3 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: expected a JSON object, got {type(value).__name__}")
     return value
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

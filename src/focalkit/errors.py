@@ -4,6 +4,7 @@
     ├── InputError              a bad argument, file or data set; the message says what to do
     │   └── DataError           one or more problems in a data set, all reported at once (`.problems`)
     ├── ConfigError             an unknown key, an impossible value, a run directory that does not fit
+    ├── WriteError              a file cannot be written: the disk is full, or fails
     └── BackendError            a kernel backend was asked for that cannot run here
 
 Shape and value mistakes in loss calls are plain `ValueError` / `TypeError`, as in PyTorch.
@@ -40,6 +41,10 @@ class DataError(InputError):
 
 class ConfigError(InputError):
     """A configuration that cannot be used."""
+
+
+class WriteError(FocalkitError):
+    """A file cannot be written; what was complete before is kept. The command line exits with status 1."""
 
 
 class BackendError(FocalkitError):

@@ -17,7 +17,7 @@ from focalkit.detection import DenseOutputs, DensePostprocess, Detections, Detec
 from focalkit.errors import ConfigError, InputError
 from focalkit.metrics import coco_ap
 from focalkit.training.evaluate import align_categories, coco_results, evaluate, evaluate_run
-from focalkit.training.gallery import write_gallery
+from focalkit.training.gallery import tidy_gallery, write_gallery
 
 CATEGORIES = [{"id": 4, "name": "red"}, {"id": 9, "name": "green"}]
 SCENES = [
@@ -285,6 +285,8 @@ def test_gallery_shows_the_best_the_worst_and_the_surest_mistakes(scenes, tmp_pa
         ("worst", 2, 0.0, "0 of 1 object found, 1 wrong detection at scores from 0.80 (F1 0.00)"),
         ("mistake", 2, 0.95, "green at score 0.95: the truth is red"),
     ]
+    assert (tmp_path / "gallery" / "best-9.jpg").is_file(), "until nothing names it"
+    tidy_gallery(entries, tmp_path)
     assert sorted(p.name for p in (tmp_path / "gallery").iterdir()) == sorted(e["file"][8:] for e in entries)
     with Image.open(tmp_path / entries[0]["file"]) as picture:
         assert max(picture.size) == 640
@@ -356,8 +358,12 @@ def test_a_place_that_cannot_be_written_to_is_known_before_the_work(run, scenes,
     monkeypatch.setattr(DensePostprocess, "__call__", None)
     (scenes / "file").write_text("in the way")
     command, *rest = words
-    assert main([command, str(run.path), *rest, "--out", "file/below"]) == 1
-    assert "file/below" in capsys.readouterr().err
+    assert main([command, str(run.path), *rest, "--out", "file/below"]) == 2
+    err = capsys.readouterr().err
+    assert (
+        err
+        == "focalkit: file/below: cannot be written: there is a file where a folder is needed; choose another place\n"
+    )
 
 
 def test_predict_writes_results_ids_and_pictures(run, scenes, tmp_path, capsys):

@@ -6,11 +6,14 @@ Each command is a module of this package with `main(argv) -> int`, imported only
 Exit status: 0 done; 1 it failed; 2 wrong usage or bad input; 130 interrupted. `--debug` shows the traceback.
 """
 
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 
+from focalkit._text import printable
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._openmp import bound_spinning
 from focalkit.errors import FocalkitError, InputError
@@ -45,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
     bound_spinning(os.environ)  # no command has imported torch yet
     before = DEBUG.set(debug)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal's encoding has not
+            stream.reconfigure(errors="backslashreplace")
     try:
         return _dispatch(words) if debug else _guarded(words)
     finally:
@@ -88,18 +94,29 @@ def _guarded(words: list[str]) -> int:
         return _fail(str(error), 2 if isinstance(error, InputError) else 1)
     except ImportError as error:
         return _fail(_not_importable(words[0], error), 1)
-    except Exception as error:  # a bug of ours, a full disk, a device out of memory
-        return _fail(f"{_said(error)}\n  run again with --debug for the traceback", 1)
+    except MemoryError:
+        return _fail("the memory is used up; a smaller --batch-size or fewer --workers need less", 1)
+    except OSError as error:
+        if error.filename is None or not error.strerror:
+            return _unforeseen(error)
+        return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}", 2 if error.errno in _BAD_PATH else 1)
+    except Exception as error:  # a bug of ours, a device out of memory
+        return _unforeseen(error)
 
 
-def _said(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return f"{type(error).__name__}: {error}"
+_BAD_PATH = {
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.ELOOP,
+}  # fmt: skip
+"""What the caller can mend by naming another file."""
+
+
+def _unforeseen(error: Exception) -> int:
+    return _fail(f"{type(error).__name__}: {error}\n  run again with --debug for the traceback", 1)
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"focalkit: {message}", file=sys.stderr)
+    print(f"focalkit: {printable(message)}", file=sys.stderr)
     return status
 
 

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from focalkit._text import printable
+
 
 def render(found: dict[str, Any], shown: int) -> None:
     """Print the dictionary that `inspect` makes; at most `shown` problems and classes."""
@@ -17,10 +19,10 @@ def render(found: dict[str, Any], shown: int) -> None:
         _anchors(console, found["anchors"])
     warnings = [(split, w) for split, s in found["splits"].items() for w in s["warnings"]]
     for split, text in [*warnings, *(("all", w) for w in found["warnings"])]:
-        console.print(f"[yellow]warning[/] {split}: {escape(text)}", soft_wrap=True)
+        console.print(f"[yellow]warning[/] {split}: {escape(printable(text))}", soft_wrap=True)
     problems = found["problems"]
     for text in problems[:shown]:
-        console.print(f"[red]problem[/] {escape(text)}", soft_wrap=True)
+        console.print(f"[red]problem[/] {escape(printable(text))}", soft_wrap=True)
     if len(problems) > shown:
         console.print(f"[red]... and {len(problems) - shown} more problems[/] (--json lists all)")
     if not problems:
@@ -56,7 +58,9 @@ def _classes(splits: dict[str, Any], shown: int) -> Table:
     counts = {split: {c["id"]: c["boxes"] for c in s["classes"]} for split, s in splits.items()}
     classes = sorted(next(iter(splits.values()))["classes"], key=lambda c: -c["boxes"])
     for c in classes[:shown]:
-        table.add_row(str(c["id"]), escape(c["name"]), *(f"{counts[split].get(c['id'], 0):,}" for split in splits))
+        table.add_row(
+            str(c["id"]), escape(printable(c["name"])), *(f"{counts[split].get(c['id'], 0):,}" for split in splits)
+        )
     if len(classes) > shown:
         table.caption = f"and {len(classes) - shown} rarer classes (--json lists all)"
     return table

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from focalkit._text import printable
 from focalkit.cli._flags import Flag, LayoutName, require_threshold
 
 MEANINGS = {
@@ -138,7 +139,7 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         lines += ["", f"written  {args.out or args.run}"]
     if args.run.is_dir() and not (args.out or written) and found["split"] == "val":  # elsewhere is no run directory
         lines.append(f"next     focalkit report {args.run}")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def class_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,7 +1,6 @@
 """`focalkit predict`: objects in image files and folders, as COCO results and as drawn images."""
 
 import json
-import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from focalkit._text import printable
 from focalkit.cli._flags import Flag, LayoutName, require_threshold
 from focalkit.errors import InputError
 
@@ -72,8 +72,8 @@ def main(argv: list[str]) -> int:
 
 def run(args: Args) -> int:
     """Predict, write, and say what was found and what could not be read."""
+    from focalkit._files import make_folder, write_json_atomic
     from focalkit._progress import track
-    from focalkit._runs import write_json_atomic
 
     if not args.paths:
         raise InputError("no images given; expected `focalkit predict RUN PATHS... --out DIR`")
@@ -83,7 +83,7 @@ def run(args: Args) -> int:
     files = inputs(args)  # everything is there, before the model is loaded
     drawn = targets(files, args.out / "drawn") if args.draw else {}
     detector, threshold = open_detector(args)
-    args.out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the work
+    make_folder(args.out)  # a place that cannot be written to is known before the work
     images: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     unreadable: list[str] = []
@@ -203,16 +203,17 @@ def evaluated_threshold(run: Path) -> float | None:
 
 def save_drawn(found: "Detections", file: Path, place: Path) -> None:
     """Draw and write, whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f".{place.name}.tmp")
-    found.draw(file).save(temporary, "JPEG", quality=90)
-    os.replace(temporary, place)
+    from focalkit._files import replacing
+
+    picture = found.draw(file)
+    with replacing(place) as temporary:
+        picture.save(temporary, "JPEG", quality=90)
 
 
 def report(args: Args, threshold: float, images: int, objects: int, unreadable: list[str]) -> None:
     """Unreadable files to stderr, the result to stdout."""
     for line in unreadable:
-        print(f"skipped: {line}", file=sys.stderr)
+        print(printable(f"skipped: {line}"), file=sys.stderr)
     places = {"predictions": args.out / "predictions.json", "images_list": args.out / "images.json"}
     if args.draw:
         places["drawn"] = args.out / "drawn"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from focalkit._files import make_folder, write_json_atomic
 from focalkit._progress import track
 from focalkit.data._scenes import draw_scene
 from focalkit.errors import InputError
@@ -55,7 +56,6 @@ def write_demo_scenes(
     Raises:
         InputError: An argument is out of its range.
     """
-    from focalkit._runs import write_json_atomic
 
     out = Path(out)
     if size < 96 or not 1 <= classes <= 10 or imbalance < 1 or train < 1 or val < 1:
@@ -70,7 +70,7 @@ def write_demo_scenes(
         content = _write_images(out / "images" / split, split, samples, plan, size, [seed, code])
         content["info"] = {"description": f"focalkit demo scenes of handwritten digits, seed {seed}, {imbalance:g}:1"}
         content["categories"] = [{"id": label + 1, "name": f"digit {label}"} for label in range(classes)]
-        (out / "annotations").mkdir(exist_ok=True)
+        make_folder(out / "annotations")
         write_json_atomic(out / "annotations" / f"instances_{split}.json", content)
     return out
 
@@ -79,7 +79,7 @@ def _write_images(
     folder: Path, split: str, samples: list[np.ndarray], plan: list[list[int]], size: int, seed: list[int]
 ) -> dict[str, Any]:
     """Draw one image per entry of `plan`; returns the COCO lists of images and annotations."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, labels in enumerate(track(plan, len(plan), f"drawing {split} scenes"), start=1):

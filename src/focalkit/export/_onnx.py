@@ -1,7 +1,6 @@
 """ONNX files: written by torch's exporter, run by ONNX Runtime on the CPU."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from focalkit._files import replacing
 from focalkit.detection import Detector
 from focalkit.export._metadata import KEY, NMS_OUTPUTS, outputs_of, parse
 from focalkit.export._packages import needs
@@ -69,10 +69,8 @@ def save(model: Any, info: Mapping[str, Any], path: Path) -> list[Path]:
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {KEY: json.dumps(info)})
     model.producer_name, model.producer_version = "focalkit", info["version"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    onnx.save(model, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        onnx.save(model, temporary)
     return [path]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from focalkit._files import replacing_all
 from focalkit.export import _packages
 from focalkit.export._metadata import KEY, parse
 
@@ -18,10 +18,7 @@ def convert(model: Any) -> Any:
     """An ONNX model in memory as an OpenVINO one."""
     openvino = _packages.openvino()
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
-        file.write_bytes(model.SerializeToString())
-        return openvino.Core().read_model(file)
+    return openvino.Core().read_model(model.SerializeToString())
 
 
 def join(raw: Any, post: Any) -> Any:
@@ -38,13 +35,17 @@ def save(model: Any, info: Mapping[str, Any], path: Path) -> list[Path]:
     """Write two files; the one that is opened comes last."""
     openvino = _packages.openvino()
     model.set_rt_info(json.dumps(info), KEY)
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = path.with_suffix(".bin")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
-        written = Path(folder) / path.name
-        openvino.save_model(model, written, compress_to_fp16=False)
-        os.replace(written.with_suffix(".bin"), weights)
-        os.replace(written, path)
+    with replacing_all([path, weights]) as places:
+        written = path.with_name(f".{path.stem}.tmp.xml")  # OpenVINO chooses the second name by itself
+        halves = (written, written.with_suffix(".bin"))
+        try:
+            openvino.save_model(model, written, compress_to_fp16=False)
+            for half, place in zip(halves, places, strict=True):
+                os.replace(half, place)
+        finally:
+            for half in halves:
+                half.unlink(missing_ok=True)
     return [path, weights]
 
 

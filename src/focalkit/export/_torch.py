@@ -1,7 +1,7 @@
 """torch.export files (.pt2): run by torch, without focalkit; with post-processing inside, import torchvision first."""
 
+import io
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from focalkit._files import write_bytes_atomic
 from focalkit.detection import Detector
 from focalkit.export._metadata import KEY, parse
 from focalkit.export._trace import quietly, trace_all, trace_network
@@ -22,11 +23,10 @@ def program(detector: Detector, *, with_nms: bool) -> torch.export.ExportedProgr
 
 def save(model: torch.export.ExportedProgram, info: Mapping[str, Any], path: Path) -> list[Path]:
     """Write one file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp.pt2")
+    buffer = io.BytesIO()  # subtle: where the disk is full, torch's own writer ends the process
     with quietly():
-        torch.export.save(model, temporary, extra_files={f"{KEY}.json": json.dumps(info)})
-    os.replace(temporary, path)
+        torch.export.save(model, buffer, extra_files={f"{KEY}.json": json.dumps(info)})
+    write_bytes_atomic(path, buffer.getbuffer())
     return [path]
 
 

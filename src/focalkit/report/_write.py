@@ -65,7 +65,6 @@ def write_report(runs: Sequence[Path], out: Path, title: str | None = None) -> P
             f"{out}: is a directory; give the name of the HTML file to write, such as {out / 'report.html'}"
         )
     records = [read_run(Path(run)) for run in runs]
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(out, render(records, title))
     return out
 

@@ -1,6 +1,5 @@
 """Lightning callbacks: the metrics file, the checkpoints, the end of the run, the averaged weights."""
 
-import os
 import time
 from typing import Any
 
@@ -123,6 +122,8 @@ class Checkpoints(Callback):
     ) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches or batch_idx + 1 == trainer.num_training_batches:
             return
+        if trainer.should_stop:  # the last step counts as done when it has been evaluated
+            return
         due = time.monotonic() - self._saved_at >= self.seconds
         if trainer.world_size > 1:
             # asking the first process costs a message, so several processes agree only now and then
@@ -146,12 +147,7 @@ class Checkpoints(Callback):
     def save_last(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write `last.ckpt`; every process must call it."""
         self.run_log.flush(trainer, pl_module)
-        path = self.run.checkpoint("last")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            os.replace(temporary, path)
+        trainer.save_checkpoint(self.run.checkpoint("last"))
         self._saved_at = time.monotonic()
 
 

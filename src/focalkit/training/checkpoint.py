@@ -5,12 +5,15 @@ averaged ones where weights are averaged) and "focalkit" (schema, categories, co
 "epoch" and "global_step" alone.
 """
 
-import os
+import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from focalkit._files import write_bytes_atomic
 from focalkit._runs import RunDir
 from focalkit.errors import ConfigError
 
@@ -20,9 +23,22 @@ KEPT = ("focalkit", "model", "epoch", "global_step")
 def write_weights(source: Path, target: Path) -> None:
     """The weights, categories and configuration of a full checkpoint as a small file of their own."""
     full = read_checkpoint(source)
-    temporary = target.with_suffix(".tmp")
-    torch.save({name: full[name] for name in KEPT}, temporary)
-    os.replace(temporary, target)
+    save({name: full[name] for name in KEPT}, target)
+
+
+def save(content: Mapping[str, Any], path: Path) -> None:
+    """`torch.save`, whole or not at all."""
+    # subtle: of a full disk torch's own writer gives no reason, or ends the process
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes_atomic(path, buffer.getbuffer())
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Lightning's checkpoints beside their place and renamed; its own way leads through TMPDIR."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        save(checkpoint, Path(path))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionBatch, DetectionData
 from focalkit.errors import ConfigError
+from focalkit.training.checkpoint import WholeFiles
 from focalkit.training.loaders import train_loader, val_loader
 
 NEVER = 10**9
@@ -76,6 +77,7 @@ def build_trainer(
         use_distributed_sampler=False,
         logger=build_logger(config, out, start_step),
         callbacks=callbacks,
+        plugins=[WholeFiles()],
         enable_checkpointing=False,
         enable_model_summary=False,
         log_every_n_steps=NEVER,

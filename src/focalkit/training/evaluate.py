@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from focalkit._files import make_folder, replacing_all
 from focalkit._progress import track
-from focalkit._runs import RunDir, write_json_atomic
+from focalkit._runs import RunDir, dump_json
 from focalkit.config import TrainConfig
 from focalkit.data import Category, DetectionBatch, DetectionData, DetectionDataset, collate, open_detection_data
 from focalkit.data.loading import deaths_explained, make_loader
@@ -27,7 +28,7 @@ from focalkit.detection.inference.detector import Detector, in_original_pixels, 
 from focalkit.detection.models.card import ModelCard
 from focalkit.errors import ConfigError, InputError
 from focalkit.metrics import CocoResult, coco_ap
-from focalkit.training.gallery import write_gallery
+from focalkit.training.gallery import tidy_gallery, write_gallery
 from focalkit.training.loaders import batch_bytes
 
 MAX_NEGATIVES = 1e8
@@ -196,7 +197,7 @@ def evaluate_into(
         The contents of evaluation.json.
     """
     ending = _ending(data)
-    folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the work
+    make_folder(folder)  # a place that cannot be written to is known before the work
     concentration = _Spread(LossConcentration(assigner_of(config)), len(data))
     result = evaluate(
         detector.model,
@@ -222,10 +223,12 @@ def evaluate_into(
         "score_threshold": detector.postprocess.score_threshold,
         "speed": {"images_per_second": round(result.images_per_second, 3), "device": str(detector.device)},
     }
-    write_json_atomic(
-        folder / f"predictions{ending}.json", coco_results(result.detections, data.category_ids), indent=None
-    )
-    write_json_atomic(folder / f"evaluation{ending}.json", evaluation)
+    predictions = coco_results(result.detections, data.category_ids)
+    # the evaluation names the pictures, so it comes last, and those of the earlier one go when nothing names them
+    with replacing_all([folder / f"{name}{ending}.json" for name in ("evaluation", "predictions")]) as places:
+        for place, value, indent in zip(places, (evaluation, predictions), (1, None), strict=True):
+            place.write_text(dump_json(value, indent=indent) + "\n", encoding="utf-8", newline="\n")
+    tidy_gallery(shown, folder, f"gallery{ending}")
     return evaluation
 
 

@@ -4,8 +4,8 @@ An image is judged by its F1 at IoU 0.5, at the score threshold with the best F1
 drawn solid, the truth dashed. Which picture, and what its caption says, is decided here; the drawing is `draw.py`'s.
 """
 
+import hashlib
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from focalkit._files import write_bytes_atomic
 from focalkit.data import DetectionData, ImageRecord
 from focalkit.detection import Detections
 from focalkit.images.draw import draw_detections, to_pil
@@ -44,7 +45,7 @@ class _Judged:
 def write_gallery(
     data: DetectionData, detections: Mapping[int, Detections], folder: Path, name: str = "gallery", *, each: int = 6
 ) -> tuple[list[dict[str, Any]], float]:
-    """Write `folder/name/*.jpg`; pictures of an earlier gallery of that name are removed.
+    """Write `folder/name/*.jpg`. Pictures of an earlier gallery stay until `tidy_gallery` removes them.
 
     Args:
         data: The split.
@@ -58,13 +59,10 @@ def write_gallery(
         file relative to `folder`, and the threshold. The score is the image's F1, or the mistaken detection's score.
     """
     judged, threshold = _judge(data, detections)
-    for old in (folder / name).glob("*.jpg"):
-        old.unlink()
     entries: list[dict[str, Any]] = []
 
     def add(kind: str, number: int, record: ImageRecord, caption: str, score: float, picture: "Image.Image") -> None:
-        file = f"{name}/{kind}-{number}.jpg"
-        _save(picture, folder / file)
+        file = f"{name}/{_save(picture, folder / name, f'{kind}-{number}')}"
         shown = record.file_name or record.path.name
         entry = {"kind": kind, "file": file, "image_id": record.id, "file_name": shown, "caption": caption}
         entries.append({**entry, "score": round(score, 4)})
@@ -77,6 +75,14 @@ def write_gallery(
         score = float(image.found.scores[row])
         add("mistake", number, image.record, describe(image, row, data.names), score, _detail(image, row, data.names))
     return entries, round(threshold, 4)
+
+
+def tidy_gallery(entries: Sequence[Mapping[str, Any]], folder: Path, name: str = "gallery") -> None:
+    """Remove the pictures in `folder/name` that `entries` do not name, once nothing names them any more."""
+    named = {entry["file"] for entry in entries}
+    for old in [*(folder / name).glob("*.jpg"), *(folder / name).glob(".*.tmp")]:
+        if f"{name}/{old.name}" not in named:
+            old.unlink(missing_ok=True)
 
 
 def _judge(data: DetectionData, detections: Mapping[int, Detections]) -> tuple[list[_Judged], float]:
@@ -200,11 +206,12 @@ def _around(box: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int,
     return left, top, right, bottom
 
 
-def _save(picture: "Image.Image", path: Path) -> None:
-    """A JPEG, whole or not at all."""
+def _save(picture: "Image.Image", folder: Path, stem: str) -> str:
+    """Write a JPEG whose name tells its content; the name."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
+    content = buffer.getvalue()
+    name = f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}.jpg"
+    if not (folder / name).is_file():
+        write_bytes_atomic(folder / name, content)
+    return name

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from focalkit._config_io import config_to_dict
+from focalkit._text import printable
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
 from focalkit.training.schedule import Plan
@@ -96,7 +97,7 @@ def summary(
     lines = [f"{name:<8}{text}" for name, text in rows.items()]
     for data in (train, val):
         lines += [f"warning: {data.split}: {text}" for text in data.warnings]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _split(data: DetectionData) -> str:

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from focalkit._config_io import config_to_dict
-from focalkit._runs import RunDir, claim, dump_json, write_json_atomic, write_text_atomic
+from focalkit._files import dump_json, write_json_atomic, write_text_atomic
+from focalkit._runs import RunDir, claim
 from focalkit.config import cpu_small
 from focalkit.errors import ConfigError
 

@@ -1,5 +1,6 @@
 """From a RetinaNet of ours to a file, in our form or in the names and order of another library."""
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from focalkit._config_io import config_to_dict, differences
-from focalkit._runs import dump_json
+from focalkit._files import dump_json, write_bytes_atomic
 from focalkit.config import TrainConfig
 from focalkit.detection.models.backbones import IMAGENET, RESNETS
 from focalkit.detection.models.card import ModelCard
@@ -158,12 +159,11 @@ def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _write(content: dict[str, Any], path: Path, about: dict[str, str] | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        save_file(content, temporary, about)
+        write_bytes_atomic(path, save(content, about))
     else:
-        torch.save(content, temporary)
-    os.replace(temporary, path)
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_bytes_atomic(path, buffer.getbuffer())

@@ -1,0 +1,162 @@
+"""Files that appear whole or not at all: written beside their place, then renamed.
+
+A process that is killed leaves at most `.NAME.tmp` beside the target, which the next one that writes NAME takes over. A
+full disk leaves nothing, the earlier file stays, and the error names the file. Free of torch.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from focalkit.errors import InputError, WriteError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FOLDER = {errno.EEXIST, errno.ENOTDIR}
+_WRONG_PLACE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.ENOENT,
+}  # fmt: skip
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write to; when the block ends it takes the place of `path`, when it fails it is deleted.
+
+    Folders are made.
+
+    Raises:
+        InputError: Nothing can be written there: no such folder, no permission, a file in the place of a folder.
+        WriteError: The disk is full, or fails.
+
+    Example:
+        >>> with replacing(Path("out/model.bin")) as temporary:     # doctest: +SKIP
+        ...     temporary.write_bytes(content)
+    """
+    path = Path(path)
+    short = len(os.fsencode(path.name)) < 240  # of 255 bytes that a name may have
+    name = path.name if short else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    temporary = path.with_name(f".{name}.tmp")
+    try:
+        make_folder(path.parent)
+        temporary.unlink(missing_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException as error:
+        explained = _explained(path, error)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if explained is not None:
+            raise explained from error
+        raise
+
+
+@contextmanager
+def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """`replacing` of files that belong together: all are written before the first is renamed."""
+    with ExitStack() as stack:
+        # leaving goes backwards: the first path is renamed last
+        yield [stack.enter_context(replacing(path)) for path in paths]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        InputError, WriteError: As `replacing`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explained(folder, error) or error from error
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add to the end of a file.
+
+    Raises:
+        InputError, WriteError: As `replacing`.
+    """
+    make_folder(path.parent)
+    try:
+        with open(path, "a", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise _explained(path, error) or error from error
+
+
+def write_bytes_atomic(path: Path, content: bytes | memoryview) -> None:
+    """Write `content` so that a reader sees the old file or the whole new one, never a part; folders are made.
+
+    Raises:
+        InputError, WriteError: As `replacing`.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """`write_bytes_atomic` of text in UTF-8."""
+    write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def write_json_atomic(path: Path, value: object, *, indent: int | None = 1) -> None:
+    """`write_text_atomic` of `value` as strict JSON: NaN and infinities, which JSON lacks, become null."""
+    write_text_atomic(path, dump_json(value, indent=indent) + "\n")
+
+
+def dump_json(value: object, *, indent: int | None = None) -> str:
+    """`value` as strict JSON text: NaN and infinities become null, paths become strings."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except (ValueError, TypeError):
+        return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def unwritable(path: Path, error: OSError) -> InputError | WriteError:
+    """The error that says why `path` cannot be written and what to do."""
+    reason = "there is a file where a folder is needed" if error.errno in _NO_FOLDER else error.strerror or str(error)
+    if error.errno in _WRONG_PLACE:
+        return InputError(f"{path}: cannot be written: {reason}; choose another place")
+    hint = ""
+    if error.errno in _FULL:
+        hint = "; free some space there, or choose another place. Files that were complete are kept"
+    return WriteError(f"{path}: cannot be written: {reason}{hint}")
+
+
+def _explained(path: Path, error: BaseException) -> InputError | WriteError | None:
+    """The same for whatever a library made of the system's error; None where the system is not to blame."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno is not None:
+            mine = seen.filename is None or str(path.parent) in str(seen.filename)
+            return unwritable(path, seen) if mine else None
+        seen = seen.__cause__ or seen.__context__
+    if isinstance(error, Exception) and ("os error 28" in str(error) or _is_full(path)):
+        return unwritable(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    return None
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the file system has no room at all, as after a write that failed for it."""
+    try:
+        return shutil.disk_usage(path.parent).free < 2**16
+    except OSError:
+        return False
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    return value
