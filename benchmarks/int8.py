@@ -24,10 +24,10 @@ from typing import Any
 import torch
 
 from focalkit._runs import RunDir, write_json_atomic
-from focalkit.cli._exported import measure
 from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
 from focalkit.data import open_detection_data, write_demo_scenes
 from focalkit.detection import Detector
+from focalkit.evaluation import evaluate_detector
 from focalkit.export import FORMATS, export_detector, load_exported
 from focalkit.export._export import Format
 from focalkit.training import train
@@ -115,7 +115,7 @@ def main() -> None:
 
 def measured(detector: Detector, data: Any) -> dict[str, Any]:
     """The AP of a detector on the validation scenes."""
-    metrics = measure(detector, data)["metrics"]
+    metrics = evaluate_detector(detector, data)["metrics"]
     return {name: metrics[name] for name in METRICS}
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
 from focalkit.data import write_demo_scenes
+from focalkit.evaluation import evaluate_run
 from focalkit.report import write_report
 from focalkit.training import train
-from focalkit.training.evaluate import evaluate_run
 
 
 def main(out: Path, images: int = 300, epochs: int = 8) -> None:

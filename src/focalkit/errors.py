@@ -5,7 +5,8 @@
     │   └── DataError           one or more problems in a data set, all reported at once (`.problems`)
     ├── ConfigError             an unknown key, an impossible value, a run directory that does not fit
     ├── WriteError              a file cannot be written: the disk is full, or fails
-    └── BackendError            a kernel backend was asked for that cannot run here
+    ├── BackendError            a kernel backend was asked for that cannot run here
+    └── DivergedError           training stopped because a loss became NaN or infinite
 
 Shape and value mistakes in loss calls are plain `ValueError` / `TypeError`, as in PyTorch.
 """
@@ -49,3 +50,7 @@ class WriteError(FocalkitError):
 
 class BackendError(FocalkitError):
     """The kernel backend asked for cannot run; the message says why."""
+
+
+class DivergedError(FocalkitError):
+    """A loss became NaN or infinite in training; the message names the step and what may help."""

@@ -15,9 +15,9 @@ from focalkit.config import ModelConfig, TrainConfig
 from focalkit.data import Category, open_detection_data
 from focalkit.detection import DenseOutputs, DensePostprocess, Detections, Detector, build_retinanet
 from focalkit.errors import ConfigError, InputError
+from focalkit.evaluation import align_categories, coco_results, evaluate, evaluate_run, write_gallery
+from focalkit.evaluation.gallery import tidy_gallery
 from focalkit.metrics import coco_ap
-from focalkit.training.evaluate import align_categories, coco_results, evaluate, evaluate_run
-from focalkit.training.gallery import tidy_gallery, write_gallery
 
 CATEGORIES = [{"id": 4, "name": "red"}, {"id": 9, "name": "green"}]
 SCENES = [
@@ -70,6 +70,10 @@ class Colours(nn.Module):
         return DenseOutputs(((cells - 0.7) * self.weight,), (cells.new_zeros(len(images), 4, h, w),), (priors,), 2)
 
 
+def colours(model):
+    return Detector(model, min_size=64, max_size=96)
+
+
 @pytest.fixture
 def scenes(tmp_path):
     return write_scenes(write_scenes(tmp_path / "scenes", "train", SCENES * 2), "val")
@@ -103,7 +107,7 @@ def val(folder):
 
 def test_a_perfect_detector_has_an_ap_of_one(scenes):
     model = Colours().train()
-    found = evaluate(model, val(scenes), min_size=64, max_size=96, batch_size=2)
+    found = evaluate(colours(model), val(scenes), batch_size=2)
     assert found.coco.metrics["AP"] == 1
     assert {name: row["count"] for name, row in found.coco.per_class.items()} == {"red": 3, "green": 3}
     assert list(found.detections) == [1, 2, 3, 4]
@@ -114,7 +118,8 @@ def test_a_perfect_detector_has_an_ap_of_one(scenes):
 
 
 def test_boxes_are_scored_in_the_pixels_of_the_files(scenes):
-    found = evaluate(Colours(), val(scenes), min_size=128, max_size=192, postprocess=DensePostprocess(iou_threshold=0))
+    detector = Detector(Colours(), min_size=128, max_size=192, postprocess=DensePostprocess(iou_threshold=0))
+    found = evaluate(detector, val(scenes))
     boxes = found.detections[2].boxes.tolist()  # a prior is 8 pixels of the file now
     assert sorted(boxes) == [[x, y, x + 8, y + 8] for x in (80, 88) for y in (48, 56)]
     assert found.coco.metrics["AP"] == 0
@@ -122,7 +127,7 @@ def test_boxes_are_scored_in_the_pixels_of_the_files(scenes):
 
 def test_images_of_similar_shape_share_a_batch(scenes):
     model = Colours()
-    evaluate(model, val(scenes), min_size=64, max_size=96, batch_size=2)
+    evaluate(colours(model), val(scenes), batch_size=2)
     assert model.batches == [(2, 3, 64, 96), (2, 3, 96, 64)]
 
 
@@ -130,9 +135,7 @@ def test_the_detector_and_the_evaluation_say_the_same(run, scenes):
     """One image per batch: the same pixels. In a bigger batch only the padding differs."""
     detector = Detector.from_run(run.path, "cpu", score_threshold=0.1)
     data = val(scenes)
-    ours = evaluate(
-        detector.model, data, min_size=64, max_size=96, batch_size=1, postprocess=detector.postprocess
-    ).detections
+    ours = evaluate(detector, data, batch_size=1).detections
     theirs = detector.predict([record.path for record in data.images], batch_size=1)
     for found, other in zip(ours.values(), theirs, strict=True):
         assert len(found) > 0
@@ -145,7 +148,7 @@ def test_other_numbers_of_classes_are_refused(scenes):
     model = Colours()
     model.num_classes = 3
     with pytest.raises(InputError, match=r"the model has 3 classes, the data 2 \(red, green\)"):
-        evaluate(model, val(scenes), min_size=64, max_size=96)
+        evaluate(colours(model), val(scenes))
 
 
 @pytest.mark.parametrize(
@@ -161,10 +164,10 @@ def test_classes_are_found_by_name_whatever_their_ids(tmp_path, categories):
     aligned = align_categories(data, model_classes)
     assert aligned.names == ("red", "green")
     assert aligned.category_ids == (categories[0]["id"], categories[1]["id"])
-    found = evaluate(Colours(), aligned, min_size=64, max_size=96)
+    found = evaluate(colours(Colours()), aligned)
     assert found.coco.metrics["AP"] == 1
     assert coco_ap(data.to_coco(), coco_results(found.detections, aligned.category_ids)).metrics["AP"] == 1
-    assert evaluate(Colours(swapped=True), aligned, min_size=64, max_size=96).coco.metrics["AP"] == 0
+    assert evaluate(colours(Colours(swapped=True)), aligned).coco.metrics["AP"] == 0
 
 
 def test_a_class_of_the_model_may_be_missing_from_the_data(scenes):
@@ -280,10 +283,10 @@ def test_gallery_shows_the_best_the_worst_and_the_surest_mistakes(scenes, tmp_pa
     assert threshold == 0.8  # below it there are only mistakes
     shown = [(e["kind"], e["image_id"], e["score"], e["caption"]) for e in entries]
     assert shown == [
-        ("best", 1, 1.0, "2 of 2 objects found, no wrong detections at scores from 0.80 (F1 1.00)"),
-        ("best", 4, 0.8, "2 of 3 objects found, no wrong detections at scores from 0.80 (F1 0.80)"),
-        ("worst", 2, 0.0, "0 of 1 object found, 1 wrong detection at scores from 0.80 (F1 0.00)"),
-        ("mistake", 2, 0.95, "green at score 0.95: the truth is red"),
+        ("best", 1, 1.0, "2 of 2 objects found, no false positives at scores from 0.80 (F1 1.00)"),
+        ("best", 4, 0.8, "2 of 3 objects found, no false positives at scores from 0.80 (F1 0.80)"),
+        ("worst", 2, 0.0, "0 of 1 object found, 1 false positive at scores from 0.80 (F1 0.00)"),
+        ("mistake", 2, 0.95, "green at score 0.95: the ground truth is red"),
     ]
     assert (tmp_path / "gallery" / "best-9.jpg").is_file(), "until nothing names it"
     tidy_gallery(entries, tmp_path)
@@ -296,9 +299,9 @@ def test_gallery_shows_the_best_the_worst_and_the_surest_mistakes(scenes, tmp_pa
     ("box", "k", "words"),
     [
         ((1, 1), 1, "a second box on an object"),
-        ((1, 1), 0, "the truth is green"),
-        ((1.5, 1), 1, "badly placed, IoU 0.33 with the truth"),
-        ((1.5, 1), 0, "badly placed, IoU 0.33, and the truth is green"),
+        ((1, 1), 0, "the ground truth is green"),
+        ((1.5, 1), 1, "badly placed, IoU 0.33 with the ground truth"),
+        ((1.5, 1), 0, "badly placed, IoU 0.33, and the ground truth is green"),
         ((2, 2), 0, "no annotated object here"),
     ],
 )
@@ -388,7 +391,7 @@ def test_predict_uses_the_threshold_that_the_evaluation_found(run, scenes, tmp_p
     picture = str(scenes / "images" / "val" / "val-1.png")
     main(["predict", str(run.path), picture, "--out", str(tmp_path / "a"), "--json"])
     assert json.loads(capsys.readouterr().out)["score_threshold"] == 0.3
-    threshold = evaluate_run(run.path, pictures=0, device="cpu")["gallery_threshold"]
+    threshold = evaluate_run(run.path, pictures=0, device="cpu")["best_f1_threshold"]
     main(["predict", str(run.path), picture, "--out", str(tmp_path / "a"), "--json"])
     assert json.loads(capsys.readouterr().out)["score_threshold"] == threshold
 

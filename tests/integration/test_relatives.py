@@ -10,8 +10,8 @@ from focalkit.cli.demo import config as demo_config
 from focalkit.config import CriterionConfig
 from focalkit.data import write_demo_scenes
 from focalkit.detection import Detector, DistributionCoder
+from focalkit.evaluation import evaluate_run
 from focalkit.training import train
-from focalkit.training.evaluate import evaluate_run
 
 
 def test_a_run_says_which_relative_it_is_and_every_later_step_knows(tmp_path: Path, capsys):

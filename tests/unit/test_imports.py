@@ -35,6 +35,7 @@ PACKAGES = [
     "compat",
     "data",
     "detection",
+    "evaluation",
     "export",
     "findings",
     "images",
@@ -147,3 +148,14 @@ def test_no_package_imports_what_another_keeps_to_itself():
         for file, names in found.items()
     }
     assert {file: names for file, names in found.items() if names} == {}
+
+
+def test_commands_do_not_import_each_other():
+    folder = Path(focalkit.__file__).parent / "cli"
+    commands = {file.stem for file in folder.glob("*.py") if not file.stem.startswith("_")}
+    found = {}
+    for name in commands:
+        nodes = ast.walk(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")))
+        homes = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+        found[name] = [home for home in homes if home.removeprefix("focalkit.cli.") in commands]
+    assert {name: homes for name, homes in found.items() if homes} == {}

@@ -72,9 +72,9 @@ def config(data: Path, *, quick: bool = False, seed: int = 0) -> TrainConfig:
 def run(args: Args) -> int:
     """Everything, in the order that is printed."""
     from focalkit.data import write_demo_scenes
+    from focalkit.evaluation import evaluate_run
     from focalkit.report import write_report
     from focalkit.training import train
-    from focalkit.training.evaluate import evaluate_run
 
     started = time.monotonic()
     runs = {name: args.out / name for name in METHODS}

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import tyro
 
 from focalkit._text import printable
+from focalkit.cli._exported import open_exported
 from focalkit.cli._flags import Flag, LayoutName, require_threshold
+from focalkit.cli._format import number
 
 MEANINGS = {
     "AP": "mean over IoU .50 to .95",
@@ -68,52 +70,32 @@ def main(argv: list[str]) -> int:
 
 def run(args: Args) -> int:
     """Evaluate and print the tables."""
+    from focalkit.evaluation import evaluate_detector, evaluate_file, evaluate_run
+    from focalkit.evaluation.run import open_split
     from focalkit.export import is_exported
-    from focalkit.training.evaluate import evaluate_run
 
     require_threshold(args.score_threshold)
     if is_exported(args.run):
-        found = evaluate_exported(args)
+        detector = open_exported(args.run, args.device, args.score_threshold, trust=args.trust)
+        found = evaluate_detector(detector, open_split(None, args.data, args.split), out=args.out)
     elif args.run.is_file():
-        found = evaluate_weights(args)
+        found = evaluate_file(
+            args.run,
+            args.data,
+            args.split,
+            out=args.out,
+            device=args.device,
+            score_threshold=args.score_threshold,
+            layout=args.layout,
+            coco80=args.coco80,
+            trust=args.trust,
+        )
     else:
         found = evaluate_run(
             args.run, args.data, args.split, out=args.out, device=args.device, score_threshold=args.score_threshold
         )
     print(json.dumps(as_json(args, found)) if args.json else as_text(args, found))
     return 0
-
-
-def evaluate_weights(args: Args) -> dict[str, Any]:
-    """The numbers of a weights file; what a run directory would get goes into --out, or a folder beside the file."""
-    from focalkit.training.evaluate_file import evaluate_file
-
-    return evaluate_file(
-        args.run,
-        args.data,
-        args.split,
-        out=args.out,
-        device=args.device,
-        score_threshold=args.score_threshold,
-        layout=args.layout,
-        coco80=args.coco80,
-        trust=args.trust,
-    )
-
-
-def evaluate_exported(args: Args) -> dict[str, Any]:
-    """The numbers of an exported file. Without --out nothing is written; there is no gallery."""
-    from focalkit._runs import write_json_atomic
-    from focalkit.cli._exported import measure, open_data, open_exported
-
-    detector = open_exported(args.run, args.device, args.score_threshold, trust=args.trust)
-    data = open_data(None, args.data, args.split)
-    found = measure(detector, data)
-    predictions = found.pop("predictions")
-    if args.out is not None:
-        write_json_atomic(args.out / "predictions.json", predictions, indent=None)
-        write_json_atomic(args.out / "evaluation.json", found)
-    return found
 
 
 def as_json(args: Args, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,8 +135,3 @@ def class_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(ordered) > SHOWN:
         lines.append(f"... and {len(ordered) - SHOWN} more classes, in evaluation.json")
     return lines
-
-
-def number(value: float) -> str:
-    """Four decimals; a dash where there is no ground truth to measure."""
-    return f"{value:6.4f}" if value >= 0 else f"{'-':>6}"

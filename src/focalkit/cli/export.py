@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from focalkit.cli._exported import measure, open_data
 from focalkit.cli._flags import Flag, LayoutName
 from focalkit.errors import InputError
 
@@ -61,8 +60,8 @@ def main(argv: list[str]) -> int:
 def run(args: Args) -> int:
     """Export, and say how near the file is to the detector."""
     from focalkit._runs import RunDir
-    from focalkit.cli.predict import evaluated_threshold
     from focalkit.detection import Detector
+    from focalkit.evaluation.run import evaluated_threshold, open_split
     from focalkit.export import FORMATS, export_detector, load_exported
 
     if args.format == "weights":
@@ -82,7 +81,7 @@ def run(args: Args) -> int:
     config = None if single else RunDir(args.run).read_config()
     calibration = None
     if args.int8:
-        train = open_data(config, args.data, "train")
+        train = open_split(config, args.data, "train")
         rng = random.Random(0)
         calibration = [image.path for image in rng.sample(train.images, min(args.images, len(train)))]
     done = export_detector(
@@ -103,7 +102,7 @@ def run(args: Args) -> int:
         "largest_difference": done.difference,
     }
     if args.int8:
-        found |= drop(detector, load_exported(out), open_data(config, args.data, "val"))
+        found |= drop(detector, load_exported(out), open_split(config, args.data, "val"))
     print(json.dumps(found) if args.json else as_text(found, done))
     return 0
 
@@ -127,7 +126,10 @@ def run_weights(args: Args) -> int:
 
 def drop(float32: "Detector", int8: "Detector", data: Any) -> dict[str, Any]:
     """AP and speed of both on the same images."""
-    before, after = measure(float32, data, "AP of the run"), measure(int8, data, "AP of the int8 file")
+    from focalkit.evaluation import evaluate_detector
+
+    before = evaluate_detector(float32, data, label="AP of the run")
+    after = evaluate_detector(int8, data, label="AP of the int8 file")
     ap = {"float32": before["metrics"]["AP"], "int8": after["metrics"]["AP"]}
     speed = {name: one["speed"]["images_per_second"] for name, one in (("float32", before), ("int8", after))}
     return {"images": len(data), "AP": {**ap, "drop": ap["float32"] - ap["int8"]}, "images_per_second": speed}

@@ -109,6 +109,7 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     from focalkit._progress import track
     from focalkit.cli._exported import metadata, open_exported
     from focalkit.detection import AugmentedDetector, Detector, TiledDetector
+    from focalkit.evaluation.run import evaluated_threshold
     from focalkit.export import is_exported
 
     if is_exported(args.run):
@@ -191,14 +192,6 @@ def detections(
 
     for found in detector.stream(readable(), threshold, batch_size):
         yield *read.popleft(), found
-
-
-def evaluated_threshold(run: Path) -> float | None:
-    """The threshold with the best F1 on the validation images, from the run's evaluation.json; None without one."""
-    try:
-        return float(json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["gallery_threshold"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def save_drawn(found: "Detections", file: Path, place: Path) -> None:

@@ -14,7 +14,7 @@ from focalkit._config_io import load_config, refuse_code
 from focalkit._runs import RunDir
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
-from focalkit.cli.evaluate import number
+from focalkit.cli._format import number
 from focalkit.config import PRESETS, DetectorName, ModelConfig, TrainConfig, with_detector
 
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
@@ -121,7 +121,7 @@ def model_of(path: Path, trust: bool) -> ModelConfig:
 
 def evaluate(args: Args) -> list[str]:
     """Evaluate the best checkpoint for predictions, per-class numbers and gallery; what went wrong, as notes."""
-    from focalkit.training.evaluate import evaluate_run
+    from focalkit.evaluation import evaluate_run
 
     try:
         evaluate_run(args.out)

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from focalkit.config import AugmentConfig
 from focalkit.data._records import DetectionData, ImageRecord
 from focalkit.data.transforms import Sample, augment, fit
-from focalkit.detection.types import DetectionTarget
+from focalkit.detection.types import DetectionBatch, DetectionTarget
 from focalkit.errors import InputError
 from focalkit.images import pad_batch, read_image
 from focalkit.images.resize import Resize
@@ -107,32 +107,6 @@ def read_sample(record: ImageRecord) -> Sample:
 
 
 @dataclass(frozen=True)
-class DetectionBatch:
-    """Images padded to one size, and their targets.
-
-    Attributes:
-        images: float32 (b, 3, H, W) in [0, 1], channels_last.
-        targets: One per image.
-    """
-
-    images: Tensor
-    targets: list[DetectionTarget]
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "DetectionBatch":
-        """The batch on `device` (Lightning calls this)."""
-        return DetectionBatch(
-            self.images.to(device, non_blocking=non_blocking), [t.to(device, non_blocking) for t in self.targets]
-        )
-
-    def pin_memory(self) -> "DetectionBatch":
-        """The batch with its images in page-locked memory (`DataLoader(pin_memory=True)` calls this)."""
-        return DetectionBatch(self.images.pin_memory(), self.targets)
-
-
-@dataclass(frozen=True)
 class Collate:
     """Makes a batch of samples; see `collate`."""
 
@@ -150,3 +124,9 @@ def collate(fill: Sequence[float], multiple: int = 32) -> Collate:
         >>> DataLoader(dataset, 8, collate_fn=collate(model.pixel_mean.flatten().tolist()))   # doctest: +SKIP
     """
     return Collate(tuple(float(v) for v in fill), multiple)
+
+
+def batch_bytes(batch: int, min_size: int, max_size: int) -> int:
+    """Size of a batch of images as tall and wide as they can become; those of like shape share one."""
+    height, width = (-(-side // 32) * 32 for side in (min_size, max(min_size, max_size)))
+    return batch * 3 * height * width * 4

@@ -17,7 +17,7 @@ def _no_boxes() -> Tensor:
 
 @dataclass(frozen=True)
 class DetectionTarget:
-    """The truth of one image, in the pixels of the network's input.
+    """The ground truth of one image, in the pixels of the network's input.
 
     Attributes:
         boxes: float32 (m, 4), xyxy.
@@ -35,6 +35,11 @@ class DetectionTarget:
     size: tuple[int, int] = (0, 0)
     original_size: tuple[int, int] = (0, 0)
 
+    @classmethod
+    def unknown(cls, image_id: int, *, size: tuple[int, int], original_size: tuple[int, int]) -> "DetectionTarget":
+        """The target of an image of which nothing but its sizes is known."""
+        return cls(_no_boxes(), torch.zeros(0, dtype=torch.int64), _no_boxes(), image_id, size, original_size)
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "DetectionTarget":
         return DetectionTarget(
             self.boxes.to(device, non_blocking=non_blocking),
@@ -44,6 +49,32 @@ class DetectionTarget:
             self.size,
             self.original_size,
         )
+
+
+@dataclass(frozen=True)
+class DetectionBatch:
+    """Images padded to one size, and their targets.
+
+    Attributes:
+        images: float32 (b, 3, H, W) in [0, 1], channels_last.
+        targets: One per image.
+    """
+
+    images: Tensor
+    targets: list[DetectionTarget]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "DetectionBatch":
+        """The batch on `device` (Lightning calls this)."""
+        return DetectionBatch(
+            self.images.to(device, non_blocking=non_blocking), [t.to(device, non_blocking) for t in self.targets]
+        )
+
+    def pin_memory(self) -> "DetectionBatch":
+        """The batch with its images in page-locked memory (`DataLoader(pin_memory=True)` calls this)."""
+        return DetectionBatch(self.images.pin_memory(), self.targets)
 
 
 @dataclass(frozen=True)
@@ -95,7 +126,7 @@ def flatten_level(level: Tensor, width: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which truth each prior answers for.
+    """The assignment of ground-truth boxes to priors.
 
     Attributes:
         labels: int64 (n,): class 0..K-1, -1 background, -100 ignored.

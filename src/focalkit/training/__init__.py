@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from focalkit._config_io import config_from_dict as config_from_dict
     from focalkit._config_io import config_to_dict as config_to_dict
     from focalkit._config_io import load_config as load_config
+    from focalkit.errors import DivergedError as DivergedError
     from focalkit.training._train import train as train
-    from focalkit.training.losses import DivergedError as DivergedError
 
 _HOME = {
-    "DivergedError": "focalkit.training.losses",
+    "DivergedError": "focalkit.errors",
     "config_from_dict": "focalkit._config_io",
     "config_to_dict": "focalkit._config_io",
     "load_config": "focalkit._config_io",

@@ -8,8 +8,9 @@ import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from focalkit._runs import RunDir
+from focalkit.errors import DivergedError
 from focalkit.training.checkpoint import write_weights
-from focalkit.training.losses import DivergedError, NotFiniteError
+from focalkit.training.losses import NotFiniteError
 from focalkit.training.module import DetectionModule
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader
 
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, DetectionDataset, collate
+from focalkit.data.dataset import batch_bytes
 from focalkit.data.loading import make_loader
+from focalkit.evaluation.predict import split_loader
 from focalkit.training.order import EpochOrder
 
 
@@ -28,38 +30,34 @@ def train_loader(
         upright=[image.height > image.width for image in data.images],
         on_epoch=dataset.set_epoch,
     )
-    return _loader(dataset, order.micro_batch, config, fill, sampler=order)
+    return make_loader(
+        dataset,
+        order.micro_batch,
+        collate(fill),
+        workers=config.workers,
+        batch_bytes=batch_bytes(order.micro_batch, config.min_size, config.max_size),
+        sampler=order,
+        persistent=True,
+        pin=_pin(config),
+        processes=config.devices,
+    )
 
 
 def val_loader(data: DetectionData, config: TrainConfig, *, fill: Sequence[float], rank: int, world: int) -> DataLoader:
-    """Every `world`-th image from `rank` on, resized only; together the processes see each image once.
-
-    Images of like shape share a batch, so that little is padding.
-    """
-    dataset = DetectionDataset(data, config.min_size, config.max_size, None, resize=config.model.numerics.resize)
-    images = data.images
-    by_shape = sorted(range(len(images)), key=lambda i: (images[i].height / images[i].width, i))
-    mine: Dataset = Subset(dataset, by_shape[rank::world])
-    return _loader(mine, max(config.batch_size // (world * config.accumulate), 1), config, fill, sampler=None)
-
-
-def batch_bytes(batch: int, min_size: int, max_size: int) -> int:
-    """Size of a batch of images as tall and wide as they can become; those of like shape share one."""
-    height, width = (-(-side // 32) * 32 for side in (min_size, max(min_size, max_size)))
-    return batch * 3 * height * width * 4
-
-
-def _loader(
-    dataset: Dataset, batch: int, config: TrainConfig, fill: Sequence[float], sampler: EpochOrder | None
-) -> DataLoader:
-    return make_loader(
-        dataset,
-        batch,
-        collate(fill),
+    """What `split_loader` gives for the settings of a run."""
+    return split_loader(
+        data,
+        config.min_size,
+        config.max_size,
+        resize=config.model.numerics.resize,
+        fill=fill,
+        batch_size=max(config.batch_size // (world * config.accumulate), 1),
         workers=config.workers,
-        batch_bytes=batch_bytes(batch, config.min_size, config.max_size),
-        sampler=sampler,
-        persistent=sampler is not None,
-        pin=config.accelerator != "cpu" and torch.cuda.is_available(),
-        processes=config.devices,
+        pin=_pin(config),
+        rank=rank,
+        world=world,
     )
+
+
+def _pin(config: TrainConfig) -> bool:
+    return config.accelerator != "cpu" and torch.cuda.is_available()

@@ -3,12 +3,6 @@
 import torch
 from torch import Tensor
 
-from focalkit.errors import FocalkitError
-
-
-class DivergedError(FocalkitError):
-    """A loss became NaN or infinite."""
-
 
 class NotFiniteError(Exception):
     """Which step's loss is not finite; `RunLog` makes a `DivergedError` of it."""

@@ -1,5 +1,6 @@
 """The LightningModule: training step, validation step, optimiser. Epochs, devices and precision are Lightning's."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from focalkit.config import OptimConfig
 from focalkit.data import DetectionBatch, DetectionData
-from focalkit.detection import DensePostprocess, DetectionCriterion, RetinaNet
+from focalkit.detection import DenseOutputs, DensePostprocess, DetectionCriterion, DetectionTarget, RetinaNet
+from focalkit.detection.inference.predict import detect
 from focalkit.training.losses import LossWindow
 from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import Plan, lr_factor
@@ -28,7 +30,7 @@ class DetectionModule(L.LightningModule):
         model: Images (b, 3, H, W) in [0, 1] -> `DenseOutputs`.
         criterion: `(outputs, targets)` -> named 0-d losses; their sum is minimised.
         postprocess: Outputs -> detections in input pixels.
-        val_data: Names, category ids and truth for the AP.
+        val_data: Names, category ids and ground truth for the AP.
         optim: Optimiser and schedule.
         plan: Rate and length of the run, for the schedule.
         header: Plain values that go into every checkpoint under "focalkit".
@@ -54,7 +56,7 @@ class DetectionModule(L.LightningModule):
         self._detections: list[dict[str, Any]] = []
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
-        losses = self._losses(self.model(batch.images), batch)
+        losses = self._losses(self.model(batch.images), batch.targets)
         self.window.add(self.global_step + 1, losses)
         return torch.stack(list(losses.values())).sum()
 
@@ -62,15 +64,13 @@ class DetectionModule(L.LightningModule):
         self._val_losses, self._detections = [], []
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
-        outputs = self.model(batch.images)
-        losses = self._losses(outputs, batch)
+        for image_id, found in detect(self.model, self.postprocess, [batch], observe=self._observe):
+            self._detections += found.to_coco(image_id, self.val_data.category_ids)
+
+    def _observe(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> None:
+        losses = self._losses(outputs, targets)
         self._loss_names = tuple(losses)
-        self._val_losses.append((len(batch.targets), torch.stack(list(losses.values()))))
-        for target, found in zip(
-            batch.targets, self.postprocess(outputs, [t.size for t in batch.targets]), strict=True
-        ):
-            found = found.rescale(target.size, target.original_size).cpu()
-            self._detections += found.to_coco(target.image_id, self.val_data.category_ids)
+        self._val_losses.append((len(targets), torch.stack(list(losses.values()))))
 
     def on_validation_epoch_end(self) -> None:
         weighted = torch.stack([n * row for n, row in self._val_losses]).sum(0).cpu() if self._val_losses else None
@@ -102,9 +102,9 @@ class DetectionModule(L.LightningModule):
             step, total=self.plan.steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones
         )
 
-    def _losses(self, outputs: Any, batch: DetectionBatch) -> dict[str, Tensor]:
+    def _losses(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> dict[str, Tensor]:
         with torch.autocast(self.device.type, enabled=False):
-            return self.criterion(outputs, batch.targets)
+            return self.criterion(outputs, targets)
 
     def _gather(self, mine: Any) -> list[Any]:
         if not torch.distributed.is_initialized():

@@ -39,7 +39,7 @@ def place(detector, tmp_path_factory):
     run.write_run({"config": config_to_dict(config), "categories": CATEGORIES})
     run.checkpoint("best").parent.mkdir()
     torch.save({"model": detector.model.state_dict()}, run.checkpoint("best"))
-    (run.path / "evaluation.json").write_text(json.dumps({"gallery_threshold": 0.45}))
+    (run.path / "evaluation.json").write_text(json.dumps({"best_f1_threshold": 0.45}))
     return folder
 
 

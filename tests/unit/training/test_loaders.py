@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from focalkit.training.loaders import usable_workers
+from focalkit.data.loading import usable_workers
 
 
 @pytest.mark.parametrize(("wanted", "cores", "workers"), [(2, 1, 1), (2, 8, 2), (0, 4, 0)])

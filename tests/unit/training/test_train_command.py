@@ -95,9 +95,9 @@ def test_the_ending_has_a_dash_where_there_is_no_ap(tmp_path):
 @pytest.fixture
 def broken_steps(monkeypatch, tmp_path):
     """A training that is done at once, with an evaluation and a report that fail."""
+    import focalkit.evaluation
     import focalkit.report
     import focalkit.training
-    import focalkit.training.evaluate
 
     def fail(*_, **__):
         raise RuntimeError("a bug")
@@ -106,7 +106,7 @@ def broken_steps(monkeypatch, tmp_path):
     run.write_run({"config": config_to_dict(replace(cpu_small(), data=tmp_path))})
     run.write_result({"metrics": {"AP": 0.5, "AP50": 0.5, "AP75": 0.5}, "finished": True})
     monkeypatch.setattr(focalkit.training, "train", lambda *_, **__: {"finished": True}, raising=False)
-    monkeypatch.setattr(focalkit.training.evaluate, "evaluate_run", fail)
+    monkeypatch.setattr(focalkit.evaluation, "evaluate_run", fail)
     monkeypatch.setattr(focalkit.report, "write_report", fail, raising=False)
     return ["train", "--preset", "cpu-small", "--out", str(tmp_path)]
 

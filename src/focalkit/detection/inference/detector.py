@@ -1,6 +1,6 @@
 """A trained model as a thing to call on images: files, folders, PIL images, arrays and tensors in, detections out.
 
-An image takes the road it takes in evaluation: read, resized, padded with the same functions, and the boxes are brought
+An image takes the path it takes in evaluation: read, resized, padded with the same functions, and the boxes are brought
 back to its own pixels.
 
 Not here: sliding windows, test-time augmentation, video, downloads.
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from focalkit._runs import RunDir
 from focalkit.detection.inference.detections import Detections
 from focalkit.detection.inference.postprocess import DensePostprocess
+from focalkit.detection.inference.predict import detect
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.relatives import build_detector
-from focalkit.detection.types import DenseOutputs
+from focalkit.detection.types import DetectionBatch, DetectionTarget
 from focalkit.detection.weights import LayoutName, load_weights
 from focalkit.detection.weights.checkpoint import load_checkpoint
 from focalkit.errors import InputError
@@ -149,6 +150,12 @@ class Detector:
     def device(self) -> torch.device:
         return next(iter(self.model.parameters())).device
 
+    @property
+    def fill(self) -> list[float]:
+        """Colour of the padding: what is zero after normalisation."""
+        mean: Tensor = self.model.pixel_mean  # pyright: ignore[reportAssignmentType]
+        return mean.flatten().tolist()
+
     def predict(
         self,
         images: "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | Sequence[Any]",
@@ -198,56 +205,19 @@ class Detector:
     def _predict_window(
         self, window: list[tuple[Tensor, tuple[int, int]]], postprocess: DensePostprocess, batch_size: int
     ) -> list[Detections]:
-        results: dict[int, Detections] = {}
         by_shape = sorted(range(len(window)), key=lambda i: window[i][0].shape[1] / window[i][0].shape[2])
-        for start in range(0, len(by_shape), batch_size):
-            rows = by_shape[start : start + batch_size]
-            images = [window[i][0] for i in rows]
-            batch = pad_batch(images, _fill(self.model)).to(self.device)
-            sizes = [(image.shape[1], image.shape[2]) for image in images]
-            found = detect(self.model, postprocess, batch, sizes, [window[i][1] for i in rows])
-            results |= {i: replace(detections, names=self.names) for i, detections in zip(rows, found, strict=True)}
-        return [results[i] for i in range(len(window))]
+        rows = (by_shape[start : start + batch_size] for start in range(0, len(by_shape), batch_size))
+        batches = (self._batch({i: window[i] for i in row}) for row in rows)
+        found = dict(detect(self.model, postprocess, batches))
+        return [replace(found[i], names=self.names) for i in range(len(window))]
 
-
-def detect(
-    model: nn.Module,
-    postprocess: DensePostprocess,
-    images: Tensor,
-    sizes: Sequence[tuple[int, int]],
-    original_sizes: Sequence[tuple[int, int]],
-) -> list[Detections]:
-    """One padded batch through the model; boxes in original pixels, on the CPU.
-
-    Args:
-        model: Put in evaluation mode for the time of the call.
-        postprocess: Outputs and sizes to detections.
-        images: float (b, 3, H, W) in [0, 1], on the model's device.
-        sizes: (height, width) of each image inside the batch.
-        original_sizes: (height, width) to which the boxes are brought.
-    """
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        with torch.inference_mode():
-            found = in_original_pixels(model(images), postprocess, sizes, original_sizes)
-    finally:
-        if training:
-            model.train()
-    # subtle: tensors made in inference mode may not be changed outside of it; copies may
-    return [replace(d, boxes=d.boxes.clone(), scores=d.scores.clone(), labels=d.labels.clone()) for d in found]
-
-
-def in_original_pixels(
-    outputs: DenseOutputs,
-    postprocess: DensePostprocess,
-    sizes: Sequence[tuple[int, int]],
-    original_sizes: Sequence[tuple[int, int]],
-) -> list[Detections]:
-    """Raw outputs of a batch to detections on the CPU, with boxes in the pixels of the images before resizing."""
-    rows = zip(postprocess(outputs, sizes), sizes, original_sizes, strict=True)
-    return [found.rescale(size, original).cpu() for found, size, original in rows]
+    def _batch(self, images: dict[int, tuple[Tensor, tuple[int, int]]]) -> DetectionBatch:
+        """Resized images and their sizes before, by a number that tells them apart."""
+        targets = [
+            DetectionTarget.unknown(i, size=(image.shape[1], image.shape[2]), original_size=original)
+            for i, (image, original) in images.items()
+        ]
+        return DetectionBatch(pad_batch([image for image, _ in images.values()], self.fill), targets)
 
 
 def own_postprocess(model: nn.Module) -> DensePostprocess:
@@ -273,8 +243,3 @@ def usable_device(device: torch.device | str | None) -> torch.device:
             f"the device {str(device)!r} cannot be used: {reason}; `focalkit doctor` shows what is here"
         ) from error
     return found
-
-
-def _fill(model: nn.Module) -> list[float]:
-    mean: Tensor = model.pixel_mean  # pyright: ignore[reportAssignmentType]
-    return mean.flatten().tolist()

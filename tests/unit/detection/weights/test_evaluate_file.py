@@ -12,7 +12,7 @@ from focalkit.cli import main
 from focalkit.detection import Detector, retinanet, save_weights
 from focalkit.detection.weights import STYLES, weights_as
 from focalkit.errors import ConfigError
-from focalkit.training.evaluate_file import evaluate_file
+from focalkit.evaluation import evaluate_file
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Pictures of what a detector does on a split: its best images, its worst, and its most confident mistakes.
 
-An image is judged by its F1 at IoU 0.5, at the score threshold with the best F1 over the whole split. Predictions are
-drawn solid, the truth dashed. Which picture, and what its caption says, is decided here; the drawing is `draw.py`'s.
+Images are ranked by their F1 at IoU 0.5, at the score threshold with the best F1 over the whole split. Detections are
+drawn solid, the ground truth dashed. Which picture, and what its caption says, is decided here; the drawing is
+`focalkit.images.draw`'s.
 """
 
 import hashlib
@@ -32,8 +33,8 @@ PER_IMAGE = 2
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """An image, its truth, and its detections above the threshold with their verdicts."""
+class _Matched:
+    """An image, its ground truth, and its detections from the threshold on with what they match."""
 
     record: ImageRecord
     boxes: Tensor
@@ -56,9 +57,9 @@ def write_gallery(
 
     Returns:
         Entries {"kind": "best" | "worst" | "mistake", "file", "image_id", "file_name", "caption", "score"} with the
-        file relative to `folder`, and the threshold. The score is the image's F1, or the mistaken detection's score.
+        file relative to `folder`, and the threshold. The score is the image's F1, or the false positive's score.
     """
-    judged, threshold = _judge(data, detections)
+    matched, threshold = _match_all(data, detections)
     entries: list[dict[str, Any]] = []
 
     def add(kind: str, number: int, record: ImageRecord, caption: str, score: float, picture: "Image.Image") -> None:
@@ -67,11 +68,11 @@ def write_gallery(
         entry = {"kind": kind, "file": file, "image_id": record.id, "file_name": shown, "caption": caption}
         entries.append({**entry, "score": round(score, 4)})
 
-    best, worst = rank(judged, each)
+    best, worst = rank(matched, each)
     for kind, images in (("best", best), ("worst", worst)):
         for number, image in enumerate(images, 1):
             add(kind, number, image.record, _summary(image, threshold), image.matches.f1, _whole(image, data.names))
-    for number, (image, row) in enumerate(mistakes(judged, each), 1):
+    for number, (image, row) in enumerate(mistakes(matched, each), 1):
         score = float(image.found.scores[row])
         add("mistake", number, image.record, describe(image, row, data.names), score, _detail(image, row, data.names))
     return entries, round(threshold, 4)
@@ -85,58 +86,59 @@ def tidy_gallery(entries: Sequence[Mapping[str, Any]], folder: Path, name: str =
             old.unlink(missing_ok=True)
 
 
-def _judge(data: DetectionData, detections: Mapping[int, Detections]) -> tuple[list[_Judged], float]:
-    truths = [_truth(record) for record in data.images]
+def _match_all(data: DetectionData, detections: Mapping[int, Detections]) -> tuple[list[_Matched], float]:
+    truths = [_ground_truth(record) for record in data.images]
     everything = [detections[record.id] for record in data.images]
     threshold, best = best_f1_threshold(
         [d.scores for d in everything], [_match(d, t) for d, t in zip(everything, truths, strict=True)]
     )
-    if best == 0:  # nothing is right at any threshold: show the surest
+    if best == 0:  # no true positive at any threshold: show the highest scores
         threshold = min(0.5, max((float(d.scores.max()) for d in everything if len(d)), default=0.5))
-    judged = []
+    matched = []
     for record, found, truth in zip(data.images, everything, truths, strict=True):
         found = found.above(threshold)
-        judged.append(_Judged(record, truth[0], truth[1], found, _match(found, truth)))
-    return judged, threshold
+        matched.append(_Matched(record, truth[0], truth[1], found, _match(found, truth)))
+    return matched, threshold
 
 
-Truth = tuple[Tensor, Tensor, Tensor, Tensor]
+GroundTruth = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Boxes, labels, boxes of crowds, labels of crowds."""
 
 
-def _truth(record: ImageRecord) -> Truth:
+def _ground_truth(record: ImageRecord) -> GroundTruth:
     boxes = torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4)
     labels = torch.tensor(record.labels, dtype=torch.int64)
     crowd = torch.tensor(record.crowd, dtype=torch.bool)
     return boxes[~crowd], labels[~crowd], boxes[crowd], labels[crowd]
 
 
-def _match(found: Detections, truth: Truth) -> Matches:
+def _match(found: Detections, truth: GroundTruth) -> Matches:
     boxes, labels, crowd_boxes, crowd_labels = truth
     return match_detections(
         found.boxes, found.scores, found.labels, boxes, labels, crowd_boxes=crowd_boxes, crowd_labels=crowd_labels
     )
 
 
-def rank(judged: Sequence[_Judged], each: int) -> tuple[list[_Judged], list[_Judged]]:
+def rank(matched: Sequence[_Matched], each: int) -> tuple[list[_Matched], list[_Matched]]:
     """The best and the worst images, none in both. Of equal F1, those with more boxes come first."""
-    by_boxes = sorted(judged, key=lambda j: -len(j.boxes))
+    by_boxes = sorted(matched, key=lambda j: -len(j.boxes))
     best = [j for j in sorted(by_boxes, key=lambda j: -j.matches.f1) if j.matches.f1 > 0 and len(j.boxes)][:each]
     taken = {j.record.id for j in best}
     rest = [j for j in by_boxes if j.record.id not in taken and j.matches.f1 < 1]
     return best, sorted(rest, key=lambda j: j.matches.f1)[:each]
 
 
-def mistakes(judged: Sequence[_Judged], each: int) -> list[tuple[_Judged, int]]:
-    """(image, row of its detections) of the wrong detections with the highest scores."""
-    wrong = []
-    for image in judged:
+def mistakes(matched: Sequence[_Matched], each: int) -> list[tuple[_Matched, int]]:
+    """(image, row of its detections) of the false positives with the highest scores."""
+    found = []
+    for image in matched:
         rows = (~image.matches.correct & ~image.matches.ignored).nonzero().flatten().tolist()
-        wrong += [(image, row) for row in sorted(rows, key=lambda r: -float(image.found.scores[r]))[:PER_IMAGE]]
-    return sorted(wrong, key=lambda w: -float(w[0].found.scores[w[1]]))[:each]
+        found += [(image, row) for row in sorted(rows, key=lambda r: -float(image.found.scores[r]))[:PER_IMAGE]]
+    return sorted(found, key=lambda f: -float(f[0].found.scores[f[1]]))[:each]
 
 
-def describe(image: _Judged, row: int, names: Sequence[str]) -> str:
-    """What is wrong with a detection that is no hit: duplicate, class, place, or nothing there."""
+def describe(image: _Matched, row: int, names: Sequence[str]) -> str:
+    """Why a detection is a false positive: duplicate, class, place, or nothing there."""
     label = int(image.found.labels[row])
     said = f"{names[label]} at score {float(image.found.scores[row]):.2f}"
     if not len(image.boxes):
@@ -146,28 +148,28 @@ def describe(image: _Judged, row: int, names: Sequence[str]) -> str:
     other = overlap.masked_fill(image.labels == label, 0)
     other_name = names[int(image.labels[int(other.argmax())])]
     if float(same.max()) >= 0.5:
-        return f"{said}: a second box on an object that a surer one has found"
+        return f"{said}: a second box on an object that one of higher score has found"
     if float(other.max()) >= 0.5:
-        return f"{said}: the truth is {other_name}"
+        return f"{said}: the ground truth is {other_name}"
     if float(same.max()) >= 0.1:
-        return f"{said}: badly placed, IoU {float(same.max()):.2f} with the truth"
+        return f"{said}: badly placed, IoU {float(same.max()):.2f} with the ground truth"
     if float(other.max()) >= 0.1:
-        return f"{said}: badly placed, IoU {float(other.max()):.2f}, and the truth is {other_name}"
+        return f"{said}: badly placed, IoU {float(other.max()):.2f}, and the ground truth is {other_name}"
     return f"{said}: no annotated object here"
 
 
-def _summary(image: _Judged, threshold: float) -> str:
-    total, hits = len(image.boxes), int(image.matches.found.sum())
-    wrong = int((~image.matches.correct & ~image.matches.ignored).sum())
-    found = f"{hits} of {total} object{'s' * (total != 1)} found" if total else "no objects"
-    alarms = f"{wrong or 'no'} wrong detection{'s' * (wrong != 1)}"
-    return f"{found}, {alarms} at scores from {threshold:.2f} (F1 {image.matches.f1:.2f})"
+def _summary(image: _Matched, threshold: float) -> str:
+    total, true_positives = len(image.boxes), int(image.matches.found.sum())
+    false_positives = int((~image.matches.correct & ~image.matches.ignored).sum())
+    found = f"{true_positives} of {total} object{'s' * (total != 1)} found" if total else "no objects"
+    others = f"{false_positives or 'no'} false positive{'s' * (false_positives != 1)}"
+    return f"{found}, {others} at scores from {threshold:.2f} (F1 {image.matches.f1:.2f})"
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _whole(image: _Judged, names: Sequence[str]) -> "Image.Image":
+def _whole(image: _Matched, names: Sequence[str]) -> "Image.Image":
     canvas = to_pil(image.record.path)
     long = max(canvas.size)
     zoom = min(max(long, SIDES[0]), SIDES[1]) / long
@@ -176,8 +178,8 @@ def _whole(image: _Judged, names: Sequence[str]) -> "Image.Image":
     return draw_detections(canvas, d.boxes * zoom, d.labels, d.scores, names, truth=(image.boxes * zoom, image.labels))
 
 
-def _detail(image: _Judged, row: int, names: Sequence[str]) -> "Image.Image":
-    """The mistaken detection and the truth around it, enlarged."""
+def _detail(image: _Matched, row: int, names: Sequence[str]) -> "Image.Image":
+    """The false positive and the ground truth around it, enlarged."""
     canvas = to_pil(image.record.path)
     box = image.found.boxes[row]
     left, top, right, bottom = _around(box.tolist(), canvas.size)

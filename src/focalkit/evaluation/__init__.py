@@ -1,0 +1,23 @@
+"""From detectors to numbers and pictures, for a run, a weights file, an exported file and a checkpoint alike."""
+
+from focalkit.evaluation.evaluate import Evaluation as Evaluation
+from focalkit.evaluation.evaluate import evaluate as evaluate
+from focalkit.evaluation.gallery import write_gallery as write_gallery
+from focalkit.evaluation.predict import align_categories as align_categories
+from focalkit.evaluation.predict import coco_results as coco_results
+from focalkit.evaluation.predict import predict_split as predict_split
+from focalkit.evaluation.run import evaluate_detector as evaluate_detector
+from focalkit.evaluation.run import evaluate_file as evaluate_file
+from focalkit.evaluation.run import evaluate_run as evaluate_run
+
+__all__ = [
+    "Evaluation",
+    "align_categories",
+    "coco_results",
+    "evaluate",
+    "evaluate_detector",
+    "evaluate_file",
+    "evaluate_run",
+    "predict_split",
+    "write_gallery",
+]

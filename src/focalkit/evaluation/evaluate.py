@@ -1,0 +1,190 @@
+"""The numbers and pictures of a detector on a split: COCO AP, predictions, gallery, concentration of the loss.
+
+Free of Lightning. What it does not do: other metrics than COCO's, several devices.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from focalkit._files import make_folder, replacing_all
+from focalkit._runs import dump_json
+from focalkit.data import DetectionData
+from focalkit.detection import Assignment, DenseOutputs, Detections, DetectionTarget, Detector
+from focalkit.detection.analysis import LossConcentration
+from focalkit.detection.inference.predict import Observer
+from focalkit.evaluation.gallery import tidy_gallery, write_gallery
+from focalkit.evaluation.predict import coco_results, predict_split
+from focalkit.metrics import CocoResult, coco_ap
+
+MAX_NEGATIVES = 1e8
+"""Logits that the concentration of the loss counts at most, spread over the split (the paper sampled 1e7)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        data: The split.
+        coco: The 12 numbers, the classes, the precision-recall curves.
+        detections: Per image id, in pixels of the file, on the CPU.
+        score_threshold: Detections that score no more than this were not counted.
+        images_per_second: Reading, resizing, the model and its post-processing; not the computation of the AP.
+        device: Where the model was.
+    """
+
+    data: DetectionData
+    coco: CocoResult
+    detections: dict[int, Detections]
+    score_threshold: float
+    images_per_second: float
+    device: str
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """The detections as COCO results, with the data's own ids."""
+        return coco_results(self.detections, self.data.category_ids)
+
+    def summary(self, train_counts: Sequence[int] | None = None) -> dict[str, Any]:
+        """What evaluation.json holds, without the gallery and the concentration of the loss.
+
+        Args:
+            train_counts: Boxes per class that the model was trained on, where known.
+        """
+        return {
+            "split": self.data.split,
+            "data": str(self.data.source),
+            "num_images": len(self.data),
+            "metrics": self.coco.metrics,
+            **_class_tables(self.data, self.coco, train_counts),
+            "pr": self.coco.curves,
+            "score_threshold": self.score_threshold,
+            "speed": {"images_per_second": round(self.images_per_second, 3), "device": self.device},
+        }
+
+
+def evaluate(
+    detector: Detector,
+    data: DetectionData,
+    *,
+    batch_size: int = 8,
+    workers: int = 0,
+    observe: Observer | None = None,
+    label: str = "evaluating",
+) -> Evaluation:
+    """Detect on every image of a split and compute COCO AP.
+
+    Args:
+        detector: A trained model with the thresholds to use, from a run, a weights file or an exported file.
+        data: The split; its label k is the model's class k (see `align_categories`).
+        batch_size: Images per pass.
+        workers: Processes that read images; 0 reads in this one.
+        observe: Called with the raw outputs and the targets of each batch; its time is not counted.
+        label: Of the progress bar.
+
+    Raises:
+        InputError: The data has another number of classes than the model, or an image cannot be read.
+
+    Example:
+        >>> evaluate(Detector.from_run("runs/first"), data).coco.metrics["AP"]      # doctest: +SKIP
+        0.41
+    """
+    observing = 0.0
+
+    def timed(outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> None:
+        nonlocal observing
+        if observe is not None:
+            before = time.perf_counter()
+            observe(outputs, targets)
+            observing += time.perf_counter() - before
+
+    start = time.perf_counter()
+    detections = predict_split(detector, data, batch_size=batch_size, workers=workers, observe=timed, label=label)
+    seconds = time.perf_counter() - start - observing
+    coco = coco_ap(data.to_coco(), coco_results(detections, data.category_ids), curves=True)
+    speed = len(data) / max(seconds, 1e-9)
+    return Evaluation(data, coco, detections, detector.postprocess.score_threshold, speed, str(detector.device))
+
+
+def evaluate_into(
+    folder: Path,
+    detector: Detector,
+    data: DetectionData,
+    *,
+    matcher: Callable[[Sequence[Tensor], DetectionTarget], Assignment] | None = None,
+    batch_size: int = 8,
+    workers: int = 0,
+    train_counts: Sequence[int] | None = None,
+    pictures: int = 6,
+) -> dict[str, Any]:
+    """Evaluate a detector and write predictions.json, evaluation.json and gallery/ into a folder.
+
+    Args:
+        folder: Where to write; made where it is not there.
+        detector, data, batch_size, workers: See `evaluate`.
+        matcher: Tells positives from negatives for the concentration of the loss; None leaves it out.
+        train_counts: Boxes per class that the model was trained on, where known.
+        pictures: See `evaluate_run`.
+
+    Returns:
+        The contents of evaluation.json.
+    """
+    ending = file_ending(data)
+    make_folder(folder)  # a place that cannot be written to is known before the work
+    concentration = None if matcher is None else _Concentration(LossConcentration(matcher), len(data))
+    found = evaluate(detector, data, batch_size=batch_size, workers=workers, observe=concentration)
+    shown, threshold = write_gallery(data, found.detections, folder, f"gallery{ending}", each=pictures)
+    evaluation = {
+        **found.summary(train_counts),
+        "gallery": shown,
+        "best_f1_threshold": threshold,
+        "loss_concentration": None if concentration is None else concentration.curves(),
+    }
+    # the evaluation names the pictures, so it comes last, and those of the earlier one go when nothing names them
+    with replacing_all([folder / f"{name}{ending}.json" for name in ("evaluation", "predictions")]) as places:
+        for place, value, indent in zip(places, (evaluation, found.predictions()), (1, None), strict=True):
+            place.write_text(dump_json(value, indent=indent) + "\n", encoding="utf-8", newline="\n")
+    tidy_gallery(shown, folder, f"gallery{ending}")
+    return evaluation
+
+
+def file_ending(data: DetectionData) -> str:
+    """What follows the name of a file of results: nothing for the split val, "-test" for test."""
+    return "" if data.split == "val" else f"-{data.split}"
+
+
+class _Concentration:
+    """Counts every n-th batch, so that about MAX_NEGATIVES logits are counted, from all over the split."""
+
+    def __init__(self, collected: LossConcentration, images: int) -> None:
+        self.collected, self.images = collected, images
+        self.every = self.seen = 0
+
+    def __call__(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> None:
+        if not self.every:
+            per_image = sum(level[0].numel() for level in outputs.logits)
+            self.every = max(1, math.ceil(per_image * self.images / MAX_NEGATIVES))
+        if self.seen % self.every == 0:
+            self.collected.add(outputs, targets)
+        self.seen += 1
+
+    def curves(self) -> dict[str, Any] | None:
+        """None where there were no positives or no negatives."""
+        curves = self.collected.curves()
+        return curves if curves["num_positives"] and curves["num_negatives"] else None
+
+
+def _class_tables(data: DetectionData, coco: CocoResult, train: Sequence[int] | None) -> dict[str, Any]:
+    by_id = {row["id"]: row for row in coco.per_class.values()}
+    rows = []
+    for k, category in enumerate(data.categories):
+        found = by_id[category.id]
+        numbers = {key: found[key] for key in ("count", "AP", "AP50", "AP75")}
+        rows.append({"name": category.name, "id": category.id, "train_count": train[k] if train else None, **numbers})
+    histogram = {"names": list(data.names), "train": list(train or ()), "val": data.class_counts()}
+    return {"per_class": rows, "class_histogram": histogram}
