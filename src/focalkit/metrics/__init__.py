@@ -1,10 +1,51 @@
 """Measures of how good predictions are, on plain numbers and tensors; nothing here knows a model."""
 
+from focalkit.metrics.calibration_error import classwise_calibration_error as classwise_calibration_error
+from focalkit.metrics.calibration_error import expected_calibration_error as expected_calibration_error
+from focalkit.metrics.calibration_error import smooth_calibration_error as smooth_calibration_error
 from focalkit.metrics.coco import CocoResult as CocoResult
 from focalkit.metrics.coco import coco_ap as coco_ap
+from focalkit.metrics.detection_calibration import box_features as box_features
+from focalkit.metrics.detection_calibration import detection_calibration_error as detection_calibration_error
+from focalkit.metrics.detection_calibration import matches_calibration_error as matches_calibration_error
+from focalkit.metrics.detection_matches import DetectionMatches as DetectionMatches
+from focalkit.metrics.detection_matches import match_coco as match_coco
+from focalkit.metrics.lrp_error import LRP as LRP
+from focalkit.metrics.lrp_error import lrp as lrp
+from focalkit.metrics.lrp_error import matches_lrp as matches_lrp
 from focalkit.metrics.matching import Matches as Matches
 from focalkit.metrics.matching import best_f1_threshold as best_f1_threshold
 from focalkit.metrics.matching import iou_matrix as iou_matrix
 from focalkit.metrics.matching import match_detections as match_detections
+from focalkit.metrics.proper_scores import BrierDecomposition as BrierDecomposition
+from focalkit.metrics.proper_scores import brier_decomposition as brier_decomposition
+from focalkit.metrics.proper_scores import brier_score as brier_score
+from focalkit.metrics.proper_scores import negative_log_likelihood as negative_log_likelihood
+from focalkit.metrics.reliability import ReliabilityCurve as ReliabilityCurve
+from focalkit.metrics.reliability import reliability_curve as reliability_curve
 
-__all__ = ["CocoResult", "Matches", "best_f1_threshold", "coco_ap", "iou_matrix", "match_detections"]
+__all__ = [
+    "LRP",
+    "BrierDecomposition",
+    "CocoResult",
+    "DetectionMatches",
+    "Matches",
+    "ReliabilityCurve",
+    "best_f1_threshold",
+    "box_features",
+    "brier_decomposition",
+    "brier_score",
+    "classwise_calibration_error",
+    "coco_ap",
+    "detection_calibration_error",
+    "expected_calibration_error",
+    "iou_matrix",
+    "lrp",
+    "match_coco",
+    "match_detections",
+    "matches_calibration_error",
+    "matches_lrp",
+    "negative_log_likelihood",
+    "reliability_curve",
+    "smooth_calibration_error",
+]
