@@ -3,12 +3,15 @@
 Needs torch alone; isotonic calibration uses scikit-learn.
 """
 
+from focalkit.calibration._costs import minimum_cost_decisions as minimum_cost_decisions
 from focalkit.calibration._focal import focal_to_posterior as focal_to_posterior
 from focalkit.calibration._scores import BetaCalibration as BetaCalibration
 from focalkit.calibration._scores import HistogramBinning as HistogramBinning
 from focalkit.calibration._scores import IsotonicCalibration as IsotonicCalibration
 from focalkit.calibration._scores import PlattScaling as PlattScaling
 from focalkit.calibration._temperature import TemperatureScaling as TemperatureScaling
+from focalkit.calibration._thresholds import Thresholds as Thresholds
+from focalkit.calibration._thresholds import choose_thresholds as choose_thresholds
 from focalkit.calibration._vector import VectorScaling as VectorScaling
 
 __all__ = [
@@ -17,6 +20,9 @@ __all__ = [
     "IsotonicCalibration",
     "PlattScaling",
     "TemperatureScaling",
+    "Thresholds",
     "VectorScaling",
+    "choose_thresholds",
     "focal_to_posterior",
+    "minimum_cost_decisions",
 ]
