@@ -6,7 +6,7 @@ Not here: the native-layout detection form (`_dense.py`), FL* and reduced focal 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from .._numerics import focal_term, safe_pow, softplus
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
 from ..kernels._calls import weights
-from ._checks import check_backend, check_choice, check_range
+from ._checks import check_backend, check_choice, check_range, is_number
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 from ._softmax import row_cross_entropy, softmax_loss
@@ -45,7 +45,7 @@ def sigmoid_focal_loss(
     soft_targets: SoftTargets = "split",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -148,9 +148,9 @@ def check_focal(alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | N
 
 
 def complement(alpha: PerClass) -> PerClass:
-    if isinstance(alpha, int | float | Tensor):
-        return 1 - alpha
-    return [1 - a for a in alpha]
+    if isinstance(alpha, Sequence):
+        return [1 - a for a in alpha]
+    return 1 - alpha
 
 
 def soft_focal(x: Tensor, t: Tensor, gamma: float | Tensor, form: str) -> Tensor:
@@ -177,7 +177,7 @@ def softmax_focal_loss(
     soft_targets: SoftTargets = "split",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -213,7 +213,7 @@ def softmax_focal_loss(
     check_backend(backend, name)
     check_range("gamma", gamma, 0, hint="gamma=0 is cross-entropy, larger values focus more")
     check_choice("soft_targets", soft_targets, SOFT_TARGETS)
-    if isinstance(alpha, int | float) or (isinstance(alpha, Tensor) and alpha.ndim == 0):
+    if is_number(alpha) or (isinstance(alpha, Tensor) and alpha.ndim == 0):
         raise ValueError(
             f"alpha must be a vector over the classes in a softmax loss, got the number {float(alpha):g}. Public code "
             "reads a number in two ways: weight 1 - alpha for class 0 and alpha for the rest (Detectron), or alpha for "

@@ -73,7 +73,7 @@ def test_no_compiler_is_the_reason_for_chunks(monkeypatch):
             "focal",
             torch.zeros(20_000, 3),
             torch.zeros(20_000, 3),
-            {"weight": torch.ones(20_000, 1, 1)[:1]},
+            {"weight": torch.ones(20_000, 1)},
             "waiting|passed",
         ),
     ],
