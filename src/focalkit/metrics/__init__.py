@@ -5,11 +5,13 @@ from focalkit.metrics.calibration_error import expected_calibration_error as exp
 from focalkit.metrics.calibration_error import smooth_calibration_error as smooth_calibration_error
 from focalkit.metrics.coco import CocoResult as CocoResult
 from focalkit.metrics.coco import coco_ap as coco_ap
+from focalkit.metrics.confusion import confusion_matrix as confusion_matrix
 from focalkit.metrics.detection_calibration import box_features as box_features
 from focalkit.metrics.detection_calibration import detection_calibration_error as detection_calibration_error
 from focalkit.metrics.detection_calibration import matches_calibration_error as matches_calibration_error
 from focalkit.metrics.detection_matches import DetectionMatches as DetectionMatches
 from focalkit.metrics.detection_matches import match_coco as match_coco
+from focalkit.metrics.detection_matches import select_images as select_images
 from focalkit.metrics.lrp_error import LRP as LRP
 from focalkit.metrics.lrp_error import lrp as lrp
 from focalkit.metrics.lrp_error import matches_lrp as matches_lrp
@@ -37,6 +39,7 @@ __all__ = [
     "brier_score",
     "classwise_calibration_error",
     "coco_ap",
+    "confusion_matrix",
     "detection_calibration_error",
     "expected_calibration_error",
     "iou_matrix",
@@ -47,5 +50,6 @@ __all__ = [
     "matches_lrp",
     "negative_log_likelihood",
     "reliability_curve",
+    "select_images",
     "smooth_calibration_error",
 ]

@@ -8,15 +8,15 @@ Not here: masks, keypoints, LVIS's federated rule.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .coco import _finite, _lookup, _shape, _sorted_by_id, _truth_fields, _unique_names
+from .coco import _finite, _key, _lookup, _shape, _sorted_by_id, _truth_fields, _unique_names
 from .matching import iou_matrix
 
 
@@ -32,9 +32,13 @@ class DetectionMatches:
         iou: (n,) float64: overlap with the box taken, 0 where none was.
         correct: (n,) bool: took a box.
         ignored: (n,) bool: lies in a crowd region; neither right nor wrong.
-        num_truths: (k,) int64: boxes to find, crowds not among them.
+        gt_index: (n,) int64: place of the box taken among the m boxes to find, -1 for none.
+        truth_boxes: (m, 4) float64 xyxy: boxes to find, crowds not among them.
+        truth_labels: (m,) int64.
+        truth_images: (m,) int64.
         image_sizes: (images, 2) float64 width and height; NaN where the ground truth does not say.
-        image_ids: Of the ground truth, ascending.
+        image_ids: Of the ground truth, ascending; a string that spells an integer is that integer.
+        category_ids: Likewise.
         names: Of the classes.
         iou_threshold: Least overlap that counts.
     """
@@ -46,20 +50,55 @@ class DetectionMatches:
     iou: Tensor
     correct: Tensor
     ignored: Tensor
-    num_truths: Tensor
+    gt_index: Tensor
+    truth_boxes: Tensor
+    truth_labels: Tensor
+    truth_images: Tensor
     image_sizes: Tensor
     image_ids: tuple[Any, ...]
+    category_ids: tuple[Any, ...]
     names: tuple[str, ...]
     iou_threshold: float
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    @property
+    def num_truths(self) -> Tensor:
+        """(k,) int64: boxes to find of each class."""
+        return torch.bincount(self.truth_labels, minlength=len(self.names))
+
     def where(self, kept: Tensor) -> "DetectionMatches":
         """The detections at which a bool (n,) is true; the ground truth stays."""
-        fields = ("scores", "labels", "boxes", "images", "iou", "correct", "ignored")
+        fields = ("scores", "labels", "boxes", "images", "iou", "correct", "ignored", "gt_index")
         rows = {name: getattr(self, name)[kept] for name in fields}
-        return DetectionMatches(**{**self.__dict__, **rows})
+        return replace(self, **rows)
+
+    def in_images(self, kept: Tensor) -> "DetectionMatches":
+        """The detections and boxes of the images at which a bool (images,) is true; the others are gone."""
+        rows = self.where(kept[self.images])
+        mine = kept[self.truth_images]
+        image, truth = kept.long().cumsum(0) - 1, mine.long().cumsum(0) - 1
+        at = rows.gt_index
+        return replace(
+            rows,
+            images=image[rows.images],
+            gt_index=torch.where(at >= 0, truth[at.clamp(min=0)] if len(truth) else at, -1),
+            truth_boxes=self.truth_boxes[mine],
+            truth_labels=self.truth_labels[mine],
+            truth_images=image[self.truth_images[mine]],
+            image_sizes=self.image_sizes[kept],
+            image_ids=tuple(i for i, some in zip(self.image_ids, kept.tolist(), strict=True) if some),
+        )
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """The detections as COCO results."""
+        sides = torch.cat([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], 1).tolist()
+        rows = zip(self.images.tolist(), self.labels.tolist(), sides, self.scores.tolist(), strict=True)
+        return [
+            {"image_id": self.image_ids[i], "category_id": self.category_ids[c], "bbox": box, "score": score}
+            for i, c, box, score in rows
+        ]
 
     @property
     def counted(self) -> "DetectionMatches":
@@ -103,14 +142,19 @@ def match_coco(
     image_index = {key: i for i, (key, _) in enumerate(images)}
     category_index = {key: i for i, (key, _) in enumerate(categories)}
 
-    truths: dict[tuple[int, int], list[tuple[list[float], bool]]] = defaultdict(list)
-    num_truths = [0] * len(categories)
+    # the boxes of an image and class: those to find, by their number, and crowds
+    truths: dict[tuple[int, int], tuple[list[int], list[list[float]]]] = defaultdict(lambda: ([], []))
+    wanted: list[tuple[list[float], int, int]] = []
     for number, entry in enumerate(ground_truth.get("annotations", ()), 1):
         name = f"annotation {entry.get('id', f'number {number}')} of the ground truth"
         place = _lookup(entry, "image_id", image_index, name), _lookup(entry, "category_id", category_index, name)
-        crowd = bool(_truth_fields(entry, name)["iscrowd"])
-        truths[place].append((_xyxy(_shape(entry, name, "bbox"), name), crowd))
-        num_truths[place[1]] += not crowd
+        box = _xyxy(_shape(entry, name, "bbox"), name)
+        if _truth_fields(entry, name)["iscrowd"]:
+            truths[place][1].append(box)
+        else:
+            truths[place][0].append(len(wanted))
+            wanted.append((box, place[1], place[0]))
+    truth_boxes = torch.tensor([box for box, *_ in wanted], dtype=torch.float64).reshape(-1, 4)
 
     rows: list[tuple[float, int, int, list[float]]] = []
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -126,14 +170,17 @@ def match_coco(
         groups[image, label].append(len(rows))
         rows.append((score, label, image, _xyxy(_shape(entry, name, "bbox"), name)))
 
-    iou, state, kept = [0.0] * len(rows), [FREE] * len(rows), [False] * len(rows)
+    iou, state, taken, kept = [0.0] * len(rows), [FREE] * len(rows), [-1] * len(rows), [False] * len(rows)
     boxes = torch.tensor([row[3] for row in rows], dtype=torch.float64).reshape(-1, 4)
     for place, members in groups.items():
         ranked = sorted(members, key=lambda row: -rows[row][0])[:max_detections]  # stable, as pycocotools
         for row in ranked:
             kept[row] = True
         if place in truths:
-            _match_group(ranked, boxes[ranked], truths[place], iou_threshold, touching, iou, state)
+            numbers, crowds = truths[place]
+            found = _match_group(boxes[ranked], truth_boxes[numbers], crowds, iou_threshold, touching)
+            for row, (kind, at, overlap) in zip(ranked, found, strict=True):
+                iou[row], state[row], taken[row] = overlap, kind, numbers[at] if at >= 0 else -1
     states = torch.tensor(state, dtype=torch.int8)
     sizes = [[float(image.get(side) or "nan") for side in ("width", "height")] for _, image in images]
     every = DetectionMatches(
@@ -144,42 +191,53 @@ def match_coco(
         iou=torch.tensor(iou, dtype=torch.float64),
         correct=states == CORRECT,
         ignored=states == IGNORED,
-        num_truths=torch.tensor(num_truths, dtype=torch.int64),
+        gt_index=torch.tensor(taken, dtype=torch.int64),
+        truth_boxes=truth_boxes,
+        truth_labels=torch.tensor([label for _, label, _ in wanted], dtype=torch.int64),
+        truth_images=torch.tensor([image for *_, image in wanted], dtype=torch.int64),
         image_sizes=torch.tensor(sizes, dtype=torch.float64).reshape(-1, 2),
-        image_ids=tuple(image["id"] for _, image in images),
+        image_ids=tuple(key for key, _ in images),
+        category_ids=tuple(key for key, _ in categories),
         names=tuple(_unique_names([category for _, category in categories])),
         iou_threshold=iou_threshold,
     )
     return every.where(torch.tensor(kept, dtype=torch.bool))
 
 
+def select_images(ground_truth: Mapping[str, Any], image_ids: Iterable[Any]) -> dict[str, Any]:
+    """A COCO data set with some of its images and their annotations.
+
+    Example:
+        >>> truth = {"images": [{"id": 1}, {"id": 2}], "annotations": [{"image_id": 2}], "categories": []}
+        >>> select_images(truth, [1])["annotations"]
+        []
+    """
+    wanted = {_key(i) for i in image_ids}
+    images = [image for image in ground_truth["images"] if _key(image["id"]) in wanted]
+    annotations = [a for a in ground_truth.get("annotations", ()) if _key(a["image_id"]) in wanted]
+    return {**ground_truth, "images": images, "annotations": annotations}
+
+
 FREE, CORRECT, IGNORED = 0, 1, 2
 
 
 def _match_group(
-    ranked: list[int],
-    boxes: Tensor,
-    truths: list[tuple[list[float], bool]],
-    threshold: float,
-    touching: bool,
-    iou: list[float],
-    state: list[int],
-) -> None:
-    """The greedy rule within one image and class; writes into `iou` and `state`."""
-    wanted = torch.tensor([box for box, crowd in truths if not crowd], dtype=torch.float64).reshape(-1, 4)
-    crowds = torch.tensor([box for box, crowd in truths if crowd], dtype=torch.float64).reshape(-1, 4)
-    overlaps = iou_matrix(boxes, wanted).tolist()
-    inside = _inside(boxes, crowds).tolist()
-    least = min(threshold, 1 - 1e-10)
-    free = set(range(len(wanted)))
-    for row, overlap, within in zip(ranked, overlaps, inside, strict=True):
+    boxes: Tensor, wanted: Tensor, crowds: list[list[float]], threshold: float, touching: bool
+) -> list[tuple[int, int, float]]:
+    """The greedy rule within one image and class, boxes best first: what each is, the box it takes, their overlap."""
+    inside = _inside(boxes, torch.tensor(crowds, dtype=torch.float64).reshape(-1, 4)).tolist()
+    least, free, found = min(threshold, 1 - 1e-10), set(range(len(wanted))), []
+    for overlap, within in zip(iou_matrix(boxes, wanted).tolist(), inside, strict=True):
         # subtle: of equal overlaps pycocotools takes the last
         best = max(free, key=lambda j: (overlap[j], j), default=None)
         if best is not None and overlap[best] >= least and (overlap[best] > 0 or touching):
             free.remove(best)
-            iou[row], state[row] = overlap[best], CORRECT
-        elif within >= least and (within > 0 or (touching and len(crowds))):
-            state[row] = IGNORED
+            found.append((CORRECT, best, overlap[best]))
+        elif within >= least and (within > 0 or (touching and crowds)):
+            found.append((IGNORED, -1, 0.0))
+        else:
+            found.append((FREE, -1, 0.0))
+    return found
 
 
 def _inside(boxes: Tensor, crowds: Tensor) -> Tensor:

@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from focalkit.errors import InputError
-from focalkit.metrics import box_features, detection_calibration_error, lrp, match_coco, matches_calibration_error
+from focalkit.metrics import (
+    box_features,
+    confusion_matrix,
+    detection_calibration_error,
+    lrp,
+    match_coco,
+    matches_calibration_error,
+)
 from reference import calibration as reference
 
 
@@ -232,3 +239,17 @@ def test_bad_arguments_are_named():
     truth["images"][0].pop("width")
     with pytest.raises(InputError, match="the image with the id 1 has none"):
         detection_calibration_error(truth, found, features=["cx"])
+
+
+def test_the_confusion_matrix_counts_every_box_and_detection_once():
+    truth, found = scene(5, images=40)
+    rows = match_coco(truth, found)
+    cut = torch.tensor([0.2, 0.3, 0.1, 0.5])
+    table = confusion_matrix(rows, cut)
+    kept = rows.counted
+    kept = kept.where(kept.scores >= cut.double()[kept.labels])
+    assert torch.equal(table[:4].sum(1), rows.num_truths)
+    assert torch.equal(table[:, :4].sum(0), torch.bincount(kept.labels, minlength=4))
+    assert torch.equal(table.diagonal()[:4], torch.bincount(kept.labels[kept.correct], minlength=4))
+    assert int(table[4, 4]) == 0
+    assert int(table[0, 2] + table[1, 2]) > 0, "the class without boxes is what others were taken for"
