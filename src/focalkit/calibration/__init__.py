@@ -11,6 +11,7 @@ from focalkit.calibration._scores import BetaCalibration as BetaCalibration
 from focalkit.calibration._scores import HistogramBinning as HistogramBinning
 from focalkit.calibration._scores import IsotonicCalibration as IsotonicCalibration
 from focalkit.calibration._scores import PlattScaling as PlattScaling
+from focalkit.calibration._study import DETECTION_MEASURES as DETECTION_MEASURES
 from focalkit.calibration._study import DetectionStudy as DetectionStudy
 from focalkit.calibration._study import calibrate_detections as calibrate_detections
 from focalkit.calibration._study import calibrate_results as calibrate_results
@@ -20,6 +21,7 @@ from focalkit.calibration._thresholds import choose_thresholds as choose_thresho
 from focalkit.calibration._vector import VectorScaling as VectorScaling
 
 __all__ = [
+    "DETECTION_MEASURES",
     "BetaCalibration",
     "DetectionCalibration",
     "DetectionStudy",

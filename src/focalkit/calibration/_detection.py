@@ -3,7 +3,7 @@
 Not here: matching (`focalkit.metrics.match_coco`); maps of boxes themselves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Self, TypeAlias, get_args
@@ -89,7 +89,15 @@ class DetectionCalibration:
         self._pooled: ScoreMap | BoxMap = IDENTITY
         self._classes: dict[int, tuple[float, ScoreMap | BoxMap]] = {}
 
-    def fit(self, scores: ArrayLike, labels: ArrayLike, targets: ArrayLike, boxes: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        scores: ArrayLike,
+        labels: ArrayLike,
+        targets: ArrayLike,
+        boxes: ArrayLike | None = None,
+        *,
+        names: Sequence[str] | None = None,
+    ) -> Self:
         """Fit to matched detections of images that did not train the detector.
 
         Args:
@@ -98,6 +106,7 @@ class DetectionCalibration:
             targets: (n,) what the scores should say: 1 for true positives (calibrates to precision, D-ECE), or their
                 IoU (LaECE); 0 for false positives. Leave ignored detections out.
             boxes: (n, 4) centre x, centre y, width, height as shares of the image (`metrics.box_features`), for "box".
+            names: Of the classes, for the notes.
 
         Returns:
             Itself.
@@ -119,10 +128,10 @@ class DetectionCalibration:
             raise ValueError("there are no detections to calibrate with")
         self.notes, self._pooled, self._classes = (), IDENTITY, {}
         if self.method != "none":
-            self._fit(s, k, t, self._boxes(boxes, len(s)))
+            self._fit(s, k, t, self._boxes(boxes, len(s)), names)
         return self
 
-    def _fit(self, s: Tensor, k: Tensor, t: Tensor, boxes: Tensor | None) -> None:
+    def _fit(self, s: Tensor, k: Tensor, t: Tensor, boxes: Tensor | None, names: Sequence[str] | None) -> None:
         if float(t.max()) == 0 or float(t.min()) == 1:
             which = "false" if float(t.max()) == 0 else "true"
             raise ValueError(f"all {len(t)} detections are {which} positives: that determines no calibration")
@@ -133,14 +142,14 @@ class DetectionCalibration:
             pooled = IDENTITY if boxes is None else BoxMap((1.0, *[0.0] * 9))
         self._pooled = pooled
         for c in k.unique().tolist():
-            of = k == c
+            of, name = k == c, names[c] if names else str(c)
             positives = float((t[of] > 0).sum())
             if positives < self.min_positives or positives == float(of.sum()):
-                few.append(f"{c} ({positives:.0f})")
+                few.append(f"{name} ({positives:.0f})")
                 continue
             own = self._fit_map(u[of], t[of], None if boxes is None else boxes[of])
             if _falls(own):
-                turned.append(str(c))
+                turned.append(name)
             else:
                 self._classes[c] = (positives / (positives + MIN_POSITIVES), own)
         if few:

@@ -22,11 +22,11 @@ from ..metrics import (
 )
 from ._detection import METHODS, DetectionCalibration, DetectionMethod
 from ._operating import at_operating_point, cut_offs, detection_thresholds, over_thresholds
-from ._select import Selection, select_method
+from ._select import Selection, select_method, targets_of
 from ._thresholds import Thresholds
 
 TARGETS = ("precision", "localisation")
-MEASURES = {
+DETECTION_MEASURES = {
     "D-ECE": "score against precision, IoU .50, 25 bins, classes pooled",
     "LaECE_0": "score against precision times IoU, mean over classes, any overlap",
     "LaECE_0.1": "the same from IoU .10",
@@ -186,7 +186,7 @@ def calibrate_detections(
             chosen = selections[name].method
         fitted = DetectionCalibration(chosen)  # pyright: ignore[reportArgumentType]
         boxes = box_features(rows) if chosen == "box" else None
-        maps[name] = fitted.fit(rows.scores, rows.labels, targets_of(rows, name), boxes)
+        maps[name] = fitted.fit(rows.scores, rows.labels, targets_of(rows, name), boxes, names=rows.names)
         notes += [f"map to {name}: {note}" for note in fitted.notes]
 
     aims = {"target_precision": target_precision, "target_recall": target_recall, "f_beta": f_beta, "costs": costs}
@@ -268,7 +268,7 @@ def _table(
             "oLRP": matches_lrp(rows[0.5]).error,
             "AP": _ap(rows[0.5], ground_truth),
         }
-    return {measure: {name: columns[name][measure] for name in columns} for measure in MEASURES}
+    return {measure: {name: columns[name][measure] for name in columns} for measure in DETECTION_MEASURES}
 
 
 def _ap(rows: DetectionMatches, ground_truth: Mapping[str, Any]) -> float:

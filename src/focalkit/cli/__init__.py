@@ -27,6 +27,7 @@ COMMANDS = {
     "inspect": "look at a data set: format, counts, classes, every problem found",
     "train": "train a RetinaNet on a COCO, Pascal VOC or YOLO folder",
     "evaluate": "COCO AP of a trained run, over all classes and per class",
+    "calibrate": "make a detector's scores mean what they say, and choose its thresholds",
     "predict": "detect objects in image files and folders",
     "export": "a trained run as an ONNX, OpenVINO or torch.export file, in float32 or int8",
     "report": "one HTML file from one or more runs",

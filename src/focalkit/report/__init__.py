@@ -5,6 +5,7 @@ plotly and jinja2 are imported here and nowhere else.
 """
 
 from ._bench import write_benchmark_plot as write_benchmark_plot
+from ._calibration import write_calibration_page as write_calibration_page
 from ._write import write_report as write_report
 
-__all__ = ["write_benchmark_plot", "write_report"]
+__all__ = ["write_benchmark_plot", "write_calibration_page", "write_report"]

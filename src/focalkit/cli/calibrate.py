@@ -1,0 +1,215 @@
+"""`focalkit calibrate`: make a detector's scores mean what they say, and choose its thresholds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from focalkit.cli._flags import Flag
+from focalkit.errors import InputError
+
+if TYPE_CHECKING:
+    from focalkit.calibration import DetectionStudy
+
+Method = Literal["auto", "none", "temperature", "platt", "beta", "isotonic", "histogram", "box"]
+SHOWN = 20
+"""Classes in the table; the page shows all."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Calibrate a detector's scores and choose its thresholds, from predictions and truth of any detector.
+
+    PREDICTIONS is a COCO results file, --truth the COCO annotations of the same images, none of which trained the
+    detector. Half of the images, drawn with --seed, fit the maps and thresholds; the other half judges them.
+    Writes into --out: calibration.json (maps and thresholds), report.json (all numbers), report.html, and
+    predictions.json (the results with calibrated scores).
+    """
+
+    predictions: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTIONS")]
+    """COCO results: image_id, category_id, bbox and score of each detection"""
+    truth: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """COCO annotations of the images"""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Where to write (default: calibration/ beside the predictions)"""
+    method: Annotated[Method, tyro.conf.arg(metavar="NAME")] = "auto"
+    """auto (cross-validated), none, temperature, platt, beta, isotonic, histogram, or box (sees position and size)"""
+    target: Literal["precision", "localisation"] = "precision"
+    """What a score should say: the precision of detections that score so, or precision times IoU"""
+    target_precision: Annotated[float | None, tyro.conf.arg(metavar="P", help_behavior_hint="")] = None
+    """Thresholds of the largest recall at this precision"""
+    target_recall: Annotated[float | None, tyro.conf.arg(metavar="R", help_behavior_hint="")] = None
+    """The highest thresholds of this recall"""
+    f_beta: Annotated[float | None, tyro.conf.arg(metavar="BETA", help_behavior_hint="")] = None
+    """Thresholds of the largest F-beta (default: F1)"""
+    cost: Annotated[Path | None, tyro.conf.arg(metavar="CSV", help_behavior_hint="")] = None
+    """Thresholds of the least cost: two rows of two numbers, truth (nothing, object) by decision (drop, keep)"""
+    confidence: Annotated[float | None, tyro.conf.arg(metavar="C", help_behavior_hint="")] = None
+    """Guarantee the target precision or recall with this confidence, .95 for instance"""
+    fraction: float = 0.5
+    """Share of the images that the fit gets"""
+    seed: int = 0
+    """Of the split"""
+    json: Flag = False
+    """Print one JSON object on stdout"""
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run."""
+    return run(tyro.cli(Args, args=argv, prog="focalkit calibrate"))
+
+
+def run(args: Args) -> int:
+    """Calibrate, write, print."""
+    from focalkit.calibration import calibrate_detections
+
+    if args.truth is None:
+        raise InputError(f"{args.predictions}: a results file needs its annotations: --truth FILE")
+    results, truth = read_results(args.predictions), read_truth(args.truth)
+    try:
+        study = calibrate_detections(
+            truth,
+            results,
+            method=args.method,
+            target=args.target,
+            target_precision=args.target_precision,
+            target_recall=args.target_recall,
+            f_beta=args.f_beta,
+            costs=None if args.cost is None else read_costs(args.cost),
+            confidence=args.confidence,
+            fraction=args.fraction,
+            seed=args.seed,
+        )
+    except InputError as error:
+        raise InputError(f"{args.predictions} with {args.truth}: {error}") from error
+    except ValueError as error:  # an option out of range
+        raise InputError(str(error)) from error
+    out = args.out or args.predictions.parent / "calibration"
+    write(study, truth, results, out)
+    if args.json:
+        numbers = {"recommendation": study.recommendation, "table": study.table, "operating": study.operating["all"]}
+        print(as_json({"out": str(out), **numbers}))
+    else:
+        print(as_text(study, out))
+    return 0
+
+
+def write(study: "DetectionStudy", truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """The four files; the maps last, when the others are there."""
+    from focalkit._files import write_json_atomic
+    from focalkit.calibration import DETECTION_MEASURES, calibrate_results
+    from focalkit.report import write_calibration_page
+
+    sizes = {i["id"]: (i.get("width"), i.get("height")) for i in truth["images"]}
+    calibrated = calibrate_results(results, study.maps[study.target], study.category_ids, sizes)
+    write_json_atomic(out / "predictions.json", calibrated, indent=None)
+    write_json_atomic(out / "report.json", study.report_dict())
+    write_calibration_page(study.report_dict(), study.calibration_dict(), DETECTION_MEASURES, out / "report.html")
+    write_json_atomic(out / "calibration.json", study.calibration_dict())
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """A COCO results file.
+
+    Raises:
+        InputError: No such file, not JSON, not a list of detections, or an empty one.
+    """
+    content = _read(path)
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise InputError(f"{path}: expected a COCO results file, a JSON list of detections, got {_kind(content)}")
+    if not content:
+        raise InputError(f"{path}: there are no detections in it; calibration needs right and wrong ones")
+    return content
+
+
+def read_truth(path: Path) -> dict[str, Any]:
+    """A COCO annotation file.
+
+    Raises:
+        InputError: No such file, not JSON, or without images, annotations and categories.
+    """
+    content = _read(path)
+    keys = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
+        raise InputError(
+            f"{path}: expected COCO annotations, a JSON object with lists {', '.join(keys)}, got {_kind(content)}"
+        )
+    return content
+
+
+def read_costs(path: Path) -> list[list[float]]:
+    """Two rows of two numbers; lines that start with # and empty ones are skipped.
+
+    Raises:
+        InputError: Anything else.
+    """
+    try:
+        lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        rows = [[float(cell) for cell in line.split(",")] for line in lines if line]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: expected two rows of two numbers separated by commas ({error})") from error
+    if [len(row) for row in rows] != [2, 2]:
+        raise InputError(f"{path}: expected two rows of two numbers, got rows of {[len(row) for row in rows]}")
+    return rows
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(str, list(value)[:5])) or 'nothing in it'}"
+    return f"a {type(value).__name__}"
+
+
+def as_json(value: Mapping[str, Any]) -> str:
+    """Strict JSON: what is undefined is null."""
+    from focalkit._files import dump_json
+
+    return dump_json(value)
+
+
+def as_text(study: "DetectionStudy", out: Path) -> str:
+    """The recommendation, two tables, and where the rest lies."""
+    from focalkit.calibration import DETECTION_MEASURES
+
+    split = study.split
+    lines = [
+        study.recommendation,
+        "",
+        f"{len(split['fit'])} images fitted, {len(split['judged'])} judged (seed {split['seed']})",
+        f"{'':<10}  {'before':>7}  {'precision':>9}  {'localisation':>12}",
+    ]
+    for name, meaning in DETECTION_MEASURES.items():
+        before, precision, localisation = (study.table[name][c] for c in ("before", "precision", "localisation"))
+        lines.append(f"{name:<10}  {before:>7.4f}  {precision:>9.4f}  {localisation:>12.4f}  {meaning}")
+    width = max([5, *(len(n) for n in study.names[:SHOWN])])
+    lines += ["", f"{'class':<{width}}  {'threshold':>9}  {'precision':>9}  {'recall':>6}  {'boxes':>5}"]
+    rows = list(zip(study.operating["classes"], study.thresholds.values.tolist(), strict=True))
+    rows.sort(key=lambda pair: -(pair[0]["true_positives"] + pair[0]["missed"]))
+    for row, threshold in rows[:SHOWN]:
+        boxes = row["true_positives"] + row["missed"]
+        lines.append(
+            f"{row['name']:<{width}}  {number(threshold):>9}  {number(row['precision']):>9}  "
+            f"{number(row['recall']):>6}  {boxes:>5}"
+        )
+    if len(rows) > SHOWN:
+        lines.append(f"... and {len(rows) - SHOWN} more classes, in report.html")
+    lines += ["", *(f"note     {note}" for note in study.notes), f"written  {out}"]
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """Three decimals; a dash for what is undefined."""
+    return "-" if value != value else f"{value:.3f}"
