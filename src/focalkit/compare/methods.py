@@ -9,36 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from focalkit.tasks import Range as Range
+
 ALL = frozenset({"tabular", "image", "text", "audio"})
 """The tasks of one class per item, which share losses and sampling."""
 TABLES = frozenset({"tabular"})
-
-
-@dataclass(frozen=True)
-class Range:
-    """Values that tuning may try, ends included.
-
-    Example:
-        >>> Range(1e-4, 1e-1, log=True).holds(0.01)
-        True
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    def holds(self, value: float) -> bool:
-        """Whether `value` lies in the range."""
-        return self.low <= value <= self.high
-
-    def at_edge(self, value: float, share: float = 0.02) -> bool:
-        """Whether `value` lies in the outer `share` of the range, on its own scale."""
-        from math import log
-
-        scale = log if self.log else float
-        low, high, v = scale(self.low), scale(self.high), scale(value)
-        return min(v - low, high - v) <= share * (high - low)
 
 
 @dataclass(frozen=True)

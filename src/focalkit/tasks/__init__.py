@@ -12,6 +12,7 @@ from ._task import Fitted as Fitted
 from ._task import Metric as Metric
 from ._task import Model as Model
 from ._task import Outputs as Outputs
+from ._task import Range as Range
 from ._task import Source as Source
 from ._task import Splits as Splits
 from ._task import Task as Task
@@ -24,6 +25,7 @@ __all__ = [
     "Metric",
     "Model",
     "Outputs",
+    "Range",
     "Source",
     "Splits",
     "Task",

@@ -8,7 +8,9 @@ from focalkit.errors import InputError
 
 from ._task import Task
 
-TASKS: dict[str, str] = {}
+TASKS: dict[str, str] = {
+    "tabular": "focalkit.tasks.tabular:TASK",
+}
 """Name -> where the task is, as "module:attribute". All are imported to find out whose data a path holds, so what they
 need beyond numpy they import when they read or fit."""
 

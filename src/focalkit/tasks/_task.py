@@ -14,6 +14,7 @@ tables, images or boxes. Between them lie the types of this file and the files `
 Logits are those of the method as it is used: an adjustment after training (`Method.adjust`) is already in them.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from focalkit.errors import DataError
 
 if TYPE_CHECKING:
-    from focalkit.compare.methods import Method, Range
+    from focalkit.compare.methods import Method
 
 Array = NDArray[Any]
 Link = Literal["softmax", "sigmoid"]
@@ -194,6 +195,31 @@ class Budget:
     threads: int = 1
 
 
+@dataclass(frozen=True)
+class Range:
+    """Values that tuning may try, ends included.
+
+    Example:
+        >>> Range(1e-4, 1e-1, log=True).holds(0.01)
+        True
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies in the range."""
+        return self.low <= value <= self.high
+
+    def at_edge(self, value: float, share: float = 0.02) -> bool:
+        """Whether `value` lies in the outer `share` of the range, on its own scale."""
+        scale = math.log if self.log else float
+        low, high, v = scale(self.low), scale(self.high), scale(value)
+        return min(v - low, high - v) <= share * (high - low)
+
+
 class Fitted(Protocol):
     """A model after training."""
 
@@ -251,7 +277,7 @@ class Task(Protocol):
         """The data of a cell of this seed: the same for every method."""
         ...
 
-    def space(self, model: str) -> "Mapping[str, Range]":
+    def space(self, model: str) -> Mapping[str, Range]:
         """What tuning moves for this model whatever the method: learning rate, weight decay, ..."""
         ...
 

@@ -1,0 +1,55 @@
+"""Fit one model for tables under one method."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .._losses import MethodLoss, training_prior
+from .._task import Budget, Metric, Outputs, Splits
+from ._encode import Encoder
+from ._fitted import Part, TableFitted, TableModel
+from ._peers import fit_peer
+from ._train import Rows, train_network
+
+if TYPE_CHECKING:
+    from focalkit.compare.methods import Method
+
+
+def fit(method: "Method", splits: Splits, budget: Budget, seed: int, metric: Metric) -> TableFitted:
+    """The network of `Method.model` "default", else a peer. `metric` of validation rows decides when to stop."""
+    train: Part = splits.train
+    schema = train.schema
+    encoder = Encoder.of(train.rows)
+    facts = {"training_prior": training_prior(method, splits.class_counts)}
+    parts = {name: part for name, part in (("val", splits.val), ("test", splits.test)) if part is not None}
+    if method.model != "default":
+        k = len(splits.classes)
+        body, about = fit_peer(method, encoder, train.rows, train.labels, k, budget.threads, seed)
+        if method.model in ("balanced_forest", "easy_ensemble", "rus_boost"):
+            about["training_prior"] = [1 / k] * k
+        return TableFitted(TableModel(schema, splits.classes, method.model, encoder, body), parts, facts | about)
+    before = torch.get_num_threads()
+    torch.set_num_threads(budget.threads)
+    try:
+        link = MethodLoss(method, splits.class_counts).link
+        rows, val = _encoded(encoder, train), _encoded(encoder, splits.val)
+        truth, sign = splits.val.labels, 1 if metric.higher_is_better else -1
+
+        def score(logits: np.ndarray) -> float:
+            outputs = Outputs(truth, truth, logits, link=link)
+            return sign * metric.function(outputs.probabilities, truth)
+
+        levels = encoder.levels.tolist()
+        done = train_network(method, rows, val, levels, splits.class_counts, score, budget, seed)
+    finally:
+        torch.set_num_threads(before)
+    about = {"steps": done.steps, "best_step": done.best_step, "val_score": done.score}
+    about["parameters"] = sum(p.numel() for p in done.network.parameters())
+    model = TableModel(schema, splits.classes, "default", encoder, done.network, link)
+    return TableFitted(model, parts, facts | about)
+
+
+def _encoded(encoder: Encoder, part: Part) -> Rows:
+    numbers, codes = encoder.normal(part.rows), encoder.codes(part.rows)
+    return Rows(torch.from_numpy(numbers), torch.from_numpy(codes), torch.from_numpy(part.labels))

@@ -1,0 +1,147 @@
+"""Read a table: csv, tsv (also .gz), parquet or npz, as a polars data frame with a name for every column."""
+
+import gzip
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from focalkit.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import polars
+
+FORMATS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz")
+MISSING = ["", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "?"]
+"""Texts that mean that a value is missing."""
+PARTS = ("train", "val", "test")
+
+
+def format_of(path: Path) -> str | None:
+    """The ending of a file that `read_frame` reads, or None."""
+    return next((ending for ending in sorted(FORMATS, key=len, reverse=True) if path.name.endswith(ending)), None)
+
+
+def files_of(path: Path) -> dict[str, Path]:
+    """ "all" -> the file, or "train", "val" (optional), "test" -> the files of a folder with a split of its own.
+
+    Raises:
+        InputError: Nothing there that could be read.
+    """
+    if path.is_file():
+        if format_of(path) is None:
+            raise InputError(f"{path}: expected a table that ends in {', '.join(FORMATS)}")
+        return {"all": path}
+    found = {p: f for p in PARTS for f in sorted(path.glob(f"{p}.*")) if format_of(f) == f.name[len(p) :]}
+    if "train" not in found or "test" not in found:
+        raise InputError(f"{path}: expected a table, or a folder with train.csv and test.csv (and perhaps val.csv)")
+    return found
+
+
+def read_frame(file: Path) -> "polars.DataFrame":
+    """The table in a file; numbers, dates and texts where all values of a column are such.
+
+    Raises:
+        DataError: It cannot be read, has no header, no rows, or two columns of one name.
+    """
+    try:
+        import polars
+    except ImportError as error:
+        raise InputError("tables need the package polars: pip install 'focalkit[compare]'") from error
+    try:
+        kind = format_of(file)
+        if kind == ".npz":
+            frame = _from_npz(file)
+        elif kind == ".parquet":
+            frame = polars.read_parquet(file)
+        else:
+            separator = "\t" if kind is not None and kind.startswith(".tsv") else _separator(file)
+            _check_header(file, separator)
+            frame = _from_text(file, separator)
+    except (polars.exceptions.PolarsError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise DataError(file, [f"cannot be read as a table ({str(error).splitlines()[0]})"]) from error
+    if not len(frame):
+        raise DataError(file, ["has no rows"])
+    return frame
+
+
+def fingerprint(files: dict[str, Path]) -> str:
+    """Hash of the bytes of the files."""
+    total = hashlib.sha256()
+    for part, file in sorted(files.items()):
+        total.update(part.encode())
+        with open(file, "rb") as opened:
+            while block := opened.read(2**22):
+                total.update(block)
+    return total.hexdigest()[:32]
+
+
+def _from_text(file: Path, separator: str) -> "polars.DataFrame":
+    import polars
+
+    def read(sample: int | None) -> "polars.DataFrame":
+        return polars.read_csv(
+            file, separator=separator, null_values=MISSING, infer_schema_length=sample, try_parse_dates=True,
+            truncate_ragged_lines=False,
+        )  # fmt: skip
+
+    try:
+        return read(20_000)
+    except polars.exceptions.ComputeError:  # a column changes its mind after the sample: look at all of it
+        return read(None)
+
+
+def _from_npz(file: Path) -> "polars.DataFrame":
+    import polars
+
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except ValueError as error:
+        raise DataError(file, [f"cannot be read ({error}); expected arrays X (rows, columns) and y (rows)"]) from error
+    x = next((arrays[name] for name in ("X", "x", "data") if name in arrays), None)
+    y = next((arrays[name] for name in ("y", "Y", "target", "labels") if name in arrays), None)
+    if x is None or x.ndim != 2 or (y is not None and len(y.reshape(-1)) != len(x)):
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in arrays.items())
+        raise DataError(file, [f"expected arrays X (rows, columns) and y (rows), got {shapes}"])
+    columns = {f"x{i}": x[:, i] for i in range(x.shape[1])}
+    return polars.DataFrame(columns if y is None else {**columns, "target": y.reshape(-1)})
+
+
+def _first_line(file: Path) -> str:
+    with gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else open(file, encoding="utf-8-sig") as f:
+        return f.readline().rstrip("\r\n")
+
+
+def _separator(file: Path) -> str:
+    """What separates the names in the header: the most frequent of the usual ones."""
+    line = _first_line(file)
+    return max(",;\t|", key=line.count)
+
+
+def _check_header(file: Path, separator: str) -> None:
+    names = [name.strip().strip('"') for name in _first_line(file).split(separator)]
+    if not any(names):
+        raise DataError(file, ["is empty; expected a header line with the names of the columns"])
+    numbers = [name for name in names if _is_number(name)]
+    if 2 * len(numbers) >= len(names) and not (len(names) == 1 and not numbers):
+        raise DataError(
+            file,
+            [
+                f"has no header: the first line holds numbers ({', '.join(numbers[:3])}, ...). "
+                "Put a line with the names of the columns before it, for example "
+                + separator.join([*(f"x{i}" for i in range(1, min(len(names), 4))), "...", "target"])
+            ],
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(file, [f"two columns are named {name!r}" for name in twice])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""The task of tables: csv, tsv, parquet or npz; an MLP with embeddings; linear models and trees as peers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from focalkit.errors import DataError
+
+from .._scores import DECISION, PROBABILITY, RANKING
+from .._task import Budget, Range, Source, Splits
+from ._read import format_of
+from ._space import SPACES
+from ._split import hold_out, split
+
+if TYPE_CHECKING:
+    from focalkit.compare.methods import Method
+
+    from ._fitted import Part, TableFitted, TableModel
+    from ._table import Table
+
+
+@dataclass(frozen=True)
+class Tabular:
+    """A table with a target column, or a folder with train.csv and test.csv (and perhaps val.csv)."""
+
+    name: str = "tabular"
+    metrics = (*RANKING, *DECISION, *PROBABILITY)
+    decision_metric: str = "macro_f1"
+    models: tuple[str, ...] = ("logistic", "hist_gb", "balanced_forest", "easy_ensemble", "rus_boost")
+    default_methods: tuple[str, ...] = (
+        "ce",
+        "focal",
+        "weighted",
+        "oversample",
+        "balanced_softmax",
+        "logistic",
+        "hist_gb",
+        "hist_gb_balanced",
+        "hist_gb_oversample",
+        "balanced_forest",
+    )
+    resplits: bool = True
+
+    def recognises(self, path: Path) -> bool:
+        """A file that ends like a table, or a folder with train and test tables."""
+        if path.is_dir():
+            return any(format_of(f) == f.name[len("train") :] for f in path.glob("train.*"))
+        return format_of(path) is not None
+
+    def read(self, source: Source, seed: int) -> Splits:
+        """The table, split; see `_split` for how."""
+        from ._table import read_table
+
+        table = read_table(source)
+        train, val, test = _parts(table, seed)
+        counts = np.bincount(table.labels[train], minlength=len(table.classes))
+        for name, part in (("train", train), ("val", val), ("test", test)):
+            present = np.bincount(table.labels[part], minlength=len(table.classes)) > 0
+            if not present.all() and (name == "train" or len(table.classes) == 2):
+                lacking = ", ".join(repr(c) for c, there in zip(table.classes, present, strict=True) if not there)
+                raise DataError(source.path, [f"the {name} part has no row of class {lacking}"])
+        return Splits(
+            train=_part(table, train),
+            val=_part(table, val),
+            test=_part(table, test),
+            classes=table.classes,
+            class_counts=tuple(counts.tolist()),
+            sizes={"train": len(train), "val": len(val), "test": len(test)},
+            facts=table.facts,
+            notes=table.notes,
+            fingerprint=table.fingerprint,
+        )
+
+    def space(self, model: str) -> Mapping[str, Range]:
+        """Learning rate and weight decay of the network; the usual ones of the peers."""
+        return SPACES[model]
+
+    def fit(self, method: "Method", splits: Splits, budget: Budget, seed: int, out: Path) -> "TableFitted":
+        """Train the network or a peer."""
+        from ._fit import fit
+
+        return fit(method, splits, budget, seed, self.metrics[0])
+
+    def load(self, folder: Path) -> "TableModel":
+        """A stored model."""
+        from ._fitted import TableModel
+
+        return TableModel.load(Path(folder))
+
+
+def _parts(table: "Table", seed: int) -> tuple[Any, Any, Any]:
+    if table.part is None:
+        return split(table.labels, table.groups, seed)
+    rest, test = np.flatnonzero(table.part != 2), np.flatnonzero(table.part == 2)
+    if (table.part == 1).any():
+        return np.flatnonzero(table.part == 0), np.flatnonzero(table.part == 1), test
+    held = hold_out(table.labels[rest], table.groups[rest], seed)
+    return rest[~held], rest[held], test
+
+
+def _part(table: "Table", rows: Any) -> "Part":
+    from ._fitted import Part
+
+    return Part(table.schema, table.rows.take(rows), table.labels[rows], rows, table.groups[rows])
+
+
+TASK = Tabular()
