@@ -30,6 +30,7 @@ COMMANDS = {
     "calibrate": "make a detector's scores mean what they say, and choose its thresholds",
     "predict": "detect objects in image files and folders",
     "export": "a trained run as an ONNX, OpenVINO or torch.export file, in float32 or int8",
+    "compare": "which treatment of imbalance is best on your data, by how much",
     "report": "one HTML file from one or more runs",
     "losses": "the losses there are; with a name, its formula, defaults and paper",
     "bench": "measure speed and memory against other libraries, with bars to meet",

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focalkit.compare import METHODS, Method, compare
-from focalkit.compare import _compare as module
+from focalkit.compare import METHODS, Comparison, Method, compare
+from focalkit.compare import cell as cells
+from focalkit.compare.store import Store
 from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.tasks import Metric
 
@@ -109,14 +110,14 @@ def test_the_yardstick_is_always_there(toy, data: Path, tmp_path: Path):
 def test_a_metric_of_ones_own_needs_no_training(toy, done, tmp_path: Path):
     toy.FITS.clear()
     mine = Metric("mine", lambda probabilities, targets: float(probabilities[:, 1].max()))
-    found = module.Comparison(tmp_path / "out", [mine])
+    found = Comparison(tmp_path / "out", [mine])
     assert set(found.values("mine")) == {"ce", "adjusted", "other"}
     assert not toy.FITS
 
 
 def test_other_data_under_the_same_directory_are_refused(done, data: Path, tmp_path: Path):
     data.write_text("500")
-    module.read.cache_clear()
+    cells.read.cache_clear()
     with pytest.raises(ConfigError, match="other data"):
         compare(data, ["ce"], out=tmp_path / "out", seeds=2)
 
@@ -156,14 +157,14 @@ def test_bad_data_are_refused_before_anything_is_written(toy, data: Path, tmp_pa
 
 
 def test_two_comparisons_do_not_share_a_directory(toy, data: Path, tmp_path: Path):
-    with module.Store(tmp_path / "out").locked(), pytest.raises(ConfigError, match="another `focalkit compare`"):
+    with Store(tmp_path / "out").locked(), pytest.raises(ConfigError, match="another `focalkit compare`"):
         compare(data, ["ce"], out=tmp_path / "out")
 
 
 def test_half_made_cells_of_living_processes_stay(tmp_path: Path):
     folder = tmp_path / "cells" / "ce" / f".seed0.tmp-{os.getppid()}"
     folder.mkdir(parents=True)
-    module.Store(tmp_path).clean()
+    Store(tmp_path).clean()
     assert folder.exists()
 
 

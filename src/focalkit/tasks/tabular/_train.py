@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STEPS = 2000
 EVALUATE_EVERY = 50
-PATIENCE = 12
+PATIENCE = 8
 """Evaluations without a better score before the end."""
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 1e-2
 CHUNK = 8192

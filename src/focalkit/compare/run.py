@@ -1,27 +1,21 @@
-"""`compare`: plan, run what is missing, and look at what came out."""
+"""`compare`: plan, make the cells that are missing, evaluate all."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import Any, Literal
 
 from focalkit._config_io import nearest
 from focalkit._runs import write_json_atomic
 from focalkit.compare._specs import resolve
 from focalkit.compare.cell import Outcome, failed, job_with_threads, read, run
+from focalkit.compare.comparison import Comparison
 from focalkit.compare.engines import ENGINES, serial, threads_for
-from focalkit.compare.evaluate import DEFAULT, NONE, TUNED, Thresholds, evaluate, rules_of
 from focalkit.compare.methods import Method
 from focalkit.compare.plan import Job, Plan, check_continues, metric_of, seeds_of
-from focalkit.compare.store import Cell, Store
+from focalkit.compare.store import Store
 from focalkit.errors import ConfigError, DataError
-from focalkit.tasks import Budget, Metric, Outputs, Source, Splits, find_task, open_task
-
-if TYPE_CHECKING:
-    import polars
+from focalkit.tasks import Budget, Metric, Source, Splits, find_task, open_task
 
 
 @dataclass(frozen=True)
@@ -32,112 +26,6 @@ class Event:
     job: Job
     seconds: float = 0.0
     error: str = ""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A finished cell as statistics want it: everything about its test part, and the thresholds to decide with."""
-
-    seed: int
-    test: Outputs
-    thresholds: dict[str, Thresholds]
-    """"default" and, where the task decides anything, "tuned" on validation."""
-
-
-class Comparison:
-    """What lies in the directory of a comparison.
-
-    Args:
-        out: The directory, as `compare` made it.
-        metrics: Metrics of your own beside the task's; they need no training.
-
-    Raises:
-        ConfigError: There is no comparison.
-
-    Example:
-        comparison = Comparison("runs/mammography")
-        comparison.results.filter(metric="average_precision")
-    """
-
-    def __init__(self, out: str | Path, metrics: Sequence[Metric] = ()) -> None:
-        self.store = Store(Path(out))
-        self.plan = self.store.read_plan()
-        self.task = open_task(self.plan.task)
-        self.metrics = (*self.task.metrics, *metrics)
-
-    @property
-    def cells(self) -> dict[tuple[str, int], Cell]:
-        """(method, seed) -> cell, of everything planned, in the plan's order."""
-        return {(m.name, s): self.store.cell(m.name, s) for m in self.plan.methods for s in self.plan.seeds}
-
-    @cached_property
-    def rows(self) -> list[tuple[str, int, str, str, float]]:
-        """(method, seed, metric, threshold rule, value on test) of every finished cell."""
-        return [
-            (method, seed, *row)
-            for (method, seed), cell in self.cells.items()
-            if cell.status == "done"
-            for row in evaluate(cell, self.metrics, self.task.decision_metric)
-        ]
-
-    @property
-    def results(self) -> "polars.DataFrame":
-        """A data frame: method, seed, metric, threshold ("default", "tuned" or ""), value."""
-        import polars
-
-        schema = {"method": str, "seed": int, "metric": str, "threshold": str, "value": float}
-        return polars.DataFrame(self.rows, schema=schema, orient="row")
-
-    def values(self, metric: str, threshold: str | None = None) -> dict[str, dict[int, float]]:
-        """Method -> seed -> value; without a rule named, a metric of decisions is that at the tuned threshold."""
-        of = self.metric(metric).of
-        rule = threshold or (NONE if of != "decisions" else TUNED if self.task.decision_metric else DEFAULT)
-        found: dict[str, dict[int, float]] = {}
-        for method, seed, name, by, value in self.rows:
-            if name == metric and by == rule:
-                found.setdefault(method, {})[seed] = value
-        return found
-
-    def metric(self, name: str) -> Metric:
-        """The metric of that name."""
-        return next(metric for metric in self.metrics if metric.name == name)
-
-    def samples(self) -> dict[str, list[Sample]]:
-        """Method -> its finished cells by seed: what `focalkit.compare.statistics` resamples."""
-        found: dict[str, list[Sample]] = {}
-        for (method, seed), cell in self.cells.items():
-            if cell.status == "done":
-                rules = rules_of(cell, self.metrics, self.task.decision_metric)
-                found.setdefault(method, []).append(Sample(seed, cell.test, rules))
-        return found
-
-    @property
-    def ranking(self) -> list[str]:
-        """Methods with every cell finished, best mean of the plan's metric first."""
-        sign = -1 if self.metric(self.plan.metric).higher_is_better else 1
-        full = {
-            method: sign * float(np.mean(list(by_seed.values())))
-            for method, by_seed in self.values(self.plan.metric).items()
-            if len(by_seed) == len(self.plan.seeds)
-        }
-        return sorted((m for m in full if not np.isnan(full[m])), key=lambda m: full[m])
-
-    @property
-    def best(self) -> Cell | None:
-        """The cell to use: of the first method of the ranking, the seed that is best on validation."""
-        if not self.ranking:
-            return None
-        from focalkit.compare.evaluate import default_thresholds, value_of
-
-        metric = self.metric(self.plan.metric)
-        sign = 1 if metric.higher_is_better else -1
-
-        def on_validation(seed: int) -> float:
-            cell = self.store.cell(self.ranking[0], seed)
-            rules = rules_of(cell, self.metrics, self.task.decision_metric)
-            return sign * value_of(metric, cell.val, rules.get(TUNED, default_thresholds(cell.val)))
-
-        return self.store.cell(self.ranking[0], max(self.plan.seeds, key=on_validation))
 
 
 def compare(

@@ -1,0 +1,205 @@
+"""`focalkit compare`: which treatment of imbalance is best on these data."""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from focalkit._config_io import nearest
+from focalkit.cli._flags import Flag
+from focalkit.errors import InputError
+
+if TYPE_CHECKING:
+    from focalkit.compare import Comparison
+    from focalkit.compare.plan import Plan
+    from focalkit.compare.presets import Preset
+
+
+@dataclass(frozen=True)
+class Args:
+    """Compare treatments of imbalance on your data: same model, splits, initial weights and budget for every method.
+
+    Give it a table (csv, tsv, parquet, npz), or whatever else a task reads. Every fit is a folder under OUT; a
+    comparison that was interrupted goes on with the same command, and finished fits are never repeated.
+    """
+
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """A file or folder"""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Directory of the comparison"""
+    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD...", help_behavior_hint="")] = ()
+    """Methods by name, with arguments ("focal(gamma=1)"), losses of the catalog, Python files with methods of your own
+    (default: those that the task recommends; --list shows all)"""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """quick, thorough, losses, sampling, peers: methods and seeds in one word; other flags still count"""
+    task: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """What kind of data these are (default: found by looking)"""
+    seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Seeds; where the data have no split of their own, every seed also splits them anew (default: 3)"""
+    tune: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Trials per method and split, on validation only (default: 0, every method as it stands)"""
+    jobs: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Fits at the same time; they share the processors"""
+    engine: Annotated[str, tyro.conf.arg(metavar="NAME")] = "processes"
+    """processes, serial or ray"""
+    yardstick: Annotated[str, tyro.conf.arg(metavar="METHOD")] = "ce"
+    """The method that the others are compared with"""
+    metric: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """What ranks the methods (default: the task's first; for tables average_precision)"""
+    target: Annotated[str | None, tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = None
+    """Target column of a table (default: one named target, label, class or y, else the last)"""
+    group: Annotated[str | None, tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = None
+    """Column whose equal values stay in one split, for example a patient"""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Most steps of a fit (default: the task's)"""
+    rope: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Smallest difference that matters"""
+    strict: Flag = False
+    """Refuse data with anything to remark, such as test rows that are training rows too"""
+    dry_run: Flag = False
+    """Say what would run, and run nothing"""
+    list: Flag = False
+    """The methods for these data"""
+    json: Flag = False
+    """Print one JSON object on stdout"""
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run."""
+    return run(tyro.cli(Args, args=argv, prog="focalkit compare"))
+
+
+def run(args: Args) -> int:
+    """Plan, run, and say what came out."""
+    from focalkit.compare.presets import PRESETS
+    from focalkit.compare.run import make_plan, run_plan
+    from focalkit.tasks import Budget, find_task
+
+    if args.list:
+        print(method_table(args.task or find_task(args.data)))
+        return 0
+    if args.preset is not None and args.preset not in PRESETS:
+        raise InputError(f"there is no preset {args.preset!r}{nearest(args.preset, [*PRESETS])}")
+    if args.steps is not None and args.steps < 1:
+        raise InputError(f"--steps must be at least 1, got {args.steps}")
+    preset = PRESETS[args.preset or "default"]
+    plan, splits, _ = make_plan(
+        args.data,
+        args.methods or preset.methods or None,
+        task=args.task or _task_of(args, preset),
+        seeds=args.seeds if args.seeds is not None else preset.seeds,
+        tune=args.tune if args.tune is not None else preset.tune,
+        yardstick=args.yardstick,
+        metric=args.metric,
+        rope=args.rope,
+        target=args.target,
+        group=args.group,
+        budget=Budget(steps=args.steps or preset.steps),
+        strict=args.strict,
+    )
+    say = (lambda text: print(text, file=sys.stderr)) if args.json else print
+    say(announcement(plan, splits))
+    if args.dry_run:
+        if args.json:
+            from focalkit._runs import dump_json
+            from focalkit.compare.plan import plan_to_dict
+
+            print(dump_json(plan_to_dict(plan)))
+        return 0
+    from focalkit.cli._live import watching
+
+    try:
+        with watching(plan, args.out, args.jobs, quiet=args.json) as progress:
+            comparison = run_plan(plan, splits, args.out, engine=args.engine, jobs=args.jobs, progress=progress)
+    except KeyboardInterrupt:
+        print(f"\nstopped; what is finished is kept, and the same command goes on:\n  {_again()}", file=sys.stderr)
+        raise
+    if args.json:
+        print(json.dumps(result(comparison, args.out)))
+    else:
+        print(ending(comparison, args))
+    return 0 if comparison.ranking else 1
+
+
+def _task_of(args: Args, preset: "Preset") -> str | None:
+    from focalkit.tasks import find_task
+
+    task = find_task(args.data)
+    if preset.tasks and task not in preset.tasks:
+        raise InputError(f"the preset {args.preset!r} is for {', '.join(preset.tasks)}; these data are for {task}")
+    return task
+
+
+def method_table(task: str) -> str:
+    """One line a method."""
+    from focalkit.compare import METHODS
+
+    rows = [(name, row.summary, row.paper) for name, row in METHODS.items() if row.fits(task)]
+    wide = [max(len(row[i]) for row in rows) for i in range(2)]
+    return "\n".join(f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c}".rstrip() for a, b, c in rows)
+
+
+def announcement(plan: "Plan", splits: Any) -> str:
+    """What the data are and what will run."""
+    counts = splits.class_counts
+    shares = ", ".join(f"{n} {c:,}" for n, c in list(zip(splits.classes, counts, strict=True))[:8])
+    more = f", and {len(counts) - 8} more classes" if len(counts) > 8 else ""
+    sizes = ", ".join(f"{part} {n:,}" for part, n in splits.sizes.items())
+    target = f", target {splits.facts['target']!r}" if "target" in splits.facts else ""
+    cells = len(plan.methods) * len(plan.seeds)
+    trained = len({(plan.base_of(m) or m.name) for m in plan.methods}) * len(plan.seeds)
+    fits = f"{cells} cells" + (f", {trained} of them trained" if trained < cells else "")
+    if plan.tune:
+        fits += f", {plan.tune} trials for each" if plan.resplits else f", {plan.tune} trials per method"
+    lines = [
+        f"{plan.task}: {plan.source.path}{target}",
+        f"  items: {sizes} (first seed); classes in train: {shares}{more}",
+        *(f"  note: {note}" for note in splits.notes),
+        f"{len(plan.methods)} methods x {len(plan.seeds)} seeds = {fits}; ranked by {plan.metric}, "
+        f"against {plan.yardstick}",
+        "  " + ", ".join(method.name for method in plan.methods),
+    ]
+    return "\n".join(lines)
+
+
+def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
+    """JSON-ready."""
+    from focalkit._runs import dump_json
+    from focalkit.compare.summary import findings, lines, sentence
+
+    rows = [vars(line) for line in lines(comparison)]
+    best = comparison.best
+    value = {
+        "out": str(out),
+        "metric": comparison.plan.metric,
+        "yardstick": comparison.plan.yardstick,
+        "verdict": sentence(comparison),
+        "methods": rows,
+        "ranking": comparison.ranking,
+        "best": None if best is None else str(best.folder),
+        "findings": findings(comparison),
+    }
+    return json.loads(dump_json(value))
+
+
+def ending(comparison: "Comparison", args: Args) -> str:
+    """The sentence, the table, and what to do next."""
+    from focalkit.cli._live import result_table
+    from focalkit.compare.summary import findings, sentence
+
+    out = shlex.quote(str(args.out))
+    text = ["", sentence(comparison), "", result_table(comparison), ""]
+    text += [f"note: {line}" for line in findings(comparison)]
+    text.append(f"results  {args.out / 'results.csv'}")
+    if comparison.best is not None:
+        text.append(f"best     {args.out / 'best'} ({comparison.best.folder.parent.name})")
+        text += ["next:", f"  focalkit predict {out}/best NEW_DATA --out predictions.csv"]
+    return "\n".join(text)
+
+
+def _again() -> str:
+    return shlex.join(["focalkit", *sys.argv[1:]]) if len(sys.argv) > 1 else "focalkit compare ..."

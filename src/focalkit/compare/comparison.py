@@ -1,0 +1,129 @@
+"""What lies in the directory of a comparison: results, ranking, the best cell, and what statistics need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from focalkit.compare.evaluate import (
+    DEFAULT,
+    NONE,
+    TUNED,
+    Thresholds,
+    default_thresholds,
+    evaluate,
+    rules_of,
+    value_of,
+)
+from focalkit.compare.store import Cell, Store
+from focalkit.tasks import Metric, Outputs, open_task
+
+if TYPE_CHECKING:
+    import polars
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A finished cell as statistics want it: everything about its test part, and the thresholds to decide with."""
+
+    seed: int
+    test: Outputs
+    thresholds: dict[str, Thresholds]
+    """"default" and, where the task decides anything, "tuned" on validation."""
+
+
+class Comparison:
+    """What lies in the directory of a comparison.
+
+    Args:
+        out: The directory, as `compare` made it.
+        metrics: Metrics of your own beside the task's; they need no training.
+
+    Raises:
+        ConfigError: There is no comparison.
+
+    Example:
+        comparison = Comparison("runs/mammography")
+        comparison.results.filter(metric="average_precision")
+    """
+
+    def __init__(self, out: str | Path, metrics: Sequence[Metric] = ()) -> None:
+        self.store = Store(Path(out))
+        self.plan = self.store.read_plan()
+        self.task = open_task(self.plan.task)
+        self.metrics = (*self.task.metrics, *metrics)
+
+    @property
+    def cells(self) -> dict[tuple[str, int], Cell]:
+        """(method, seed) -> cell, of everything planned, in the plan's order."""
+        return {(m.name, s): self.store.cell(m.name, s) for m in self.plan.methods for s in self.plan.seeds}
+
+    @cached_property
+    def rows(self) -> list[tuple[str, int, str, str, float]]:
+        """(method, seed, metric, threshold rule, value on test) of every finished cell."""
+        return [
+            (method, seed, *row)
+            for (method, seed), cell in self.cells.items()
+            if cell.status == "done"
+            for row in evaluate(cell, self.metrics, self.task.decision_metric)
+        ]
+
+    @property
+    def results(self) -> "polars.DataFrame":
+        """A data frame: method, seed, metric, threshold ("default", "tuned" or ""), value."""
+        import polars
+
+        schema = {"method": str, "seed": int, "metric": str, "threshold": str, "value": float}
+        return polars.DataFrame(self.rows, schema=schema, orient="row")
+
+    def values(self, metric: str, threshold: str | None = None) -> dict[str, dict[int, float]]:
+        """Method -> seed -> value; without a rule named, a metric of decisions is that at the tuned threshold."""
+        of = self.metric(metric).of
+        rule = threshold or (NONE if of != "decisions" else TUNED if self.task.decision_metric else DEFAULT)
+        found: dict[str, dict[int, float]] = {}
+        for method, seed, name, by, value in self.rows:
+            if name == metric and by == rule:
+                found.setdefault(method, {})[seed] = value
+        return found
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name."""
+        return next(metric for metric in self.metrics if metric.name == name)
+
+    def samples(self) -> dict[str, list[Sample]]:
+        """Method -> its finished cells by seed: what `focalkit.compare.statistics` resamples."""
+        found: dict[str, list[Sample]] = {}
+        for (method, seed), cell in self.cells.items():
+            if cell.status == "done":
+                rules = rules_of(cell, self.metrics, self.task.decision_metric)
+                found.setdefault(method, []).append(Sample(seed, cell.test, rules))
+        return found
+
+    @property
+    def ranking(self) -> list[str]:
+        """Methods with every cell finished, best mean of the plan's metric first."""
+        sign = -1 if self.metric(self.plan.metric).higher_is_better else 1
+        full = {
+            method: sign * float(np.mean(list(by_seed.values())))
+            for method, by_seed in self.values(self.plan.metric).items()
+            if len(by_seed) == len(self.plan.seeds)
+        }
+        return sorted((m for m in full if not np.isnan(full[m])), key=lambda m: full[m])
+
+    @property
+    def best(self) -> Cell | None:
+        """The cell to use: of the first method of the ranking, the seed that is best on validation."""
+        if not self.ranking:
+            return None
+        metric = self.metric(self.plan.metric)
+        sign = 1 if metric.higher_is_better else -1
+
+        def on_validation(seed: int) -> float:
+            cell = self.store.cell(self.ranking[0], seed)
+            rules = rules_of(cell, self.metrics, self.task.decision_metric)
+            return sign * value_of(metric, cell.val, rules.get(TUNED, default_thresholds(cell.val)))
+
+        return self.store.cell(self.ranking[0], max(self.plan.seeds, key=on_validation))

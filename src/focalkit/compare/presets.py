@@ -1,0 +1,52 @@
+"""Named settings of a comparison."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings that flags may still change.
+
+    Attributes:
+        summary: What it is for.
+        methods: Names; () for those that the task recommends.
+        seeds: How many.
+        tune: Trials per method and split.
+        steps: Most steps of a fit; None leaves them to the task.
+        tasks: Where it makes sense; () everywhere.
+    """
+
+    summary: str
+    methods: tuple[str, ...] = ()
+    seeds: int = 3
+    tune: int = 0
+    steps: int | None = None
+    tasks: tuple[str, ...] = ()
+
+
+# fmt: off
+PRESETS: Mapping[str, Preset] = MappingProxyType({
+    "default": Preset("the methods that the task recommends, 3 seeds"),
+    "quick": Preset("two seeds and short trainings: a first look", seeds=2, steps=300),
+    "thorough": Preset("10 seeds, 20 trials per method", seeds=10, tune=20),
+    "losses": Preset(
+        "every loss on the same network, without sampling",
+        methods=("ce", "weighted", "weighted_effective", "alpha_ce", "focal", "cb_focal", "asl", "poly1", "ghm",
+                 "balanced_softmax", "logit_adjusted", "vs", "ldam_drw", "drw", "label_smoothing"),
+    ),
+    "sampling": Preset(
+        "every way of sampling on the same network and on boosted trees",
+        methods=("ce", "oversample", "undersample", "class_balanced", "sqrt_sampling", "repeat_factor", "smote",
+                 "hist_gb", "hist_gb_oversample", "hist_gb_undersample", "hist_gb_smote"),
+        tasks=("tabular",),
+    ),
+    "peers": Preset(
+        "no network: linear models, boosted trees and ensembles, plain and rebalanced",
+        methods=("hist_gb", "hist_gb_balanced", "hist_gb_oversample", "hist_gb_undersample", "logistic",
+                 "logistic_balanced", "balanced_forest", "easy_ensemble", "rus_boost"),
+        tasks=("tabular",),
+    ),
+})
+# fmt: on

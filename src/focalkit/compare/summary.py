@@ -1,0 +1,119 @@
+"""What a person reads of a comparison: the table, and the sentence above it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from focalkit.compare.comparison import Comparison
+from focalkit.compare.evaluate import DEFAULT, TUNED
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method, over its finished seeds.
+
+    Attributes:
+        method: Name.
+        done, failed: Numbers of cells.
+        mean, spread: Of the ranking metric on test; spread is the standard deviation over seeds, NaN for one.
+        difference: Mean of the differences to the yardstick, seed by seed; NaN for the yardstick itself.
+        tuned, default: Mean of the task's decision metric at tuned and at default thresholds; NaN where none.
+        seconds: Mean time of a cell, tuning included.
+        error: Of the first failed cell.
+    """
+
+    method: str
+    done: int
+    failed: int
+    mean: float
+    spread: float
+    difference: float
+    tuned: float
+    default: float
+    seconds: float
+    error: str = ""
+
+
+def lines(comparison: Comparison) -> list[Line]:
+    """One line per method, the best first, those without a finished cell last."""
+    plan, decision = comparison.plan, comparison.task.decision_metric
+    values = comparison.values(plan.metric)
+    tuned = comparison.values(decision, TUNED) if decision else {}
+    default = comparison.values(decision, DEFAULT) if decision else {}
+    yardstick = values.get(plan.yardstick, {})
+    found = []
+    for method in plan.methods:
+        name = method.name
+        cells = [comparison.store.cell(name, seed) for seed in plan.seeds]
+        of = values.get(name, {})
+        shared = [of[seed] - yardstick[seed] for seed in of if seed in yardstick and name != plan.yardstick]
+        costs = [cell.record["cost"] for cell in cells if cell.status == "done"]
+        errors = [cell.record["error"] for cell in cells if cell.status == "failed"]
+        found.append(
+            Line(
+                method=name,
+                done=len(of),
+                failed=len(errors),
+                mean=_mean(list(of.values())),
+                spread=float(np.std(list(of.values()), ddof=1)) if len(of) > 1 else float("nan"),
+                difference=_mean(shared),
+                tuned=_mean(list(tuned.get(name, {}).values())),
+                default=_mean(list(default.get(name, {}).values())),
+                seconds=_mean([cost["fit_seconds"] + cost.get("tune_seconds", 0.0) for cost in costs]),
+                error=errors[0] if errors else "",
+            )
+        )
+    place = {name: i for i, name in enumerate(comparison.ranking)}
+    return sorted(found, key=lambda line: place.get(line.method, len(place)))
+
+
+def sentence(comparison: Comparison) -> str:
+    """What came out, in a sentence that claims no more than means over seeds do."""
+    plan, rows = comparison.plan, lines(comparison)
+    words = plan.metric.replace("_", " ")
+    if not comparison.ranking:
+        return "No method has all its cells; the failures are below."
+    best = rows[0]
+    n = len(plan.seeds)
+    over = f"over {n} seeds" if n > 1 else "in one observation, which shows nothing about another one"
+    spread = f" ± {best.spread:.3f}" if n > 1 else ""
+    if best.method == plan.yardstick:
+        return f"{best.method}, the yardstick, has the best mean {words}: {best.mean:.3f}{spread} {over}."
+    yardstick = next(row for row in rows if row.method == plan.yardstick)
+    if not yardstick.done:
+        return f"{best.method} has the best mean {words}, {best.mean:.3f}{spread} {over}; the yardstick failed."
+    return (
+        f"{best.method} has the best mean {words}, {best.mean:.3f}{spread} {over}: "
+        f"{best.difference:+.3f} against {plan.yardstick} ({yardstick.mean:.3f})."
+    )
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """What is worth knowing about the result: optima at the edge of their range, methods worse than the yardstick."""
+    from focalkit.compare.tune import edges
+
+    found = []
+    for method in comparison.plan.methods:
+        space = {**comparison.task.space(method.model), **method.space}
+        at: dict[str, int] = {}
+        for seed in comparison.plan.seeds:
+            cell = comparison.store.cell(method.name, seed)
+            if cell.status == "done" and cell.record.get("tuned"):
+                for name in edges(space, cell.record["tuned"]["values"]):
+                    at[name] = at.get(name, 0) + 1
+        for name, count in at.items():
+            low, high = space[name].low, space[name].high
+            found.append(
+                f"{method.name}: the best {name} lies at the edge of {low:g} to {high:g} in {count} of "
+                f"{len(comparison.plan.seeds)} cells; a wider range might do better"
+            )
+    if comparison.plan.tune:
+        worse = [line.method for line in lines(comparison) if line.difference < 0]
+        if worse:
+            found.append(f"tuned, and still with a lower mean than {comparison.plan.yardstick}: {', '.join(worse)}")
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
