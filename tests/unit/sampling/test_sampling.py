@@ -19,7 +19,7 @@ from focalkit.sampling import (
 )
 
 LABELS = np.repeat([0, 1, 2], [900, 90, 10])
-SPECS = [None, "over", "over(ratio=0.5)", "under", "under(ratio=0.25)", "class_balanced", "sqrt", "repeat_factor(t=0.2)"]
+SPECS = [None, "over", "over(ratio=0.5)", "under", "under(ratio=0.25)", "sqrt", "class_balanced", "repeat_factor(t=.2)"]
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -64,7 +64,7 @@ def test_over_keeps_every_item():
 
 def test_draw_weights_give_each_class_its_share():
     weights = draw_weights(LABELS)
-    np.testing.assert_allclose([weights[LABELS == c].sum() for c in range(3)], 1.0)
+    np.testing.assert_allclose([weights[c == LABELS].sum() for c in range(3)], 1.0)
 
 
 def test_a_sampler_serves_a_data_loader():
@@ -99,7 +99,7 @@ def test_smote_needs_two_rows_of_a_class():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("ovr", 'no sampler \'ovr\'; did you mean "over"'),
+        ("ovr", "no sampler 'ovr'; did you mean \"over\""),
         ("over(ration=1)", "no argument 'ration'"),
         ("over(ratio=0)", "above 0 and at most 1"),
         ("over(ratio=2)", "above 0 and at most 1"),
@@ -122,5 +122,5 @@ def test_every_sampler_reads_with_its_defaults():
 
 
 def test_an_unknown_ensemble_is_named():
-    with pytest.raises(ConfigError, match='no ensemble \'easy\''):
+    with pytest.raises(ConfigError, match="no ensemble 'easy'"):
         under_bagging("easy")
