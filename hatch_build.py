@@ -1,8 +1,9 @@
-"""What installing focalkit does beside copying it: the kernels written in C++ are compiled (`kernels/_build.py`)."""
+"""What installing focalkit does beside copying it: the kernels written in C++ are compiled (`kernels/build.py`)."""
 
 import platform
 import runpy
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ class CompileKernels(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it makes a wheel, or an editable install."""
-        kernels = runpy.run_path(str(Path(self.root, "src", "focalkit", "kernels", "_build.py")))
+        kernels = runpy.run_path(str(Path(self.root, "src", "focalkit", "kernels", "build.py")))
         compiler = kernels["compiler"]()
         try:
             if compiler is None:
                 raise OSError("no C++ compiler found")
+            if sys.platform == "win32":
+                raise OSError("nobody has tried to build them on Windows")
             libraries = kernels["build"](compiler)
         except (OSError, subprocess.CalledProcessError) as failure:
             said = getattr(failure, "stderr", None) or failure

@@ -1,4 +1,4 @@
-"""From which size on a loss is worth a single pass, and a compilation: the measurements behind `kernels/_choice.py`.
+"""From which size on a loss is worth a single pass, and a compilation: the measurements behind `kernels/dispatch.py`.
 
     python benchmarks/thresholds.py native dense softmax asl --json benchmarks/results/thresholds.json
 
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from focalkit import losses
-from focalkit.kernels import _choice
+from focalkit.kernels import dispatch
 
 SIZES = [2**n for n in (4, 7, *range(10, 23))]
 WAYS = ("eager", "chunked", "compiled")
@@ -57,17 +57,16 @@ CASES = {"native": native, "dense": dense, "softmax": softmax, "asl": asl}
 
 def run(way: str, x: torch.Tensor, loss) -> None:
     x.grad = None
-    saved = dict(_choice.machine.broken)
+    usual = dispatch.machine
     if way == "chunked":
-        _choice.machine.broken.update({"cpu": "left out", "c++": "left out"})
+        dispatch.machine = lambda: dispatch.Machine(frozenset(), {"cpu": "left out"})
     loss(x, "auto" if way == "chunked" else way).backward()
-    _choice.machine.broken.clear()
-    _choice.machine.broken.update(saved)
+    dispatch.machine = usual
 
 
 def measure(name: str, seconds: float = 0.9) -> dict[str, dict[str, float]]:
-    """Size -> way -> median microseconds."""
-    _choice.SMALL = _choice.PIECES = 1  # chunked is to run at every size
+    """Size -> backend -> median microseconds."""
+    dispatch.SMALL = dispatch.CHUNKED = 1  # chunked is to run at every size
     table = {}
     for n in SIZES:
         torch.manual_seed(0)

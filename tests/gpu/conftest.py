@@ -5,13 +5,13 @@ import os
 import pytest
 import torch
 
-from focalkit.kernels import _choice
+from focalkit.kernels import dispatch
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.setattr(_choice, "SMALL", 1)
-    monkeypatch.setattr(_choice.machine, "broken", {})
+    monkeypatch.setattr(dispatch, "SMALL", 1)
+    monkeypatch.setattr(dispatch, "failed", {})
 
 
 @pytest.fixture(scope="session")

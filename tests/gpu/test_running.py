@@ -165,10 +165,11 @@ def test_autocast_and_a_gradient_scaler_lose_nothing(device, dtype):
 def test_new_image_sizes_compile_nothing(device):
     from torch._dynamo.utils import counters
 
-    from focalkit.kernels import _triton
+    from focalkit.kernels import triton_kernels
 
     def built():
-        kernels = (_triton._planes, _triton._flat, _triton._dense, _triton._softmax, _triton._scale)
+        names = ("label_tiles", "label_rows", "dense_targets", "softmax_rows", "scale_all")
+        kernels = [getattr(triton_kernels, name) for name in names]
         sizes = [len(cache[0]) for kernel in kernels for cache in kernel.device_caches.values()]
         return sizes, counters["stats"]["unique_graphs"]
 

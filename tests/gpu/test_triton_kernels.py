@@ -11,9 +11,9 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 pytest.importorskip("triton")
 if not INTERPRETED and not torch.cuda.is_available():
     pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1", allow_module_level=True)
-from focalkit.kernels import _grids, _launch, _triton  # noqa: E402
-from focalkit.kernels._calls import SigmoidLoss  # noqa: E402
-from focalkit.kernels._cpp import Weights  # noqa: E402
+from focalkit.kernels import cuda, triton_kernels  # noqa: E402
+from focalkit.kernels.call import SigmoidCall  # noqa: E402
+from focalkit.kernels.operands import Focal  # noqa: E402
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
 GAMMAS = [(2.0, 2.0), (0.0, 0.0), (0.5, 0.5), (1.5, 3.0)]
@@ -25,10 +25,10 @@ def numbers(*shape, dtype=torch.float32, seed=0):
     return (torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 5).to(DEVICE, dtype)
 
 
-def by_labels(x, labels, **weights):
+def by_labels(x, labels, **numbers):
     """(sum, gradient) of one level."""
-    weights = Weights(0.25, 0.75, **weights)
-    total, slopes = _grids.sigmoid_labels([x], [labels], weights, (1.0, None), ignore_index=-100, gradient=True)
+    focal = Focal(0.25, 0.75, **numbers)
+    total, slopes = cuda.sigmoid_labels([x], [labels], focal, 1.0, ignore_index=-100, gradient=True)
     return total, slopes[0]
 
 
@@ -69,8 +69,18 @@ def test_unsigned_labels_have_no_ignored_ones(shape):
 def test_an_ignored_target_is_rounded_as_the_targets_are():
     x, targets = numbers(4, 4), torch.zeros(4, 4, dtype=torch.bfloat16, device=DEVICE)
     targets[1] = -999.0  # -1000 in bfloat16
-    loss = SigmoidLoss((targets,), (None, None, None), dense=True, dims=(1,), ignore_index=-999)
-    total, count, _ = _launch.sigmoid_dense(loss, Weights(0.25, 0.75), True, (x,), (True,), (1.0, None))
+    focal = Focal(0.25, 0.75)
+    call = SigmoidCall(
+        targets=(targets,),
+        positive=None,
+        negative=None,
+        mixed=max,
+        dense=True,
+        dims=(1,),
+        focal=focal,
+        ignore_index=-999,
+    )
+    total, count, _, _ = cuda.run(call, (x,), (True,), 1.0)
     assert count == 12
     plain = L.sigmoid_focal_loss(x.double(), targets, ignore_index=-999, reduction="sum", backend="eager")
     torch.testing.assert_close(total, plain, rtol=1e-6, atol=0)
@@ -80,10 +90,8 @@ def test_an_ignored_target_is_rounded_as_the_targets_are():
 def test_levels_of_one_launch_are_the_levels_alone(side):
     x = [numbers(2, 5, max(side >> i, 1) ** 2, seed=i) for i in range(5)]
     labels = [torch.randint(-1, 5, (2, 1, t.shape[2]), dtype=torch.int16).to(DEVICE) for t in x]
-    divisor = torch.tensor(3, device=DEVICE)
-    total, slopes = _grids.sigmoid_labels(
-        x, labels, Weights(0.25, 0.75), (1.0, divisor), ignore_index=-100, gradient=True
-    )
+    scale = torch.tensor(1 / 3, device=DEVICE, dtype=torch.float64)
+    total, slopes = cuda.sigmoid_labels(x, labels, Focal(0.25, 0.75), scale, ignore_index=-100, gradient=True)
     alone = [by_labels(*level) for level in zip(x, labels, strict=True)]
     torch.testing.assert_close(total, sum(value for value, _ in alone), rtol=1e-7, atol=0)
     for slope, (_, undivided) in zip(slopes, alone, strict=True):
@@ -96,9 +104,7 @@ def test_sigmoid_focal_with_dense_targets(kind):
     targets = t > 4 if kind == "bool" else (t > 4).float() if kind == "hard" else torch.sigmoid(t)
     if kind != "bool":
         targets[3] = -100
-    out = _grids.sigmoid_dense(
-        x, targets, Weights(0.25, 0.75), (1.0, None), ignore_index=-100, gradient=True, count=True
-    )
+    out = cuda.sigmoid_dense(x, targets, Focal(0.25, 0.75), 1.0, ignore_index=-100, gradient=True, count=True)
     close(out, L.sigmoid_focal_loss, x, targets, between=1.0 if kind == "soft" else 0.0)
     assert out[1] == (x.numel() if kind == "bool" else x.numel() - 33)
 
@@ -110,7 +116,7 @@ def test_softmax_focal(shape, gamma, dtype):
     x = numbers(*shape, dtype=dtype)
     labels = torch.randint(0, shape[1], (shape[0], 1, shape[2])).to(DEVICE)
     labels.view(-1)[2] = -100
-    total, slopes = _grids.softmax(x, labels, gamma, (1.0, None), ignore_index=-100, gradient=True)
+    total, slopes = cuda.softmax(x, labels, Focal(gamma=gamma, gamma_neg=gamma), 1.0, ignore_index=-100, gradient=True)
     exact = x.detach().double().requires_grad_()
     value = L.softmax_focal_loss(exact, labels.squeeze(1), gamma=gamma, reduction="sum", backend="eager")
     (slope,) = torch.autograd.grad(value, exact)
@@ -138,12 +144,12 @@ def test_a_logit_that_is_nan_makes_the_value_nan_and_no_other_gradient():
     total, slopes = by_labels(x, labels)
     assert total.isnan()
     assert torch.equal(slopes, wanted)
-    assert _grids.softmax(x, labels, 2.0, (1.0, None), ignore_index=-100, gradient=False)[0].isnan()
+    assert cuda.softmax(x, labels, Focal(), 1.0, ignore_index=-100, gradient=False)[0].isnan()
 
 
 def test_results_repeat_bit_for_bit():
     x, labels = numbers(3000, 3, 1), torch.zeros(3000, 1, 1, dtype=torch.int32, device=DEVICE)
-    for run in (by_labels, lambda *of: _grids.softmax(*of, 2.0, (1.0, None), ignore_index=-100, gradient=True)):
+    for run in (by_labels, lambda *of: cuda.softmax(*of, Focal(), 1.0, ignore_index=-100, gradient=True)):
         (first, slopes), (second, again) = run(x, labels), run(x, labels)
         assert torch.equal(first, second)
         assert torch.equal(slopes, again)
@@ -153,7 +159,7 @@ def test_results_repeat_bit_for_bit():
 def test_scaling_by_one_touches_nothing(factor):
     values = [numbers(5, 7, 3, 2).to(memory_format=torch.channels_last), numbers(4096), numbers(3)]
     wanted = [v * factor for v in values]
-    _grids.scale_unless_one(values, torch.tensor(factor, device=DEVICE))
+    cuda.scale_unless_one(values, torch.tensor(factor, device=DEVICE))
     assert all(map(torch.equal, values, wanted))
 
 
@@ -164,7 +170,7 @@ def test_log1p_is_exact_to_two_units():
     @triton.jit
     def kernel(e, out, SIZE: tl.constexpr):
         at = tl.arange(0, SIZE)
-        tl.store(out + at, _triton.log1p_unit(tl.load(e + at)))
+        tl.store(out + at, triton_kernels.log1p_unit(tl.load(e + at)))
 
     e = torch.cat([torch.linspace(0, 1, 2048), torch.logspace(-38, 0, 2048)]).to(DEVICE)
     out = torch.empty_like(e)

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -125,12 +124,16 @@ def _gpus() -> list[dict[str, Any]]:
 
 def _kernels() -> str | None:
     """The instructions that the C++ kernels of this installation use here."""
-    from focalkit.kernels import _cpp
+    import torch
 
-    return _cpp.instructions() if _cpp.library(bfloat16=False, squared=True) else None
+    from focalkit.kernels import cpu
+
+    return cpu.instructions() if cpu.library(torch.float32, squared=True) else None
 
 
 def _compiler() -> str | None:
     """The C++ compiler, which torch.compile needs on a CPU: $CXX, else the platform's usual names."""
-    usual = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
-    return next((path for name in (os.environ.get("CXX"), *usual) if name and (path := shutil.which(name))), None)
+    from focalkit.kernels import build
+
+    found = build.compiler()
+    return None if found is None else shutil.which(build.words(found)[0])

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from .._numerics import focal_term, modulator, safe_pow, softplus
 from .._types import Backend, PerClass, Reduction, Vector
+from ..kernels.dispatch import single_pass
 from ._checks import check_backend, check_range
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 from ._softmax import softmax_loss
 
 
+@single_pass
 def asymmetric_loss(
     logits: Tensor,
     targets: Tensor,
@@ -26,7 +28,7 @@ def asymmetric_loss(
     detach_modulator: bool = False,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -51,7 +53,7 @@ def asymmetric_loss(
         tensor(0.0245)
     """
     name = "asymmetric_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_range("gamma_pos", gamma_pos, 0)
     check_range("gamma_neg", gamma_neg, 0)
     if not 0 <= margin < 1:
@@ -95,7 +97,7 @@ def asymmetric_softmax_loss(
     label_smoothing: float = 0.1,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,

@@ -23,7 +23,6 @@ from . import (
     _region,
     _scheduled,
 )
-from ._checks import FUSED
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class LossSpec:
     @property
     def fused(self) -> bool:
         """Whether `focalkit.kernels` has a single-pass implementation."""
-        return self.function is not None and self.function.__name__ in FUSED
+        return getattr(self.function, "single_pass", False)
 
     @property
     def elementwise(self) -> bool:

@@ -36,9 +36,6 @@ class Sum(Loss):
     def forward(self, logits: Tensor, targets: Tensor, **call: Any) -> Tensor:
         """The sum; what else is given goes to every loss."""
         values = [loss(logits, targets, **call) for loss in self.losses]
-        if len({v.shape for v in values}) > 1:
-            shapes = ", ".join(str(tuple(v.shape)) for v in values)
-            raise ValueError(f'Sum cannot add losses of shapes {shapes}; build them with reduction="sum" or "mean"')
         return torch.stack([v * factor for v, factor in zip(values, self.factors, strict=True)]).sum(0)
 
     def extra_repr(self) -> str:

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from .._numerics import softplus
 from .._types import Backend, PerClass, Reduction, Vector
-from ..kernels._calls import weights
+from ..kernels.dispatch import single_pass
+from ..kernels.operands import CROSS_ENTROPY, Focal
 from ._checks import check_backend, check_range
 from ._focal import complement
 from ._module import LossModule
@@ -13,6 +14,7 @@ from ._sigmoid import sigmoid_loss
 from ._softmax import softmax_loss
 
 
+@single_pass
 def cross_entropy(
     logits: Tensor,
     targets: Tensor,
@@ -20,7 +22,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -43,13 +45,13 @@ def cross_entropy(
         >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
         tensor(0.6931)
     """
-    check_backend(backend, "cross_entropy")
+    check_backend(backend)
     return softmax_loss(
         "cross_entropy",
         logits,
         targets,
         lambda u: -F.logsigmoid(u),
-        focal=0.0,
+        focal=CROSS_ENTROPY,
         label_smoothing=label_smoothing,
         class_weight=class_weight,
         weight=weight,
@@ -61,6 +63,7 @@ def cross_entropy(
     )
 
 
+@single_pass
 def binary_cross_entropy(
     logits: Tensor,
     targets: Tensor,
@@ -70,7 +73,7 @@ def binary_cross_entropy(
     label_smoothing: float = 0.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -91,7 +94,7 @@ def binary_cross_entropy(
         >>> binary_cross_entropy(torch.zeros(1), torch.ones(1))
         tensor(0.6931)
     """
-    check_backend(backend, "binary_cross_entropy")
+    check_backend(backend)
     if alpha is not None:
         check_range("alpha", alpha, 0, 1, "for a factor on the positives alone use pos_weight")
     if pos_weight is not None:
@@ -100,14 +103,14 @@ def binary_cross_entropy(
         "binary_cross_entropy",
         logits,
         targets,
-        lambda x, *, on, pos_weight, **_: on * pos_weight * softplus(-x),
-        lambda x, *, off, **_: off * softplus(x),
+        lambda x, *, pos_weight, factor, **_: pos_weight * factor * softplus(-x),
+        lambda x, *, neg_weight, **_: neg_weight * softplus(x),
         per_class={
-            "on": 1.0 if alpha is None else alpha,
-            "off": 1.0 if alpha is None else complement(alpha),
-            "pos_weight": 1.0 if pos_weight is None else pos_weight,
+            "pos_weight": 1.0 if alpha is None else alpha,
+            "neg_weight": 1.0 if alpha is None else complement(alpha),
+            "factor": 1.0 if pos_weight is None else pos_weight,
         },
-        focal=lambda on, off, pos_weight: weights(on * pos_weight, off, 0.0, 0.0),
+        focal=lambda pos_weight, neg_weight, factor: Focal.of(pos_weight * factor, neg_weight, 0.0, 0.0),
         label_smoothing=label_smoothing,
         class_weight=class_weight,
         weight=weight,

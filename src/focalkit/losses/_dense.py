@@ -1,21 +1,21 @@
 """Focal loss of a dense detector in the layout its head produces: no permute, no concatenation, no one-hot."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from .._reduce import finish
 from .._types import Backend, PerClass
-from ..kernels._calls import SigmoidLoss, weights
-from ..kernels._sigmoid import sigmoid_sum
-from ._checks import check_backend, check_labels, check_logits, ignored_value
+from ..kernels.autograd import evaluate
+from ..kernels.call import SigmoidCall
+from ..kernels.dispatch import single_pass
+from ..kernels.operands import Focal, mixture
+from ._checks import check_backend, check_labels, check_logits
 from ._focal import check_focal, focal_negative, focal_parameters, focal_positive
-from ._sigmoid import by_class, by_definition, mixture
+from ._sigmoid import by_class
 
 
+@single_pass
 def dense_sigmoid_focal_loss(
     logits: Sequence[Tensor],
     labels: Sequence[Tensor],
@@ -23,7 +23,7 @@ def dense_sigmoid_focal_loss(
     num_classes: int,
     alpha: PerClass | None = 0.25,
     gamma: PerClass = 2.0,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     normalizer: float | Tensor | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
@@ -47,15 +47,10 @@ def dense_sigmoid_focal_loss(
     if len(logits) != len(labels) or not len(logits):
         raise ValueError(f"expected as many levels of labels as of logits, got {len(labels)} and {len(logits)}")
     name = "dense_sigmoid_focal_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_focal(alpha, gamma)
-    ignore_index = ignored_value(ignore_index)
-    if num_classes < 1:
-        raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes!r}")
     for i, (x, y) in enumerate(zip(logits, labels, strict=True)):
         check_logits(x, f"{name}, level {i}")
-        if x.ndim != 4:
-            raise ValueError(f"{name}, level {i}: expected logits (b, a*k, h, w), got {tuple(x.shape)}")
         if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
             raise TypeError(f"{name}, level {i}: labels must be integers, got {y.dtype}")
         b, channels, h, w = x.shape
@@ -70,30 +65,19 @@ def dense_sigmoid_focal_loss(
             check_labels(y, num_classes, ignore_index, -1, f"{name}, level {i}")
 
     params = by_class(focal_parameters(alpha, gamma), logits[0], num_classes, name)
-    loss = SigmoidLoss(
-        tuple(labels),
-        (focal_positive, focal_negative, mixture(focal_positive, focal_negative, None)),
-        dense=False,
+    call = SigmoidCall(
+        targets=tuple(labels),
         dims=(2,) * len(logits),
+        positive=focal_positive,
+        negative=focal_negative,
+        mixed=mixture(focal_positive, focal_negative, None),
+        dense=False,
         classes=num_classes,
         params=params,
         ignore_index=ignore_index,
-        focal=weights(**params),
+        reduction="sum",
+        normalizer=normalizer,
+        check=check,
+        focal=Focal.of(**params),
     )
-    plain = partial(_level_by_level, loss, normalizer)
-    if backend != "eager":
-        fused = sigmoid_sum(
-            loss, tuple(logits), reduction="sum", normalizer=normalizer, backend=backend, plain=plain, check=check
-        )
-        if fused is not None:
-            return fused
-    check()
-    return plain(*logits)
-
-
-def _level_by_level(loss: SigmoidLoss, normalizer: float | Tensor | None, *logits: Tensor) -> Tensor:
-    sums = []
-    for x, y in zip(map(loss.folded, logits), loss.targets, strict=True):
-        level = replace(loss, targets=(y,), dims=(2,), classes=None)
-        sums.append(by_definition(level, x, reduction="sum"))
-    return finish(sum(sums[1:], sums[0]), 1, reduction="sum", normalizer=normalizer)
+    return evaluate(call, tuple(logits), backend)

@@ -6,15 +6,16 @@ Not here: the native-layout detection form (`_dense.py`), FL* and reduced focal 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from .._numerics import focal_term, safe_pow, softplus
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
-from ..kernels._calls import weights
-from ._checks import check_backend, check_choice, check_range, is_number
+from ..kernels.dispatch import single_pass
+from ..kernels.operands import Focal
+from ._checks import check_backend, check_choice, check_range
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 from ._softmax import row_cross_entropy, softmax_loss
@@ -34,6 +35,7 @@ def prior_bias(prior_prob: float = 0.01) -> float:
     return -math.log((1 - prior_prob) / prior_prob)
 
 
+@single_pass
 def sigmoid_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -45,7 +47,7 @@ def sigmoid_focal_loss(
     soft_targets: SoftTargets = "split",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -86,7 +88,7 @@ def sigmoid_focal_loss(
         tensor(0.0433)
     """
     name = "sigmoid_focal_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_focal(alpha, gamma, gamma_neg)
     check_choice("soft_targets", soft_targets, SOFT_TARGETS)
 
@@ -94,12 +96,12 @@ def sigmoid_focal_loss(
         x: Tensor,
         t: Tensor,
         *,
-        on: float | Tensor,
-        off: float | Tensor,
+        pos_weight: float | Tensor,
+        neg_weight: float | Tensor,
         gamma: float | Tensor,
         gamma_neg: float | Tensor,
     ) -> Tensor:
-        return (t * on + (1 - t) * off) * soft_focal(x, t, t * gamma + (1 - t) * gamma_neg, soft_targets)
+        return (t * pos_weight + (1 - t) * neg_weight) * soft_focal(x, t, t * gamma + (1 - t) * gamma_neg, soft_targets)
 
     return sigmoid_loss(
         name,
@@ -117,23 +119,23 @@ def sigmoid_focal_loss(
         reduction=reduction,
         normalizer=normalizer,
         backend=backend,
-        focal=weights,
+        focal=Focal.of,
     )
 
 
-def focal_positive(x: Tensor, *, on: float | Tensor, gamma: float | Tensor, **_: float | Tensor) -> Tensor:
-    return on * focal_term(x, gamma)
+def focal_positive(x: Tensor, *, pos_weight: float | Tensor, gamma: float | Tensor, **_: float | Tensor) -> Tensor:
+    return pos_weight * focal_term(x, gamma)
 
 
-def focal_negative(x: Tensor, *, off: float | Tensor, gamma_neg: float | Tensor, **_: float | Tensor) -> Tensor:
-    return off * focal_term(-x, gamma_neg)
+def focal_negative(x: Tensor, *, neg_weight: float | Tensor, gamma_neg: float | Tensor, **_: float | Tensor) -> Tensor:
+    return neg_weight * focal_term(-x, gamma_neg)
 
 
 def focal_parameters(alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None) -> dict[str, PerClass]:
     """What `focal_positive` and `focal_negative` take."""
     return {
-        "on": 1.0 if alpha is None else alpha,
-        "off": 1.0 if alpha is None else complement(alpha),
+        "pos_weight": 1.0 if alpha is None else alpha,
+        "neg_weight": 1.0 if alpha is None else complement(alpha),
         "gamma": gamma,
         "gamma_neg": gamma if gamma_neg is None else gamma_neg,
     }
@@ -148,9 +150,9 @@ def check_focal(alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | N
 
 
 def complement(alpha: PerClass) -> PerClass:
-    if isinstance(alpha, Sequence):
-        return [1 - a for a in alpha]
-    return 1 - alpha
+    if isinstance(alpha, int | float | Tensor):
+        return 1 - alpha
+    return [1 - a for a in alpha]
 
 
 def soft_focal(x: Tensor, t: Tensor, gamma: float | Tensor, form: str) -> Tensor:
@@ -167,6 +169,7 @@ def soft_focal(x: Tensor, t: Tensor, gamma: float | Tensor, form: str) -> Tensor
     return safe_pow(base, gamma) * bce
 
 
+@single_pass
 def softmax_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -177,7 +180,7 @@ def softmax_focal_loss(
     soft_targets: SoftTargets = "split",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -210,10 +213,10 @@ def softmax_focal_loss(
         tensor(0.1733)
     """
     name = "softmax_focal_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_range("gamma", gamma, 0, hint="gamma=0 is cross-entropy, larger values focus more")
     check_choice("soft_targets", soft_targets, SOFT_TARGETS)
-    if is_number(alpha) or (isinstance(alpha, Tensor) and alpha.ndim == 0):
+    if isinstance(alpha, int | float) or (isinstance(alpha, Tensor) and alpha.ndim == 0):
         raise ValueError(
             f"alpha must be a vector over the classes in a softmax loss, got the number {float(alpha):g}. Public code "
             "reads a number in two ways: weight 1 - alpha for class 0 and alpha for the rest (Detectron), or alpha for "
@@ -235,7 +238,7 @@ def softmax_focal_loss(
         reduction=reduction,
         normalizer=normalizer,
         backend=backend,
-        focal=gamma if isinstance(gamma, int | float) else None,
+        focal=Focal(gamma=gamma, gamma_neg=gamma) if isinstance(gamma, int | float) else None,
     )
 
 

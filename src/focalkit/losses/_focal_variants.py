@@ -8,12 +8,14 @@ from torch import Tensor
 
 from .._numerics import finite, safe_pow, softplus
 from .._types import Backend, PerClass, Reduction, Vector
-from ._checks import INF, check_backend, check_range
+from ..kernels.dispatch import single_pass
+from ._checks import check_backend, check_range
 from ._focal import check_focal, complement
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 
 
+@single_pass
 def sigmoid_focal_loss_star(
     logits: Tensor,
     targets: Tensor,
@@ -23,7 +25,7 @@ def sigmoid_focal_loss_star(
     beta: PerClass = 1.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -45,24 +47,22 @@ def sigmoid_focal_loss_star(
         tensor(0.1566)
     """
     name = "sigmoid_focal_loss_star"
-    check_backend(backend, name)
+    check_backend(backend)
     check_focal(alpha, 0.0)
-    check_range("beta", beta, -INF)
     check_range("gamma", gamma, 1e-6, hint="FL* divides by gamma; gamma=1 with beta=0 is cross-entropy")
 
     def side(u: Tensor, gamma: float | Tensor, beta: float | Tensor) -> Tensor:
-        # subtle: u is infinite where a label is not; its product with a gamma that is learned has no gradient
-        return -F.logsigmoid(finite(gamma * finite(u) + beta)) / gamma
+        return -F.logsigmoid(finite(gamma * u + beta)) / gamma
 
     return sigmoid_loss(
         name,
         logits,
         targets,
-        lambda x, *, on, gamma, beta, **_: on * side(x, gamma, beta),
-        lambda x, *, off, gamma, beta, **_: off * side(-x, gamma, beta),
+        lambda x, *, pos_weight, gamma, beta, **_: pos_weight * side(x, gamma, beta),
+        lambda x, *, neg_weight, gamma, beta, **_: neg_weight * side(-x, gamma, beta),
         per_class={
-            "on": 1.0 if alpha is None else alpha,
-            "off": 1.0 if alpha is None else complement(alpha),
+            "pos_weight": 1.0 if alpha is None else alpha,
+            "neg_weight": 1.0 if alpha is None else complement(alpha),
             "gamma": gamma,
             "beta": beta,
         },
@@ -76,6 +76,7 @@ def sigmoid_focal_loss_star(
     )
 
 
+@single_pass
 def reduced_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -85,7 +86,7 @@ def reduced_focal_loss(
     legacy: bool = False,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -110,7 +111,7 @@ def reduced_focal_loss(
         tensor(1.3133)
     """
     name = "reduced_focal_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_focal(None, gamma)
     if not 0 < threshold < 1:
         raise ValueError(f"threshold must lie strictly between 0 and 1, got {threshold!r}; the paper uses 0.5")

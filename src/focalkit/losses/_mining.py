@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .._reduce import finish
 from .._types import Reduction
 from ._base import Loss
-from ._checks import check_reduction, ignored_value
+from ._checks import check_reduction
 
 
 class HardNegativeMining(Loss):
@@ -147,7 +147,7 @@ def _unreduced(loss: nn.Module) -> tuple[nn.Module, int]:
         )
     loss = copy.deepcopy(loss)
     loss.reduction = "none"  # pyright: ignore[reportArgumentType]
-    return loss, ignored_value(loss.ignore_index)
+    return loss, loss.ignore_index  # pyright: ignore[reportReturnType]
 
 
 def _rows(loss: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:

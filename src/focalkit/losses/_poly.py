@@ -7,13 +7,15 @@ from torch import Tensor
 
 from .._numerics import focal_term, modulator, softplus
 from .._types import Backend, PerClass, Reduction, Vector
-from ._checks import INF, check_backend, check_range
+from ..kernels.dispatch import single_pass
+from ._checks import check_backend
 from ._focal import check_focal, complement
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 from ._softmax import softmax_loss
 
 
+@single_pass
 def poly1_cross_entropy(
     logits: Tensor,
     targets: Tensor,
@@ -21,7 +23,7 @@ def poly1_cross_entropy(
     epsilon: float = 1.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -39,8 +41,7 @@ def poly1_cross_entropy(
         >>> poly1_cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
         tensor(1.1931)
     """
-    check_backend(backend, "poly1_cross_entropy")
-    check_range("epsilon", epsilon, -INF)
+    check_backend(backend)
     return softmax_loss(
         "poly1_cross_entropy",
         logits,
@@ -56,6 +57,7 @@ def poly1_cross_entropy(
     )
 
 
+@single_pass
 def poly1_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -65,7 +67,7 @@ def poly1_focal_loss(
     gamma: PerClass = 2.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -86,9 +88,8 @@ def poly1_focal_loss(
         tensor(0.0746)
     """
     name = "poly1_focal_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_focal(alpha, gamma)
-    check_range("epsilon", epsilon, -INF)
 
     def side(u: Tensor, gamma: float | Tensor) -> Tensor:
         return focal_term(u, gamma) + epsilon * modulator(u, gamma + 1)
@@ -97,11 +98,11 @@ def poly1_focal_loss(
         name,
         logits,
         targets,
-        lambda x, *, on, gamma, **_: on * side(x, gamma),
-        lambda x, *, off, gamma, **_: off * side(-x, gamma),
+        lambda x, *, pos_weight, gamma, **_: pos_weight * side(x, gamma),
+        lambda x, *, neg_weight, gamma, **_: neg_weight * side(-x, gamma),
         per_class={
-            "on": 1.0 if alpha is None else alpha,
-            "off": 1.0 if alpha is None else complement(alpha),
+            "pos_weight": 1.0 if alpha is None else alpha,
+            "neg_weight": 1.0 if alpha is None else complement(alpha),
             "gamma": gamma,
         },
         class_weight=class_weight,

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from .._numerics import finite, softplus, upcast
 from .._types import Backend, Reduction, Vector
-from ._checks import TINY, check_backend, check_logits, check_range, class_axis, vector
+from ..kernels.dispatch import single_pass
+from ..kernels.operands import CROSS_ENTROPY
+from ._checks import check_backend, check_logits, check_range, class_axis, vector
 from ._module import LossModule
 from ._softmax import softmax_loss
 
 
+@single_pass
 def balanced_softmax_loss(
     logits: Tensor,
     targets: Tensor,
@@ -23,7 +26,7 @@ def balanced_softmax_loss(
     class_counts: Vector,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -41,14 +44,14 @@ def balanced_softmax_loss(
         tensor(1.3863)
     """
     name = "balanced_softmax_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     counts, _ = _counts(name, logits, class_counts, class_dim)
     return softmax_loss(
         name,
         logits,
         targets,
         lambda u: softplus(-u),
-        focal=0.0,
+        focal=CROSS_ENTROPY,
         shift=counts.log().flatten(),
         class_weight=class_weight,
         weight=weight,
@@ -60,6 +63,7 @@ def balanced_softmax_loss(
     )
 
 
+@single_pass
 def logit_adjusted_loss(
     logits: Tensor,
     targets: Tensor,
@@ -68,7 +72,7 @@ def logit_adjusted_loss(
     tau: float = 1.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -89,7 +93,7 @@ def logit_adjusted_loss(
         tensor(1.3863)
     """
     name = "logit_adjusted_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_range("tau", tau, 0)
     counts, dim = _counts(name, logits, class_counts, class_dim)
     return softmax_loss(
@@ -97,7 +101,7 @@ def logit_adjusted_loss(
         logits,
         targets,
         lambda u: softplus(-u),
-        focal=0.0,
+        focal=CROSS_ENTROPY,
         shift=tau * _log_prior(counts, dim).flatten() if tau else None,
         class_weight=class_weight,
         weight=weight,
@@ -118,7 +122,7 @@ def vector_scaling_loss(
     tau: float = 1.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -168,7 +172,7 @@ def ldam_loss(
     scale: float = 30.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -194,7 +198,6 @@ def ldam_loss(
     name = "ldam_loss"
     check_backend(backend, name)
     check_range("max_margin", max_margin, 0)
-    check_range("scale", scale, TINY, hint="the paper's is 30")
     check_range("class_counts", class_counts, 1e-12, hint="LDAM's margin needs at least one example of every class")
     counts, _ = _counts(name, logits, class_counts, class_dim)
     margins = max_margin * (counts / counts.min()) ** -0.25

@@ -11,21 +11,14 @@ from torch import Tensor
 from .._numerics import finite, focal_term, softplus, upcast
 from .._reduce import fit_weight, reduce
 from .._types import Backend, PerClass, Reduction, Vector
-from ._checks import (
-    check_backend,
-    check_logits,
-    check_range,
-    check_reduction,
-    class_axis,
-    ignored_value,
-    labels_shape,
-    readable_any,
-)
+from ..kernels.dispatch import single_pass
+from ._checks import check_backend, check_logits, check_range, check_reduction, class_axis, labels_shape, readable_any
 from ._focal import soft_focal
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 
 
+@single_pass
 def quality_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -33,7 +26,7 @@ def quality_focal_loss(
     beta: PerClass = 2.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -54,7 +47,7 @@ def quality_focal_loss(
         tensor(0.1109)
     """
     name = "quality_focal_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_range("beta", beta, 0)
     return sigmoid_loss(
         name,
@@ -74,6 +67,7 @@ def quality_focal_loss(
     )
 
 
+@single_pass
 def varifocal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -83,7 +77,7 @@ def varifocal_loss(
     iou_weighted: bool = True,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -106,7 +100,7 @@ def varifocal_loss(
         tensor(0.5545)
     """
     name = "varifocal_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_range("alpha", alpha, 0)
     check_range("gamma", gamma, 0)
 
@@ -132,6 +126,7 @@ def varifocal_loss(
     )
 
 
+@single_pass
 def gaussian_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -140,7 +135,7 @@ def gaussian_focal_loss(
     beta: float = 4.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -164,7 +159,7 @@ def gaussian_focal_loss(
         tensor(0.0108)
     """
     name = "gaussian_focal_loss"
-    check_backend(backend, name)
+    check_backend(backend)
     check_range("alpha", alpha, 0)
     check_range("beta", beta, 0)
     return sigmoid_loss(
@@ -189,7 +184,7 @@ def distribution_focal_loss(
     targets: Tensor,
     *,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -214,7 +209,6 @@ def distribution_focal_loss(
     check_backend(backend, name)
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
-    ignore_index = ignored_value(ignore_index)
     dim = class_axis(logits, class_dim, name)
     if tuple(targets.shape) != labels_shape(logits, dim) or not targets.is_floating_point():
         raise ValueError(

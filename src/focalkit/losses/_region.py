@@ -15,7 +15,7 @@ from torch import Tensor
 from .._numerics import focal_term, one_vs_rest, safe_pow
 from .._reduce import reduce
 from .._types import Backend, Reduction, Vector
-from ._checks import check_backend, check_choice, check_range, check_reduction, class_axis, vector
+from ._checks import check_backend, check_choice, check_range, check_reduction, vector
 from ._module import LossModule
 from ._sigmoid import Dense, dense_targets
 
@@ -32,7 +32,7 @@ def dice_loss(
     absent: Literal["count", "skip"] = "count",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -77,7 +77,7 @@ def tversky_loss(
     absent: Literal["count", "skip"] = "count",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -128,7 +128,7 @@ def focal_tversky_loss(
     absent: Literal["count", "skip"] = "count",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -165,7 +165,7 @@ def unified_focal_loss(
     symmetric: bool = False,
     smooth: float = 1e-6,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -180,8 +180,7 @@ def unified_focal_loss(
     Args:
         logits: Scores (b, k, ...) of a softmax whose class 0 is the background; with one channel, the foreground's
             sigmoid score.
-        targets: Class indices with 0 the background, or dense rows; with one channel 0 and 1, as integers without the
-            class axis or dense.
+        targets: Class indices with 0 the background, or dense rows; with one channel dense 0/1.
         lambda_: Share of the Tversky half, in [0, 1].
         delta: Price of the foreground and of false negatives, in [0, 1].
         gamma: Focusing parameter, in [0, 1): the background's factor is (1 - p)^gamma, the foreground's Tversky loss is
@@ -200,9 +199,8 @@ def unified_focal_loss(
     check_range("lambda_", lambda_, 0, 1)
     check_range("delta", delta, 0, 1)
     check_range("gamma", gamma, 0, 1 - 1e-6)
-    check_range("smooth", smooth, 0)
     check_reduction(reduction, normalizer)
-    x, t, counted, _, dim = _region(name, logits, _foreground(logits, targets, class_dim), ignore_index, class_dim)
+    x, t, counted, _, dim = _region(name, logits, targets, ignore_index, class_dim)
     counted = counted.all(dim, keepdim=True)
     if x.shape[dim] == 1:
         u, t = torch.cat([-x, x], dim), torch.cat([1 - t, t], dim)
@@ -227,19 +225,12 @@ def unified_focal_loss(
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=on.any(2).squeeze(1))
 
 
-def _region(name: str, logits: Tensor, targets: Tensor, ignore_index: int | None, class_dim: int) -> Dense:
+def _region(name: str, logits: Tensor, targets: Tensor, ignore_index: int, class_dim: int) -> Dense:
     if logits.ndim < 2:
         raise ValueError(
             f"{name}: expected logits (b, k, ...), got {tuple(logits.shape)}; add the missing axes with unsqueeze"
         )
     return dense_targets(name, logits, targets, ignore_index=ignore_index, class_dim=class_dim)
-
-
-def _foreground(logits: Tensor, targets: Tensor, class_dim: int) -> Tensor:
-    """Labels of one channel, 0 the background and 1 the foreground, as dense targets; all else as it is."""
-    dim = class_axis(logits, class_dim, "unified_focal_loss")
-    is_index = not targets.is_floating_point() and targets.dtype != torch.bool and targets.ndim == logits.ndim - 1
-    return targets.unsqueeze(dim).to(logits.dtype) if is_index and logits.shape[dim] == 1 else targets
 
 
 def _tversky_parts(
@@ -252,7 +243,7 @@ def _tversky_parts(
     batch: bool,
     activation: str,
     absent: str,
-    ignore_index: int | None,
+    ignore_index: int,
     class_dim: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """a FP + b FN, TP + a FP + b FN + s, and where they count, each (b, k) or (k,)."""

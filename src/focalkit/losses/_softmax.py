@@ -10,22 +10,20 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .._numerics import finite, label_logit, one_vs_rest, upcast
+from .._numerics import finite, one_vs_rest, upcast
 from .._reduce import fit_weight, not_ignored, reduce
-from .._types import PerClass, Vector
-from ..kernels._calls import SoftmaxLoss
-from ..kernels._choice import refuse
-from ..kernels._softmax import softmax_sum
+from .._types import Vector
+from ..kernels.autograd import evaluate
+from ..kernels.call import SoftmaxCall
+from ..kernels.dispatch import Choice, Explain, demanded
+from ..kernels.operands import Focal
 from ._checks import (
     check_dense,
     check_labels,
     check_logits,
     check_reduction,
-    check_smoothing,
     class_axis,
-    ignored_value,
     is_dense,
-    is_number,
     labels_shape,
     vector,
 )
@@ -38,18 +36,18 @@ def softmax_loss(
     term: Callable[..., Tensor] | None,
     *,
     soft: Callable[..., Tensor] | None = None,
-    per_class: Mapping[str, PerClass] | None = None,
+    per_class: Mapping[str, float | Vector] | None = None,
     shift: Tensor | None = None,
     alpha: Vector | None = None,
     label_smoothing: float = 0.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
     backend: str = "eager",
-    focal: float | None = None,
+    focal: Focal | None = None,
 ) -> Tensor:
     """Applies a softmax loss to class indices or to dense targets (rows over `class_dim`).
 
@@ -62,51 +60,50 @@ def softmax_loss(
         shift: Added to the logits: a vector over the classes, -inf for a class that takes no part.
         alpha: A factor per class, inside the loss: it does not make a row of weight 0 absent.
         backend: What the caller was asked for, from losses whose term is the same operations for every value.
-        focal: The exponent of the focal loss that the term is, see `SoftmaxLoss`.
+        focal: The focal loss that the term is, see `SoftmaxCall`.
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
-    check_smoothing(label_smoothing)
-    ignore_index = ignored_value(ignore_index)
     dim = class_axis(logits, class_dim, name)
     dense = is_dense(logits, targets, class_dim, name)
     if weight is not None:
         weight = fit_weight(weight, labels_shape(logits, dim), dim)
     like = upcast(logits.new_empty(()))
     classes = logits.shape[dim]
-    vectors = {key: _per_class(key, value, classes, like, name) for key, value in (per_class or {}).items()}
+    vectors = {
+        key: value if isinstance(value, int | float) else vector(key, value, classes, like, name)
+        for key, value in (per_class or {}).items()
+    }
     scale = None if alpha is None else vector("alpha", alpha, classes, like, name)
     by_class = None if class_weight is None else vector("class_weight", class_weight, classes, like, name)
 
     def columns(value: float | Tensor) -> float | Tensor:
         return value.view([-1 if d == dim else 1 for d in range(logits.ndim)]) if isinstance(value, Tensor) else value
 
+    if term is not None and not (dense or label_smoothing):
+        call = SoftmaxCall(
+            targets=(targets,),
+            dims=(dim,),
+            term=term,
+            params=vectors,
+            shift=shift,
+            factor=scale,
+            weight=weight,
+            class_weight=by_class,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            normalizer=normalizer,
+            check=partial(check_labels, targets, classes, ignore_index, 0, name),
+            focal=focal,
+        )
+        return evaluate(call, (logits,), backend)
+    choice = demanded(Choice("eager", "dense rows and smoothed labels have no single pass"), backend)
+    if isinstance(backend, Explain):
+        return choice  # pyright: ignore[reportReturnType]
     if dense:
         check_dense(targets, ignore_index, name)
     else:
         check_labels(targets, classes, ignore_index, 0, name)
-    if term is not None and not (dense or label_smoothing):
-        if by_class is not None:
-            own = by_class[torch.where(not_ignored(targets, ignore_index), targets.long(), 0)]
-            weight = own if weight is None else weight * own
-        loss = SoftmaxLoss(
-            targets,
-            term,
-            vectors,
-            dim,
-            shift=shift,
-            factor=scale,
-            weight=weight,
-            ignore_index=ignore_index,
-            focal=focal,
-        )
-        plain = partial(by_definition, loss, reduction=reduction, normalizer=normalizer)
-        fused = None
-        if backend != "eager":
-            fused = softmax_sum(loss, logits, reduction=reduction, normalizer=normalizer, backend=backend, plain=plain)
-        return plain(logits) if fused is None else fused
-    if backend != "eager":
-        refuse("dense rows and smoothed labels have no single pass", backend)
     x = upcast(logits) if shift is None else upcast(logits) + columns(shift)
 
     if dense:
@@ -138,30 +135,6 @@ def softmax_loss(
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=present)
 
 
-def _per_class(key: str, value: PerClass, classes: int, like: Tensor, name: str) -> float | Tensor:
-    """A number, or a vector over the classes; a 0-d tensor becomes one."""
-    if is_number(value):
-        return value if isinstance(value, int | float) else float(value)
-    if isinstance(value, Tensor) and value.ndim == 0:
-        value = value.expand(classes)
-    return vector(key, value, classes, like, name)
-
-
-def by_definition(
-    loss: SoftmaxLoss, logits: Tensor, *, reduction: str, normalizer: float | Tensor | None = None
-) -> Tensor:
-    """The loss of these logits by PyTorch operations and autograd."""
-    x, dim = upcast(logits), loss.dim
-    if loss.shift is not None:
-        x = x + loss.shift.view([-1 if d == dim else 1 for d in range(x.ndim)])
-    present = not_ignored(loss.labels, loss.ignore_index)
-    index = torch.where(present, loss.labels.long(), 0)
-    u = label_logit(torch.where(present.unsqueeze(dim), x, 0.0), index, dim)
-    rows = loss.term(u, **{key: v[index] if isinstance(v, Tensor) else v for key, v in loss.params.items()})
-    rows = rows if loss.factor is None else rows * loss.factor[index]
-    return reduce(rows, reduction=reduction, normalizer=normalizer, weight=loss.weight, counted=present)
-
-
 def label_loss(
     name: str,
     logits: Tensor,
@@ -170,7 +143,7 @@ def label_loss(
     *,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int | None = -100,
+    ignore_index: int = -100,
     class_dim: int = 1,
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
@@ -183,7 +156,6 @@ def label_loss(
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
-    ignore_index = ignored_value(ignore_index)
     dim = class_axis(logits, class_dim, name)
     if is_dense(logits, labels, class_dim, name):
         raise TypeError(

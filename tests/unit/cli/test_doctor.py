@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from focalkit.cli import doctor, main
-from focalkit.kernels import _build, _cpp
+from focalkit.kernels import build, cpu
 
 
 def test_json_is_one_object_with_the_versions_in_use(capsys: pytest.CaptureFixture[str]):
@@ -43,8 +43,8 @@ def test_no_compiler_says_what_does_not_work(monkeypatch: pytest.MonkeyPatch):
 
 def test_it_tells_which_kernels_came_compiled(monkeypatch: pytest.MonkeyPatch):
     known = doctor.environment()["kernels"]
-    assert known in (None, *_build.INSTRUCTIONS)
-    monkeypatch.setattr(_cpp, "library", lambda *_, **__: None)
+    assert known in (None, *build.INSTRUCTIONS)
+    monkeypatch.setattr(cpu, "library", lambda *_, **__: None)
     found = doctor.environment()
     assert found["kernels"] is None
     assert "install focalkit again" in doctor.render(found)

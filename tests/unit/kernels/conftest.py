@@ -1,24 +1,30 @@
-"""Every test starts as a fresh process would: nothing compiled, nothing learned, and tensors of any size count."""
+"""Every test starts as a fresh process would: no compilation has failed, and tensors of any size count."""
 
+import dataclasses
 import logging
 
 import pytest
 
-from focalkit.kernels import _choice, _engine
+from focalkit.kernels import dispatch, inductor
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.setattr(_choice, "SMALL", 1)
-    monkeypatch.setattr(_choice, "PIECES", 1)
-    monkeypatch.setattr(_choice.machine, "broken", {})
-    monkeypatch.setattr(_choice.machine, "announced", False)
+    monkeypatch.setattr(dispatch, "SMALL", 1)
+    monkeypatch.setattr(dispatch, "CHUNKED", 1)
+    monkeypatch.setattr(dispatch, "failed", {})
+    monkeypatch.setattr(inductor, "_announced", False)
     logging.getLogger("focalkit.kernels").setLevel(logging.WARNING)
 
 
 @pytest.fixture
+def no_native(monkeypatch):
+    """There was no compiler when focalkit was installed."""
+    here = dispatch.machine
+    monkeypatch.setattr(dispatch, "machine", lambda: dataclasses.replace(here(), native=frozenset()))
+
+
+@pytest.fixture
 def no_compiler(monkeypatch):
-    """Nor was there one when focalkit was installed."""
-    monkeypatch.setitem(_choice.machine.broken, "c++", "left out")
-    monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: None)
-    monkeypatch.setattr(_engine, "_kernels", {})
+    """Nor is there one now."""
+    monkeypatch.setattr(dispatch, "machine", lambda: dispatch.Machine(frozenset(), {"cpu": "left out"}))

@@ -1,4 +1,4 @@
-"""The single pass, run by PyTorch operations, gives what the eager definition gives."""
+"""Chunks give what the eager definition gives, value and gradient."""
 
 import pytest
 import torch
@@ -6,12 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import focalkit.losses as L
-from focalkit.kernels import _chunks, _engine, explain
-from focalkit.kernels._find import BLOCK, find_nonzero
+from focalkit.kernels import chunked, explain
 
 OTHERS = [torch.float16, torch.bfloat16, torch.float64]
-# of background logits
-RANGES = [(-60, -20), (-20, -8), (-8, -3), (-3, -0.5), (-0.5, 1.5), (1.5, 60)]
 COUNTS = torch.tensor([40, 7, 0, 1, 9, 100, 3])
 K = len(COUNTS)
 SIGMOID = {
@@ -134,11 +131,11 @@ def test_every_layout_and_every_cut_gives_the_same(shape, order, grain, rows):
     order.shuffle(axes)
     logits = numbers(*shape).permute(axes)
     labels = torch.randint(0, logits.shape[1], logits.movedim(1, -1).shape[:-1])
-    before, _chunks.GRAIN = _chunks.GRAIN, grain
+    before, chunked.SIZE = chunked.SIZE, grain
     try:
         check("softmax_focal" if rows else "focal", logits, labels, torch.float32)
     finally:
-        _chunks.GRAIN = before
+        chunked.SIZE = before
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -228,16 +225,6 @@ def test_dense_targets_are_read_as_they_lie():
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_few_dense_ones_do_not_reach_the_graph_that_compares():
-    x, t = numbers(200, K).requires_grad_(), torch.zeros(200, K)
-    t[3, 2] = 1
-    L.sigmoid_focal_loss(x, t).backward()
-    graphs = [graph for kernel in _engine._kernels.values() for graph in kernel.graphs.values()]
-    assert len(graphs) == 2  # the background, and the few
-    assert not any("where" in str(node.target) for graph in graphs for node in graph.graph.nodes)
-
-
-@pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize("name", ["focal gamma 0.5", "bce", "asl", "poly1_focal", "focal_star", "reduced_focal"])
 def test_background_logits_far_below_zero_cost_nothing(name):
     logits, labels = numbers(64, K), torch.full((64,), -1)
@@ -246,17 +233,6 @@ def test_background_logits_far_below_zero_cost_nothing(name):
     plain, slope = outcome(name, logits, labels, torch.float32, "eager", **SIGMOID[name])
     torch.testing.assert_close(value, plain, rtol=1e-6, atol=0)
     torch.testing.assert_close(gradient, slope, rtol=1e-5, atol=1e-9)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.bool])
-@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 3 * BLOCK + 5])
-def test_what_is_not_zero_is_found(dtype, size):
-    t = torch.zeros(size, dtype=dtype)
-    at = sorted({0, size // 3, size // 2, size - 1})
-    t[at] = torch.tensor([1, -100, 1e-7, 1][: len(at)]).to(dtype)
-    assert find_nonzero(t, 4).tolist() == at
-    assert find_nonzero(t, len(at) - 1) is None
-    assert find_nonzero(torch.zeros(size, dtype=dtype), 0).tolist() == []
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -273,7 +249,7 @@ def test_unsigned_labels_of_every_width_are_taken_and_checked():
 @pytest.fixture
 def small_grain(monkeypatch):
     """Small tensors are cut."""
-    monkeypatch.setattr(_chunks, "GRAIN", 2048)
+    monkeypatch.setattr(chunked, "SIZE", 2048)
 
 
 def background(rows=1201):
@@ -300,28 +276,6 @@ def test_background_with_some_far_above_the_rest_is_as_exact_as_eager(name, dtyp
     check(name, x, hot, dtype, **SIGMOID[name])
 
 
-@pytest.mark.usefixtures("no_compiler")
-@pytest.mark.parametrize("name", ["focal", "bce"])
-def test_no_single_background_logit_is_less_exact_than_in_eager(name, monkeypatch):
-    # without a factor, which leaves our graph and would cost eager one rounding more
-    given = {"alpha": None} if name == "focal" else {}
-    single, double, losses, units = torch.finfo(torch.float32), torch.float64, [], []
-    monkeypatch.setattr(_chunks, "_sum", lambda loss: losses.append(loss.double()) or losses[-1].sum())
-    for low, high in RANGES:
-        x, t = torch.linspace(low, high, 200_000), torch.zeros(200_000)
-        losses.clear()
-        ways = (torch.float32, "auto"), (torch.float32, "eager"), (double, "eager")
-        slopes = [outcome(name, x, t, *way, reduction="sum", **given)[1] for way in ways]
-        plain, exact = (L.LOSSES[name].function(y, t, reduction="none", **given) for y in (x, x.double()))
-        for ours, eager, truth in ((torch.cat(losses), plain.double(), exact), slopes):
-            normal = truth > 2**20 * single.tiny
-            units.append([((way / truth - 1).abs()[normal].max() / single.eps).item() for way in (ours, eager)])
-    ours, eager = torch.tensor(units).view(len(RANGES), 2, 2).unbind(-1)  # each by range, of value and gradient
-    assert (ours.amax(0) <= eager.amax(0)).all()
-    # e^x is rounded where eager rounds e^-|x|, and a derivative is a sigmoid: half a unit at most in any range
-    assert (ours <= eager + 0.5).all()
-
-
 @pytest.mark.usefixtures("no_compiler", "small_grain")
 @pytest.mark.parametrize("extreme", [torch.nan, torch.inf, -torch.inf, 3e38, 1e5])
 @pytest.mark.parametrize("row", [0, 555, 1200])
@@ -338,27 +292,3 @@ def test_extremes_of_the_background_are_those_of_eager(extreme, row):
 def test_the_value_alone_is_the_same():
     x, labels = background()
     assert L.sigmoid_focal_loss(x, labels) == L.sigmoid_focal_loss(x.requires_grad_(), labels)
-
-
-@pytest.mark.usefixtures("no_compiler")
-def test_results_in_between_take_a_sixth_of_the_memory_of_the_logits():
-    for n, width, dtype in ((2**23, 3, torch.float32), (2**23, 9, torch.bfloat16), (2**26, 5, torch.float64)):
-        x = torch.empty(n, dtype=dtype)
-        size = _chunks._size(x, width)
-        in_between = max(dtype.itemsize, 4)  # half precision is computed in float32
-        assert size * width * in_between * 6 <= x.nbytes or size == _chunks.GRAIN
-        assert size % BLOCK == 0
-
-
-def test_a_loss_that_is_the_logits_themselves_is_not_written_into():
-    x = torch.ones(9)
-    with pytest.raises(AssertionError, match="not ours"):
-        _chunks.run_chunks(lambda chunk, _: (chunk, *[None] * 4), x, x[0], [], width=1, skip=torch.tensor([3]))
-    assert x.sum() == 9
-
-
-@pytest.mark.usefixtures("no_compiler")
-def test_the_focal_loss_of_the_background_needs_three_results_at_a_time():
-    L.sigmoid_focal_loss(numbers(300, K).requires_grad_(), torch.full((300,), -1)).backward()
-    (graph,) = [graph for kernel in _engine._kernels.values() for graph in kernel.graphs.values()]
-    assert len(graph.meta["slots"]) == 3

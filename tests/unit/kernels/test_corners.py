@@ -1,13 +1,12 @@
 """Sizes, threads, memory, maths and arguments that nobody expects."""
 
 import threading
-import time
 
 import pytest
 import torch
 
 import focalkit.losses as L
-from focalkit.kernels import _choice, _engine, explain, fuse
+from focalkit.kernels import build, explain, fuse, inductor
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -49,36 +48,11 @@ def test_threads_may_call_a_loss_for_the_first_time_together():
     assert all(torch.equal(found[0], g) for g in found)
 
 
-@pytest.mark.skipif(_choice.missing_compiler("cpu") is not None, reason="needs a C++ compiler")
-def test_threads_that_need_the_same_code_compile_it_once(monkeypatch):
-    monkeypatch.setattr(_engine, "_kernels", {})
-    compiled, all_here = [], threading.Barrier(4, timeout=30)
-
-    def compile(graph, **_):
-        compiled.append(graph)
-        return graph
-
-    def announce(_):
-        time.sleep(0.2)  # so that the others come to wait
-
-    monkeypatch.setattr(torch, "compile", compile)
-    monkeypatch.setattr(_engine, "announce", announce)
-
-    def call():
-        x = torch.linspace(-2, 2, 60).view(20, 3).requires_grad_()
-        all_here.wait()
-        L.quality_focal_loss(x, torch.full((20, 3), 0.5), backend="compiled")
-
-    four_times_together(call)
-    assert len(compiled) == 1
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(_choice.missing_compiler("cpu") is not None, reason="needs a C++ compiler")
+@pytest.mark.skipif(build.compiler() is None, reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_sizes_that_happened_to_be_equal_at_first_do_not_compile_again_when_they_differ(monkeypatch):
-    monkeypatch.setattr(_engine, "_kernels", {})
-    monkeypatch.setitem(_choice.machine.broken, "c++", "left out")
+def test_sizes_that_happened_to_be_equal_at_first_do_not_compile_again_when_they_differ(monkeypatch, no_native):
+    monkeypatch.setattr(inductor, "_code", {})
     counters = torch._dynamo.utils.counters["stats"]
     before = counters["unique_graphs"]
     for shape in ((16, 16), (40, 7), (3, 4, 5), (2, 3, 5, 7), (1, 9), (9, 1)):

@@ -1,19 +1,22 @@
 """The examples of the page and of the docstrings run, and say what they say."""
 
 import doctest
+import importlib
 from pathlib import Path
 
 import pytest
 import torch
 
-from focalkit.kernels import _choice, _explain, _fuse, fuse
+from focalkit.kernels import dispatch, fuse
+
+fuse_module = importlib.import_module("focalkit.kernels.fuse")
 
 PAGE = Path(__file__).parents[3] / "docs" / "kernels.md"
 
 
 @pytest.fixture(autouse=True)
 def usual(monkeypatch):
-    monkeypatch.setattr(_choice, "SMALL", 2**14)
+    monkeypatch.setattr(dispatch, "SMALL", 2**14)
 
 
 def test_the_page():
@@ -24,7 +27,7 @@ def test_the_page():
     assert doctest.DocTestRunner().run(examples).failed == 0
 
 
-@pytest.mark.parametrize("module", [_explain, _fuse])
+@pytest.mark.parametrize("module", [dispatch, fuse_module])
 def test_the_docstrings(module):
     result = doctest.testmod(module, extraglobs={"torch": torch})
     assert result.attempted
@@ -33,7 +36,7 @@ def test_the_docstrings(module):
 
 @pytest.mark.usefixtures("no_compiler")
 def test_the_example_matches_autograd(monkeypatch):
-    monkeypatch.setattr(_choice, "SMALL", 1)
+    monkeypatch.setattr(dispatch, "SMALL", 1)
 
     def squared_hinge(logits, targets, margin=1.0):
         return (margin - (2 * targets - 1) * logits).clamp(min=0) ** 2

@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from focalkit.kernels import _choice, fuse
+from focalkit.kernels import build, dispatch, fuse
 
 GAMMA = 2.0
 BACKENDS = [
@@ -15,7 +15,7 @@ BACKENDS = [
     pytest.param(
         "compiled",
         marks=[
-            pytest.mark.skipif(_choice.missing_compiler("cpu") is not None, reason="needs a C++ compiler"),
+            pytest.mark.skipif(build.compiler() is None, reason="needs a C++ compiler"),
             # torch's own, on machines with a toolkit and no GPU
             pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
         ],
@@ -67,7 +67,9 @@ def holders():
 @pytest.mark.parametrize("kind", ["closure", "global", "attribute"])
 def test_numbers_that_the_function_reads_are_those_of_the_call(kind, backend, monkeypatch):
     if backend == "auto":
-        monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: None)  # in chunks
+        monkeypatch.setattr(
+            dispatch, "machine", lambda: dispatch.Machine(frozenset(), {"cpu": "left out"})
+        )  # in chunks
     loss, set_gamma = holders()[kind]
     x, t = torch.ones(2**18, requires_grad=True), torch.ones(2**18)
     try:
@@ -81,8 +83,8 @@ def test_numbers_that_the_function_reads_are_those_of_the_call(kind, backend, mo
         set_gamma(2.0)
 
 
-def test_a_captured_tensor_that_comes_to_require_a_gradient_gets_it(monkeypatch):
-    monkeypatch.setattr(_choice, "_cpp_compiler", lambda cxx: None)
+@pytest.mark.usefixtures("no_compiler")
+def test_a_captured_tensor_that_comes_to_require_a_gradient_gets_it():
     holder = types.SimpleNamespace(gamma=torch.tensor(2.0))
     loss = fuse(lambda x, t: focal(x, t, holder.gamma))
     x, t = torch.ones(2**18, requires_grad=True), torch.ones(2**18)

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 import focalkit.losses as L
-from focalkit.errors import BackendError
-from focalkit.kernels import _cpp, _sigmoid, _softmax
+from focalkit.kernels import chunked, cpu, inductor
+from focalkit.kernels.operands import Focal
 
-BY_HAND = pytest.mark.skipif(_cpp.library(False, True) is None, reason="focalkit was installed without a compiler")
+BY_HAND = pytest.mark.skipif(
+    cpu.library(torch.float32, True) is None, reason="focalkit was installed without a compiler"
+)
 LABELS = torch.arange(40) % 7 - 1
 
 
@@ -33,7 +35,7 @@ def way(request):
     """C++ written by hand, or what is left without it."""
     if request.param == "auto":
         request.getfixturevalue("no_compiler")
-    elif _cpp.library(False, True) is None:
+    elif cpu.library(torch.float32, True) is None:
         pytest.skip("focalkit was installed without a compiler")
     return request.param
 
@@ -45,8 +47,8 @@ def test_where_the_code_is_written_by_hand_nothing_is_traced(monkeypatch, call, 
     def never(*_, **__):
         raise AssertionError("traced")
 
-    monkeypatch.setattr(_sigmoid, "trace_sigmoid", never)
-    monkeypatch.setattr(_softmax, "trace_softmax", never)
+    monkeypatch.setattr(chunked, "run", never)
+    monkeypatch.setattr(inductor, "run", never)
     function, targets = CALLS[call]
     x = torch.randn(40, 6, requires_grad=True)
     arguments = {} if call == "levels" else {"reduction": reduction}
@@ -94,16 +96,10 @@ def test_the_usual_backward_pass_writes_nothing(way, call):
     assert gradient._version == before
 
 
-def test_a_weight_that_fits_no_form_is_named():
-    x = torch.randn(8, 6, 5, requires_grad=True)
-    with pytest.raises(BackendError, match="neither that of the logits nor a vector"):
-        L.sigmoid_focal_loss(x, torch.zeros(8, 6, 5), weight=torch.ones(8, 6, 1), backend="compiled")
-
-
 @BY_HAND
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 8.5])
 def test_every_exponent_is_exact(gamma):
-    assert _cpp.Weights(gamma=gamma, gamma_neg=gamma).squared == (gamma == 2)
+    assert Focal(gamma=gamma, gamma_neg=gamma).squared == (gamma == 2)
     x = torch.linspace(-9, 9, 240).view(40, 6)
     value = L.sigmoid_focal_loss(x, LABELS, gamma=gamma, backend="compiled")
     exact = L.sigmoid_focal_loss(x.double(), LABELS, gamma=gamma, backend="eager")

@@ -1,6 +1,6 @@
 // Focal losses and their gradients on a CPU: each logit is read once and its gradient written once.
 //
-// Compiled by `_build.py`, called by `_cpp.py`. Numbers are computed in float32 and summed in float64, in an order that
+// Compiled by `build.py`, called by `cpu.py`. Numbers are computed in float32 and summed in float64, in an order that
 // does not depend on the threads. Loops are written so that compilers turn them into vector instructions: no calls, no
 // jumps.
 //
@@ -13,77 +13,77 @@
 
 namespace {
 
-// n rows or slices of some elements each, in pieces of about PIECE elements.
-std::vector<Piece> cut_rows(const Level &l, i64 n, i64 elements, i64 grain) {
-    std::vector<Piece> pieces;
-    cut(n, PIECE / std::max<i64>(elements, 1), grain,
-        [&](i64 from, i64 to) { pieces.push_back({&l, 0, 0, l.classes, from, to}); });
-    return pieces;
+// n rows or outer indices of some elements each, in chunks of about CHUNK elements.
+std::vector<Chunk> cut_rows(const Level &l, i64 n, i64 elements, i64 grain) {
+    std::vector<Chunk> chunks;
+    cut(n, CHUNK / std::max<i64>(elements, 1), grain,
+        [&](i64 from, i64 to) { chunks.push_back({&l, 0, 0, l.classes, from, to}); });
+    return chunks;
 }
 
-// Whether labels as int32 would take more than a tenth of the memory of the logits: each piece reads its own then.
+// Whether labels as int32 would take more than a tenth of the memory of the logits: each chunk reads its own then.
 inline bool few_classes(const Level &l) { return l.classes * i64(sizeof(Logit)) < 10 * i64(sizeof(std::int32_t)); }
 
-// Planes, in pieces of about PIECE elements that lie together in memory; of few classes all.
-std::vector<Piece> cut_planes(const Level &l) {
-    std::vector<Piece> pieces;
-    const i64 classes = few_classes(l) ? l.classes : std::max<i64>(1, PIECE / l.inner);
-    const i64 positions = few_classes(l) ? PIECE / std::max<i64>(1, l.classes) : PIECE;
+// Classes and their positions, in chunks of about CHUNK elements that lie together in memory; of few classes all.
+std::vector<Chunk> cut_classes(const Level &l) {
+    std::vector<Chunk> chunks;
+    const i64 classes = few_classes(l) ? l.classes : std::max<i64>(1, CHUNK / l.inner);
+    const i64 positions = few_classes(l) ? CHUNK / std::max<i64>(1, l.classes) : CHUNK;
     for (i64 s = 0; s < l.outer; ++s)
         cut(l.classes, classes, 1, [&](i64 first, i64 last) {
-            cut(l.inner, positions, RUN, [&](i64 from, i64 to) { pieces.push_back({&l, s, first, last, from, to}); });
+            cut(l.inner, positions, STEP, [&](i64 from, i64 to) { chunks.push_back({&l, s, first, last, from, to}); });
         });
-    return pieces;
+    return chunks;
 }
 
 template <bool GRADIENT>
-void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Weights &w, const Classes &c,
+void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Focal &w, const Classes &c,
                  Team team, double *out) {
-    const Sides sides(w, c);
-    std::vector<Piece> pieces;
+    const ClassWeights weights(w, c);
+    std::vector<Chunk> chunks;
     for (const Level *l = levels; l < levels + count; ++l) {
         const i64 size = l->classes * l->inner;
-        const std::vector<Piece> more = by_slice(*l) ? cut_rows(*l, size ? l->outer : 0, size, 1) : cut_planes(*l);
-        pieces.insert(pieces.end(), more.begin(), more.end());
+        const std::vector<Chunk> more = short_inner(*l) ? cut_rows(*l, size ? l->outer : 0, size, 1) : cut_classes(*l);
+        chunks.insert(chunks.end(), more.begin(), more.end());
     }
-    // the labels of the slice of a piece, for the first piece of every slice
-    std::vector<Labels> labels(pieces.size());
-    std::vector<i64> first(pieces.size());
-    for (i64 i = 0; i < i64(pieces.size()); ++i) {
-        const bool same = i && pieces[i].level == pieces[i - 1].level && pieces[i].slice == pieces[i - 1].slice;
+    // the labels of an outer index, kept with the first of its chunks
+    std::vector<Labels> labels(chunks.size());
+    std::vector<i64> first(chunks.size());
+    for (i64 i = 0; i < i64(chunks.size()); ++i) {
+        const bool same = i && chunks[i].level == chunks[i - 1].level && chunks[i].outer == chunks[i - 1].outer;
         first[i] = same ? first[i - 1] : i;
     }
-    team.share(i64(pieces.size()), [&](i64 i) {
-        const Level &l = *pieces[i].level;
-        if (first[i] == i && !by_slice(l) && !few_classes(l))
-            labels[i] = look_at(l, pieces[i].slice, 0, l.inner, kind, ignore);
+    team.share(i64(chunks.size()), [&](i64 i) {
+        const Level &l = *chunks[i].level;
+        if (first[i] == i && !short_inner(l) && !few_classes(l))
+            labels[i] = look_at(l, chunks[i].outer, 0, l.inner, kind, ignore);
     });
-    add_up(i64(pieces.size()), team, out, [&](i64 i) {
-        const Piece &p = pieces[i];
+    add_up(i64(chunks.size()), team, out, [&](i64 i) {
+        const Chunk &p = chunks[i];
         const Level &l = *p.level;
-        if (by_slice(l)) return slices<GRADIENT>(l, p.from, p.to, kind, ignore, w, sides);
-        if (!few_classes(l)) return planes<GRADIENT>(p, ignore, labels[first[i]], w, sides);
-        return planes<GRADIENT>(p, ignore, look_at(l, p.slice, p.from, p.to, kind, ignore), w, sides);
+        if (short_inner(l)) return whole_outer<GRADIENT>(l, p.from, p.to, kind, ignore, w, weights);
+        if (!few_classes(l)) return class_by_class<GRADIENT>(p, ignore, labels[first[i]], w, weights);
+        return class_by_class<GRADIENT>(p, ignore, look_at(l, p.outer, p.from, p.to, kind, ignore), w, weights);
     });
 }
 
 template <bool GRADIENT, typename Target>
-void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, i64 inner, float ignore, const Weights &w,
+void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, i64 inner, float ignore, const Focal &w,
                 const Classes &c, Team team, double *out) {
-    const Sides sides(w, c);
+    const ClassWeights weights(w, c);
     const Target *target = static_cast<const Target *>(t);
-    add_up((n + PIECE - 1) / PIECE, team, out, [&](i64 i) {
-        const i64 from = i * PIECE, length = std::min(PIECE, n - from);
-        return dense<GRADIENT>(x + from, target + from, g + from, from, length, inner, ignore, w, sides);
+    add_up((n + CHUNK - 1) / CHUNK, team, out, [&](i64 i) {
+        const i64 from = i * CHUNK, length = std::min(CHUNK, n - from);
+        return dense<GRADIENT>(x + from, target + from, g + from, from, length, inner, ignore, w, weights);
     });
 }
 
 template <bool GRADIENT>
-void softmax_pass(const Level &l, const Changes &c, int kind, std::int32_t ignore, const Weights &w, Team team,
+void softmax_pass(const Level &l, const RowTerms &c, int kind, std::int32_t ignore, const Focal &w, Team team,
                   double *out) {
-    const std::vector<Piece> pieces = cut_rows(l, l.outer * l.inner, l.classes, lengthwise(l) ? 1 : LANES);
-    add_up(i64(pieces.size()), team, out,
-           [&](i64 i) { return softmax_rows<GRADIENT>(l, c, pieces[i].from, pieces[i].to, kind, ignore, w); });
+    const std::vector<Chunk> chunks = cut_rows(l, l.outer * l.inner, l.classes, lengthwise(l) ? 1 : LANES);
+    add_up(i64(chunks.size()), team, out,
+           [&](i64 i) { return softmax_rows<GRADIENT>(l, c, chunks[i].from, chunks[i].to, kind, ignore, w); });
 }
 
 }  // namespace
@@ -91,7 +91,7 @@ void softmax_pass(const Level &l, const Changes &c, int kind, std::int32_t ignor
 // `out` takes a `Sum`. `gradient`: whether to write any. `kind` of labels: bytes of their integers, 0 for uint8.
 extern "C" {
 
-void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, int gradient, const Weights *w,
+void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, int gradient, const Focal *w,
                           const Classes *c, const Team *team, double *out) {
     if (gradient)
         for (const Level *l = levels; l < levels + count; ++l) expect_writes(l->g, l->outer * l->classes * l->inner);
@@ -100,7 +100,7 @@ void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t
 
 // Logits (outer, classes, inner). `kind` of targets: 4 float32, 2 bfloat16, 1 bool. An `ignore` of NaN: all count.
 void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, i64 inner, int kind, float ignore, int gradient,
-                         const Weights *w, const Classes *c, const Team *team, double *out) {
+                         const Focal *w, const Classes *c, const Team *team, double *out) {
     if (gradient) expect_writes(g, n);
     const auto pass = [&](auto target) {
         using Target = decltype(target);
@@ -112,9 +112,9 @@ void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, i64 inn
     if (kind == 1) pass(std::uint8_t{});
 }
 
-void softmax_focal(const Level *level, const Changes *changes, int kind, std::int32_t ignore, int gradient,
-                   const Weights *w, const Team *team, double *out) {
+void softmax_focal(const Level *level, const RowTerms *rows, int kind, std::int32_t ignore, int gradient,
+                   const Focal *w, const Team *team, double *out) {
     if (gradient) expect_writes(level->g, level->outer * level->classes * level->inner);
-    (gradient ? softmax_pass<true> : softmax_pass<false>)(*level, *changes, kind, ignore, *w, *team, out);
+    (gradient ? softmax_pass<true> : softmax_pass<false>)(*level, *rows, kind, ignore, *w, *team, out);
 }
 }

@@ -1,4 +1,4 @@
-// Labels, and the pieces of work they are read in.
+// Labels, and the chunks of work they are read in.
 
 #pragma once
 
@@ -35,43 +35,43 @@ struct Level {
     i64 outer, classes, inner;
 };
 
-// Whether slices are computed as they are: planes would be too short for vectors.
-inline bool by_slice(const Level &l) { return l.inner < 2 * VECTOR || l.classes * l.inner <= RUN; }
+// Whether the places of one class are too few for vectors, so that whole outer indices are computed at a time.
+inline bool short_inner(const Level &l) { return l.inner < 2 * VECTOR || l.classes * l.inner <= STEP; }
 
-// A part of a level: some classes of one slice and positions in it; or whole slices, or rows.
-struct Piece {
+// A part of a level: some classes and positions of one outer index; or whole outer indices, or rows, [from, to).
+struct Chunk {
     const Level *level;
-    i64 slice, first, last, from, to;
+    i64 outer, first, last, from, to;
 };
 
-// The labels of one slice, from a position on: as int32, whether they hold each class, and whether some do not count.
+// The labels of one outer index from a position on, as int32; which classes they hold; whether some are ignored.
 struct Labels {
     i64 from = 0;
     std::vector<std::int32_t> label;
-    std::vector<char> hit;
-    bool absent = false;
+    std::vector<char> seen;
+    bool any_ignored = false;
 };
 
-Labels look_at(const Level &l, i64 slice, i64 from, i64 to, int kind, std::int32_t ignore) {
+Labels look_at(const Level &l, i64 outer, i64 from, i64 to, int kind, std::int32_t ignore) {
     Labels found{from, std::vector<std::int32_t>(to - from), std::vector<char>(l.classes, 0)};
-    read_labels(l.labels, kind, slice * l.inner + from, to - from, found.label.data());
+    read_labels(l.labels, kind, outer * l.inner + from, to - from, found.label.data());
     for (const std::int32_t y : found.label) {
-        if (y == ignore) found.absent = true;
-        else if (y >= 0 && y < l.classes) found.hit[y] = 1;
+        if (y == ignore) found.any_ignored = true;
+        else if (y >= 0 && y < l.classes) found.seen[y] = 1;
     }
     return found;
 }
 
 // What labels say before any logit is read.
 Sum tally(const std::int32_t *label, i64 n, i64 classes, i64 present, std::int32_t ignore) {
-    std::int32_t absent = 0, odd = 0;
-#pragma omp simd reduction(+ : absent, odd)
+    std::int32_t absent = 0, out_of_range = 0;
+#pragma omp simd reduction(+ : absent, out_of_range)
     for (i64 i = 0; i < n; ++i) {
         const bool none = label[i] == ignore;
         absent += none;
-        odd += (!none) & ((label[i] < -1) | (label[i] >= classes));
+        out_of_range += (!none) & ((label[i] < -1) | (label[i] >= classes));
     }
-    return {0, double((n - absent) * present), double(odd)};
+    return {0, double((n - absent) * present), double(out_of_range)};
 }
 
 }  // namespace

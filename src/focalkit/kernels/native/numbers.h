@@ -15,11 +15,11 @@ using i64 = std::int64_t;
 constexpr float BOUND = std::numeric_limits<float>::max() / 1024;
 constexpr float LOWEST = -std::numeric_limits<float>::max() / 2;
 // elements that are computed together, and whose losses are added in float32 before float64 takes over
-constexpr i64 RUN = 512;
+constexpr i64 STEP = 512;
 // no vector of a processor holds more floats
 constexpr i64 VECTOR = 16;
-// elements of one piece of work
-constexpr i64 PIECE = 1 << 16;
+// elements of one chunk of work
+constexpr i64 CHUNK = 1 << 16;
 
 struct Bf16 {
     std::uint16_t bits;

@@ -1,4 +1,8 @@
-// Focal losses on a softmax.
+// Focal losses on a softmax. With u = x_y - logsumexp of the other classes, the signed logit of the label y,
+//
+//     loss = f(u)      d loss / d x_y = f'(u)      d loss / d x_j = -f'(u) e^(x_j - top) / sum of the others'
+//
+// The label leaves the sum, so that 1 - p_y stays exact where p_y rounds to 1.
 
 #pragma once
 
@@ -14,50 +18,52 @@ namespace {
 constexpr int LANES = 32;
 
 // What changes rows; null where it does not.
-struct Changes {
+struct RowTerms {
     const float *shift;   // added to the logits, for each class
     const float *factor;  // of the loss, for each class that may be the label
     const float *weight;  // of the loss, for each row; a row of weight 0 is absent
 };
 
-// The label of a row, and what its loss is multiplied with.
-struct Own {
+// The label of a row (`ignore` where the row is not valid), and what its loss is multiplied with.
+struct Label {
     std::int32_t label;
     float by;
 };
 
-inline Own own_of(const Changes &c, i64 row, std::int32_t y, i64 classes, std::int32_t ignore) {
+inline Label label_of(const RowTerms &c, i64 row, std::int32_t y, i64 classes, std::int32_t ignore) {
     const float weight = c.weight ? c.weight[row] : 1.0f;
     if (y < 0 || y >= classes || weight == 0) return {ignore, 0.0f};
     return {y, weight * (c.factor ? c.factor[y] : 1.0f)};
 }
 
 // Focal loss of the signed logit of a label, and its derivative.
-inline Focal at_label(float u, float gamma) {
-    const Focal f = focal(-u, parts_at(std::fabs(u)), gamma);
-    return {f.value, pick(beyond(u), 0.0f, -f.slope)};
+inline Term at_label(float u, float gamma) {
+    const Term f = focal(-u, shared_at(std::fabs(u)), gamma);
+    return {f.value, pick(beyond(u), 0.0f, -f.gradient)};
 }
 
-// LANES rows at once: `tile` is (classes, LANES) and is overwritten with the gradient.
+// LANES rows at once: `chunk` is (classes, LANES) and is overwritten with the gradient.
 template <bool GRADIENT>
-double tile_of_rows(float *tile, const std::int32_t *label, const float *by, i64 classes, std::int32_t ignore,
-                    const Weights &w) {
-    float mine[LANES] = {}, top[LANES], sum[LANES] = {}, share[LANES], slope[LANES], value[LANES];
+double chunk_of_rows(float *chunk, const std::int32_t *label, const float *by, i64 classes, std::int32_t ignore,
+                    const Focal &w) {
+    float label_logit[LANES] = {}, top[LANES], sum[LANES] = {}, share[LANES], gradient[LANES], value[LANES];
     std::fill_n(top, LANES, LOWEST);
+    // 1. the logit of the label, and the greatest of the others
     for (std::int32_t k = 0; k < classes; ++k) {
-        const float *x = tile + k * LANES;
+        const float *x = chunk + k * LANES;
 #pragma omp simd
         for (int i = 0; i < LANES; ++i) {
-            const bool own = label[i] == k;
-            const float v = pick(own, LOWEST, clamped(x[i]));
-            mine[i] = pick(own, x[i], mine[i]);
+            const bool is_label = label[i] == k;
+            const float v = pick(is_label, LOWEST, clamped(x[i]));
+            label_logit[i] = pick(is_label, x[i], label_logit[i]);
             top[i] = std::max(top[i], v);
         }
     }
-    for (std::int32_t from = 0; from < classes; from += LANES) {  // sums of sums lose fewer digits
+    // 2. the others' e^(x_j - top), kept in `chunk`, and their sum; sums of sums lose fewer digits
+    for (std::int32_t from = 0; from < classes; from += LANES) {
         float part[LANES] = {};
         for (std::int32_t k = from; k < classes && k < from + LANES; ++k) {
-            float *x = tile + k * LANES;
+            float *x = chunk + k * LANES;
 #pragma omp simd
             for (int i = 0; i < LANES; ++i) {
                 const float v = pick(label[i] == k, LOWEST, clamped(x[i]));
@@ -68,22 +74,24 @@ double tile_of_rows(float *tile, const std::int32_t *label, const float *by, i64
         }
         for (int i = 0; i < LANES; ++i) sum[i] += part[i];
     }
+    // 3. the signed logit, the loss there and its derivative
     double total = 0;
 #pragma omp simd
     for (int i = 0; i < LANES; ++i) {
-        const Focal f = at_label(mine[i] - top[i] - log_above_one(sum[i]), w.gamma);
+        const Term f = at_label(label_logit[i] - top[i] - log_above_one(sum[i]), w.gamma);
         const bool absent = label[i] == ignore;
         value[i] = pick(absent, 0.0f, f.value * by[i]);
-        slope[i] = pick(absent, 0.0f, f.slope * (by[i] * w.scale));
-        share[i] = -slope[i] / sum[i];
+        gradient[i] = pick(absent, 0.0f, f.gradient * (by[i] * w.scale));
+        share[i] = -gradient[i] / sum[i];
     }
     for (int i = 0; i < LANES; ++i) total += value[i];
+    // 4. the gradient takes the place of the exponentials
     if (GRADIENT)
         for (std::int32_t k = 0; k < classes; ++k) {
-            float *x = tile + k * LANES;
+            float *x = chunk + k * LANES;
 #pragma omp simd
             for (int i = 0; i < LANES; ++i) {
-                const float g = pick(label[i] == k, slope[i], share[i] * x[i]);
+                const float g = pick(label[i] == k, gradient[i], share[i] * x[i]);
                 x[i] = pick(label[i] == ignore, 0.0f, g);
             }
         }
@@ -92,22 +100,24 @@ double tile_of_rows(float *tile, const std::int32_t *label, const float *by, i64
 
 // One long row whose classes lie side by side; `e` is room for them.
 template <bool GRADIENT>
-double long_row(const Logit *x, const float *shift, Logit *g, float *e, Own own, i64 classes, std::int32_t ignore,
-                const Weights &w) {
-    const std::int32_t y = own.label;
+double long_row(const Logit *x, const float *shift, Logit *g, float *e, Label label, i64 classes, std::int32_t ignore,
+                const Focal &w) {
+    const std::int32_t y = label.label;
     if (y == ignore) {
         if (GRADIENT) std::memset(static_cast<void *>(g), 0, classes * sizeof(Logit));
         return 0;
     }
+    // 1. the greatest logit of the other classes
     float top = LOWEST;
 #pragma omp simd reduction(max : top)
     for (i64 k = 0; k < classes; ++k) {
         const float v = pick(k == y, LOWEST, clamped(load(x[k]) + shift[k]));
         top = std::max(top, v);
     }
+    // 2. their e^(x_j - top), and the sum
     double sum = 0;
-    for (i64 from = 0; from < classes; from += RUN) {
-        const i64 to = std::min(classes, from + RUN);
+    for (i64 from = 0; from < classes; from += STEP) {
+        const i64 to = std::min(classes, from + STEP);
         float part = 0;
 #pragma omp simd reduction(+ : part)
         for (i64 k = from; k < to; ++k) {
@@ -118,14 +128,15 @@ double long_row(const Logit *x, const float *shift, Logit *g, float *e, Own own,
         }
         sum += part;
     }
-    const Focal f = at_label(float(double(load(x[y]) + shift[y]) - top - std::log(sum)), w.gamma);
+    // 3. the loss at the signed logit, and the gradient
+    const Term f = at_label(float(double(load(x[y]) + shift[y]) - top - std::log(sum)), w.gamma);
     if (GRADIENT) {
-        const float slope = f.slope * (own.by * w.scale), share = float(-slope / sum);
+        const float gradient = f.gradient * (label.by * w.scale), share = float(-gradient / sum);
 #pragma omp simd
         for (i64 k = 0; k < classes; ++k) store(g[k], share * e[k]);
-        store(g[y], slope);
+        store(g[y], gradient);
     }
-    return double(f.value) * own.by;
+    return double(f.value) * label.by;
 }
 
 // Whether rows are computed one by one, along their classes.
@@ -133,22 +144,27 @@ inline bool lengthwise(const Level &l) { return l.inner == 1 && l.classes > 4 * 
 
 // The rows [from, to) of logits (outer, classes, inner).
 template <bool GRADIENT>
-Sum softmax_rows(const Level &l, const Changes &changes, i64 from, i64 to, int kind, std::int32_t ignore,
-                 const Weights &w) {
+Sum softmax_rows(const Level &l, const RowTerms &rows, i64 from, i64 to, int kind, std::int32_t ignore,
+                 const Focal &w) {
     const i64 k = l.classes;
-    const std::vector<float> zeros(changes.shift ? 0 : k, 0.0f);
-    const float *shift = changes.shift ? changes.shift : zeros.data();
+    const std::vector<float> zeros(rows.shift ? 0 : k, 0.0f);
+    const float *shift = rows.shift ? rows.shift : zeros.data();
     std::vector<std::int32_t> label(to - from + LANES, ignore);
     std::vector<float> room(lengthwise(l) ? k : k * LANES, 0.0f);
     read_labels(l.labels, kind, from, to - from, label.data());
     Sum total;
+    for (i64 i = 0; i < to - from; ++i) {
+        const std::int32_t y = label[i];
+        total.out_of_range += (y != ignore) & ((y < 0) | (y >= k));
+        total.count += (y != ignore) & (!rows.weight || rows.weight[from + i] != 0);
+    }
     for (i64 row = from, n = 1; row < to; row += n) {
-        const i64 slice = row / l.inner, at = row % l.inner, first = slice * k * l.inner + at;
+        const i64 outer = row / l.inner, at = row % l.inner, first = outer * k * l.inner + at;
         const Logit *x = l.x + first;
         Logit *g = l.g + first;
         std::int32_t *y = label.data() + (row - from);
         if (lengthwise(l)) {
-            const Own own = own_of(changes, row, *y, k, ignore);
+            const Label own = label_of(rows, row, *y, k, ignore);
             total.value += long_row<GRADIENT>(x, shift, g, room.data(), own, k, ignore, w);
             continue;
         }
@@ -161,15 +177,15 @@ Sum softmax_rows(const Level &l, const Changes &changes, i64 from, i64 to, int k
                 for (i64 c = 0; c < k; ++c)
                     for (i64 i = 0; i < n; ++i) move(c * LANES + i, c * l.inner + i);
         };
-        std::int32_t own[LANES];
+        std::int32_t labels[LANES];
         float by[LANES];
         for (i64 i = 0; i < LANES; ++i) {
-            const Own o = i < n ? own_of(changes, row + i, y[i], k, ignore) : Own{ignore, 0.0f};
-            own[i] = o.label, by[i] = o.by;
+            const Label o = i < n ? label_of(rows, row + i, y[i], k, ignore) : Label{ignore, 0.0f};
+            labels[i] = o.label, by[i] = o.by;
         }
-        in_memory_order([&](i64 tile, i64 memory) { room[tile] = load(x[memory]) + shift[tile / LANES]; });
-        total.value += tile_of_rows<GRADIENT>(room.data(), own, by, k, ignore, w);
-        if (GRADIENT) in_memory_order([&](i64 tile, i64 memory) { store(g[memory], room[tile]); });
+        in_memory_order([&](i64 chunk, i64 memory) { room[chunk] = load(x[memory]) + shift[chunk / LANES]; });
+        total.value += chunk_of_rows<GRADIENT>(room.data(), labels, by, k, ignore, w);
+        if (GRADIENT) in_memory_order([&](i64 chunk, i64 memory) { store(g[memory], room[chunk]); });
     }
     return total;
 }

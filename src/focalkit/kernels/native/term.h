@@ -6,16 +6,16 @@
 
 namespace {
 
-struct Focal {
-    float value, slope;
+struct Term {
+    float value, gradient;
 };
 
-// What the focal terms of both sides are made of, from e^-|m| and 1 / (1 + e^-|m|).
-struct Parts {
-    float small, bend, large;
+// The functions of which the focal terms of both sides are made, from e^-|m| and 1 / (1 + e^-|m|).
+struct Shared {
+    float small, log1p_exp, large;
 };
 
-inline Parts parts_of(float e, float large) {
+inline Shared shared_of(float e, float large) {
     float small = e * large;
 #if !LOGIT_BF16
     small += large * ((e - small) - small * e);  // to the last digit: it is raised to powers
@@ -23,24 +23,27 @@ inline Parts parts_of(float e, float large) {
     return {small, log1p_unit(e, small), large};
 }
 
-inline Parts parts_at(float distance) {
+inline Shared shared_at(float distance) {
     const float e = exp_minus(distance);
-    return parts_of(e, 1.0f / (1.0f + e));
+    return shared_of(e, 1.0f / (1.0f + e));
 }
 
-// (1 - p_t)^gamma softplus(m) and its derivative at m = -u, minus the signed logit; `parts` at |m|. From BOUND on the
+// (1 - p_t)^gamma softplus(m) and its derivative at m = -u, minus the signed logit; `shared` at |m|. From BOUND on the
 // value does not grow.
-inline Focal focal(float m, Parts parts, float gamma) {
-    const float wrong = pick(m >= 0.0f, parts.large, parts.small);
-    const float right = pick(m >= 0.0f, parts.small, parts.large);
-    const float surprise = pick(m < 0.0f, 0.0f, pick(m > BOUND, BOUND, m)) + parts.bend;  // NaN stays
+inline Term focal(float m, Shared shared, float gamma) {
+    // 1. 1 - p_t = sigmoid(m), p_t = sigmoid(-m), nll = -log p_t = softplus(m)
+    const float one_minus_p = pick(m >= 0.0f, shared.large, shared.small);
+    const float p = pick(m >= 0.0f, shared.small, shared.large);
+    const float nll = pick(m < 0.0f, 0.0f, pick(m > BOUND, BOUND, m)) + shared.log1p_exp;  // NaN stays
+    // 2. the modulator (1 - p_t)^gamma
 #if SQUARED
-    const float factor = wrong * wrong;
+    const float factor = one_minus_p * one_minus_p;
     gamma = 2.0f;
 #else
-    const float factor = exp_minus(gamma * (pick(m < -BOUND, BOUND, pick(m < 0.0f, -m, 0.0f)) + parts.bend));
+    const float factor = exp_minus(gamma * (pick(m < -BOUND, BOUND, pick(m < 0.0f, -m, 0.0f)) + shared.log1p_exp));
 #endif
-    return {factor * surprise, factor * (gamma * right * surprise + wrong)};
+    // 3. the term, and its derivative by m
+    return {factor * nll, factor * (gamma * p * nll + one_minus_p)};
 }
 
 // Beyond the bound there is no gradient; NaN counts as beyond.

@@ -47,16 +47,16 @@ struct Team {
     }
 };
 
-// Adds the sums of work(i) for i < pieces, in their order.
+// Adds the sums of work(i) for i < chunks, in their order.
 template <typename Work>
-void add_up(i64 pieces, Team team, double *out, const Work &work) {
-    std::vector<Sum> sums(pieces);
-    team.share(pieces, [&](i64 i) { sums[i] = work(i); });
+void add_up(i64 chunks, Team team, double *out, const Work &work) {
+    std::vector<Sum> sums(chunks);
+    team.share(chunks, [&](i64 i) { sums[i] = work(i); });
     Sum total;
-    for (const Sum &s : sums) total.value += s.value, total.count += s.count, total.odd += s.odd;
+    for (const Sum &s : sums) total.value += s.value, total.count += s.count, total.out_of_range += s.out_of_range;
     out[0] = total.value;
     out[1] = total.count;
-    out[2] = total.odd;
+    out[2] = total.out_of_range;
 }
 
 // Cuts n into equal parts of about `most`, at multiples of `grain`, and calls each(from, to).

@@ -1,4 +1,4 @@
-// What losses are weighted with, and their sums.
+// The parameters of a focal loss, its weights class by class, and sums of losses.
 
 #pragma once
 
@@ -9,71 +9,73 @@
 
 namespace {
 
-struct Weights {
-    float on, off, gamma, gamma_neg, scale;
+// As `Focal` in call.py, and what gradients are multiplied with.
+struct Focal {
+    float pos_weight, neg_weight, gamma, gamma_neg, scale;
 };
 
-// Weights of the sides that differ from class to class; null where they do not. `skip`: 1 where a class is absent.
+// Weights that differ from class to class; null where they do not. `absent`: 1 where the weight of a class is 0.
 struct Classes {
-    const float *on, *off, *skip;
+    const float *pos_weight, *neg_weight, *absent;
     i64 classes;
 };
 
-// Of losses, of elements that count, of targets out of range.
+// Of losses, of valid elements, of targets out of range.
 struct Sum {
-    double value = 0, count = 0, odd = 0;
+    double value = 0, count = 0, out_of_range = 0;
 };
 
-// The weights of the elements of a run. `skip`: 1 where one is absent; null where all count.
-struct Side {
-    const float *on, *off, *skip;
+// The weights of some elements. `absent`: 1 where one has weight 0; null where none has.
+struct SideWeights {
+    const float *pos_weight, *neg_weight, *absent;
 };
 
 // Finds them.
-class Sides {
-    std::vector<float> on, off, skip;  // of the classes, and again from the first on, for as long as a run
-    i64 classes, absent;
+class ClassWeights {
+    std::vector<float> pos_weight, neg_weight, absent;  // of the classes, repeated for STEP more elements
+    i64 classes, num_absent;
 
    public:
     struct Room {
-        alignas(64) float on[RUN], off[RUN], skip[RUN];
+        alignas(64) float pos_weight[STEP], neg_weight[STEP], absent[STEP];
     };
 
-    Sides(const Weights &w, const Classes &c) : classes(c.on ? c.classes : 1), absent(0) {
+    ClassWeights(const Focal &w, const Classes &c) : classes(c.pos_weight ? c.classes : 1), num_absent(0) {
         const auto repeated = [&](const float *from, float otherwise) {
-            std::vector<float> v(classes + RUN, otherwise);
+            std::vector<float> v(classes + STEP, otherwise);
             for (i64 i = 0; from && i < i64(v.size()); ++i) v[i] = from[i % classes];
             return v;
         };
-        on = repeated(c.on, w.on), off = repeated(c.off, w.off);
-        if (c.skip) skip = repeated(c.skip, 0.0f), absent = std::count(c.skip, c.skip + classes, 1.0f);
+        pos_weight = repeated(c.pos_weight, w.pos_weight), neg_weight = repeated(c.neg_weight, w.neg_weight);
+        if (c.absent) absent = repeated(c.absent, 0.0f), num_absent = std::count(c.absent, c.absent + classes, 1.0f);
     }
 
-    // How many of k classes count.
-    i64 present(i64 k) const { return k - absent; }
+    // How many of k classes are valid.
+    i64 present(i64 k) const { return k - num_absent; }
 
-    bool skips(i64 c) const { return absent && skip[c % classes] != 0; }
+    bool skips(i64 c) const { return num_absent && absent[c % classes] != 0; }
 
-    // Of a class, for runs of up to n positions.
-    Side of(i64 c, i64 n, Room &room) const {
-        if (classes == 1) return {on.data(), off.data(), nullptr};
-        std::fill_n(room.on, std::min(n, RUN), on[c]);
-        std::fill_n(room.off, std::min(n, RUN), off[c]);
-        return {room.on, room.off, nullptr};
+    // Of a class, for up to n of its positions at a time.
+    SideWeights of(i64 c, i64 n, Room &room) const {
+        if (classes == 1) return {pos_weight.data(), neg_weight.data(), nullptr};
+        std::fill_n(room.pos_weight, std::min(n, STEP), pos_weight[c]);
+        std::fill_n(room.neg_weight, std::min(n, STEP), neg_weight[c]);
+        return {room.pos_weight, room.neg_weight, nullptr};
     }
 
     // Of the n elements from `at` on in logits (outer, classes, inner).
-    Side from(i64 at, i64 n, i64 inner, Room &room) const {
-        const float *skipped = absent ? skip.data() : nullptr;
+    SideWeights from(i64 at, i64 n, i64 inner, Room &room) const {
+        const float *skipped = num_absent ? absent.data() : nullptr;
         i64 c = at / inner % classes;
-        if (inner == 1 || classes == 1) return {on.data() + c, off.data() + c, skipped ? skipped + c : nullptr};
+        if (inner == 1 || classes == 1)
+            return {pos_weight.data() + c, neg_weight.data() + c, skipped ? skipped + c : nullptr};
         for (i64 i = 0, m, left = inner - at % inner; i < n; i += m, left = inner, c = c + 1 == classes ? 0 : c + 1) {
             m = std::min(n - i, left);
-            std::fill_n(room.on + i, m, on[c]);
-            std::fill_n(room.off + i, m, off[c]);
-            if (skipped) std::fill_n(room.skip + i, m, skipped[c]);
+            std::fill_n(room.pos_weight + i, m, pos_weight[c]);
+            std::fill_n(room.neg_weight + i, m, neg_weight[c]);
+            if (skipped) std::fill_n(room.absent + i, m, skipped[c]);
         }
-        return {room.on, room.off, skipped ? room.skip : nullptr};
+        return {room.pos_weight, room.neg_weight, skipped ? room.absent : nullptr};
     }
 };
 

@@ -7,19 +7,19 @@ import torch
 
 import focalkit.losses as L
 from focalkit.errors import BackendError
-from focalkit.kernels import _choice, _engine, explain, fuse
+from focalkit.kernels import build, dispatch, explain, fuse, inductor
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(_choice.missing_compiler("cpu") is not None, reason="needs a C++ compiler"),
+    pytest.mark.skipif(build.compiler() is None, reason="needs a C++ compiler"),
     # torch's own, on machines with a toolkit and no GPU
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
 
 
 @pytest.fixture(autouse=True)
-def nothing_by_hand(monkeypatch):
-    monkeypatch.setitem(_choice.machine.broken, "c++", "left out")
+def nothing_by_hand(no_native):
+    """Calls must reach Inductor."""
 
 
 def levels(size, *, batch=2, layout=torch.contiguous_format, seed=0):
@@ -99,8 +99,8 @@ def broken(*_, **__):
 
 def test_a_failing_compiler_is_noted_once_and_done_without(monkeypatch, caplog):
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(_engine, "_kernels", {})
-    monkeypatch.setattr(_choice, "LARGE", 1)
+    monkeypatch.setattr(inductor, "_code", {})
+    monkeypatch.setattr(dispatch, "LARGE", 1)
     x, t = torch.randn(50, 3, requires_grad=True), torch.zeros(50, 3)
     assert explain(L.binary_cross_entropy, x, t).backend == "compiled"
     with caplog.at_level(logging.WARNING):
@@ -108,6 +108,6 @@ def test_a_failing_compiler_is_noted_once_and_done_without(monkeypatch, caplog):
     assert sum("on holiday" in r.message for r in caplog.records) == 1
     assert explain(L.binary_cross_entropy, x, t).backend == "chunked"
     torch.testing.assert_close(fused[0], L.binary_cross_entropy(x, t, backend="eager"))
-    del _choice.machine.broken["cpu"]
+    dispatch.failed.clear()
     with pytest.raises(BackendError, match="on holiday"):
         L.binary_cross_entropy(x, t, backend="compiled")

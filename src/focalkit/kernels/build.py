@@ -4,7 +4,7 @@ One library for each set of instructions, dtype of the logits, and exponent (2, 
 need nothing but the C and C++ run-time libraries that PyTorch needs. Without a compiler focalkit installs all the same,
 and its losses take other ways. Uses the standard library alone: it runs before anything else is installed.
 
-    python src/focalkit/kernels/_build.py       after a change in native/
+    python src/focalkit/kernels/build.py       after a change in native/
 """
 
 import hashlib
@@ -40,18 +40,13 @@ INSTRUCTIONS = (
 
 
 def compiler() -> str | None:
-    """The C++ compiler on this machine, g++ or clang++; CXX names another, and may hold options ("ccache g++").
-
-    None on Windows, where nobody has tried.
-    """
-    if sys.platform == "win32":
-        return None
+    """The C++ compiler on this machine; CXX names another, and may hold options ("ccache g++")."""
     named = os.environ.get("CXX")
-    known = [named] if named else ["g++", "clang++", "c++"]
-    return next((name for name in known if shutil.which(_words(name)[0])), None)
+    usual = ["cl"] if sys.platform == "win32" else ["g++", "clang++", "c++"]
+    return next((name for name in ([named] if named else usual) if shutil.which(words(name)[0])), None)
 
 
-def _words(compiler: str) -> list[str]:
+def words(compiler: str) -> list[str]:
     """The command and its options; a path may hold spaces."""
     return [compiler] if shutil.which(compiler) else shlex.split(compiler) or [compiler]
 
@@ -83,7 +78,7 @@ def build(using: str) -> list[Path]:
         # written under another name: a process may have the old one open
         with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             made = Path(scratch) / library.name
-            command = [*_words(using), *FLAGS, *INSTRUCTIONS[instructions], *macros, "-o", str(made), str(SOURCE)]
+            command = [*words(using), *FLAGS, *INSTRUCTIONS[instructions], *macros, "-o", str(made), str(SOURCE)]
             subprocess.run(command, capture_output=True, text=True, errors="replace", check=True)
             made.replace(library)
 
@@ -96,7 +91,7 @@ def build(using: str) -> list[Path]:
 
 if __name__ == "__main__":
     found = compiler()
-    if found is None:
+    if found is None or sys.platform == "win32":
         sys.exit("no C++ compiler found (g++, clang++; CXX names another)")
     try:
         print(*build(found), sep="\n")

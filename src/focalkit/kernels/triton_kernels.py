@@ -1,4 +1,4 @@
-"""Kernels written by hand in Triton, for CUDA devices: sigmoid focal (labels or dense targets) and softmax focal.
+"""Handwritten Triton kernels for CUDA devices: sigmoid focal (labels or dense targets) and softmax focal.
 
 One launch serves all levels of a call. A program reads a tile of logits and writes its gradient and one partial sum;
 the partial sums are added in a fixed order, so results repeat bit for bit. No `libdevice`: everything runs under
@@ -36,26 +36,28 @@ def log1p_unit(e):
 
 
 @triton.jit
-def parts(u):
-    """sigmoid(-|u|), sigmoid(|u|) and log(1 + e^-|u|): all that the focal term needs of functions, at u and at -u."""
+def shared(u):
+    """sigmoid(-|u|), sigmoid(|u|) and log(1 + e^-|u|): the functions of which the focal term is made, at u and -u."""
     e = tl.exp(-tl.abs(u))
     large = 1.0 / (1.0 + e)
     return e * large, large, log1p_unit(e)
 
 
 @triton.jit
-def focal_at(u, small, large, bend, gamma, SQUARE: tl.constexpr):
+def focal_at(u, small, large, log1p_exp, gamma, SQUARE: tl.constexpr):
     """The focal term at the signed logit u and its derivative, as `_numerics._focal_and_slope`."""
-    wrong = tl.where(u >= 0, small, large)
-    right = tl.where(u >= 0, large, small)
-    cost = tl.maximum(-u, 0.0) + bend
+    # 1. 1 - p_t = sigmoid(-u), p_t = sigmoid(u), nll = -log p_t = max(-u, 0) + log(1 + e^-|u|)
+    one_minus_p = tl.where(u >= 0, small, large)
+    p = tl.where(u >= 0, large, small)
+    nll = tl.maximum(-u, 0.0) + log1p_exp
+    # 2. the modulator (1 - p_t)^gamma, and the derivative's other factor, gamma p_t nll + (1 - p_t)
     if SQUARE:
-        factor = wrong * wrong
-        steep = 2.0 * right * cost + wrong
+        modulator = one_minus_p * one_minus_p
+        rest = 2.0 * p * nll + one_minus_p
     else:
-        factor = tl.exp(-gamma * (tl.maximum(u, 0.0) + bend))
-        steep = gamma * right * cost + wrong
-    return factor * cost, -factor * steep
+        modulator = tl.exp(-gamma * (tl.maximum(u, 0.0) + log1p_exp))
+        rest = gamma * p * nll + one_minus_p
+    return modulator * nll, -modulator * rest
 
 
 @triton.jit
@@ -66,10 +68,10 @@ def finite(x):
 
 
 @triton.jit
-def scaled(scale, divisor):
-    """What multiplies gradients: `scale`, or 1 / the number at `divisor`, rounded once."""
-    if divisor is not None:
-        scale = (1.0 / tl.load(divisor).to(tl.float64)).to(tl.float32)
+def scaled(scale, pointer):
+    """What multiplies gradients: `scale`, or the float64 number on the device, rounded once."""
+    if pointer is not None:
+        scale = tl.load(pointer).to(tl.float32)
     return scale
 
 
@@ -93,23 +95,40 @@ def of_level(level, things, LEVELS: tl.constexpr):
 
 
 @triton.jit
-def labelled(
-    x, g, there, counted, hot, scale, on, off, gamma, gamma_neg, GRADIENT: tl.constexpr, SQUARE: tl.constexpr
-):  # fmt: skip
-    """The losses at `x`, whose truth is `hot`; writes the gradient at `g`."""
-    v, inside = finite(tl.where(counted, tl.load(x, mask=there, other=0.0).to(tl.float32), 0.0))
-    small, large, bend = parts(v)
-    exponent = gamma if SQUARE else tl.where(hot, gamma, gamma_neg)
-    value, slope = focal_at(tl.where(hot, v, -v), small, large, bend, exponent, SQUARE)
-    if GRADIENT:
-        slope = tl.where(counted & inside, tl.where(hot, on * scale, -off * scale) * slope, 0.0)
-        tl.store(g, slope.to(g.dtype.element_ty), mask=there)
-    return tl.where(counted, tl.where(hot, on, off) * value, 0.0)
+def weighted(v, t, focal, HARD: tl.constexpr, SQUARE: tl.constexpr):
+    """The weighted focal loss at the logit v and its derivative, of targets t between 0 and 1; of bools where HARD.
+
+    `focal` has the parameters of `call.Focal`, in their order. Nothing else here knows them.
+    """
+    pos_weight, neg_weight, gamma, gamma_neg = focal
+    small, large, log1p_exp = shared(v)
+    if HARD:
+        weight = tl.where(t, pos_weight, neg_weight)
+        exponent = gamma if SQUARE else tl.where(t, gamma, gamma_neg)
+        value, gradient = focal_at(tl.where(t, v, -v), small, large, log1p_exp, exponent, SQUARE)
+        value, gradient = weight * value, tl.where(t, weight, -weight) * gradient
+    else:
+        pos_value, pos_gradient = focal_at(v, small, large, log1p_exp, gamma, SQUARE)
+        neg_value, neg_gradient = focal_at(-v, small, large, log1p_exp, gamma_neg, SQUARE)
+        pos, neg = t * pos_weight, (1.0 - t) * neg_weight
+        value, gradient = pos * pos_value + neg * neg_value, pos * pos_gradient - neg * neg_gradient
+    return value, gradient
 
 
 @triton.jit
-def _planes(
-    logits, labels, gradients, sums, divisor, starts, inners, scale, on, off, gamma, gamma_neg, ignore_index,
+def label_loss(x, g, there, valid, is_positive, scale, focal, GRADIENT: tl.constexpr, SQUARE: tl.constexpr):
+    """The losses at `x`, where `is_positive` says which are; writes the gradient at `g`."""
+    v, inside = finite(tl.where(valid, tl.load(x, mask=there, other=0.0).to(tl.float32), 0.0))
+    value, gradient = weighted(v, is_positive, focal, True, SQUARE)
+    if GRADIENT:
+        gradient = tl.where(valid & inside, gradient * scale, 0.0)
+        tl.store(g, gradient.to(g.dtype.element_ty), mask=there)
+    return tl.where(valid, value, 0.0)
+
+
+@triton.jit
+def label_tiles(
+    logits, labels, gradients, sums, scale_pointer, starts, inners, scale, focal, ignore_index,
     LEVELS: tl.constexpr, CLASSES: tl.constexpr, TALL: tl.constexpr, LONG: tl.constexpr,
     GRADIENT: tl.constexpr, SQUARE: tl.constexpr,
 ):  # fmt: skip
@@ -119,28 +138,29 @@ def _planes(
     x, y = of_level(level, logits, LEVELS), of_level(level, labels, LEVELS)
     g = of_level(level, gradients, LEVELS) if GRADIENT else x
     inner = of_level(level, inners, LEVELS) // 16
-    scale = scaled(scale, divisor)
+    scale = scaled(scale, scale_pointer)
+    # which places (start), which classes (first) and which outer index this program has
     rest = here // tl.cdiv(inner, LONG)
     start = (here - rest * tl.cdiv(inner, LONG)) * LONG
     outer = rest // tl.cdiv(CLASSES, TALL)
     first = (rest - outer * tl.cdiv(CLASSES, TALL)) * TALL
     outer = outer.to(tl.int64)
     if inner % VECTOR == 0:
-        loss = _plane(
-            x, y, g, outer, first, start, inner // VECTOR * VECTOR, scale, on, off, gamma, gamma_neg, ignore_index,
+        loss = _tile(
+            x, y, g, outer, first, start, inner // VECTOR * VECTOR, scale, focal, ignore_index,
             CLASSES, TALL, LONG, GRADIENT, SQUARE, True,
         )  # fmt: skip
     else:
-        loss = _plane(
-            x, y, g, outer, first, start, inner, scale, on, off, gamma, gamma_neg, ignore_index,
+        loss = _tile(
+            x, y, g, outer, first, start, inner, scale, focal, ignore_index,
             CLASSES, TALL, LONG, GRADIENT, SQUARE, False,
         )  # fmt: skip
     tl.store(sums + block, loss)
 
 
 @triton.jit
-def _plane(
-    x, y, g, outer, first, start, inner, scale, on, off, gamma, gamma_neg, ignore_index,
+def _tile(
+    x, y, g, outer, first, start, inner, scale, focal, ignore_index,
     CLASSES: tl.constexpr, TALL: tl.constexpr, LONG: tl.constexpr, GRADIENT: tl.constexpr, SQUARE: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):  # fmt: skip
@@ -148,22 +168,22 @@ def _plane(
         column, row = tl.arange(0, LONG)[None, :], tl.arange(0, TALL)[:, None]
     else:  # subtle: of another shape, or the compiler would distribute both over the threads as it does the aligned one
         column, row = tl.arange(0, TALL * LONG) % LONG, tl.arange(0, TALL * LONG) // LONG
-    there, own = start + column < inner, first + row
+    there, class_ = start + column < inner, first + row
     label = tl.load(y + outer * inner + start + column, mask=there, other=0).to(tl.int32)
     base = (outer * CLASSES + first) * inner + start
     at = row * inner + column
-    counted, hot = there & (label != ignore_index), own == label
+    valid, is_positive = there & (label != ignore_index), class_ == label
     if CLASSES % TALL:
-        there, counted = there & (own < CLASSES), counted & (own < CLASSES)
-    loss = labelled(
-        x + base + at, g + base + at, there, counted, hot, scale, on, off, gamma, gamma_neg, GRADIENT, SQUARE
+        there, valid = there & (class_ < CLASSES), valid & (class_ < CLASSES)
+    loss = label_loss(
+        x + base + at, g + base + at, there, valid, is_positive, scale, focal, GRADIENT, SQUARE
     )  # fmt: skip
     return tl.sum(loss)
 
 
 @triton.jit
-def _flat(
-    logits, labels, gradients, sums, divisor, starts, inners, sizes, scale, on, off, gamma, gamma_neg, ignore_index,
+def label_rows(
+    logits, labels, gradients, sums, scale_pointer, starts, inners, sizes, scale, focal, ignore_index,
     LEVELS: tl.constexpr, CLASSES: tl.constexpr, SIZE: tl.constexpr, GRADIENT: tl.constexpr, SQUARE: tl.constexpr,
 ):  # fmt: skip
     """Levels (outer, CLASSES, inner) whose inner axis is short or 1: SIZE elements in a row."""
@@ -174,23 +194,23 @@ def _flat(
     inner = of_level(level, inners, LEVELS) // 16
     start = here.to(tl.int64) * SIZE
     left = tl.minimum(of_level(level, sizes, LEVELS) // 16 - start, SIZE).to(tl.int32)
-    scale = scaled(scale, divisor)
+    scale = scaled(scale, scale_pointer)
     if left % VECTOR == 0:
-        loss = _strip(
-            x, y, g, start, left // VECTOR * VECTOR, inner, scale, on, off, gamma, gamma_neg, ignore_index,
+        loss = _span(
+            x, y, g, start, left // VECTOR * VECTOR, inner, scale, focal, ignore_index,
             CLASSES, SIZE, GRADIENT, SQUARE,
         )  # fmt: skip
     else:
-        loss = _strip(
-            x, y, g, start, left, inner, scale, on, off, gamma, gamma_neg, ignore_index,
+        loss = _span(
+            x, y, g, start, left, inner, scale, focal, ignore_index,
             CLASSES, SIZE, GRADIENT, SQUARE,
         )  # fmt: skip
     tl.store(sums + block, loss)
 
 
 @triton.jit
-def _strip(
-    x, y, g, start, left, inner, scale, on, off, gamma, gamma_neg, ignore_index,
+def _span(
+    x, y, g, start, left, inner, scale, focal, ignore_index,
     CLASSES: tl.constexpr, SIZE: tl.constexpr, GRADIENT: tl.constexpr, SQUARE: tl.constexpr,
 ):  # fmt: skip
     at = tl.arange(0, SIZE)
@@ -206,31 +226,31 @@ def _strip(
     rows = planes // CLASSES
     there = at < left
     label = tl.load(y + outer * inner + (rows * inner + place), mask=there, other=0).to(tl.int32)
-    counted, hot = there & (label != ignore_index), planes - rows * CLASSES == label
-    loss = labelled(
-        x + start + at, g + start + at, there, counted, hot, scale, on, off, gamma, gamma_neg, GRADIENT, SQUARE
+    valid, is_positive = there & (label != ignore_index), planes - rows * CLASSES == label
+    loss = label_loss(
+        x + start + at, g + start + at, there, valid, is_positive, scale, focal, GRADIENT, SQUARE
     )  # fmt: skip
     return tl.sum(loss, 0)
 
 
 @triton.jit(do_not_specialize=["n"])
-def _dense(
-    logits, targets, gradient, sums, counts, divisor, n, scale, on, off, gamma, gamma_neg, ignore_index,
+def dense_targets(
+    logits, targets, gradient, sums, counts, scale_pointer, n, scale, focal, ignore_index,
     BOOL: tl.constexpr, COUNT: tl.constexpr, SIZE: tl.constexpr, GRADIENT: tl.constexpr, SQUARE: tl.constexpr,
 ):  # fmt: skip
     block = tl.program_id(0)
     start = block.to(tl.int64) * SIZE
     left = tl.minimum(n - start, SIZE).to(tl.int32)
-    scale = scaled(scale, divisor)
+    scale = scaled(scale, scale_pointer)
     if left % VECTOR == 0:
-        loss, count = _between(
+        loss, count = _dense_span(
             logits + start, targets + start, gradient + start, left // VECTOR * VECTOR,
-            scale, on, off, gamma, gamma_neg, ignore_index, BOOL, SIZE, GRADIENT, SQUARE,
+            scale, focal, ignore_index, BOOL, SIZE, GRADIENT, SQUARE,
         )  # fmt: skip
     else:
-        loss, count = _between(
+        loss, count = _dense_span(
             logits + start, targets + start, gradient + start, left,
-            scale, on, off, gamma, gamma_neg, ignore_index, BOOL, SIZE, GRADIENT, SQUARE,
+            scale, focal, ignore_index, BOOL, SIZE, GRADIENT, SQUARE,
         )  # fmt: skip
     tl.store(sums + block, loss)
     if COUNT:
@@ -238,30 +258,26 @@ def _dense(
 
 
 @triton.jit
-def _between(
-    x, y, g, left, scale, on, off, gamma, gamma_neg, ignore_index,
+def _dense_span(
+    x, y, g, left, scale, focal, ignore_index,
     BOOL: tl.constexpr, SIZE: tl.constexpr, GRADIENT: tl.constexpr, SQUARE: tl.constexpr,
 ):  # fmt: skip
     at = tl.arange(0, SIZE)
     there = at < left
     t = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
-    counted = there if BOOL else there & (t != ignore_index)
-    t = tl.where(counted, t, 0.0)
-    v, inside = finite(tl.where(counted, tl.load(x + at, mask=there, other=0.0).to(tl.float32), 0.0))
-    small, large, bend = parts(v)
-    plus, rise = focal_at(v, small, large, bend, gamma, SQUARE)
-    minus, fall = focal_at(-v, small, large, bend, gamma_neg, SQUARE)
+    valid = there if BOOL else there & (t != ignore_index)
+    t = tl.where(valid, t, 0.0)
+    v, inside = finite(tl.where(valid, tl.load(x + at, mask=there, other=0.0).to(tl.float32), 0.0))
+    loss, gradient = weighted(v, t, focal, False, SQUARE)
     if GRADIENT:
-        slope = t * on * rise - (1.0 - t) * off * fall
-        slope = tl.where(counted & inside, slope * scale, 0.0)
-        tl.store(g + at, slope.to(g.dtype.element_ty), mask=there)
-    loss = t * on * plus + (1.0 - t) * off * minus
-    return tl.sum(tl.where(counted, loss, 0.0), 0), tl.sum(tl.where(counted, 1.0, 0.0), 0)
+        gradient = tl.where(valid & inside, gradient * scale, 0.0)
+        tl.store(g + at, gradient.to(g.dtype.element_ty), mask=there)
+    return tl.sum(tl.where(valid, loss, 0.0), 0), tl.sum(tl.where(valid, 1.0, 0.0), 0)
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _softmax(
-    logits, labels, gradient, sums, divisor, rows, inner, scale, gamma, ignore_index,
+def softmax_rows(
+    logits, labels, gradients, sums, scale_pointer, rows, inner, scale, focal, ignore_index,
     PLANES: tl.constexpr, CLASSES: tl.constexpr, TALL: tl.constexpr, WIDE: tl.constexpr,
     GRADIENT: tl.constexpr, SQUARE: tl.constexpr,
 ):  # fmt: skip
@@ -278,44 +294,47 @@ def _softmax(
         known = row < rows
         outer = row // inner
         first = outer * CLASSES * inner + (row - outer * inner)
+    # 1. load the rows, whether they are valid, and which element of each is the label's
     label = tl.load(labels + row, mask=known, other=0).to(tl.int32)
-    counted = known & (label != ignore_index)
-    own = tl.arange(0, WIDE)
-    at = first[:, None] + own[None, :] * inner
-    real = (own < CLASSES)[None, :]
-    x = tl.load(logits + at, mask=counted[:, None] & real, other=0.0).to(tl.float32)
-    hot = own[None, :] == label[:, None]
-    mine = tl.sum(tl.where(hot, x, 0.0), 1)
+    valid = known & (label != ignore_index)
+    column = tl.arange(0, WIDE)
+    at = first[:, None] + column[None, :] * inner
+    real = (column < CLASSES)[None, :]
+    x = tl.load(logits + at, mask=valid[:, None] & real, other=0.0).to(tl.float32)
+    is_label = column[None, :] == label[:, None]
+    # 2. the signed logit u = x_y - logsumexp of the others: without the label, log(1 - p_y) stays exact
+    label_logit = tl.sum(tl.where(is_label, x, 0.0), 1)
     x, inside = finite(x)
-    others = tl.where(real & ~hot, x, _LOWEST)
+    others = tl.where(real & ~is_label, x, _LOWEST)
     top = tl.max(others, 1)
-    rest = top + tl.log(tl.sum(tl.exp(others - top[:, None]), 1))
-    u, certain = finite(mine - rest)
-    small, large, bend = parts(u)
-    value, slope = focal_at(u, small, large, bend, gamma, SQUARE)
-    tl.store(sums + block, tl.sum(tl.where(counted, value, 0.0), 0))
+    logsumexp = top + tl.log(tl.sum(tl.exp(others - top[:, None]), 1))
+    u, certain = finite(label_logit - logsumexp)
+    # 3. the loss at u; one partial sum for the program
+    value, gradient = weighted(u, u == u, focal, True, SQUARE)
+    tl.store(sums + block, tl.sum(tl.where(valid, value, 0.0), 0))
+    # 4. d loss / d x_y = s and d loss / d x_j = -s p_j / (1 - p_y), where s = d loss / d u
     if GRADIENT:
-        slope = tl.where(counted & certain, slope * scaled(scale, divisor), 0.0)
-        share = tl.where(hot, 1.0, tl.where(inside, -tl.exp(others - rest[:, None]), 0.0))
-        written = (slope[:, None] * share).to(gradient.dtype.element_ty)
-        tl.store(gradient + at, written, mask=known[:, None] & real)
+        gradient = tl.where(valid & certain, gradient * scaled(scale, scale_pointer), 0.0)
+        share = tl.where(is_label, 1.0, tl.where(inside, -tl.exp(others - logsumexp[:, None]), 0.0))
+        written = (gradient[:, None] * share).to(gradients.dtype.element_ty)
+        tl.store(gradients + at, written, mask=known[:, None] & real)
 
 
 @triton.jit
-def _scale(values, factor, starts, sizes, LEVELS: tl.constexpr, SIZE: tl.constexpr):
+def scale_all(values, factor, starts, sizes, LEVELS: tl.constexpr, SIZE: tl.constexpr):
     by = tl.load(factor)
     if by != 1.0:
         level, here = level_of(tl.program_id(0), starts, LEVELS)
         v = of_level(level, values, LEVELS) + here.to(tl.int64) * SIZE
         left = tl.minimum(of_level(level, sizes, LEVELS) // 16 - here.to(tl.int64) * SIZE, SIZE).to(tl.int32)
         if left % VECTOR == 0:
-            _times(v, left // VECTOR * VECTOR, by, SIZE)
+            _scale_span(v, left // VECTOR * VECTOR, by, SIZE)
         else:
-            _times(v, left, by, SIZE)
+            _scale_span(v, left, by, SIZE)
 
 
 @triton.jit
-def _times(v, left, by, SIZE: tl.constexpr):
+def _scale_span(v, left, by, SIZE: tl.constexpr):
     at = tl.arange(0, SIZE)
     old = tl.load(v + at, mask=at < left)
     tl.store(v + at, (old.to(by.dtype) * by).to(old.dtype), mask=at < left)
