@@ -3,6 +3,7 @@
 Formula, arguments and advice are the docstring's and the defaults are the module's: nothing is written twice.
 """
 
+import difflib
 import inspect
 import json
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from focalkit._config_io import nearest
 from focalkit.cli._flags import Flag
+from focalkit.cli._formula import plain
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Args:
     """The losses there are; with a name, its formula, arguments, defaults and paper."""
 
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]", help_behavior_hint="")] = None
-    """A name of the table, for example focal"""
+    """A name of the table, for example focal, or that of its function or module"""
     json: Flag = False
     """Print one JSON object on stdout"""
 
@@ -40,14 +41,33 @@ def run(args: Args) -> int:
     """Print the table, or one loss."""
     from focalkit.losses import LOSSES
 
-    if args.name is not None and args.name not in LOSSES:
-        raise InputError(f"there is no loss {args.name!r}{nearest(args.name, list(LOSSES))}")
+    chosen = LOSSES if args.name is None else {spec.name: spec for spec in [find(args.name, LOSSES)]}
     if args.json:
-        chosen = LOSSES if args.name is None else {args.name: LOSSES[args.name]}
         print(json.dumps({name: _facts(spec) for name, spec in chosen.items()}, indent=2))
     else:
-        print(table(LOSSES) if args.name is None else page(LOSSES[args.name]))
+        print(table(LOSSES) if args.name is None else "\n".join(map(page, chosen.values())))
     return 0
+
+
+def find(name: str, losses: "dict[str, LossSpec]") -> "LossSpec":
+    """The loss with this name in the catalog, or whose function or module has it.
+
+    Raises:
+        InputError: There is none; the message names the nearest.
+    """
+    names = {known: spec for spec in losses.values() for known in _names(spec)}
+    folded = {known.lower(): spec for known, spec in names.items()}
+    if name.lower() in folded:
+        return folded[name.lower()]
+    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)
+    found = list(dict.fromkeys(folded[word].name for word in close))
+    hint = f'; did you mean "{found[0]}"?' if found else f"; known: {', '.join(losses)}"
+    more = f" Also near: {', '.join(found[1:])}" if found[1:] else ""
+    raise InputError(f"there is no loss {name!r}{hint}{more}")
+
+
+def _names(spec: "LossSpec") -> list[str]:
+    return [thing.__name__ for thing in (spec.function, spec.module) if thing is not None] + [spec.name]
 
 
 def table(losses: "dict[str, LossSpec]") -> str:
@@ -67,7 +87,7 @@ def page(spec: "LossSpec") -> str:
     lines = [f"{spec.name}({arguments})", f"  {spec.summary}", ""]
     shown = ("use", "avoid", "function", "module", "targets", "paper")
     lines += [f"{name + ':':<10}{facts[name]}" for name in shown if facts[name]]
-    return "\n".join([*lines, "", facts["doc"]])
+    return "\n".join([*lines, "", plain(facts["doc"])])
 
 
 def _facts(spec: "LossSpec") -> dict[str, Any]:
