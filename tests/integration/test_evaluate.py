@@ -125,22 +125,21 @@ def test_boxes_are_scored_in_the_pixels_of_the_files(scenes):
     assert found.coco.metrics["AP"] == 0
 
 
-def test_images_of_similar_shape_share_a_batch(scenes):
+def test_images_of_one_size_share_a_batch(scenes):
     model = Colours()
     evaluate(colours(model), val(scenes), batch_size=2)
-    assert model.batches == [(2, 3, 64, 96), (2, 3, 96, 64)]
+    assert model.batches == [(2, 3, 64, 96), (1, 3, 96, 64), (1, 3, 64, 64)]
 
 
 def test_the_detector_and_the_evaluation_say_the_same(run, scenes):
-    """One image per batch: the same pixels. In a bigger batch only the padding differs."""
     detector = Detector.from_run(run.path, "cpu", score_threshold=0.1)
     data = val(scenes)
-    ours = evaluate(detector, data, batch_size=1).detections
+    ours = evaluate(detector, data, batch_size=2).detections
     theirs = detector.predict([record.path for record in data.images], batch_size=1)
     for found, other in zip(ours.values(), theirs, strict=True):
         assert len(found) > 0
-        assert torch.equal(found.boxes, other.boxes)
-        assert torch.equal(found.scores, other.scores)
+        torch.testing.assert_close(found.boxes, other.boxes, atol=1e-3, rtol=0)  # of 96 pixels
+        torch.testing.assert_close(found.scores, other.scores, atol=1e-5, rtol=0)
         assert torch.equal(found.labels, other.labels)
 
 

@@ -44,7 +44,7 @@ class Loader(DataLoader):
 
 def make_loader(
     dataset: Dataset,
-    batch_size: int,
+    batches: int | Sequence[Sequence[int]],
     collate_fn: Callable[[Sequence[Any]], Any],
     *,
     workers: int,
@@ -57,7 +57,8 @@ def make_loader(
     """A DataLoader that starts as many of `workers` as cores and shared memory allow, with a note on stderr if fewer.
 
     Args:
-        dataset, batch_size, collate_fn, sampler: As for DataLoader.
+        dataset, collate_fn, sampler: As for DataLoader.
+        batches: Samples per batch, or the samples of each batch by their index.
         workers: Loading processes wanted; 0 loads in this one.
         batch_bytes: Size of a batch of the largest samples.
         persistent: Keep the workers between epochs.
@@ -72,12 +73,12 @@ def make_loader(
             f"{(free_shared() or 0) / 2**20:.0f} MiB free): {count or 'none'} start{'s' * (count == 1)}. More room "
             "makes loading faster: `docker run --shm-size=1g`"
         )
+    order: Any = {"batch_size": batches, "sampler": sampler} if isinstance(batches, int) else {"batch_sampler": batches}
     if not count:
-        return DataLoader(dataset, batch_size, sampler=sampler, collate_fn=collate_fn, pin_memory=pin)
+        return DataLoader(dataset, **order, collate_fn=collate_fn, pin_memory=pin)
     return Loader(
         _Caught(dataset),
-        batch_size,
-        sampler=sampler,
+        **order,
         num_workers=count,
         prefetch_factor=prefetch,
         collate_fn=_InWorker(collate_fn),

@@ -13,6 +13,7 @@ from focalkit.data.loading import deaths_explained, make_loader
 from focalkit.detection import Detections, Detector
 from focalkit.detection.inference.predict import Observer, detect
 from focalkit.errors import ConfigError, InputError
+from focalkit.images import fit_size, padded_size, same_size_batches
 from focalkit.images.resize import Resize
 
 
@@ -74,29 +75,33 @@ def split_loader(
     pin: bool,
     rank: int = 0,
     world: int = 1,
+    processes: int = 1,
 ) -> DataLoader:
     """Batches of the images of a split, resized only: every `world`-th image from `rank` on.
+
+    Only images that are padded to the same size share a batch, so that what is found on one does not depend on others.
 
     Args:
         data: The split.
         min_size, max_size: Short side after resizing, and bound of the long side.
         resize: See `focalkit.images.resize`.
         fill: Colour of the padding, the model's `pixel_mean`.
-        batch_size: Images per batch.
+        batch_size: Images per batch at most.
         workers: Processes that read images; 0 reads in this one.
         pin: Put batches in page-locked memory.
         rank, world: This process and the number of processes that share the split; together they see each image once.
+        processes: Of them, those on this machine.
     """
-    images = data.images
-    by_shape = sorted(range(len(images)), key=lambda i: (images[i].height / images[i].width, i))
+    sizes = [fit_size(image.height, image.width, min_size, max_size, resize) for image in data.images]
+    by_size = sorted(range(len(sizes)), key=lambda row: (padded_size(*sizes[row]), row))[rank::world]
     return make_loader(
-        Subset(DetectionDataset(data, min_size, max_size, None, resize=resize), by_shape[rank::world]),
-        batch_size,
+        Subset(DetectionDataset(data, min_size, max_size, None, resize=resize), by_size),
+        same_size_batches([sizes[row] for row in by_size], batch_size),
         collate(fill),
         workers=workers,
         batch_bytes=batch_bytes(batch_size, min_size, max_size),
         pin=pin,
-        processes=world,
+        processes=processes,
     )
 
 

@@ -7,7 +7,9 @@ from focalkit.images.inputs import each_image as each_image
 from focalkit.images.inputs import find_images as find_images
 from focalkit.images.resize import fit_size as fit_size
 from focalkit.images.resize import pad_batch as pad_batch
+from focalkit.images.resize import padded_size as padded_size
 from focalkit.images.resize import resize as resize
+from focalkit.images.resize import same_size_batches as same_size_batches
 from focalkit.images.resize import to_unit as to_unit
 
 __all__ = [
@@ -16,8 +18,10 @@ __all__ = [
     "find_images",
     "fit_size",
     "pad_batch",
+    "padded_size",
     "read_image",
     "resize",
     "rgb_array",
+    "same_size_batches",
     "to_unit",
 ]

@@ -103,6 +103,42 @@ def to_unit(image: Tensor) -> Tensor:
     return image.float() / 255 if image.dtype == torch.uint8 else image.float()
 
 
+def padded_size(height: int, width: int, multiple: int = 32) -> tuple[int, int]:
+    """Height and width rounded up to a multiple: what `pad_batch` makes of an image by itself.
+
+    Example:
+        >>> padded_size(800, 1067)
+        (800, 1088)
+    """
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+
+def same_size_batches(sizes: Sequence[tuple[int, int]], batch_size: int, multiple: int = 32) -> list[list[int]]:
+    """Batches of images that `pad_batch` pads no further than it pads each by itself.
+
+    Padding is not inert: after the first convolution with a bias or a norm it is not zero, and the receptive field of
+    the high levels carries it over the whole image. An image that shares a batch with larger ones would get other
+    detections than by itself.
+
+    Args:
+        sizes: Height and width of each image.
+        batch_size: Images per batch at most.
+        multiple: See `pad_batch`.
+
+    Returns:
+        Rows of `sizes`, each in one batch; the largest images come first.
+
+    Example:
+        >>> same_size_batches([(64, 60), (96, 64), (50, 64)], 8)
+        [[1], [0, 2]]
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row, (height, width) in enumerate(sizes):
+        groups.setdefault(padded_size(height, width, multiple), []).append(row)
+    largest_first = sorted(groups.items(), key=lambda group: (-group[0][0] * group[0][1], group[0]))
+    return [rows[i : i + batch_size] for _, rows in largest_first for i in range(0, len(rows), batch_size)]
+
+
 def pad_batch(images: Sequence[Tensor], fill: Sequence[float], multiple: int = 32) -> Tensor:
     """Put images of different sizes into one batch, each in the upper left corner.
 
@@ -122,7 +158,8 @@ def pad_batch(images: Sequence[Tensor], fill: Sequence[float], multiple: int = 3
     for image in images:
         if image.ndim != 3 or image.shape[0] != 3:
             raise ValueError(f"expected images of shape (3, h, w), got {tuple(image.shape)}")
-    height, width = (-(-max(image.shape[axis] for image in images) // multiple) * multiple for axis in (1, 2))
+    largest = max(image.shape[1] for image in images), max(image.shape[2] for image in images)
+    height, width = padded_size(*largest, multiple)
     colour = torch.tensor(tuple(fill), device=images[0].device).view(3, 1, 1)
     shape = (len(images), 3, height, width)
     batch = torch.empty(shape, device=images[0].device, memory_format=torch.channels_last)

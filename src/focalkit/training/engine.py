@@ -23,8 +23,9 @@ NEVER = 10**9
 class DetectionLoaders(L.LightningDataModule):
     """The two loaders, made when Lightning knows which process this is.
 
-    Each process pads its own images to their largest. Padding is background, so where sizes differ the losses depend a
-    little on which images share a process; where they are one size, any number of processes computes the same.
+    In training each process pads its own images to their largest. Padding is background, so where sizes differ the
+    losses depend a little on which images share a process; where they are one size, any number of processes computes
+    the same. In validation only images of one padded size share a batch.
     """
 
     def __init__(

@@ -56,6 +56,7 @@ def val_loader(data: DetectionData, config: TrainConfig, *, fill: Sequence[float
         pin=_pin(config),
         rank=rank,
         world=world,
+        processes=config.devices,
     )
 
 

@@ -106,7 +106,7 @@ def test_results_keep_the_order_of_the_input_whatever_the_batches():
         assert [f.boxes.tolist() for f in found] == [[[x, y, x + 8, y + 8]] for y, x in at]
 
 
-def test_images_of_similar_shape_share_a_batch():
+def test_images_of_one_size_share_a_batch():
     wide, tall = picture(64, 128), picture(128, 64)
     detector = bright()
     detector.predict([wide, tall] * 4, batch_size=4)

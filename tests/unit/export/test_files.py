@@ -127,6 +127,13 @@ def test_a_graph_with_post_processing_cannot_go_below_its_threshold(exported, im
         load_exported(path).predict(images, score_threshold=0.01)
 
 
+@pytest.mark.parametrize(("format", "nms"), [(format, nms) for format in FORMATS for nms in (False, True)])
+def test_an_image_has_the_same_detections_alone_and_among_others(format, nms, exported, images):
+    needs(format)
+    loaded = load_exported(exported(format, nms).path, trust=True)
+    same(loaded.predict(images, batch_size=8), [loaded.predict(image)[0] for image in images])
+
+
 def test_an_exported_file_can_look_several_times(exported, detector, images):
     needs("onnx")
     loaded = load_exported(exported("onnx", False).path)

@@ -25,7 +25,7 @@ from focalkit.detection.types import DetectionBatch, DetectionTarget
 from focalkit.detection.weights import LayoutName, load_weights
 from focalkit.detection.weights.checkpoint import load_checkpoint
 from focalkit.errors import InputError
-from focalkit.images import as_image, each_image, fit_size, pad_batch, resize
+from focalkit.images import as_image, each_image, fit_size, pad_batch, resize, same_size_batches
 from focalkit.images.resize import Resize
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-WINDOW = 8  # batches that are read ahead, so that images of similar shape can share one
+WINDOW = 8  # batches that are read ahead, so that images of one padded size can share one
 
 
 class Detector:
@@ -170,7 +170,8 @@ class Detector:
                 (b, 3, h, w) counts as a sequence. Files are turned upright by their EXIF orientation, PIL images taken
                 as they are.
             score_threshold: Instead of the detector's own.
-            batch_size: Images per pass through the model.
+            batch_size: Images per pass through the model, at most: only those that are padded to the same size share
+                one, so that an image's detections do not depend on the others.
 
         Raises:
             InputError: A URL, a missing or unreadable file (named), a folder without images, or something that is no
@@ -205,8 +206,7 @@ class Detector:
     def _predict_window(
         self, window: list[tuple[Tensor, tuple[int, int]]], postprocess: DensePostprocess, batch_size: int
     ) -> list[Detections]:
-        by_shape = sorted(range(len(window)), key=lambda i: window[i][0].shape[1] / window[i][0].shape[2])
-        rows = (by_shape[start : start + batch_size] for start in range(0, len(by_shape), batch_size))
+        rows = same_size_batches([(image.shape[1], image.shape[2]) for image, _ in window], batch_size)
         batches = (self._batch({i: window[i] for i in row}) for row in rows)
         found = dict(detect(self.model, postprocess, batches))
         return [replace(found[i], names=self.names) for i in range(len(window))]

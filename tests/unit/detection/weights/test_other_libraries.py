@@ -5,6 +5,7 @@ import torch
 
 from focalkit.detection import Detector, fit_size, flatten_level, load_weights, pad_batch, resize
 from focalkit.detection.weights import STYLES, weights_as
+from focalkit.images import padded_size
 from reference.retinanet import (
     DETECTRON2,
     MMDETECTION,
@@ -61,14 +62,23 @@ class Case:
         self.state = {"meta": {"config": text}, "state_dict": self.net.state} if text else {"model": self.net.state}
         self.ours = load_weights(self.state)
         self.logits, self.deltas = self.net.forward(self.x)
-        self.shapes = [(height // s, width // s) for s in (8, 16, 32)]
-        for _ in range(2):
-            self.shapes.append(tuple(-(-side // 2) for side in self.shapes[-1]))
+        self.shapes = shapes_of(height, width)
 
     def detections(self, image):
+        """Of one image by itself."""
+        height, width = padded_size(*self.sizes[image])
+        logits, deltas = self.net.forward(self.x[image : image + 1, :, :height, :width])
         present = detectron2_detections if self.name == "detectron2" else mmdetection_detections
         original = tuple(self.images[image].shape[1:])
-        return present(self.net, self.logits, self.deltas, self.shapes, image, self.sizes[image], original)
+        return present(self.net, logits, deltas, shapes_of(height, width), 0, self.sizes[image], original)
+
+
+def shapes_of(height, width):
+    """Of the maps P3 to P7."""
+    shapes = [(height // s, width // s) for s in (8, 16, 32)]
+    for _ in range(2):
+        shapes.append(tuple(-(-side // 2) for side in shapes[-1]))
+    return shapes
 
 
 @pytest.fixture(scope="module", params=list(CASES))
