@@ -19,6 +19,9 @@ from focalkit.errors import ConfigError
 
 C = TypeVar("C")
 
+RENAMED = {"model.numerics.bound_shrink": "clamp_dwdh_min"}
+"""What files of earlier versions call otherwise: dotted name -> the key today."""
+
 
 def config_to_dict(config: object) -> dict[str, Any]:
     """A configuration as JSON-ready values: paths become strings, tuples become lists."""
@@ -121,7 +124,8 @@ def nearest(name: str, known: list[str]) -> str:
 def _overlay(base: C, values: Mapping[str, Any], prefix: str, problems: list[str]) -> C:
     hints = get_type_hints(type(base))
     changed: dict[str, Any] = {}
-    for key, value in values.items():
+    for given, value in values.items():
+        key = RENAMED.get(prefix + given, given)
         name = prefix + key
         if key not in hints:
             problems.append(f'unknown key "{name}"{_suggest(name, key, prefix, list(hints))}')

@@ -32,8 +32,8 @@ class NumericsConfig:
     """Whole-pixel anchors, as torchvision's"""
     anchor_stride: Literal["fixed", "image"] = "fixed"
     """Pixels per cell: 8 to 128, or the padded image's size // the map's, as in torchvision"""
-    bound_shrink: bool = False
-    """Bound how far a box may shrink as well as how far it may grow, as in mmdetection"""
+    clamp_dwdh_min: bool = False
+    """Clamp how far a box may shrink as well as how far it may grow, as in mmdetection"""
     clip: Literal["before_nms", "after_nms"] = "before_nms"
     """When boxes are cut at the image's edge"""
     keep_empty: bool = False

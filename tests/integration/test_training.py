@@ -193,9 +193,9 @@ def test_a_loss_is_told_what_it_asks_of_the_training_data(config, tmp_path, monk
     shares = [sum(c["id"] == k for k, _ in shown) / len(truth["images"]) for c in truth["categories"]]
     assert len(set(shares)) > 1
     if loss == "eqlv2":
-        assert built[0].cls_loss.num_classes == len(shares)
+        assert built[0].terms["classification"].loss.num_classes == len(shares)
     else:
-        assert torch.as_tensor(built[0].cls_loss.frequency).tolist() == pytest.approx(shares)
+        assert torch.as_tensor(built[0].terms["classification"].loss.frequency).tolist() == pytest.approx(shares)
     assert RunDir(tmp_path / "r").read_config().loss == loss
 
 

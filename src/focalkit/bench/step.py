@@ -116,7 +116,7 @@ def criterion_part(matched: bool) -> Callable[[Batch], Call]:
             outputs: Any = _model(inputs)(inputs.images)
         criterion = build_criterion(TrainConfig()).to(inputs.device)
         if matched:
-            criterion.assigner = Given(criterion.assign(outputs, inputs.targets))
+            criterion.matcher = Given(criterion.assign(outputs, inputs.targets))
         logits, deltas = (tuple(x.detach().requires_grad_() for x in xs) for xs in (outputs.logits, outputs.deltas))
         leaves: DenseOutputs = replace(outputs, logits=logits, deltas=deltas)
 

@@ -12,12 +12,18 @@ from focalkit.detection.boxes.points import DistanceCoder as DistanceCoder
 from focalkit.detection.boxes.points import DistributionCoder as DistributionCoder
 from focalkit.detection.boxes.points import PointGrid as PointGrid
 from focalkit.detection.boxes.points import square_grid as square_grid
+from focalkit.detection.boxes.quality import Centerness as Centerness
+from focalkit.detection.boxes.quality import PredictedIoU as PredictedIoU
 from focalkit.detection.build import build_criterion as build_criterion
+from focalkit.detection.build import build_detector as build_detector
+from focalkit.detection.build import build_retinanet as build_retinanet
+from focalkit.detection.build import retinanet as retinanet
 from focalkit.detection.build import with_own_losses as with_own_losses
 from focalkit.detection.criterion import DetectionCriterion as DetectionCriterion
-from focalkit.detection.gfl import side_distribution_loss as side_distribution_loss
 from focalkit.detection.inference.detections import Detections as Detections
 from focalkit.detection.inference.postprocess import DensePostprocess as DensePostprocess
+from focalkit.detection.matches import Matches as Matches
+from focalkit.detection.matches import Positives as Positives
 from focalkit.detection.matching.atss import ATSSAssigner as ATSSAssigner
 from focalkit.detection.matching.center import CenterAssigner as CenterAssigner
 from focalkit.detection.matching.fcos import PointAssigner as PointAssigner
@@ -27,6 +33,7 @@ from focalkit.detection.matching.libraries import MMDetAssigner as MMDetAssigner
 from focalkit.detection.matching.libraries import TorchvisionAssigner as TorchvisionAssigner
 from focalkit.detection.matching.max_iou import MaxIoUAssigner as MaxIoUAssigner
 from focalkit.detection.matching.sample import BalancedSampler as BalancedSampler
+from focalkit.detection.matching.sample import Sampled as Sampled
 from focalkit.detection.models.backbones import BACKBONES as BACKBONES
 from focalkit.detection.models.backbones import build_backbone as build_backbone
 from focalkit.detection.models.backbones import resolve_backbone as resolve_backbone
@@ -34,10 +41,17 @@ from focalkit.detection.models.center_neck import CenterNeck as CenterNeck
 from focalkit.detection.models.fpn import FPN as FPN
 from focalkit.detection.models.head import RetinaNetHead as RetinaNetHead
 from focalkit.detection.models.point_head import PointHead as PointHead
-from focalkit.detection.models.relatives import build_detector as build_detector
 from focalkit.detection.models.retinanet import RetinaNet as RetinaNet
-from focalkit.detection.models.retinanet import build_retinanet as build_retinanet
-from focalkit.detection.models.retinanet import retinanet as retinanet
+from focalkit.detection.recipes import DETECTORS as DETECTORS
+from focalkit.detection.recipes import Recipe as Recipe
+from focalkit.detection.terms import BoxTerm as BoxTerm
+from focalkit.detection.terms import ClassTerm as ClassTerm
+from focalkit.detection.terms import DistributionTerm as DistributionTerm
+from focalkit.detection.terms import HeatMapTerm as HeatMapTerm
+from focalkit.detection.terms import QualityClassTerm as QualityClassTerm
+from focalkit.detection.terms import QualityTerm as QualityTerm
+from focalkit.detection.terms import TermSum as TermSum
+from focalkit.detection.terms import side_distribution_loss as side_distribution_loss
 from focalkit.detection.types import BACKGROUND as BACKGROUND
 from focalkit.detection.types import IGNORE as IGNORE
 from focalkit.detection.types import Assignment as Assignment
@@ -60,6 +74,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BACKBONES",
     "BACKGROUND",
+    "DETECTORS",
     "FPN",
     "IGNORE",
     "ATSSAssigner",
@@ -67,9 +82,12 @@ __all__ = [
     "Assignment",
     "AugmentedDetector",
     "BalancedSampler",
+    "BoxTerm",
     "CenterAssigner",
     "CenterNeck",
     "CenterSizeCoder",
+    "Centerness",
+    "ClassTerm",
     "DeltaXYWH",
     "DenseOutputs",
     "DensePostprocess",
@@ -80,14 +98,24 @@ __all__ = [
     "Detectron2Assigner",
     "DistanceCoder",
     "DistributionCoder",
+    "DistributionTerm",
     "GaussianHeatMap",
+    "HeatMapTerm",
     "MMDetAssigner",
+    "Matches",
     "MaxIoUAssigner",
     "PointAssigner",
     "PointGrid",
     "PointHead",
+    "Positives",
+    "PredictedIoU",
+    "QualityClassTerm",
+    "QualityTerm",
+    "Recipe",
     "RetinaNet",
     "RetinaNetHead",
+    "Sampled",
+    "TermSum",
     "TiledDetector",
     "TorchvisionAssigner",
     "build_backbone",

@@ -154,7 +154,7 @@ def loss_concentration(
 
     Args:
         model: Images (b, 3, H, W) -> `DenseOutputs`.
-        assigner: (priors per level, target) -> Assignment, as the criterion matches: `criterion.assigner`.
+        assigner: (priors per level, target) -> Assignment, as the criterion matches: `criterion.matcher`.
         batches: Pairs of images in [0, 1], on the model's device, and targets.
         gammas: One pair of curves each.
         max_negatives: Stop after the batch that reaches this many negatives (the paper used 1e7).
@@ -163,7 +163,7 @@ def loss_concentration(
         See `concentration_curves`.
 
     Example:
-        >>> curves = loss_concentration(model, criterion.assigner, [(images, targets)])   # doctest: +SKIP
+        >>> curves = loss_concentration(model, criterion.matcher, [(images, targets)])   # doctest: +SKIP
         >>> curves["negatives"][3][80]   # the easiest 80 % of negatives, gamma = 2   # doctest: +SKIP
         0.0004
     """

@@ -1,48 +1,192 @@
-"""The criterion that a configuration describes: one page, nested constructors. The models are in `relatives.py`."""
+"""From a configuration to a model and a criterion: one page, nested constructors. What each detector is made of is in
+`recipes.py`.
+"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
 
 from focalkit import losses
-from focalkit.config import TrainConfig
-from focalkit.detection.boxes import quality
-from focalkit.detection.criterion import DetectionCriterion, Matching
-from focalkit.detection.gfl import side_distribution_loss
-from focalkit.detection.matching.atss import ATSSAssigner
-from focalkit.detection.matching.center import CenterAssigner
-from focalkit.detection.matching.fcos import PointAssigner
-from focalkit.detection.matching.heat_map import GaussianHeatMap
-from focalkit.detection.matching.libraries import LIBRARIES
-from focalkit.detection.matching.max_iou import MaxIoUAssigner
-from focalkit.detection.matching.sample import BalancedSampler
-from focalkit.detection.models.relatives import coder_of
+from focalkit.config import ModelConfig, NumericsConfig, TrainConfig
+from focalkit.detection.criterion import DetectionCriterion, Matcher
+from focalkit.detection.inference.postprocess import DensePostprocess
+from focalkit.detection.matching.sample import BalancedSampler, Sampled
+from focalkit.detection.models.backbones import build_backbone, resolve_backbone
+from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.retinanet import RetinaNet
+from focalkit.detection.recipes import DETECTORS
+from focalkit.detection.terms import BoxTerm, Space
 from focalkit.errors import ConfigError
-
-# detector -> classification loss, box loss and its weight, as its authors train it
-OWN_LOSSES = {
-    "retinanet": ("focal(gamma=2.0, alpha=0.25)", "smooth_l1", 1.0),
-    "fcos": ("focal(gamma=2.0, alpha=0.25)", "giou", 1.0),
-    "atss": ("focal(gamma=2.0, alpha=0.25)", "giou", 2.0),
-    "gfl": ("qfl", "giou", 2.0),
-    "vfnet": ("varifocal", "giou", 2.0),
-    "centernet": ("gaussian_focal", "l1", 1.0),
-}
-
 
 FACTS = ("num_classes", "class_counts", "frequency")
 """What a loss may ask the training data for, by the name of an argument: the number of classes, boxes per class, share
 of the images that show each class."""
 
 
+def build_detector(
+    config: ModelConfig, num_classes: int, backbone_weights: str | Path | None = None, pretrained: bool = False
+) -> RetinaNet:
+    """The model that a configuration describes, whichever detector it is; the weights to start from are given apart.
+
+    Args:
+        config: Its `detector` chooses the recipe. Of `anchor_sizes` the relatives take their scale: the squares of ATSS
+            are twice as wide.
+        num_classes: K foreground classes.
+        backbone_weights: A file with ImageNet weights.
+        pretrained: Download torchvision's ImageNet weights instead.
+    """
+    config = replace(config, backbone=resolve_backbone(config.backbone, backbone_weights))
+    backbone = build_backbone(
+        config.backbone,
+        weights=backbone_weights,
+        pretrained=pretrained,
+        norm=config.backbone_norm,
+        freeze_at=config.freeze_at,
+        norm_eps=config.numerics.norm_eps,
+        stride_in_1x1=config.numerics.stride_in_1x1,
+    )
+    return _around(backbone, config, num_classes, ModelCard(config))
+
+
+def build_retinanet(
+    config: ModelConfig, num_classes: int, backbone_weights: str | Path | None = None, pretrained: bool = False
+) -> RetinaNet:
+    """As `build_detector`, a RetinaNet whatever `config.detector` says."""
+    return build_detector(replace(config, detector="retinanet"), num_classes, backbone_weights, pretrained)
+
+
+def retinanet(
+    num_classes: int,
+    backbone: str | nn.Module = "resnet50",
+    *,
+    pretrained_backbone: bool = False,
+    backbone_weights: str | Path | None = None,
+    backbone_norm: Literal["frozen", "batch"] = "frozen",
+    freeze_at: int = 2,
+    fpn_channels: int = 256,
+    head_channels: int = 256,
+    head_depth: int = 4,
+    head_norm: Literal["group", "batch"] | None = None,
+    anchor_sizes: Sequence[float] = (32.0, 64.0, 128.0, 256.0, 512.0),
+    anchor_scales: Sequence[float] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3)),
+    anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    prior_prob: float | None = 0.01,
+    numerics: NumericsConfig | None = None,
+) -> RetinaNet:
+    """RetinaNet with the paper's structure unless told otherwise.
+
+    Args:
+        num_classes: K foreground classes; background is not one.
+        backbone: A name of `focalkit.detection.BACKBONES`, or a module that returns C3, C4, C5 and has `.channels`.
+        pretrained_backbone: Download torchvision's ImageNet weights (the IMAGENET1K_V1 file).
+        backbone_weights: A .pth, .safetensors or .npz file with ImageNet weights; needs no network.
+        backbone_norm: "frozen" BatchNorm for pretrained weights, live "batch" to train from scratch.
+        freeze_at: Backbone stages from the stem on that stay as they are; 2 is everything up to stride 4.
+        prior_prob: Foreground probability at initialisation (sec. 4.1); None leaves the class bias at 0.
+        numerics: Where other libraries' RetinaNets differ beside their weights; None takes our defaults.
+
+    Raises:
+        InputError: An unknown backbone, or weights that do not fit; the message names the nearest.
+
+    Example:
+        >>> model = retinanet(3, backbone="tiny", fpn_channels=16, head_channels=16, head_depth=1)
+        >>> [tuple(x.shape) for x in model(torch.zeros(1, 3, 64, 64)).logits][:2]
+        [(1, 27, 8, 8), (1, 27, 4, 4)]
+    """
+    config = ModelConfig(
+        backbone_norm=backbone_norm,
+        freeze_at=freeze_at,
+        fpn_channels=fpn_channels,
+        head_channels=head_channels,
+        head_depth=head_depth,
+        head_norm=head_norm or "none",
+        anchor_sizes=tuple(anchor_sizes),
+        anchor_scales=tuple(anchor_scales),
+        anchor_ratios=tuple(anchor_ratios),
+        prior_prob=prior_prob,
+        numerics=NumericsConfig() if numerics is None else numerics,
+    )
+    if isinstance(backbone, str):
+        return build_retinanet(replace(config, backbone=backbone), num_classes, backbone_weights, pretrained_backbone)
+    if pretrained_backbone or backbone_weights is not None:
+        raise ValueError("a backbone module brings its own weights: pass a name, or load them into the module first")
+    return _around(backbone, config, num_classes, card=None)
+
+
+def _around(backbone: nn.Module, config: ModelConfig, num_classes: int, card: ModelCard | None) -> RetinaNet:
+    """The rest of the detector put around a backbone."""
+    recipe, numerics = DETECTORS[config.detector], config.numerics
+    priors, coder = recipe.priors(config), recipe.coder(config)
+    channels: Any = backbone.channels
+    return RetinaNet(
+        backbone=backbone,
+        neck=recipe.neck(channels, config),
+        head=recipe.head(config, num_classes, priors, coder),
+        priors=priors,
+        postprocess=DensePostprocess(
+            coder,
+            iou_threshold=recipe.iou_threshold,
+            max_detections=numerics.max_detections,
+            peak_window=recipe.peak_window,
+            clip=numerics.clip,
+            keep_empty=numerics.keep_empty,
+        ),
+        card=card,
+        pixel_mean=numerics.pixel_mean,
+        pixel_std=numerics.pixel_std,
+    )
+
+
+def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> DetectionCriterion:
+    """The criterion that a training configuration describes.
+
+    A classification loss of your own sees whole images at once; a box loss of your own gets encoded deltas, with GFL
+    boxes.
+
+    Args:
+        config: Names the losses; where it names none, the detector's own are taken.
+        facts: Values of `FACTS`. A classification loss whose arguments have one of these names gets it, unless the
+            configuration gives it a value.
+
+    Raises:
+        ConfigError: A classification loss or a box loss that cannot serve the detector.
+
+    Example:
+        >>> criterion = build_criterion(TrainConfig(loss="eqlv2(gamma=10)"), {"num_classes": 7})
+        >>> criterion.terms["classification"].loss.num_classes
+        7
+    """
+    recipe, (cls_spec, box_spec, box_weight) = DETECTORS[config.model.detector], losses_of(config)
+    _check_class_targets(config.model.detector, cls_spec)
+    space = _box_space(config.model.detector, box_spec)
+    asked = losses.argument_names(cls_spec)
+    known = {name: value for name, value in (facts or {}).items() if name in FACTS and name in asked}
+    cls_loss = losses.build(cls_spec, class_dim=-1, reduction="sum", **known)
+    box_loss = losses.build(box_spec, reduction="sum")
+    c, coder, matcher = config.criterion, recipe.coder(config.model), assigner_of(config)
+    return DetectionCriterion(
+        matcher if c.sample is None else Sampled(matcher, BalancedSampler(c.sample, c.sample_positive)),
+        recipe.terms(cls_loss, partial(BoxTerm, box_loss, coder, space, box_weight), coder),
+        c.normalizer,
+    )
+
+
+def assigner_of(config: TrainConfig) -> Matcher:
+    """How a configuration matches priors to boxes, before any sampling."""
+    return DETECTORS[config.model.detector].matcher(config.model, config.criterion)
+
+
 def losses_of(config: TrainConfig) -> tuple[str, str, float]:
     """Classification loss, box loss and its weight: those that the configuration names, else the detector's own."""
-    named = (config.loss, config.criterion.box_loss, config.criterion.box_weight)
-    loss, box_loss, box_weight = OWN_LOSSES[config.model.detector]
+    recipe, c = DETECTORS[config.model.detector], config.criterion
     return (
-        loss if named[0] is None else named[0],
-        box_loss if named[1] is None else named[1],
-        box_weight if named[2] is None else named[2],
+        recipe.loss if config.loss is None else config.loss,
+        recipe.box_loss if c.box_loss is None else c.box_loss,
+        recipe.box_weight if c.box_weight is None else c.box_weight,
     )
 
 
@@ -50,7 +194,6 @@ def with_own_losses(config: TrainConfig) -> TrainConfig:
     """`config` with the losses of its detector where it names none; what it names stays.
 
     Example:
-        >>> from focalkit.config import ModelConfig
         >>> with_own_losses(TrainConfig(model=ModelConfig(detector="gfl"))).loss
         'qfl'
     """
@@ -64,86 +207,35 @@ def check_losses(config: TrainConfig) -> None:
     Raises:
         ConfigError: A classification loss or a box loss that cannot serve the detector.
     """
-    cls_loss, box_loss, _ = losses_of(config)
-    _check(config.model.detector, losses.parse(cls_loss)[0], losses.parse(box_loss)[0])
-    losses.build(box_loss, reduction="sum")
-    if not set(FACTS) & set(losses.argument_names(cls_loss)):
-        losses.build(cls_loss, class_dim=-1, reduction="sum")
+    cls_spec, box_spec, _ = losses_of(config)
+    _check_class_targets(config.model.detector, cls_spec)
+    _box_space(config.model.detector, box_spec)
+    losses.build(box_spec, reduction="sum")
+    if not set(FACTS) & set(losses.argument_names(cls_spec)):
+        losses.build(cls_spec, class_dim=-1, reduction="sum")
 
 
-def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> DetectionCriterion:
-    """The criterion that a training configuration describes. A box loss of your own gets encoded deltas.
-
-    Classification losses that keep a state, and your own, see whole images at once.
-
-    Args:
-        config: Names the losses.
-        facts: Values of `FACTS`. A classification loss whose arguments have one of these names gets it, unless the
-            configuration gives it a value.
-
-    Raises:
-        ConfigError: A classification loss or a box loss that cannot serve the detector.
-
-    Example:
-        >>> build_criterion(TrainConfig(loss="eqlv2(gamma=10)"), {"num_classes": 7}).cls_loss.num_classes
-        7
-    """
-    c, detector = config.criterion, config.model.detector
-    cls_spec, box_spec, box_weight = losses_of(config)
-    cls_name, box_name = losses.parse(cls_spec)[0], losses.parse(box_spec)[0]
-    _check(detector, cls_name, box_name)
-    asked = losses.argument_names(cls_spec)
-    known = {name: value for name, value in (facts or {}).items() if name in FACTS and name in asked}
-    box_loss = losses.LOSSES.get(box_name)
-    to_branch = detector in ("fcos", "atss")
-    to_classes = detector in ("gfl", "vfnet")
-    return DetectionCriterion(
-        assigner=assigner_of(config),
-        coder=coder_of(config.model),
-        cls_loss=losses.build(cls_spec, class_dim=-1, reduction="sum", **known),
-        box_loss=losses.build(box_spec, reduction="sum"),
-        box_weight=box_weight,
-        normalizer=c.normalizer,
-        box_space="boxes" if box_loss is not None and box_loss.targets == "boxes" else "deltas",
-        whole_images=cls_name not in losses.LOSSES or losses.LOSSES[cls_name].function is None,
-        sampler=None if c.sample is None else BalancedSampler(c.sample, c.sample_positive),
-        quality=quality.centerness if to_branch else quality.iou if to_classes else None,
-        quality_to="branch" if to_branch else "classes",
-        distribution_loss=side_distribution_loss if detector == "gfl" else None,
-        heat_map=GaussianHeatMap() if detector == "centernet" else None,
-    )
-
-
-def assigner_of(config: TrainConfig) -> Matching:
-    """How priors are matched to boxes."""
-    c, model = config.criterion, config.model
-    match model.detector:
-        case "fcos":
-            return PointAssigner(limits=tuple(2 * size for size in model.anchor_sizes[:-1]))
-        case "atss" | "gfl" | "vfnet":
-            return ATSSAssigner()
-        case "centernet":
-            return CenterAssigner()
-        case _ if c.matching == "focalkit":
-            return MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou)
-        case _:
-            return LIBRARIES[c.matching](c.fg_iou, c.bg_iou)
-
-
-def _check(detector: str, cls_name: str, box_name: str) -> None:
-    kinds = {"gfl": ("binary", "quality"), "vfnet": ("binary", "quality"), "centernet": ("heat map",)}
-    serving = _names(*kinds.get(detector, ("binary",)))
-    if cls_name in losses.LOSSES and cls_name not in serving:
+def _check_class_targets(detector: str, spec: str) -> None:
+    name, kinds = losses.parse(spec)[0], DETECTORS[detector].class_targets
+    if name in losses.LOSSES and losses.LOSSES[name].targets not in kinds:
         raise ConfigError(
-            f"the loss {cls_name!r} is not one of independent sigmoids with the targets that {detector} needs;"
-            f" expected one of {', '.join(serving)}, or your own as my_pkg.mod:MyLoss"
+            f"the loss {name!r} is not one of independent sigmoids with the targets that {detector} needs;"
+            f" expected one of {_names(*kinds)}, or your own as my_pkg.mod:MyLoss"
         )
-    spaces = {"gfl": ("boxes",), "centernet": ("deltas",)}
-    serving = _names(*spaces.get(detector, ("boxes", "deltas")))
-    if ":" not in box_name and box_name not in serving:
-        known = "unknown" if box_name not in _names("boxes", "deltas") else "unfit"
-        raise ConfigError(f"{known} box loss {box_name!r} for {detector}; expected one of {', '.join(serving)}")
 
 
-def _names(*kinds: str) -> list[str]:
-    return sorted(name for name, line in losses.LOSSES.items() if line.targets in kinds)
+def _box_space(detector: str, spec: str) -> Space:
+    """Where a box loss compares."""
+    name, spaces = losses.parse(spec)[0], DETECTORS[detector].box_spaces
+    if ":" in name:
+        return spaces[0]
+    for space in spaces:
+        if name in losses.LOSSES and losses.LOSSES[name].targets == space:
+            return space
+    known = name in losses.LOSSES and losses.LOSSES[name].targets in ("boxes", "deltas")
+    kind = "unfit" if known else "unknown"
+    raise ConfigError(f"{kind} box loss {name!r} for {detector}; expected one of {_names(*spaces)}")
+
+
+def _names(*kinds: str) -> str:
+    return ", ".join(sorted(name for name, line in losses.LOSSES.items() if line.targets in kinds))

@@ -102,6 +102,12 @@ class DenseOutputs:
 class PriorGrid(Protocol):
     """Sizes of the feature maps (height, width) to priors per level (n_l, 4), xyxy; some need the images' size too."""
 
+    @property
+    def per_cell(self) -> int: ...
+
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+
     def __call__(
         self,
         shapes: Sequence[tuple[int, int]],
@@ -111,7 +117,10 @@ class PriorGrid(Protocol):
 
 
 class BoxCoder(Protocol):
-    """Between boxes (..., 4), xyxy, and what the network predicts for a prior."""
+    """Between boxes (..., 4), xyxy, and what the network predicts for a prior: `channels` numbers."""
+
+    @property
+    def channels(self) -> int: ...
 
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor: ...
 

@@ -36,7 +36,7 @@ CODERS: dict[str, type] = {
 """What box outputs mean -> the coder that reads them."""
 FIELDS: dict[type, tuple[str, ...]] = {
     AnchorGrid: ("sizes", "scales", "ratios", "strides", "offset", "rounded", "stride_from"),
-    DeltaXYWH: ("weights", "bound_shrink"),
+    DeltaXYWH: ("weights", "clamp_dwdh_min"),
     DistanceCoder: ("unit",),
     DistributionCoder: ("bins", "unit"),
     CenterSizeCoder: ("weights",),
@@ -124,6 +124,8 @@ def outputs_of(detector: Detector) -> list[str]:
 def coder_from(info: Mapping[str, Any]) -> BoxCoder:
     """The coder that "coder" of the metadata describes."""
     values = tuples(info)
+    if "bound_shrink" in values:  # files of earlier versions
+        values["clamp_dwdh_min"] = values.pop("bound_shrink")
     return CODERS[values.pop("kind")](**values)
 
 

@@ -80,7 +80,8 @@ def decode(raw, priors, info):
     middle = priors[:, :2] + size / 2
     if coder["kind"] == "deltas":  # (dx, dy, dw, dh) in sizes of the prior
         raw = raw / np.asarray(coder["weights"], np.float32)
-        least = -MAX_LOG_SCALE if coder["bound_shrink"] else -np.inf
+        clamped = coder["clamp_dwdh_min"] if "clamp_dwdh_min" in coder else coder["bound_shrink"]  # as it was called
+        least = -MAX_LOG_SCALE if clamped else -np.inf
         half = size * np.exp(np.clip(raw[:, 2:], np.float32(least), np.float32(MAX_LOG_SCALE))) / 2
         low, high = middle + raw[:, :2] * size - half, middle + raw[:, :2] * size + half
     elif coder["kind"] == "center_size":  # (dx, dy, w, h) in cells, from the cell's corner

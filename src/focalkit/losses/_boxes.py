@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from .._boxes import overlap
 from .._numerics import computed_in, upcast
 from .._reduce import reduce
 from .._types import Reduction
@@ -86,10 +87,10 @@ def giou_loss(
         tensor(1.0794)
     """
     p, t = _boxes("giou_loss", pred, target, reduction, normalizer)
-    overlap, union = _overlap(p, t)
+    shared, union = overlap(p, t)
     side = _enclosing(p, t)
     enclosing = side[..., 0] * side[..., 1]
-    loss = 1 - _divide(overlap, union) + _divide(enclosing - union, enclosing)
+    loss = 1 - _divide(shared, union) + _divide(enclosing - union, enclosing)
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight)
 
 
@@ -162,14 +163,6 @@ def _sides(boxes: Tensor) -> Tensor:
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
 
 
-def _overlap(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Areas of intersection and union."""
-    side = (torch.minimum(p[..., 2:], t[..., 2:]) - torch.maximum(p[..., :2], t[..., :2])).clamp(min=0)
-    overlap = side[..., 0] * side[..., 1]
-    sides_p, sides_t = _sides(p), _sides(t)
-    return overlap, sides_p[..., 0] * sides_p[..., 1] + sides_t[..., 0] * sides_t[..., 1] - overlap
-
-
 def _enclosing(p: Tensor, t: Tensor) -> Tensor:
     """Width and height of the smallest box around both."""
     return (torch.maximum(p[..., 2:], t[..., 2:]) - torch.minimum(p[..., :2], t[..., :2])).clamp(min=0)
@@ -177,8 +170,8 @@ def _enclosing(p: Tensor, t: Tensor) -> Tensor:
 
 def _diou(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """DIoU and IoU."""
-    overlap, union = _overlap(p, t)
-    iou = _divide(overlap, union)
+    shared, union = overlap(p, t)
+    iou = _divide(shared, union)
     between = (p[..., :2] + p[..., 2:] - t[..., :2] - t[..., 2:]) / 2
     diagonal = _enclosing(p, t).square().sum(-1)
     return iou - _divide(between.square().sum(-1), diagonal), iou

@@ -6,7 +6,8 @@ Not here: the native-layout detection form (`_dense.py`), FL* and reduced focal 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -261,6 +262,22 @@ def soft_rows(form: str) -> Callable[..., Tensor]:
 
 class SigmoidFocalLoss(LossModule, function=sigmoid_focal_loss):
     """`sigmoid_focal_loss` with remembered arguments."""
+
+    def native_layout(self, num_classes: int) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor] | None:
+        """The sum over a detector's levels as its head gives them, see `dense_sigmoid_focal_loss`.
+
+        Returns:
+            (logits per level, labels per level) -> 0-d, or None where the arguments have no such form: smoothed labels,
+            a gamma of the negatives, weights of classes, or values that train.
+        """
+        from ._dense import dense_sigmoid_focal_loss
+
+        kept = self.arguments()
+        trained = any(isinstance(kept[name], Tensor) and kept[name].requires_grad for name in ("alpha", "gamma"))
+        if trained or kept["label_smoothing"] or kept["gamma_neg"] is not None or kept["class_weight"] is not None:
+            return None
+        taken = {name: kept[name] for name in ("alpha", "gamma", "ignore_index", "backend")}
+        return partial(dense_sigmoid_focal_loss, num_classes=num_classes, **taken)
 
 
 class SoftmaxFocalLoss(LossModule, function=softmax_focal_loss):

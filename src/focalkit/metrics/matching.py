@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from focalkit._boxes import area, intersection, overlap
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -40,9 +42,8 @@ class Matches:
 
 def iou_matrix(boxes: Tensor, others: Tensor) -> Tensor:
     """Intersection over union of every pair: (n, 4), (m, 4) xyxy -> (n, m). A pair of empty boxes has 0."""
-    overlap = _intersection(boxes, others)
-    union = _area(boxes)[:, None] + _area(others)[None] - overlap
-    return torch.where(union > 0, overlap / union, 0.0)
+    shared, union = overlap(boxes[:, None], others)
+    return torch.where(union > 0, shared / union, 0.0)
 
 
 def match_detections(
@@ -75,9 +76,9 @@ def match_detections(
     gt_index = torch.full((n,), -1, dtype=torch.int64)
     found = torch.zeros(m, dtype=torch.bool)
     if n and m:
-        overlap = iou_matrix(boxes, gt_boxes).masked_fill(labels[:, None] != gt_labels[None], -1).cpu()
+        ious = iou_matrix(boxes, gt_boxes).masked_fill(labels[:, None] != gt_labels[None], -1).cpu()
         for row in scores.argsort(descending=True, stable=True).tolist():
-            free = overlap[row].masked_fill(found, -1)
+            free = ious[row].masked_fill(found, -1)
             best = int(free.argmax())
             if free[best] >= iou_threshold:
                 gt_index[row] = best
@@ -85,7 +86,8 @@ def match_detections(
     correct = gt_index >= 0
     ignored = torch.zeros(n, dtype=torch.bool)
     if n and crowd_boxes is not None and len(crowd_boxes):
-        inside = _intersection(boxes, crowd_boxes) / _area(boxes)[:, None].clamp(min=torch.finfo(boxes.dtype).tiny)
+        shared = intersection(boxes[:, None], crowd_boxes)
+        inside = shared / area(boxes)[:, None].clamp(min=torch.finfo(boxes.dtype).tiny)
         if crowd_labels is not None:
             inside = inside.masked_fill(labels[:, None] != crowd_labels[None], 0)
         ignored = (inside >= iou_threshold).any(1).cpu() & ~correct
@@ -116,15 +118,3 @@ def best_f1_threshold(scores: Sequence[Tensor], matches: Sequence[Matches]) -> t
         return 1.0, 0.0
     best = int(f1.argmax())
     return float(flat[best]), float(f1[best])
-
-
-def _area(boxes: Tensor) -> Tensor:
-    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
-    return sides[:, 0] * sides[:, 1]
-
-
-def _intersection(boxes: Tensor, others: Tensor) -> Tensor:
-    top_left = torch.maximum(boxes[:, None, :2], others[None, :, :2])
-    bottom_right = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = (bottom_right - top_left).clamp(min=0)
-    return sides[..., 0] * sides[..., 1]

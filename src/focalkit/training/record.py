@@ -13,18 +13,10 @@ from focalkit._config_io import config_to_dict
 from focalkit._text import printable
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
+from focalkit.detection import DETECTORS
 from focalkit.training.schedule import Plan
 
 PACKAGES = ("focalkit", "torch", "torchvision", "lightning", "faster-coco-eval", "numpy")
-
-NAMES = {
-    "retinanet": "RetinaNet",
-    "fcos": "FCOS",
-    "atss": "ATSS",
-    "gfl": "GFL",
-    "vfnet": "VarifocalNet",
-    "centernet": "CenterNet",
-}
 
 
 def run_record(config: TrainConfig, data: DetectionData, *, command: str, device: str) -> dict[str, Any]:
@@ -84,7 +76,7 @@ def summary(
         "train": _split(train),
         "val": _split(val),
         "classes": _classes(train),
-        "model": f"{NAMES[m.detector]}, {m.backbone} {origin}, {m.fpn_channels} channels;"
+        "model": f"{DETECTORS[m.detector].title}, {m.backbone} {origin}, {m.fpn_channels} channels;"
         f" {total / 1e6:.1f} M parameters, {trained / 1e6:.1f} M of them trained",
         "loss": f"{config.loss} + {c.box_weight:g} x {c.box_loss} for boxes",
         "steps": f"{plan.steps} of {config.batch_size} images{passes}, {plan.steps_per_epoch} an epoch;"

@@ -10,14 +10,18 @@ from focalkit.config import CriterionConfig, TrainConfig
 from focalkit.detection import (
     AnchorGrid,
     Assignment,
+    BoxTerm,
+    ClassTerm,
     DeltaXYWH,
     DenseOutputs,
     DetectionCriterion,
     DetectionTarget,
+    DistributionCoder,
     MaxIoUAssigner,
     build_criterion,
     criterion,
     flatten_level,
+    matches,
     retinanet,
 )
 from focalkit.detection.build import check_losses
@@ -45,14 +49,14 @@ def outputs(b, seed=0, size=64, bias=-2.0, channels_last=True):
     return DenseOutputs(maps(K), maps(4), AnchorGrid()(shapes), K)
 
 
-def make(normalizer="batch", box_loss=None, **arguments):
+def make(normalizer="batch", box_loss=None, space="deltas", *, cls_loss=None, box_weight=1.0):
     return DetectionCriterion(
         MaxIoUAssigner(),
-        DeltaXYWH(),
-        losses.build("focal", class_dim=-1, reduction="sum"),
-        box_loss or losses.build("smooth_l1", reduction="sum"),
-        normalizer=normalizer,
-        **arguments,
+        {
+            "classification": ClassTerm(cls_loss or losses.SigmoidFocalLoss()),
+            "box": BoxTerm(box_loss or losses.SmoothL1Loss(), DeltaXYWH(), space, box_weight),
+        },
+        normalizer,
     )
 
 
@@ -153,7 +157,7 @@ def test_gradients_reach_all_logits_but_the_ignored_and_only_positive_deltas():
 @pytest.mark.parametrize("name", ["giou", "diou", "ciou"])
 def test_a_box_loss_in_pixels_vanishes_at_the_truth(name):
     out, target = outputs(1), [ONE]
-    loss = make(box_loss=losses.build(name, reduction="sum"), box_space="boxes")
+    loss = make(box_loss=losses.build(name), space="boxes")
     assignment = loss.assign(out, target)[0]
     truth = torch.where((assignment.gt_index >= 0)[:, None], ONE.boxes[0], torch.cat(out.priors))
     exact = DeltaXYWH().encode(truth, torch.cat(out.priors)).split([len(p) for p in out.priors])
@@ -169,13 +173,13 @@ def test_a_box_loss_in_pixels_vanishes_at_the_truth(name):
 def test_without_reading_counts_the_result_is_the_same(monkeypatch, name, space):
     # the way taken on a GPU, where the host must not wait for the number of positives
     out, targets = outputs(3), [ONE, NO_BOXES, TWO]
-    loss = make(box_loss=losses.build(name, reduction="sum"), box_space=space)
+    loss = make(box_loss=losses.build(name), space=space)
     expected = loss(out, targets)["box"]
     expected.backward()
     gradients = [x.grad.clone() for x in out.deltas]
     for x in out.deltas:
         x.grad = None
-    monkeypatch.setattr(criterion, "_counts_are_free", lambda device: False)
+    monkeypatch.setattr(matches, "counts_are_free", lambda device: False)
     got = loss(out, targets)["box"]
     got.backward()
     torch.testing.assert_close(got, expected)
@@ -194,7 +198,7 @@ def test_off_the_cpu_nothing_is_read_back(normalizer, name, space):
         K,
     )
     crowd = DetectionTarget(ONE.boxes, ONE.labels, torch.rand(2, 4))
-    loss = make(normalizer, losses.build(name, reduction="sum"), box_space=space).to("meta")
+    loss = make(normalizer, losses.build(name), space).to("meta")
     sum(loss(there, [t.to("meta") for t in (crowd, NO_BOXES, TWO)]).values()).backward()
     assert all(x.grad is not None for x in there.logits)
 
@@ -236,15 +240,74 @@ def test_hard_negatives_are_mined_in_whole_images():
         own = logits[i, positive, labels[i, positive]]
         hardest = rows[i, labels[i] == -1].sort(descending=True).values[: 3 * int(positive.sum())]
         total += float(rows[i, positive].sum() - own.sum() + hardest.sum())
-    loss = DetectionCriterion(
-        MaxIoUAssigner(), DeltaXYWH(), mining, losses.build("smooth_l1", reduction="sum"), whole_images=True
-    )
-    assert values(loss(out, targets))["classification"] == pytest.approx(total / int((labels >= 0).sum()), rel=1e-5)
+    got = values(make(cls_loss=mining)(out, targets))["classification"]
+    assert got == pytest.approx(total / int((labels >= 0).sum()), rel=1e-5)
 
 
-def test_a_sum_over_elements_is_the_same_level_by_level_and_at_once():
-    by_level, at_once = (values(make(whole_images=w)(outputs(2), [ONE, TWO])) for w in (False, True))
-    assert by_level == pytest.approx(at_once, rel=1e-6)
+class Recorded(nn.Module):
+    """Focal loss that says of itself what it is told to, and remembers the shapes that it was called with."""
+
+    def __init__(self, elementwise):
+        super().__init__()
+        self.elementwise, self.shapes = elementwise, []
+        self.inner = losses.SigmoidFocalLoss(alpha=0.4, gamma=1.5, class_dim=-1, reduction="sum")
+
+    def forward(self, logits, labels):
+        self.shapes.append(tuple(logits.shape))
+        return self.inner(logits, labels)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_loss_says_how_it_takes_the_levels_and_the_sum_is_the_same(channels_last):
+    by_level, at_once = Recorded(True), Recorded(False)
+    rules = [make(cls_loss=loss) for loss in (by_level.inner, by_level, at_once)]
+    found = []
+    for rule in rules:
+        out = outputs(2, channels_last=channels_last)
+        result = rule(out, [ONE, TWO])
+        result["classification"].backward()
+        found.append((values(result), [x.grad for x in out.logits]))
+    n = [len(priors) for priors in outputs(1).priors]
+    assert by_level.shapes == [(2, count, K) for count in n]
+    assert at_once.shapes == [(2, sum(n), K)]
+    (native, gradients), *others = found
+    for value, other in others:
+        assert value == pytest.approx(native, rel=1e-6)
+        for one, two in zip(gradients, other, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["focal(label_smoothing=0.1)", "focal(gamma_neg=3)", "focal(class_weight=[1.0, 2.0, 3.0])", "bce", "asl"],
+)
+def test_a_loss_without_a_native_layout_is_what_its_function_says(spec):
+    out, loss = outputs(2), losses.build(spec, class_dim=-1, reduction="sum")
+    rule = make(cls_loss=losses.build(spec))
+    labels = torch.stack([a.labels for a in rule.assign(out, [ONE, TWO])])
+    whole = loss(torch.cat([flatten_level(x, K) for x in out.logits], dim=1), labels) / int((labels >= 0).sum())
+    assert values(rule(out, [ONE, TWO]))["classification"] == pytest.approx(float(whole.detach()), rel=1e-6)
+
+
+def test_focal_loss_with_values_of_its_own_per_class_is_called_once_on_the_native_layout(monkeypatch):
+    loss = losses.SigmoidFocalLoss(alpha=[0.2, 0.3, 0.4], gamma=[0.0, 1.0, 2.0])
+    expected = values(make(cls_loss=loss)(outputs(2), [ONE, TWO]))
+    monkeypatch.setattr(losses.SigmoidFocalLoss, "native_layout", lambda self, num_classes: None)
+    assert values(make(cls_loss=loss)(outputs(2), [ONE, TWO])) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_loss_of_this_package_is_called_for_the_sum_whatever_it_remembers():
+    summed = [losses.build(name, reduction="sum") for name in ("bce(class_dim=-1)", "giou")]
+    meant = [losses.build(name) for name in ("bce", "giou")]
+    one, other = (values(make("batch", box, "boxes", cls_loss=c)(outputs(2), [ONE, TWO])) for c, box in (summed, meant))
+    assert one == other
+
+
+def test_a_loss_that_cannot_be_called_for_the_sum_is_refused():
+    for loss in (nn.SmoothL1Loss(), losses.GHMR()):
+        with pytest.raises(ValueError, match="build it with reduction='sum'"):
+            make(box_loss=loss)
+    assert values(make(box_loss=nn.SmoothL1Loss(reduction="sum"))(outputs(1), [ONE]))["box"] > 0
 
 
 def test_other_normalisers_keep_no_state():
@@ -310,7 +373,7 @@ def test_any_assigner_serves():
         return Assignment(torch.full((n,), -100), torch.full((n,), -1))
 
     loss = make()
-    loss.assigner = none_at_all
+    loss.matcher = none_at_all
     assert values(loss(outputs(1), [ONE])) == {"classification": 0, "box": 0}
 
 
@@ -323,7 +386,11 @@ def test_wrong_arguments_say_what_is_expected():
     with pytest.raises(ValueError, match='"batch", "image" or "ema"'):
         make("mean")
     with pytest.raises(ValueError, match='"deltas" or "boxes"'):
-        make(box_space="pixels")
+        make(space="pixels")
+    with pytest.raises(ValueError, match="a criterion needs terms"):
+        DetectionCriterion(MaxIoUAssigner(), {})
+    with pytest.raises(ValueError, match='encodes 4 numbers and decodes 68: it needs space="boxes"'):
+        BoxTerm(losses.SmoothL1Loss(), DistributionCoder(17))
     with pytest.raises(ValueError, match="one target for each of the 2 images, got 1"):
         make()(outputs(2), [ONE])
 
@@ -334,9 +401,8 @@ def test_a_configuration_becomes_a_criterion():
         criterion=CriterionConfig(fg_iou=0.6, min_pos_iou=0.1, box_loss="giou", box_weight=2.0, normalizer="ema"),
     )
     loss = build_criterion(config)
-    assert loss.assigner == MaxIoUAssigner(0.6, 0.4, 0.1)
-    assert (loss.box_space, loss.box_weight, loss.normalizer) == ("boxes", 2.0, "ema")
-    assert not loss.whole_images
+    assert loss.matcher == MaxIoUAssigner(0.6, 0.4, 0.1)
+    assert (loss.terms["box"].space, loss.terms["box"].weight, loss.normalizer) == ("boxes", 2.0, "ema")
     assert values(loss(outputs(1), [ONE]))["classification"] > 0
 
 
@@ -376,11 +442,11 @@ class Asking(nn.Module):
 def test_a_loss_gets_what_it_asks_the_data_for_and_keeps_what_was_given():
     facts = {"num_classes": 2, "class_counts": [5, 1], "frequency": [0.5, 0.1]}
     mine = f"{__name__}:Asking"
-    loss = build_criterion(TrainConfig(loss=f"{mine}(gain=3)"), facts).cls_loss
+    loss = build_criterion(TrainConfig(loss=f"{mine}(gain=3)"), facts).terms["classification"].loss
     assert (loss.class_counts, loss.frequency, loss.gain) == ([5, 1], [0.5, 0.1], 3)
-    loss = build_criterion(TrainConfig(loss=f"{mine}(class_counts=[7, 7])"), facts).cls_loss
+    loss = build_criterion(TrainConfig(loss=f"{mine}(class_counts=[7, 7])"), facts).terms["classification"].loss
     assert (loss.class_counts, loss.frequency) == ([7, 7], [0.5, 0.1])
-    assert build_criterion(TrainConfig(loss="efl(num_classes=4)"), facts).cls_loss.num_classes == 4
+    assert build_criterion(TrainConfig(loss="efl(num_classes=4)"), facts).terms["classification"].loss.num_classes == 4
     with pytest.raises(ConfigError, match=r"cannot build the loss 'efl'.*num_classes"):
         build_criterion(TrainConfig(loss="efl"))
 

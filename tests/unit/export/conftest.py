@@ -142,7 +142,7 @@ def detectors(detector):
         p6_from="p5",
         rounded_anchors=True,
         anchor_stride="image",
-        bound_shrink=True,
+        clamp_dwdh_min=True,
         clip="after_nms",
         max_detections=30,
         resize="torchvision",

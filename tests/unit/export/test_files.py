@@ -3,16 +3,17 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from focalkit.detection import AugmentedDetector, Detections, Detector, retinanet
+from focalkit.detection import AugmentedDetector, DeltaXYWH, Detections, Detector, retinanet
 from focalkit.detection.models.frozen_norm import SameConv2d
 from focalkit.errors import BackendError, InputError
-from focalkit.export import FORMATS, _onnx, export_detector, is_exported, load_exported
+from focalkit.export import FORMATS, _onnx, export_detector, is_exported, load_exported, numpy_postprocess
 from focalkit.export._export import _checked as checked
 from focalkit.export._load import as_detector
-from focalkit.export._metadata import KEY, anchors_of, describe, outputs_of
+from focalkit.export._metadata import KEY, anchors_of, coder_from, describe, outputs_of
 from focalkit.export._network import RawNetwork
 from focalkit.export._postprocess import GraphPostprocess, suppress_in_torch
 
@@ -78,6 +79,14 @@ def test_the_graphs_post_processing_is_the_detectors(name, detectors):
     same(found, expected)
     assert len(expected[0]) > 20
     assert all((row[2, counts[2] :] == 0).all() for row in rows[1:2]), "padding scores 0"
+
+
+def test_the_coder_of_an_earlier_versions_file_is_read():
+    described = {"kind": "deltas", "weights": [1.0, 1.0, 1.0, 1.0], "bound_shrink": True}
+    assert coder_from(described) == DeltaXYWH(clamp_dwdh_min=True)
+    raw, priors = np.array([[0, 0, -9, 9]], np.float32), np.array([[0, 0, 8, 8]], np.float32)
+    expected = DeltaXYWH(clamp_dwdh_min=True).decode(torch.from_numpy(raw), torch.from_numpy(priors)).numpy()
+    np.testing.assert_allclose(numpy_postprocess.decode(raw, priors, {"coder": described}), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["torchvision", *RELATIVES])

@@ -77,6 +77,13 @@ def test_all_problems_are_reported_at_once():
         config_from_dict({"epochs": "x", "devcies": 1, "optim": {"lr": "high"}})
 
 
+def test_a_key_of_earlier_versions_is_read_under_its_name_of_today():
+    old = {"model": {"numerics": {"bound_shrink": True}}}
+    assert config_from_dict(old).model.numerics.clamp_dwdh_min
+    with pytest.raises(ConfigError, match="clamp_dwdh_min"):
+        config_from_dict({"model": {"numerics": {"bound_shrink": "no"}}})
+
+
 def test_the_word_none_stands_for_none_in_toml():
     assert config_from_dict(tomllib.loads('[optim]\nclip_norm = "none"')).optim.clip_norm is None
 

@@ -21,6 +21,11 @@ class CenterSizeCoder:
 
     weights: tuple[float, float, float, float] = (1.0, 1.0, 0.1, 0.1)
 
+    @property
+    def channels(self) -> int:
+        """Numbers that the network predicts for each prior."""
+        return 4
+
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
         """Offsets and sizes (..., 4)."""
         side = priors[..., 2:] - priors[..., :2]

@@ -18,7 +18,7 @@ class DeltaXYWH:
 
     Attributes:
         weights: Factors on (dx, dy, dw, dh) when encoding; larger ones raise the weight of the box loss.
-        bound_shrink: Bound dw and dh below as well, by minus the upper bound, as mmdetection does.
+        clamp_dwdh_min: Bound dw and dh below as well, by minus the upper bound, as mmdetection does.
 
     Example:
         >>> coder = DeltaXYWH()
@@ -28,7 +28,12 @@ class DeltaXYWH:
     """
 
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    bound_shrink: bool = False
+    clamp_dwdh_min: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Numbers that the network predicts for each prior."""
+        return 4
 
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
         """Deltas (..., 4) that move `priors` (..., 4) onto `boxes` (..., 4), both xyxy.
@@ -46,7 +51,7 @@ class DeltaXYWH:
         deltas = _by_column(deltas, truediv, self.weights)
         prior_size = priors[..., 2:] - priors[..., :2]
         centre = priors[..., :2] + prior_size / 2 + deltas[..., :2] * prior_size
-        least = -MAX_LOG_SCALE if self.bound_shrink else None
+        least = -MAX_LOG_SCALE if self.clamp_dwdh_min else None
         half = prior_size * torch.exp(deltas[..., 2:].clamp(least, MAX_LOG_SCALE)) / 2
         return torch.cat([centre - half, centre + half], dim=-1)
 

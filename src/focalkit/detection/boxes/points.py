@@ -75,6 +75,11 @@ class DistanceCoder:
 
     unit: float = 1.0
 
+    @property
+    def channels(self) -> int:
+        """Numbers that the network predicts for each prior."""
+        return 4
+
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
         """Logarithms of the distances (..., 4)."""
         return distances(boxes, priors, self.unit).clamp(min=LEAST).log()
@@ -108,6 +113,11 @@ class DistributionCoder:
     def __post_init__(self) -> None:
         if self.bins < 2:
             raise ValueError(f"a distribution needs at least 2 bins, got {self.bins}")
+
+    @property
+    def channels(self) -> int:
+        """Numbers that the network predicts for each prior."""
+        return 4 * self.bins
 
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
         """Distances (..., 4) in units, bounded to 0 .. bins - 1."""

@@ -1,36 +1,76 @@
 """How good a positive prior is: what the relatives of RetinaNet teach their scores, or learn beside them.
 
-Each is called with the predicted and the true boxes and the priors, all (..., 4), and returns (...) in [0, 1].
+`iou` and `centerness` compare boxes; `PredictedIoU(coder)` and `Centerness()` are the same for the positive priors of a
+batch, as the terms of a criterion take them.
 """
+
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from focalkit._boxes import overlap
 from focalkit.detection.boxes.points import distances
+from focalkit.detection.types import BoxCoder
 
 
-def iou(predicted: Tensor, true: Tensor, priors: Tensor) -> Tensor:
+class Matched(Protocol):
+    """Priors (p, 4), the model's raw box outputs (p, channels), and ground-truth boxes (p, 4)."""
+
+    @property
+    def priors(self) -> Tensor: ...
+
+    @property
+    def deltas(self) -> Tensor: ...
+
+    @property
+    def boxes(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class PredictedIoU:
     """Overlap of the predicted with the true box (Li et al., 2020, sec. 3; Zhang et al., 2021, sec. 3.1).
+
+    Attributes:
+        coder: Turns the outputs into boxes.
+    """
+
+    coder: BoxCoder
+
+    def __call__(self, positives: Matched) -> Tensor:
+        return iou(self.coder.decode(positives.deltas, positives.priors), positives.boxes)
+
+
+@dataclass(frozen=True)
+class Centerness:
+    """How near the prior's centre is to that of the true box (Tian et al., 2019, eq. 3)."""
+
+    def __call__(self, positives: Matched) -> Tensor:
+        return centerness(positives.priors, positives.boxes)
+
+
+def iou(one: Tensor, other: Tensor) -> Tensor:
+    """Intersection over union of boxes (..., 4), broadcast against each other; 0 where both are empty.
 
     Example:
         >>> box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
-        >>> iou(box, box + torch.tensor([2.0, 0.0, 2.0, 0.0]), box)
+        >>> iou(box, box + torch.tensor([2.0, 0.0, 2.0, 0.0]))
         tensor([0.3333])
     """
-    side = (torch.minimum(predicted[..., 2:], true[..., 2:]) - torch.maximum(predicted[..., :2], true[..., :2])).clamp(
-        min=0
-    )
-    overlap = side.prod(dim=-1)
-    mine, theirs = ((boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1) for boxes in (predicted, true))
-    return overlap / (mine + theirs - overlap).clamp(min=torch.finfo(overlap.dtype).tiny)
+    shared, union = overlap(one, other)
+    return shared / union.clamp(min=torch.finfo(shared.dtype).tiny)
 
 
-def centerness(predicted: Tensor, true: Tensor, priors: Tensor) -> Tensor:
-    """How near the prior's centre is to that of the true box (Tian et al., 2019, eq. 3); 0 outside of the box.
+def centerness(priors: Tensor, true: Tensor) -> Tensor:
+    """How near the priors' centres are to those of the true boxes (Tian et al., 2019, eq. 3); 0 outside of the box.
+
+    Args:
+        priors, true: (..., 4), xyxy.
 
     Example:
         >>> cell = torch.tensor([[0.0, 0.0, 8.0, 8.0]])
-        >>> centerness(cell, torch.tensor([[2.0, 0.0, 12.0, 8.0]]), cell)   # left 2, right 8: the root of 1/4
+        >>> centerness(cell, torch.tensor([[2.0, 0.0, 12.0, 8.0]]))   # left 2, right 8: the root of 1/4
         tensor([0.5000])
     """
     found = distances(true, priors).clamp(min=0)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from focalkit._runs import RunDir
+from focalkit.detection.build import build_detector
 from focalkit.detection.inference.detections import Detections
 from focalkit.detection.inference.postprocess import DensePostprocess
 from focalkit.detection.inference.predict import detect
 from focalkit.detection.models.card import ModelCard
-from focalkit.detection.models.relatives import build_detector
 from focalkit.detection.types import DetectionBatch, DetectionTarget
 from focalkit.detection.weights import LayoutName, load_weights
 from focalkit.detection.weights.checkpoint import load_checkpoint

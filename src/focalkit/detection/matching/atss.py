@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from focalkit.detection.boxes.quality import iou
 from focalkit.detection.matching.crowds import BLOCK, HideInCrowds
 from focalkit.detection.types import BACKGROUND, Assignment, DetectionTarget
 
@@ -100,13 +101,9 @@ def _nearest(centres: Tensor, points: Tensor, k: int) -> Tensor:
 def _compare(candidates: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """IoU of the candidates (m, c, 4) with their box (m, 4), and whether their centres lie in it; both (m, c)."""
     boxes = boxes[:, None]
-    low, high = torch.maximum(candidates[..., :2], boxes[..., :2]), torch.minimum(candidates[..., 2:], boxes[..., 2:])
-    shared = (high - low).clamp(min=0).prod(dim=-1)
-    areas = ((b[..., 2:] - b[..., :2]).prod(dim=-1) for b in (candidates, boxes))
-    union = (sum(areas) - shared).clamp(min=torch.finfo(shared.dtype).tiny)
     centre = (candidates[..., :2] + candidates[..., 2:]) / 2
     inside = torch.minimum(centre - boxes[..., :2], boxes[..., 2:] - centre).amin(dim=-1) > INSIDE
-    return shared / union, inside
+    return iou(candidates, boxes), inside
 
 
 def _settle(n: int, candidates: Tensor, value: Tensor) -> Tensor:

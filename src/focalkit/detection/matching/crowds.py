@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from focalkit._boxes import area, intersection
 from focalkit.detection.types import IGNORE, Assignment
 
 BLOCK = 2**19
@@ -25,12 +26,9 @@ class HideInCrowds:
         """The assignment with the hidden priors ignored; `priors` (n, 4) and `regions` (r, 4) are xyxy."""
         if not len(regions) or not len(priors):
             return assignment
-        area = (priors[:, 2:] - priors[:, :2]).prod(dim=1)
+        areas = area(priors)
         hidden = torch.zeros_like(assignment.labels, dtype=torch.bool)
         for block in regions.to(priors.dtype).split(max(1, BLOCK // len(priors))):
-            low = torch.maximum(block[:, None, :2], priors[:, :2])
-            high = torch.minimum(block[:, None, 2:], priors[:, 2:])
-            shared = (high - low).clamp(min=0).prod(dim=2)
-            hidden |= (shared / area >= self.ignore_iof).any(dim=0)
+            hidden |= (intersection(block[:, None], priors) / areas >= self.ignore_iof).any(dim=0)
         labels = torch.where(hidden & (assignment.gt_index < 0), IGNORE, assignment.labels)
         return Assignment(labels, assignment.gt_index)

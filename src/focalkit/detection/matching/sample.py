@@ -1,11 +1,12 @@
 """Two-stage detectors' answer to imbalance: train on a few priors, half of them positive."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from focalkit.detection.types import BACKGROUND, IGNORE, Assignment
+from focalkit.detection.types import BACKGROUND, IGNORE, Assignment, DetectionTarget
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,23 @@ class BalancedSampler:
         background = _first(order, labels == BACKGROUND, min(self.num, n), self.num - positive.sum())
         kept = positive | background
         return Assignment(torch.where(kept, labels, IGNORE), torch.where(positive, gt_index, -1))
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A matcher of whose answer a sample is kept: the other priors are ignored.
+
+    Attributes:
+        matcher: (priors per level, target) -> Assignment.
+        sampler: Assignment -> Assignment, such as `BalancedSampler(256)`.
+    """
+
+    matcher: Callable[[Sequence[Tensor], DetectionTarget], Assignment]
+    sampler: Callable[[Assignment], Assignment]
+
+    def __call__(self, priors: Sequence[Tensor], target: DetectionTarget) -> Assignment:
+        """Match one image and draw the sample."""
+        return self.sampler(self.matcher(priors, target))
 
 
 def _first(order: Tensor, among: Tensor, at_most: int, limit: Tensor | int) -> Tensor:

@@ -11,10 +11,10 @@ import torch
 from focalkit._config_io import config_from_dict
 from focalkit._runs import RunDir
 from focalkit.config import NumericsConfig
+from focalkit.detection.build import build_detector, build_retinanet
 from focalkit.detection.models.backbone_weights import listed, misfits, nearest
 from focalkit.detection.models.card import ModelCard
-from focalkit.detection.models.relatives import build_detector
-from focalkit.detection.models.retinanet import RetinaNet, build_retinanet
+from focalkit.detection.models.retinanet import RetinaNet
 from focalkit.detection.weights._coco import COCO, coco_categories
 from focalkit.detection.weights._order import OUTPUTS, STEM, pick_classes, reorder_anchors, swap_colours
 from focalkit.detection.weights._read import RawWeights, read_file, unwrap

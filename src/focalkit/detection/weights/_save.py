@@ -15,6 +15,7 @@ from focalkit._files import dump_json, write_bytes_atomic
 from focalkit.config import TrainConfig
 from focalkit.detection.models.backbones import IMAGENET, RESNETS
 from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.head import RetinaNetHead
 from focalkit.detection.models.retinanet import RetinaNet
 from focalkit.detection.weights._load import LAYOUTS
 from focalkit.detection.weights._order import OUTPUTS, STEM, inverse, reorder_anchors, swap_colours
@@ -75,7 +76,7 @@ def weights_as(model: RetinaNet, layout: Target) -> dict[str, Tensor]:
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}, expected {', '.join(LAYOUTS)}")
     form, card = LAYOUTS[layout], card_of(model)
-    if card.config.backbone not in RESNETS or card.config.detector != "retinanet":
+    if card.config.backbone not in RESNETS or not isinstance(model.head, RetinaNetHead):
         raise InputError(
             f"{form.library}'s RetinaNet has a ResNet or ResNeXt,"
             f" this is {card.config.detector} on {card.config.backbone}"

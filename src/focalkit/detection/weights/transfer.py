@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from focalkit.config import ModelConfig
 from focalkit.detection.models.backbone_weights import listed, misfits
 from focalkit.detection.models.retinanet import RetinaNet
+from focalkit.detection.recipes import DETECTORS
 from focalkit.detection.weights._order import pick_classes
 from focalkit.detection.weights.layouts.layout import DROPPED
 from focalkit.errors import ConfigError
@@ -30,10 +31,10 @@ def check_structure(asked: ModelConfig, found: ModelConfig, source: object) -> N
         for name in STRUCTURE
         if _field(asked, name) != _field(found, name)
     ]
-    if asked.detector == found.detector == "retinanet" and _anchors(asked) != _anchors(found):
+    if asked.detector == found.detector and _per_cell(asked) != _per_cell(found):
         problems.append(
-            f"model.anchor_scales and model.anchor_ratios: {_anchors(asked)} anchors a cell are asked for, the file has"
-            f" {_anchors(found)}"
+            f"model.anchor_scales and model.anchor_ratios: {_per_cell(asked)} anchors a cell are asked for,"
+            f" the file has {_per_cell(found)}"
         )
     if problems:
         raise ConfigError(
@@ -112,5 +113,5 @@ def _field(config: ModelConfig, name: str) -> object:
     return config.numerics.p6_from if name == "numerics.p6_from" else getattr(config, name)
 
 
-def _anchors(config: ModelConfig) -> int:
-    return len(config.anchor_scales) * len(config.anchor_ratios)
+def _per_cell(config: ModelConfig) -> int:
+    return DETECTORS[config.detector].priors(config).per_cell

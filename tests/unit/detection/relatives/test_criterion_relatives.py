@@ -9,12 +9,19 @@ from torch.nn import functional as F
 from focalkit import losses
 from focalkit.config import PRESETS, CriterionConfig, ModelConfig, TrainConfig, with_detector
 from focalkit.detection import (
+    BoxTerm,
+    ClassTerm,
     DenseOutputs,
     DetectionCriterion,
     DetectionTarget,
+    DistributionTerm,
+    PredictedIoU,
+    QualityTerm,
+    Sampled,
     build_criterion,
     criterion,
     flatten_level,
+    matches,
 )
 from focalkit.detection.boxes import quality
 from focalkit.detection.boxes.points import DistanceCoder, PointGrid, square_grid
@@ -74,11 +81,11 @@ def by_hand(detector, out, targets):
     logits, deltas = flat(out.logits, n), flat(out.deltas, n)
     image, row = (index >= 0).nonzero(as_tuple=True)
     true = torch.stack([targets[i].boxes[index[i, r]] for i, r in zip(image.tolist(), row.tolist(), strict=True)])
-    boxes = rule.coder.decode(deltas[image, row], priors[row])
-    how = quality.centerness if detector in ("fcos", "atss") else quality.iou
-    q = how(boxes, true, priors[row])
+    coder, weight = rule.terms["box"].coder, rule.terms["box"].weight
+    boxes = coder.decode(deltas[image, row], priors[row])
+    q = quality.centerness(priors[row], true) if detector in ("fcos", "atss") else quality.iou(boxes, true)
     counted = labels != -100
-    result = {"box": rule.box_weight * float((losses.giou_loss(boxes, true, reduction="none") * q).sum() / q.sum())}
+    result = {"box": weight * float((losses.giou_loss(boxes, true, reduction="none") * q).sum() / q.sum())}
     if detector in ("fcos", "atss"):
         own = flat(out.quality, n)[image, row, 0]
         result["quality"] = float(F.binary_cross_entropy_with_logits(own, q))
@@ -90,7 +97,7 @@ def by_hand(detector, out, targets):
         p, bce = logits.sigmoid(), F.binary_cross_entropy_with_logits(logits, soft, reduction="none")
         if detector == "gfl":
             focus = (soft - p) ** 2 * bce
-            scores, y = deltas[image, row].view(-1, 4, BINS).log_softmax(2), rule.coder.encode(true, priors[row])
+            scores, y = deltas[image, row].view(-1, 4, BINS).log_softmax(2), coder.encode(true, priors[row])
             low = y.floor().clamp(max=BINS - 2)
             left, right = (scores.gather(2, i.long()[..., None])[..., 0] for i in (low, low + 1))
             dfl = -((low + 1 - y) * left + (y - low) * right).mean(dim=1)
@@ -113,10 +120,10 @@ def test_centernets_loss_is_its_papers():
     rule = build_criterion(config("centernet"))
     total = box = 0.0
     for i, target in enumerate(targets):
-        heat = rule.heat_map(out.priors, target, K)
+        heat = rule.terms["classification"].heat_map(out.priors, target, K)
         p = flat(out.logits, len(heat))[i].sigmoid()
         loss = torch.where(heat == 1, (1 - p) ** 2 * -p.log(), (1 - heat) ** 4 * p**2 * -(1 - p).log())
-        hidden = rule.assigner(out.priors, target).labels == -100
+        hidden = rule.matcher(out.priors, target).labels == -100
         assert hidden.any() == bool(len(target.ignore_boxes))
         total += float(loss[~hidden].sum())
         for truth in target.boxes:
@@ -134,7 +141,7 @@ def test_without_reading_counts_the_result_is_the_same(monkeypatch, detector):
     leaves = [*out.logits, *out.deltas, *(out.quality or ())]
     results = []
     for free in (True, False):
-        monkeypatch.setattr(criterion, "_counts_are_free", lambda device, free=free: free)
+        monkeypatch.setattr(matches, "counts_are_free", lambda device, free=free: free)
         result = rule(out, targets)
         results.append((values(result), torch.autograd.grad(sum(result.values()), leaves)))
     (first, gradients), (second, others) = results
@@ -214,7 +221,7 @@ def test_the_mean_over_ranks_is_the_loss_of_the_whole_batch(monkeypatch, detecto
     seen = []
     divisor = DetectionCriterion._divisor
     monkeypatch.setattr(
-        DetectionCriterion, "_divisor", lambda self, *counts: seen.append(torch.stack(counts)) or divisor(self, *counts)
+        DetectionCriterion, "_divisor", lambda self, counts: seen.append(counts.clone()) or divisor(self, counts)
     )
     halves = (slice(0, 2), slice(2, 3))
     for rows in halves:
@@ -230,14 +237,11 @@ def test_the_mean_over_ranks_is_the_loss_of_the_whole_batch(monkeypatch, detecto
 def test_with_a_sampler_only_the_sample_counts():
     out, target = outputs("atss", 1), [ONE]
     sampler = BalancedSampler(20, 0.25, torch.Generator().manual_seed(0))
-    rule = DetectionCriterion(
-        ATSSAssigner(),
-        DistanceCoder(1 / 8),
-        losses.build("bce", class_dim=-1, reduction="sum"),
-        losses.build("giou", reduction="sum"),
-        box_space="boxes",
-        sampler=sampler,
-    )
+    terms = {
+        "classification": ClassTerm(losses.BinaryCrossEntropy()),
+        "box": BoxTerm(losses.GIoULoss(), DistanceCoder(1 / 8), "boxes"),
+    }
+    rule = DetectionCriterion(Sampled(ATSSAssigner(), sampler), terms)
     labels = rule.assign(out, target)[0].labels
     assert int((labels >= 0).sum()) == 5 < int((ATSSAssigner()(out.priors, ONE).labels >= 0).sum())
     assert int((labels == -1).sum()) == 15
@@ -251,27 +255,55 @@ def test_with_a_sampler_only_the_sample_counts():
 
 def test_quality_can_teach_a_branch_beside_a_regression_of_deltas():
     out = outputs("atss", 2)
-    rule = DetectionCriterion(
-        ATSSAssigner(),
-        DistanceCoder(1 / 8),
-        losses.build("focal", class_dim=-1, reduction="sum"),
-        losses.build("smooth_l1", reduction="sum"),
-        quality=quality.iou,
-        quality_to="branch",
-    )
-    result = rule(out, [ONE, TWO])
-    assert set(result) == {"classification", "box", "quality"}
+    coder = DistanceCoder(1 / 8)
+    iou = PredictedIoU(coder)
+    terms = {
+        "classification": ClassTerm(losses.SigmoidFocalLoss()),
+        "box": BoxTerm(losses.SmoothL1Loss(), coder, quality=iou),
+        "quality": QualityTerm(iou),
+    }
+    result = DetectionCriterion(ATSSAssigner(), terms)(out, [ONE, TWO])
+    assert list(result) == ["classification", "box", "quality"]
     assert all(value > 0 for value in values(result).values())
 
 
-def test_wrong_arguments_say_what_is_expected():
-    parts = (ATSSAssigner(), DistanceCoder(), losses.build("focal"), losses.build("giou"))
-    with pytest.raises(ValueError, match='"classes" or "branch", got "both"'.replace('"both"', "'both'")):
-        DetectionCriterion(*parts, quality=quality.iou, quality_to="both")
-    with pytest.raises(ValueError, match="heat map gives the class targets"):
-        DetectionCriterion(*parts, quality=quality.iou, heat_map=lambda *_: None)
+def test_a_term_that_is_not_weighted_is_divided_by_the_number_of_positives():
+    out, targets, coder = outputs("gfl", 2), [ONE, TWO], build_criterion(config("gfl")).terms["box"].coder
+    plain, weighted = (
+        values(DetectionCriterion(ATSSAssigner(), {"d": DistributionTerm(coder, quality=q)})(out, targets))["d"]
+        for q in (None, lambda positives: torch.full_like(positives.counts, 0.5, dtype=torch.float32))
+    )
+    assert weighted == pytest.approx(plain, rel=1e-6)  # the weights cancel where all are the same
+
+
+def test_a_quality_of_ones_own_sees_the_positives():
+    seen = []
+
+    def left_half(positives):
+        seen.append(positives.boxes.shape)
+        return (positives.priors[:, 0] < 24).float()
+
+    out = outputs("atss", 1)
+    term = BoxTerm(losses.GIoULoss(), DistanceCoder(1 / 8), "boxes", quality=left_half)
+    sum(DetectionCriterion(ATSSAssigner(), {"box": term})(out, [ONE]).values()).backward()
+    deltas = torch.cat([flatten_level(x.grad, 4) for x in out.deltas], dim=1)[0]
+    positive = ATSSAssigner()(out.priors, ONE).labels >= 0
+    assert seen == [(int(positive.sum()), 4)]
+    assert torch.equal((deltas != 0).any(dim=1), positive & (torch.cat(out.priors)[:, 0] < 24))
+
+
+def test_teaching_a_quality_that_the_model_does_not_predict_is_an_error():
     with pytest.raises(ValueError, match="predicts no quality"):
         build_criterion(config("atss"))(outputs("vfnet", 1), [ONE])
+
+
+def test_a_box_loss_of_ones_own_compares_where_the_coder_can():
+    spaces = {}
+    for detector in ("retinanet", *RELATIVES):
+        changes = CriterionConfig(box_loss="torch.nn:SmoothL1Loss()")
+        rule = build_criterion(TrainConfig(model=ModelConfig(detector=detector), criterion=changes))
+        spaces[detector] = rule.terms["box"].space
+    assert spaces == dict.fromkeys(("retinanet", "fcos", "atss", "vfnet", "centernet"), "deltas") | {"gfl": "boxes"}
 
 
 @pytest.mark.parametrize(
@@ -309,7 +341,7 @@ def test_own_losses_stand_in_for_those_not_named_and_for_nothing_else():
 def test_a_loss_that_is_named_is_what_trains_also_where_it_is_another_detectors_own(detector):
     focal = "focal(gamma=2.0, alpha=0.25)"
     rule = build_criterion(TrainConfig(loss=focal, model=ModelConfig(detector=detector)))
-    assert isinstance(rule.cls_loss, losses.SigmoidFocalLoss)
+    assert isinstance(rule.terms["classification"].loss, losses.SigmoidFocalLoss)
     out = outputs(detector, 2)
     assert values(rule(out, [ONE, TWO])) != values(build_criterion(config(detector))(out, [ONE, TWO]))
 

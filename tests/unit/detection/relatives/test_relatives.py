@@ -114,7 +114,7 @@ def test_the_default_scale_is_the_papers():
         assert [float(p[0, 2] - p[0, 0]) for p in priors] == [64, 128, 256, 512, 1024]
         assert (priors[0][0, :2] + priors[0][0, 2:]).tolist() == [8, 8]  # centred in the cell of stride 8
     fcos = build_criterion(TrainConfig(model=ModelConfig(detector="fcos")))
-    assert fcos.assigner == PointAssigner(limits=(64, 128, 256, 512), radius=1.5)
+    assert fcos.matcher == PointAssigner(limits=(64, 128, 256, 512), radius=1.5)
 
 
 def test_the_numerics_reach_the_relatives():
@@ -149,4 +149,4 @@ def test_torchvisions_second_recipe_is_retinanet_with_two_arguments():
     )
     model, criterion = build_detector(config.model, 2), build_criterion(config)
     assert sum(isinstance(m, torch.nn.GroupNorm) for m in model.head.modules()) == 2
-    assert criterion.box_space == "boxes"
+    assert criterion.terms["box"].space == "boxes"

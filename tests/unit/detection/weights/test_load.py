@@ -376,7 +376,7 @@ def test_a_model_for_other_pixels_is_scaled_for_torchvision(model, tmp_path):
 
 
 def test_the_styles_are_what_the_libraries_do():
-    fields = ("p6_from", "p7_relu", "stride_in_1x1", "norm_eps", "rounded_anchors", "anchor_stride", "bound_shrink")
+    fields = ("p6_from", "p7_relu", "stride_in_1x1", "norm_eps", "rounded_anchors", "anchor_stride", "clamp_dwdh_min")
     fields += ("clip", "keep_empty", "max_detections", "resize")
     table = {
         "torchvision_v1": ("p5", True, False, 0.0, True, "image", False, "before_nms", True, 300, "torchvision"),

@@ -63,7 +63,7 @@ def test_shrinking_is_bounded_where_asked():
     prior = torch.tensor([[0.0, 0.0, 1000.0, 1000.0]])
     deltas = torch.tensor([[0.0, 0.0, -9.0, -2.0]])
     for bounded, width in ((False, 1000 * math.exp(-9)), (True, 16.0)):
-        box = DeltaXYWH(bound_shrink=bounded).decode(deltas, prior)[0]
+        box = DeltaXYWH(clamp_dwdh_min=bounded).decode(deltas, prior)[0]
         assert float(box[2] - box[0]) == pytest.approx(width, rel=1e-3)
         assert float(box[3] - box[1]) == pytest.approx(1000 * math.exp(-2), rel=1e-5)
 

@@ -48,7 +48,7 @@ LAYOUT = Layout(
 PYTORCH = Style(
     NumericsConfig(
         p7_relu=False,
-        bound_shrink=True,
+        clamp_dwdh_min=True,
         pixel_mean=(123.675 / 255, 116.28 / 255, 103.53 / 255),
         pixel_std=(58.395 / 255, 57.12 / 255, 57.375 / 255),
         resize="mmdet",

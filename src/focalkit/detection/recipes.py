@@ -1,0 +1,231 @@
+"""What each detector is made of, in one literal table; its name decides nothing anywhere else.
+
+| detector  | priors             | matching        | box outputs          | quality               |
+|-----------|--------------------|-----------------|----------------------|-----------------------|
+| retinanet | 9 anchors a cell   | IoU             | deltas               | -                     |
+| fcos      | points             | ranges, centres | log distances        | centerness, a branch  |
+| atss      | one square per cell| ATSS            | log distances        | centerness, a branch  |
+| gfl       | one square per cell| ATSS            | distributions        | IoU, the class target |
+| vfnet     | one square per cell| ATSS            | log distances        | IoU, the class target |
+| centernet | points of stride 4 | centres         | offset and size      | a heat map instead    |
+
+What is left out: FCOS's regression to strides without exp, VarifocalNet's star convolution and second box, ATSS's boxes
+as deltas of anchors (its paper finds points as good, sec. 4.2).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import nn
+
+from focalkit.config import CriterionConfig, ModelConfig
+from focalkit.detection.boxes.anchors import AnchorGrid
+from focalkit.detection.boxes.center_size import CenterSizeCoder
+from focalkit.detection.boxes.deltas import DeltaXYWH
+from focalkit.detection.boxes.points import DistanceCoder, DistributionCoder, PointGrid, square_grid
+from focalkit.detection.boxes.quality import Centerness, PredictedIoU
+from focalkit.detection.criterion import Matcher
+from focalkit.detection.matching.atss import ATSSAssigner
+from focalkit.detection.matching.center import CenterAssigner
+from focalkit.detection.matching.fcos import PointAssigner
+from focalkit.detection.matching.libraries import LIBRARIES
+from focalkit.detection.matching.max_iou import MaxIoUAssigner
+from focalkit.detection.models.center_neck import CenterNeck
+from focalkit.detection.models.fpn import FPN
+from focalkit.detection.models.head import RetinaNetHead
+from focalkit.detection.models.point_head import PointHead
+from focalkit.detection.terms import (
+    BoxTerm,
+    ClassTerm,
+    DistributionTerm,
+    HeatMapTerm,
+    QualityClassTerm,
+    QualityTerm,
+    Space,
+)
+from focalkit.detection.types import BoxCoder, PriorGrid
+
+BINS = 17
+"""Positions of GFL's distributions, 0 to 16 (Li et al., 2020, sec. 4: n = 16)."""
+SIDE = 8
+"""Width of ATSS's square priors in units of what distances are counted in: strides (Zhang et al., 2020, sec. 4.1)."""
+FOCAL = "focal(gamma=2.0, alpha=0.25)"
+
+Terms = Mapping[str, nn.Module]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The parts of a detector and how its authors train it.
+
+    Attributes:
+        title: Its name in prose.
+        priors: What its outputs refer to.
+        coder: What its box outputs mean.
+        neck: (channels of C3, C4, C5; configuration) -> the pyramid.
+        head: (configuration, number of classes, priors, coder) -> the head.
+        matcher: How priors are matched to boxes.
+        terms: (classification loss, box term without its quality, coder) -> the terms of the criterion.
+        loss: Classification loss, a spec of the catalog.
+        box_loss: Box loss, a spec of the catalog.
+        box_weight: Its factor.
+        class_targets: Kinds of targets (`LossSpec.targets`) that a classification loss may take.
+        box_spaces: Where a box loss may compare, "deltas" or "boxes"; a loss outside the catalog in the first.
+        iou_threshold: Of suppression; 1 suppresses nothing.
+        peak_window: See `DensePostprocess`.
+    """
+
+    title: str
+    priors: Callable[[ModelConfig], PriorGrid]
+    coder: Callable[[ModelConfig], BoxCoder]
+    neck: Callable[[Sequence[int], ModelConfig], nn.Module]
+    head: Callable[[ModelConfig, int, PriorGrid, BoxCoder], nn.Module]
+    matcher: Callable[[ModelConfig, CriterionConfig], Matcher]
+    terms: Callable[[nn.Module, Callable[..., BoxTerm], BoxCoder], Terms]
+    loss: str
+    box_loss: str
+    box_weight: float
+    class_targets: tuple[str, ...] = ("binary",)
+    box_spaces: tuple[Space, ...] = ("deltas", "boxes")
+    iou_threshold: float = 0.6  # what the code of all authors but RetinaNet's has
+    peak_window: int = 1
+
+
+def pyramid(channels: Sequence[int], model: ModelConfig) -> FPN:
+    return FPN(channels, model.fpn_channels, p6_from=model.numerics.p6_from, p7_relu=model.numerics.p7_relu)
+
+
+def anchors(model: ModelConfig) -> AnchorGrid:
+    return AnchorGrid(
+        model.anchor_sizes,
+        model.anchor_scales,
+        model.anchor_ratios,
+        rounded=model.numerics.rounded_anchors,
+        stride_from="image" if model.numerics.anchor_stride == "image" else "levels",
+    )
+
+
+def overlap_matcher(model: ModelConfig, criterion: CriterionConfig) -> Matcher:
+    c = criterion
+    if c.matching == "focalkit":
+        return MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou)
+    return LIBRARIES[c.matching](c.fg_iou, c.bg_iou)
+
+
+def anchor_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: BoxCoder) -> RetinaNetHead:
+    return RetinaNetHead(
+        model.fpn_channels,
+        num_classes,
+        priors.per_cell,
+        channels=model.head_channels,
+        depth=model.head_depth,
+        norm=None if model.head_norm == "none" else model.head_norm,
+        prior_prob=model.prior_prob,
+        num_levels=len(priors.strides),
+    )
+
+
+def point_head(
+    model: ModelConfig, num_classes: int, priors: PriorGrid, coder: BoxCoder, *, quality: bool = False
+) -> PointHead:
+    return PointHead(
+        model.fpn_channels,
+        num_classes,
+        channels=model.head_channels,
+        depth=model.head_depth,
+        norm=None if model.head_norm == "none" else model.head_norm,
+        box_channels=coder.channels,
+        quality=quality,
+        prior_prob=model.prior_prob,
+        num_levels=len(priors.strides),
+    )
+
+
+def label_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
+    return {"classification": ClassTerm(loss), "box": box()}
+
+
+def centerness_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
+    return {"classification": ClassTerm(loss), "box": box(quality=Centerness()), "quality": QualityTerm(Centerness())}
+
+
+def iou_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
+    iou = PredictedIoU(coder)
+    terms = {"classification": QualityClassTerm(loss, iou), "box": box(quality=iou)}
+    if isinstance(coder, DistributionCoder):
+        terms["distribution"] = DistributionTerm(coder, quality=iou)
+    return terms
+
+
+def heat_map_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
+    return {"classification": HeatMapTerm(loss), "box": box()}
+
+
+RETINANET = Recipe(
+    title="RetinaNet",
+    priors=anchors,
+    coder=lambda model: DeltaXYWH(clamp_dwdh_min=model.numerics.clamp_dwdh_min),
+    neck=pyramid,
+    head=anchor_head,
+    matcher=overlap_matcher,
+    terms=label_terms,
+    loss=FOCAL,
+    box_loss="smooth_l1",
+    box_weight=1.0,
+    iou_threshold=0.5,
+)
+FCOS = Recipe(
+    title="FCOS",
+    priors=lambda model: PointGrid(),
+    coder=lambda model: DistanceCoder(),
+    neck=pyramid,
+    head=partial(point_head, quality=True),
+    matcher=lambda model, _: PointAssigner(limits=tuple(2 * size for size in model.anchor_sizes[:-1])),
+    terms=centerness_terms,
+    loss=FOCAL,
+    box_loss="giou",
+    box_weight=1.0,
+)
+ATSS = replace(
+    FCOS,
+    title="ATSS",
+    priors=lambda model: square_grid([2 * size for size in model.anchor_sizes]),
+    coder=lambda model: DistanceCoder(1 / SIDE),
+    matcher=lambda model, _: ATSSAssigner(),
+    box_weight=2.0,
+)
+VFNET = replace(
+    ATSS,
+    title="VarifocalNet",
+    head=point_head,
+    terms=iou_terms,
+    loss="varifocal",
+    class_targets=("binary", "quality"),
+)
+GFL = replace(
+    VFNET,
+    title="GFL",
+    coder=lambda model: DistributionCoder(BINS, 1 / SIDE),
+    loss="qfl",
+    box_spaces=("boxes",),
+)
+CENTERNET = Recipe(
+    title="CenterNet",
+    priors=lambda model: PointGrid((4,)),
+    coder=lambda model: CenterSizeCoder(),
+    neck=lambda channels, model: CenterNeck(channels, model.fpn_channels),
+    head=point_head,
+    matcher=lambda model, _: CenterAssigner(),
+    terms=heat_map_terms,
+    loss="gaussian_focal",
+    box_loss="l1",
+    box_weight=1.0,
+    class_targets=("heat map",),
+    box_spaces=("deltas",),
+    iou_threshold=1.0,  # a peak is an object, of which nothing is suppressed
+    peak_window=3,
+)
+
+DETECTORS = {"retinanet": RETINANET, "fcos": FCOS, "atss": ATSS, "gfl": GFL, "vfnet": VFNET, "centernet": CENTERNET}
+"""Recipes by the name that `model.detector` takes."""
