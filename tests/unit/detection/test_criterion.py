@@ -296,6 +296,14 @@ def test_focal_loss_with_values_of_its_own_per_class_is_called_once_on_the_nativ
     assert values(make(cls_loss=loss)(outputs(2), [ONE, TWO])) == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_gamma_that_trains_gets_its_gradient():
+    gamma = nn.Parameter(torch.tensor(2.0))
+    loss = make(cls_loss=losses.SigmoidFocalLoss(gamma=gamma))
+    loss(outputs(1), [ONE])["classification"].backward()
+    assert gamma.grad is not None
+    assert gamma.grad != 0
+
+
 def test_a_loss_of_this_package_is_called_for_the_sum_whatever_it_remembers():
     summed = [losses.build(name, reduction="sum") for name in ("bce(class_dim=-1)", "giou")]
     meant = [losses.build(name) for name in ("bce", "giou")]
