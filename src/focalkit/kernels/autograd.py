@@ -52,20 +52,23 @@ class _Job:
     ) -> tuple[Tensor, list[Tensor | None], Number]:
         """The value, the gradients (times `upstream` if given), and the factor that these still lack."""
         call, x = self.call, logits[0]
-        # counted by the pass where that is dear, and the gradient divided by a guess; not in half precision, whose
-        # gradient a second factor would round twice
+        # of dense targets counted by the pass, and the gradient divided by a guess: counting first is expensive; not in
+        # half precision, whose gradient a second factor would round twice. The C++ divides by the labels it has counted
+        native = self.choice.module == "cpu" and not call.dense
         found = call.mean and call.dense and computed_in(x) == x.dtype
         divisor = None if call.normalizer is None else _number(call.normalizer, x)
         if found:
             divisor = float(sum(t.numel() for t in logits))
-        elif call.mean:
+        elif call.mean and not native:
             divisor = _number(count_labels(call, logits), x)
         scale = 1.0 if upstream is None else _number(upstream, x)
         result = self._backend(logits, wanted, scale if divisor is None else _divide(scale, divisor))
         if result.out_of_range:
             call.check()
         residual: Number = 1.0
-        if found:
+        if call.mean and native:
+            divisor = _at_least_one(result.num_valid)
+        elif found:
             guess, divisor = divisor, _at_least_one(result.num_valid)
             residual = _divide(guess, divisor)  # pyright: ignore[reportArgumentType]
         value = result.total if divisor is None else _divide(result.total, divisor)

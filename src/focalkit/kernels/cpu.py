@@ -77,7 +77,7 @@ def _sigmoid_labels(
     out = _Out()
     code.sigmoid_focal_labels(
         levels, len(memory), LABELS[call.targets[0].dtype], int(call.ignore_index or 0), int(gradient),
-        ctypes.byref(numbers), ctypes.byref(classes), ctypes.byref(_team()), out,
+        int(call.mean), ctypes.byref(numbers), ctypes.byref(classes), ctypes.byref(_team()), out,
     )  # fmt: skip
     del kept
     return Result(out[0], out[1], [m.result() for m in memory], out[2])
@@ -114,7 +114,7 @@ def _softmax(
     out = _Out()
     code.softmax_focal(
         ctypes.byref(memory.level), ctypes.byref(rows), LABELS[call.targets[0].dtype], int(call.ignore_index or 0),
-        int(gradient), ctypes.byref(numbers), ctypes.byref(_team()), out,
+        int(gradient), int(call.mean), ctypes.byref(numbers), ctypes.byref(_team()), out,
     )  # fmt: skip
     return Result(out[0], out[1], [memory.result()], out[2])
 

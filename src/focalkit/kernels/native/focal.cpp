@@ -36,6 +36,30 @@ std::vector<Chunk> cut_classes(const Level &l) {
     return chunks;
 }
 
+// How many rows have a label that is not ignored and, where there are weights, one that is not 0.
+double count_rows(const Level &l, int kind, std::int32_t ignore, const float *weight, Team team) {
+    const i64 rows = l.outer * l.inner;
+    double out[3];
+    add_up((rows + CHUNK - 1) / CHUNK, team, out, [&](i64 i) {
+        const i64 from = i * CHUNK, n = std::min(CHUNK, rows - from);
+        std::vector<std::int32_t> label(n);
+        read_labels(l.labels, kind, from, n, label.data());
+        std::int32_t valid = 0;
+        if (weight)
+            for (i64 r = 0; r < n; ++r) valid += (label[r] != ignore) & (weight[from + r] != 0);
+        else
+            for (i64 r = 0; r < n; ++r) valid += label[r] != ignore;
+        return Sum{0, double(valid), 0};
+    });
+    return out[1];
+}
+
+// The parameters with gradients divided by the number of valid elements, at least 1.
+Focal divided(Focal w, double count) {
+    w.scale = float(double(w.scale) / std::max(count, 1.0));
+    return w;
+}
+
 template <bool GRADIENT>
 void labels_pass(const Level *levels, int count, int kind, std::int32_t ignore, const Focal &w, const Classes &c,
                  Team team, double *out) {
@@ -88,14 +112,19 @@ void softmax_pass(const Level &l, const RowTerms &c, int kind, std::int32_t igno
 
 }  // namespace
 
-// `out` takes a `Sum`. `gradient`: whether to write any. `kind` of labels: bytes of their integers, 0 for uint8.
+// `out` takes a `Sum`. `gradient`: whether to write any; `mean`: whether to divide it by the number of valid elements.
+// `kind` of labels: bytes of their integers, 0 for uint8.
 extern "C" {
 
-void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, int gradient, const Focal *w,
-                          const Classes *c, const Team *team, double *out) {
+void sigmoid_focal_labels(const Level *levels, int count, int kind, std::int32_t ignore, int gradient, int mean,
+                          const Focal *w, const Classes *c, const Team *team, double *out) {
+    double valid = 0;
+    for (const Level *l = levels; gradient && mean && l < levels + count; ++l)
+        valid += count_rows(*l, kind, ignore, nullptr, *team) * ClassWeights(*w, *c).present(l->classes);
+    const Focal focal = mean ? divided(*w, valid) : *w;
     if (gradient)
         for (const Level *l = levels; l < levels + count; ++l) expect_writes(l->g, l->outer * l->classes * l->inner);
-    (gradient ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, *w, *c, *team, out);
+    (gradient ? labels_pass<true> : labels_pass<false>)(levels, count, kind, ignore, focal, *c, *team, out);
 }
 
 // Logits (outer, classes, inner). `kind` of targets: 4 float32, 2 bfloat16, 1 bool. An `ignore` of NaN: all count.
@@ -112,9 +141,11 @@ void sigmoid_focal_dense(const Logit *x, const void *t, Logit *g, i64 n, i64 inn
     if (kind == 1) pass(std::uint8_t{});
 }
 
-void softmax_focal(const Level *level, const RowTerms *rows, int kind, std::int32_t ignore, int gradient,
+void softmax_focal(const Level *level, const RowTerms *rows, int kind, std::int32_t ignore, int gradient, int mean,
                    const Focal *w, const Team *team, double *out) {
+    const double valid = gradient && mean ? count_rows(*level, kind, ignore, rows->weight, *team) : 0;
+    const Focal focal = mean ? divided(*w, valid) : *w;
     if (gradient) expect_writes(level->g, level->outer * level->classes * level->inner);
-    (gradient ? softmax_pass<true> : softmax_pass<false>)(*level, *rows, kind, ignore, *w, *team, out);
+    (gradient ? softmax_pass<true> : softmax_pass<false>)(*level, *rows, kind, ignore, focal, *team, out);
 }
 }

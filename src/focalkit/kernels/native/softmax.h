@@ -98,6 +98,61 @@ double chunk_of_rows(float *chunk, const std::int32_t *label, const float *by, i
     return total;
 }
 
+// Up to LANES rows of up to STEP classes that lie side by side; `e` is room for them.
+template <bool GRADIENT>
+double rows_side_by_side(const Logit *x, const float *shift, Logit *g, float *e, const std::int32_t *label,
+                         const float *by, int n, i64 classes, std::int32_t ignore, const Focal &w) {
+    float label_logit[LANES] = {}, top[LANES] = {}, sum[LANES], share[LANES], gradient[LANES], value[LANES];
+    std::fill_n(sum, LANES, 1.0f);
+    for (int i = 0; i < n; ++i) {
+        const std::int32_t y = label[i];
+        if (y == ignore) continue;
+        const Logit *row = x + i * classes;
+        float *share_of = e + i * classes;
+        // 1. the greatest logit of the other classes
+        float most = LOWEST;
+#pragma omp simd reduction(max : most)
+        for (std::int32_t k = 0; k < classes; ++k) {
+            const float v = pick(k == y, LOWEST, clamped(load(row[k]) + shift[k]));
+            most = std::max(most, v);
+        }
+        // 2. their e^(x_j - top), and the sum
+        float part = 0;
+#pragma omp simd reduction(+ : part)
+        for (std::int32_t k = 0; k < classes; ++k) {
+            const float raw = load(row[k]) + shift[k];
+            const float v = pick(k == y, LOWEST, clamped(raw)), exponential = exp_minus(most - v);
+            part += exponential + (v - v);  // NaN stays
+            share_of[k] = pick(beyond(raw), 0.0f, exponential);
+        }
+        label_logit[i] = load(row[y]) + shift[y], top[i] = most, sum[i] = part;
+    }
+    // 3. the signed logits, the losses there and their derivatives
+    double total = 0;
+#pragma omp simd
+    for (int i = 0; i < LANES; ++i) {
+        const Term f = at_label(label_logit[i] - top[i] - log_above_one(sum[i]), w.gamma);
+        const bool absent = label[i] == ignore;
+        value[i] = pick(absent, 0.0f, f.value * by[i]);
+        gradient[i] = pick(absent, 0.0f, f.gradient * (by[i] * w.scale));
+        share[i] = -gradient[i] / sum[i];
+    }
+    for (int i = 0; i < n; ++i) total += value[i];
+    // 4. the gradient
+    for (int i = 0; GRADIENT && i < n; ++i) {
+        Logit *row = g + i * classes;
+        if (label[i] == ignore) {
+            std::memset(static_cast<void *>(row), 0, classes * sizeof(Logit));
+            continue;
+        }
+        const float *share_of = e + i * classes, by_sum = share[i];
+#pragma omp simd
+        for (i64 k = 0; k < classes; ++k) store(row[k], by_sum * share_of[k]);
+        store(row[label[i]], gradient[i]);
+    }
+    return total;
+}
+
 // One long row whose classes lie side by side; `e` is room for them.
 template <bool GRADIENT>
 double long_row(const Logit *x, const float *shift, Logit *g, float *e, Label label, i64 classes, std::int32_t ignore,
@@ -140,7 +195,10 @@ double long_row(const Logit *x, const float *shift, Logit *g, float *e, Label la
 }
 
 // Whether rows are computed one by one, along their classes.
-inline bool lengthwise(const Level &l) { return l.inner == 1 && l.classes > 4 * LANES; }
+inline bool lengthwise(const Level &l) { return l.inner == 1 && l.classes > STEP; }
+
+// Whether rows have enough classes side by side for vectors along them.
+inline bool side_by_side(const Level &l) { return l.inner == 1 && l.classes >= 2 * VECTOR; }
 
 // The rows [from, to) of logits (outer, classes, inner).
 template <bool GRADIENT>
@@ -182,6 +240,10 @@ Sum softmax_rows(const Level &l, const RowTerms &rows, i64 from, i64 to, int kin
         for (i64 i = 0; i < LANES; ++i) {
             const Label o = i < n ? label_of(rows, row + i, y[i], k, ignore) : Label{ignore, 0.0f};
             labels[i] = o.label, by[i] = o.by;
+        }
+        if (side_by_side(l)) {
+            total.value += rows_side_by_side<GRADIENT>(x, shift, g, room.data(), labels, by, n, k, ignore, w);
+            continue;
         }
         in_memory_order([&](i64 chunk, i64 memory) { room[chunk] = load(x[memory]) + shift[chunk / LANES]; });
         total.value += chunk_of_rows<GRADIENT>(room.data(), labels, by, k, ignore, w);

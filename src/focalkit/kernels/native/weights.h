@@ -9,7 +9,7 @@
 
 namespace {
 
-// As `Focal` in call.py, and what gradients are multiplied with.
+// As `Focal` in operands.py, and what gradients are multiplied with.
 struct Focal {
     float pos_weight, neg_weight, gamma, gamma_neg, scale;
 };
