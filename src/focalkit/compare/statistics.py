@@ -105,6 +105,7 @@ def compare_methods(
     resampled: "Mapping[str, np.ndarray] | None" = None,
     rope: float | None = None,
     level: float = 0.95,
+    overlap: float = 0.0,
 ) -> list[Verdict]:
     """The verdict of every method, in the order given.
 
@@ -117,6 +118,8 @@ def compare_methods(
         rope: Differences up to this are of no practical importance; None takes a tenth of the yardstick's standard
             deviation over seeds, at least 0.001.
         level: Of the intervals.
+        overlap: Test items over training items, where every seed has its own split of the same data: the differences
+            are not independent then, and s_d^2 / S becomes s_d^2 (1 / S + overlap) (Nadeau and Bengio, 2003).
 
     Raises:
         KeyError: No scores of the yardstick.
@@ -136,7 +139,7 @@ def compare_methods(
         pair = np.asarray(values, dtype=np.float64) - base
         there = np.isfinite(pair)
         items = None if resampled is None else (resampled[method] - resampled[yardstick])[there]
-        rows.append((method, *_difference(pair[there], items, level)))
+        rows.append((method, *_difference(pair[there], items, level, overlap)))
     others = [row for row in rows if row[0] != yardstick]
     corrected = dict(zip([row[0] for row in others], holm([row[4] for row in others]), strict=True))
     return [
@@ -147,7 +150,7 @@ def compare_methods(
 
 
 def _difference(
-    pairs: "np.ndarray", items: "np.ndarray | None", level: float
+    pairs: "np.ndarray", items: "np.ndarray | None", level: float, overlap: float
 ) -> tuple[float, float, float, float, int]:
     """Mean difference, interval, two-sided p and number of pairs."""
     from scipy import optimize, stats
@@ -158,7 +161,7 @@ def _difference(
     mean = float(pairs.mean())
     if n == 1:
         return mean, nan, nan, nan, 1
-    of_seeds = float(pairs.var(ddof=1)) / n
+    of_seeds = float(pairs.var(ddof=1)) * (1 / n + overlap)
     of_items = 0.0 if items is None else _shared_variance(items)
 
     def half(level: float) -> float:

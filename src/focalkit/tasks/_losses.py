@@ -69,14 +69,14 @@ class MethodLoss(nn.Module):
         return "sigmoid" if self.sigmoid and not self.single else "softmax"
 
     def forward(self, logits: Tensor, labels: Tensor, share: float = 1.0) -> Tensor:
-        """The mean loss; `share` of the training is done."""
+        """The mean over items, of sigmoid losses of the sum over the classes; `share` of the training is done."""
         call = {}
         if self.class_weight is not None and share >= self.start:
             w = self.class_weight[labels]
             call["weight"] = w.unsqueeze(1) if self.sigmoid else w
         if self.single:
             logits, labels = logits[:, 1:] - logits[:, :1], labels - 1
-        return self.loss(logits, labels, **call)
+        return self.loss(logits, labels, **call) * (logits.shape[1] if self.sigmoid else 1)
 
 
 def class_weights(spec: str | None, class_counts: Sequence[int]) -> Array | None:

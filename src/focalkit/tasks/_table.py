@@ -9,6 +9,7 @@ from focalkit.errors import InputError
 from ._task import Task
 
 TASKS: dict[str, str] = {
+    "image": "focalkit.tasks.image:TASK",
     "tabular": "focalkit.tasks.tabular:TASK",
 }
 """Name -> where the task is, as "module:attribute". All are imported to find out whose data a path holds, so what they

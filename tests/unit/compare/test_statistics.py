@@ -53,6 +53,12 @@ def test_without_items_the_interval_is_that_of_the_paired_t_test():
     assert (found.low, found.high, found.p) == pytest.approx((interval.low, interval.high, test.pvalue))
 
 
+def test_splits_of_the_same_data_widen_the_interval_as_nadeau_and_bengio_say():
+    scores = {"ce": [0.50, 0.53, 0.49, 0.52, 0.5], "focal": [0.55, 0.54, 0.56, 0.58, 0.54]}
+    apart, splits = (compare_methods(scores, "ce", overlap=overlap)[1] for overlap in (0.0, 0.25))
+    assert (splits.high - splits.low) / (apart.high - apart.low) == pytest.approx((1 + 5 * 0.25) ** 0.5)
+
+
 def test_a_difference_within_the_region_of_practical_equivalence_is_equivalent():
     scores = {"ce": [0.5, 0.5001, 0.4999, 0.5], "focal": [0.5002, 0.5002, 0.5001, 0.5002]}
     assert compare_methods(scores, "ce", rope=0.01)[1].outcome == "equivalent"

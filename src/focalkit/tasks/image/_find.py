@@ -1,0 +1,62 @@
+"""Whether a path holds images, by names alone: `compare` asks this of every task, so nothing is imported here."""
+
+import zipfile
+from pathlib import Path
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Names of folders, in lower case -> the part they are."""
+
+
+def looks_like_images(path: Path) -> bool:
+    """See `Images.recognises`."""
+    if path.is_file():
+        return path.suffix == ".npz" and holds_images(path)
+    return bool(npz_parts(path)) or bool(class_folders(path)) or bool(split_folders(path))
+
+
+def holds_images(file: Path) -> bool:
+    """Whether an npz file has the arrays of images: `images`, or `jpeg` with `offsets`; and `labels`."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return "labels" in names and ("images" in names or {"jpeg", "offsets"} <= names)
+
+
+def npz_parts(folder: Path) -> dict[str, Path]:
+    """Part -> file of a folder with train*.npz, test*.npz and perhaps val*.npz."""
+    found = {}
+    for part in ("train", "val", "test"):
+        files = sorted(f for f in folder.glob(f"{part}*.npz") if holds_images(f))
+        if len(files) == 1:
+            found[part] = files[0]
+    return found if {"train", "test"} <= set(found) else {}
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """Part -> folder of folders, where there is train/ and perhaps val/ and test/."""
+    found = {SPLITS[f.name.lower()]: f for f in _folders(folder) if f.name.lower() in SPLITS}
+    return found if "train" in found and all(class_folders(f) for f in found.values()) else {}
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders with images directly inside: one class each; none if fewer than two."""
+    if {f.name.lower() for f in _folders(folder)} & {"train", "training"}:
+        return []
+    found = [f for f in _folders(folder) if images_in(f)]
+    return found if len(found) > 1 else []
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Image files of a folder and below, hidden ones passed over, sorted."""
+    return sorted(
+        f
+        for f in folder.rglob("*")
+        if f.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in f.relative_to(folder).parts)
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))

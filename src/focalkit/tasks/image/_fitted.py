@@ -1,0 +1,116 @@
+"""A fitted network for images, and the same from its files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from focalkit._runs import write_json_atomic
+from focalkit.errors import DataError
+
+from .._task import Link, Outputs
+from ._network import ResidualNetwork, build_network
+
+if TYPE_CHECKING:
+    from ._read import Pictures
+
+SCHEMA = 1
+CHUNK = 500
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """From images to logits.
+
+    Attributes:
+        classes: Names.
+        network_name, size: What `build_network` takes; images are brought to `size` pixels.
+        network: With its weights, on the CPU.
+        link: How logits become probabilities.
+    """
+
+    classes: tuple[str, ...]
+    network_name: str
+    size: int
+    network: ResidualNetwork
+    link: Link = "softmax"
+
+    @torch.no_grad()
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, k) of uint8 images (n, size, size, 3)."""
+        self.network.eval()
+        chunks = []
+        for start in range(0, len(images), CHUNK):
+            part = torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK]))
+            chunks.append(self.network(part.permute(0, 3, 1, 2).float() / 255))
+        return torch.cat(chunks).numpy() if chunks else np.zeros((0, len(self.classes)), dtype=np.float32)
+
+    def predict(self, source: Any) -> Outputs:
+        """Logits of image files: a path, a folder, or what `focalkit.images.each_image` takes. Targets are -1.
+
+        Raises:
+            InputError: A file that is no image.
+        """
+        from PIL import Image
+
+        from focalkit.images import as_image, each_image
+
+        from ._read import square
+
+        given = list(each_image(source))
+        pictures = [square(Image.fromarray(as_image(x).permute(1, 2, 0).numpy()), self.size) for x in given]
+        ids = np.asarray([str(x) if isinstance(x, str | Path) else str(i) for i, x in enumerate(given)])
+        return Outputs(ids, np.full(len(given), -1), self.logits(np.stack(pictures)), link=self.link)
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors` and `model.json`."""
+        from safetensors.torch import save_file
+
+        weights = {name: value.contiguous() for name, value in self.network.state_dict().items()}
+        save_file(weights, folder / "model.safetensors")
+        about = {"classes": list(self.classes), "network": self.network_name, "size": self.size, "link": self.link}
+        write_json_atomic(folder / "model.json", {"schema": SCHEMA, **about})
+
+    @staticmethod
+    def load(folder: Path) -> "ImageModel":
+        """What `save` wrote.
+
+        Raises:
+            DataError: The files cannot be read, or another version wrote them.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            if about["schema"] != SCHEMA:
+                raise ValueError(f"schema {about['schema']!r}, this focalkit reads {SCHEMA}")
+            network = build_network(about["network"], len(about["classes"]), about["size"])
+            network.load_state_dict(load_file(folder / "model.safetensors"))
+            return ImageModel(tuple(about["classes"]), about["network"], about["size"], network, about["link"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise DataError(folder, [f"holds no model for images that could be read ({error})"]) from error
+
+
+@dataclass(frozen=True)
+class ImageFitted:
+    """A model with the parts that it was fitted on."""
+
+    model: ImageModel
+    parts: "Mapping[str, Pictures | None]"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def outputs(self, part: Literal["val", "test"]) -> Outputs:
+        """What the model says about a part."""
+        pictures = self.parts[part]
+        assert pictures is not None
+        return Outputs(pictures.ids, pictures.labels, self.model.logits(pictures.images), link=self.model.link)
+
+    def save(self, folder: Path) -> None:
+        """Write the model."""
+        self.model.save(folder)
