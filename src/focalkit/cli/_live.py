@@ -116,7 +116,8 @@ def result_table(comparison: "Comparison") -> str:
     from focalkit.compare.summary import lines
 
     plan, decision = comparison.plan, comparison.task.decision_metric
-    head = ["method", plan.metric, f"vs {plan.yardstick}"]
+    head = ["method", plan.metric, f"vs {plan.yardstick}", "verdict"]
+    outcomes = {v.method: v.outcome for v in comparison.verdicts}
     head += [f"{decision}, tuned", "at .5"] if decision else []
     rows = [[*head, "s / cell"]]
     for line in lines(comparison):
@@ -124,7 +125,7 @@ def result_table(comparison: "Comparison") -> str:
             rows.append([line.method, f"failed: {line.error.splitlines()[0] if line.error else 'no cell'}"])
             continue
         spread = f" ± {line.spread:.3f}" if line.spread == line.spread else ""
-        cells = [line.method, f"{line.mean:.3f}{spread}", _signed(line.difference)]
+        cells = [line.method, f"{line.mean:.3f}{spread}", _signed(line.difference), outcomes[line.method]]
         cells += [_number(line.tuned), _number(line.default)] if decision else []
         failed = f"  ({line.failed} of {len(plan.seeds)} failed: {line.error.splitlines()[0]})" if line.failed else ""
         rows.append([*cells, f"{line.seconds:.1f}{failed}"])

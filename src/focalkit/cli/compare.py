@@ -180,6 +180,7 @@ def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
         "verdict": sentence(comparison),
         "methods": rows,
         "ranking": comparison.ranking,
+        "report": str(comparison.report()),
         "best": None if best is None else str(best.folder),
         "findings": findings(comparison),
     }
@@ -194,6 +195,7 @@ def ending(comparison: "Comparison", args: Args) -> str:
     out = shlex.quote(str(args.out))
     text = ["", sentence(comparison), "", result_table(comparison), ""]
     text += [f"note: {line}" for line in findings(comparison)]
+    text.append(f"report   {comparison.report()}")
     text.append(f"results  {args.out / 'results.csv'}")
     if comparison.best is not None:
         text.append(f"best     {args.out / 'best'} ({comparison.best.folder.parent.name})")

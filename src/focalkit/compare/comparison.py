@@ -24,6 +24,8 @@ from focalkit.tasks import Metric, Outputs, open_task
 if TYPE_CHECKING:
     import polars
 
+    from focalkit.compare.statistics import Verdict
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -101,6 +103,20 @@ class Comparison:
                 rules = rules_of(cell, self.metrics, self.task.decision_metric)
                 found.setdefault(method, []).append(Sample(seed, cell.test, rules))
         return found
+
+    @cached_property
+    def verdicts(self) -> "list[Verdict]":
+        """What can be said of every method beside the yardstick, in the plan's order."""
+        from focalkit.compare.verdicts import verdicts
+
+        return verdicts(self)
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write the HTML report; None: `report.html` in the directory."""
+        from importlib import import_module
+
+        # subtle: report lies above compare, so it is found when it is needed
+        return import_module("focalkit.report").write_comparison(self.store.out, None if path is None else Path(path))
 
     @property
     def ranking(self) -> list[str]:

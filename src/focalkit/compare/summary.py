@@ -69,24 +69,48 @@ def lines(comparison: Comparison) -> list[Line]:
 
 
 def sentence(comparison: Comparison) -> str:
-    """What came out, in a sentence that claims no more than means over seeds do."""
+    """What came out, in plain words that claim no more than the verdicts do."""
+    from focalkit.compare.verdicts import verdicts
+
     plan, rows = comparison.plan, lines(comparison)
-    words = plan.metric.replace("_", " ")
+    words, n = plan.metric.replace("_", " "), len(plan.seeds)
     if not comparison.ranking:
         return "No method has all its cells; the failures are below."
-    best = rows[0]
-    n = len(plan.seeds)
-    over = f"over {n} seeds" if n > 1 else "in one observation, which shows nothing about another one"
-    spread = f" ± {best.spread:.3f}" if n > 1 else ""
-    if best.method == plan.yardstick:
-        return f"{best.method}, the yardstick, has the best mean {words}: {best.mean:.3f}{spread} {over}."
-    yardstick = next(row for row in rows if row.method == plan.yardstick)
-    if not yardstick.done:
-        return f"{best.method} has the best mean {words}, {best.mean:.3f}{spread} {over}; the yardstick failed."
+    judged, mean = {v.method: v for v in verdicts(comparison)}, {row.method: row.mean for row in rows}
+    best = comparison.ranking[0]
+    if plan.yardstick not in comparison.ranking:
+        return f"{best} has the best mean {words}, {mean[best]:.3f} over {_seeds(n)}; the yardstick failed."
+    against = f"{plan.yardstick} ({mean[plan.yardstick]:.3f})"
+    better = [name for name in comparison.ranking if judged[name].outcome == "better"]
+    if better:
+        first, others = better[0], better[1:]
+        v = judged[first]
+        also = f"; so {'is' if len(others) == 1 else 'are'} {_listed(others)}" if others else ""
+        return (
+            f"{first} is better than {against} in {words}: {mean[first]:.3f}, a difference of {v.difference:+.3f}"
+            f" ({v.low:+.3f} to {v.high:+.3f}) over {_seeds(n)}{also}."
+        )
+    if best == plan.yardstick:
+        return f"No method is shown to be better than {against}, which has the best mean {words} over {_seeds(n)}."
+    v = judged[best]
+    if v.outcome == "one observation":
+        return (
+            f"{best} has the best mean {words}, {mean[best]:.3f}, {v.difference:+.3f} against {against}:"
+            f" one observation ({_seeds(n)}), which shows nothing about the next one."
+        )
     return (
-        f"{best.method} has the best mean {words}, {best.mean:.3f}{spread} {over}: "
-        f"{best.difference:+.3f} against {plan.yardstick} ({yardstick.mean:.3f})."
+        f"No method is shown to be better than {against} in {words}: the best mean, {mean[best]:.3f} of {best},"
+        f" differs by {v.difference:+.3f} ({v.low:+.3f} to {v.high:+.3f}) over {_seeds(n)}."
     )
+
+
+def _seeds(n: int) -> str:
+    return f"{n} seed{'s' if n != 1 else ''}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
 
 
 def findings(comparison: Comparison) -> list[str]:

@@ -1,13 +1,10 @@
 """The page: records in, one HTML file out. Everything is inline; nothing is fetched when it is opened."""
 
 import datetime as dt
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -16,10 +13,9 @@ from focalkit.errors import InputError
 
 from . import _classes, _compare, _curves
 from ._format import METRICS, ap
+from ._page import environment, finite
 from ._read import RunRecord, read_run
 from ._view import Block, Charts, attempt, guarded, unevaluated, view_run
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -75,23 +71,19 @@ def render(records: Sequence[RunRecord], title: str | None = None) -> str:
     charts = Charts()
     comparison = _comparison(records, names, charts) if len(records) > 1 else None
     views = [view_run(r, n, i, charts) for i, (r, n) in enumerate(zip(records, names, strict=True))]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return environment.get_template("page.html").render(
-        kicker=title or f"Comparison of {len(records)} runs" if comparison else "Training run",
-        title=title or _default_title(names),
-        comparison=comparison,
-        runs=views,
-        figures=_finite(charts.figures),
-        plotly_js=Markup(get_plotlyjs()),
-        written=dt.datetime.now(dt.UTC).strftime("%d %B %Y, %H:%M UTC"),
-        ap=ap,
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            kicker=title or f"Comparison of {len(records)} runs" if comparison else "Training run",
+            title=title or _default_title(names),
+            comparison=comparison,
+            runs=views,
+            figures=finite(charts.figures),
+            plotly_js=Markup(get_plotlyjs()),
+            written=dt.datetime.now(dt.UTC).strftime("%d %B %Y, %H:%M UTC"),
+            ap=ap,
+        )
     )
 
 
@@ -163,12 +155,3 @@ def _recall(records: Sequence[RunRecord], names: Sequence[str], charts: Charts) 
     if shape is None:
         return Block(note="No run has precision-recall curves yet.")
     return Block(charts.add(shape, "Precision over recall"), options=_curves.curve_names(shape))
-
-
-def _finite(value: Any) -> Any:
-    """The same JSON with null for every number that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
