@@ -16,7 +16,7 @@ class Args:
     """One self-contained HTML file about one run, several runs side by side, or what `focalkit compare` made."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...", help_behavior_hint="")]
-    """Run directories, as `focalkit train --out` wrote them; the order gives the colours. Or one of `focalkit compare`"""
+    """Run directories of `focalkit train`; the order gives the colours. Or one directory of `focalkit compare`"""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """The HTML file to write (default for one run: RUN/report.html)"""
     title: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = None
