@@ -6,6 +6,7 @@
         checkpoints/        best.ckpt, last.ckpt
         predictions.json  evaluation.json  gallery/  report.html  tensorboard/
         evaluations/NAME/   the same of another data set
+        calibration.json    maps of scores and thresholds, where `focalkit calibrate` was called; calibration/
 
 Free of torch. What this file does not do: it neither trains nor evaluates.
 """
@@ -25,8 +26,16 @@ from focalkit.config import TrainConfig
 from focalkit.errors import ConfigError
 
 SCHEMA = 1
-_FILES = ("run.json", "metrics.jsonl", "result.json", "predictions.json", "evaluation.json", "report.html")
-_FOLDERS = ("checkpoints", "gallery", "evaluations", "tensorboard", "wandb", "mlruns")
+_FILES = (
+    "run.json",
+    "metrics.jsonl",
+    "result.json",
+    "predictions.json",
+    "evaluation.json",
+    "report.html",
+    "calibration.json",
+)
+_FOLDERS = ("checkpoints", "gallery", "evaluations", "calibration", "tensorboard", "wandb", "mlruns")
 
 
 @dataclass(frozen=True)

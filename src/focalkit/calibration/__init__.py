@@ -3,6 +3,7 @@
 Needs torch alone; isotonic calibration uses scikit-learn.
 """
 
+from focalkit.calibration._applied import AppliedCalibration as AppliedCalibration
 from focalkit.calibration._costs import minimum_cost_decisions as minimum_cost_decisions
 from focalkit.calibration._detection import DetectionCalibration as DetectionCalibration
 from focalkit.calibration._focal import focal_to_posterior as focal_to_posterior
@@ -22,6 +23,7 @@ from focalkit.calibration._vector import VectorScaling as VectorScaling
 
 __all__ = [
     "DETECTION_MEASURES",
+    "AppliedCalibration",
     "BetaCalibration",
     "DetectionCalibration",
     "DetectionStudy",

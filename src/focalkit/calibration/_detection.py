@@ -16,6 +16,7 @@ from ..errors import ConfigError
 from ._logistic import fit_logistic
 from ._maps import (
     IDENTITY,
+    PosteriorMap,
     ScoreMap,
     fit_beta,
     fit_histogram,
@@ -27,7 +28,9 @@ from ._maps import (
 )
 from ._scores import ISOTONIC_ROWS, MIN_POSITIVES
 
-DetectionMethod: TypeAlias = Literal["none", "temperature", "platt", "beta", "isotonic", "histogram", "box"]
+DetectionMethod: TypeAlias = Literal[
+    "none", "temperature", "platt", "beta", "isotonic", "histogram", "box", "posterior"
+]
 SMALLEST_SIDE = 1e-4
 TILT = 1e-4
 """Share of the uncalibrated score in an isotonic map, which keeps the order of scores that share a plateau."""
@@ -41,7 +44,8 @@ _FITS = {
 }
 
 
-METHODS = get_args(DetectionMethod)
+METHODS: tuple[DetectionMethod, ...] = tuple(m for m in get_args(DetectionMethod) if m != "posterior")
+"""Those that `fit` knows."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,19 @@ class DetectionCalibration:
         self._pooled: ScoreMap | BoxMap = IDENTITY
         self._classes: dict[int, tuple[float, ScoreMap | BoxMap]] = {}
 
+    @classmethod
+    def posterior(cls, gamma: float, alpha: float | None = None) -> "DetectionCalibration":
+        """The map that undoes focal loss of these parameters on sigmoid scores: `focal_to_posterior`; needs no fit.
+
+        Raises:
+            ValueError: A negative gamma, or alpha outside (0, 1).
+        """
+        if not gamma >= 0 or (alpha is not None and not 0 < alpha < 1):
+            raise ValueError(f"gamma must be at least 0 and alpha in (0, 1) or None, got {gamma!r} and {alpha!r}")
+        found = cls("none")
+        found.method, found._pooled = "posterior", PosteriorMap(gamma, alpha)
+        return found
+
     def fit(
         self,
         scores: ArrayLike,
@@ -124,6 +141,8 @@ class DetectionCalibration:
         for name, values in (("scores", s), ("targets", t)):
             if not bool(((values >= 0) & (values <= 1)).all()):
                 raise ValueError(f"expected {name} in [0, 1], got values outside or NaN")
+        if self.method == "posterior":
+            raise ValueError("the posterior of focal loss is known and is not fitted")
         if not len(s):
             raise ValueError("there are no detections to calibrate with")
         self.notes, self._pooled, self._classes = (), IDENTITY, {}
@@ -195,7 +214,7 @@ class DetectionCalibration:
         Raises:
             ConfigError: The state is another calibrator's, or its maps cannot be read.
         """
-        if state.get("calibrator") != "detection" or state.get("method") not in METHODS:
+        if state.get("calibrator") != "detection" or state.get("method") not in get_args(DetectionMethod):
             raise ConfigError(f"expected the state of a DetectionCalibration, got one with {sorted(state)}")
         self.method = state["method"]
         try:

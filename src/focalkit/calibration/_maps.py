@@ -4,6 +4,7 @@ A map takes log-odds (the logit of a probability) and gives a probability; both 
 those of the float64 epsilon, so that scores of exactly 0 and 1 have finite ones.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -84,7 +85,27 @@ class HistogramMap:
         return {"map": "histogram", "edges": list(self.edges), "values": list(self.values)}
 
 
-ScoreMap: TypeAlias = LogisticMap | BetaMap | IsotonicMap | HistogramMap
+@dataclass(frozen=True)
+class PosteriorMap:
+    """`focal_to_posterior` of a sigmoid, in log-odds."""
+
+    gamma: float
+    alpha: float | None = None
+
+    def __call__(self, log_odds: Tensor) -> Tensor:
+        u = _bounded(log_odds)
+        p, q = torch.sigmoid(u), torch.sigmoid(-u)
+        # -p log p / (1 - p), and the same of 1 - p
+        r_p, r_q = -p * logsigmoid(u) / q, -q * logsigmoid(-u) / p
+        shift = 0.0 if self.alpha is None else math.log(self.alpha) - math.log1p(-self.alpha)
+        ratio = torch.log1p(self.gamma * r_q) - torch.log1p(self.gamma * r_p)
+        return torch.sigmoid((self.gamma + 1) * u + ratio - shift)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"map": "posterior", "gamma": self.gamma, "alpha": self.alpha}
+
+
+ScoreMap: TypeAlias = LogisticMap | BetaMap | IsotonicMap | HistogramMap | PosteriorMap
 IDENTITY = LogisticMap(1.0, 0.0)
 
 
@@ -110,6 +131,9 @@ def map_from_dict(entry: Mapping[str, Any]) -> ScoreMap:
                 if len(edges) != len(values) + 1 or len(edges) < 2:
                     raise ValueError("there must be one edge more than values")
                 return HistogramMap(edges, values)
+            case "posterior":
+                alpha = entry["alpha"]
+                return PosteriorMap(float(entry["gamma"]), None if alpha is None else float(alpha))
             case kind:
                 raise ValueError(f"there is no map {kind!r}; known: logistic, beta, isotonic, histogram")
     except (KeyError, TypeError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,20 +21,26 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Args:
-    """Calibrate a detector's scores and choose its thresholds, from predictions and truth of any detector.
+    """Calibrate a detector's scores and choose its thresholds: of a run, or from predictions of any detector.
 
-    PREDICTIONS is a COCO results file, --truth the COCO annotations of the same images, none of which trained the
-    detector. Half of the images, drawn with --seed, fit the maps and thresholds; the other half judges them.
-    Writes into --out: calibration.json (maps and thresholds), report.json (all numbers), report.html, and
-    predictions.json (the results with calibrated scores).
+    Half of the images, drawn with --seed, fit the maps and thresholds; the other half judges them. None of them may
+    have trained the detector. Writes calibration.json (maps and thresholds), report.json (all numbers), report.html,
+    and predictions.json (the results with calibrated scores). Of a run, calibration.json goes into the run directory,
+    where `predict` and `export` apply it, and the rest into RUN/calibration.
     """
 
-    predictions: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTIONS")]
-    """COCO results: image_id, category_id, bbox and score of each detection"""
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_PREDICTIONS")]
+    """Run directory, or COCO results: image_id, category_id, bbox and score of each detection"""
     truth: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """COCO annotations of the images"""
+    """For predictions: COCO annotations of the images"""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
+    """For a run: a data set (default: what it was trained on)"""
+    split: str = "val"
+    """For a run: val, test, or all; not what trained it"""
+    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None
+    """For a run: cpu, cuda, cuda:1, ... (default: a GPU where there is one)"""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
-    """Where to write (default: calibration/ beside the predictions)"""
+    """Where to write (default: calibration/ beside the predictions, or the run)"""
     method: Annotated[Method, tyro.conf.arg(metavar="NAME")] = "auto"
     """auto (cross-validated), none, temperature, platt, beta, isotonic, histogram, or box (sees position and size)"""
     target: Literal["precision", "localisation"] = "precision"
@@ -64,13 +70,42 @@ def main(argv: list[str]) -> int:
 
 def run(args: Args) -> int:
     """Calibrate, write, print."""
+    if args.source.is_dir():
+        if args.truth is not None:
+            raise InputError("--truth is for a results file; a run takes --data DATA")
+        truth, results, ids, names = detect_with_run(args)
+        out = args.out or args.source / "calibration"
+        maps = (args.out or args.source) / "calibration.json"
+    else:
+        if args.data is not None:
+            raise InputError("--data is for a run; a results file takes --truth FILE")
+        if args.truth is None:
+            raise InputError(f"{args.source}: a results file needs its annotations: --truth FILE")
+        truth, results, ids, names = read_truth(args.truth), read_results(args.source), None, None
+        out = args.out or args.source.parent / "calibration"
+        maps = out / "calibration.json"
+    study = calibrate(args, truth, results)
+    if names is not None and study.names != names:
+        study = replace(study, names=names)
+    write(study, truth, results, out, maps, ids)
+    if args.json:
+        numbers = {"recommendation": study.recommendation, "table": study.table, "operating": study.operating["all"]}
+        print(as_json({"out": str(out), "calibration": str(maps), **numbers}))
+    else:
+        print(as_text(study, out, maps))
+    return 0
+
+
+def calibrate(args: Args, truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> "DetectionStudy":
+    """The study that the flags ask for.
+
+    Raises:
+        InputError: Files that do not fit each other, or an option out of range.
+    """
     from focalkit.calibration import calibrate_detections
 
-    if args.truth is None:
-        raise InputError(f"{args.predictions}: a results file needs its annotations: --truth FILE")
-    results, truth = read_results(args.predictions), read_truth(args.truth)
     try:
-        study = calibrate_detections(
+        return calibrate_detections(
             truth,
             results,
             method=args.method,
@@ -84,20 +119,46 @@ def run(args: Args) -> int:
             seed=args.seed,
         )
     except InputError as error:
-        raise InputError(f"{args.predictions} with {args.truth}: {error}") from error
+        with_ = "" if args.truth is None else f" with {args.truth}"
+        raise InputError(f"{args.source}{with_}: {error}") from error
     except ValueError as error:  # an option out of range
         raise InputError(str(error)) from error
-    out = args.out or args.predictions.parent / "calibration"
-    write(study, truth, results, out)
-    if args.json:
-        numbers = {"recommendation": study.recommendation, "table": study.table, "operating": study.operating["all"]}
-        print(as_json({"out": str(out), **numbers}))
-    else:
-        print(as_text(study, out))
-    return 0
 
 
-def write(study: "DetectionStudy", truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], out: Path) -> None:
+def detect_with_run(args: Args) -> tuple[dict[str, Any], list[dict[str, Any]], list[int], tuple[str, ...]]:
+    """Truth and results with the run's classes as categories 0..K-1, the ids that stand for them, and their names.
+
+    Raises:
+        InputError: No run there, data that cannot be read or that trained it.
+    """
+    from focalkit._runs import RunDir
+    from focalkit.data import Category
+    from focalkit.detection import Detector
+    from focalkit.evaluation import coco_results, predict_split
+    from focalkit.evaluation.run import open_split, with_classes_of
+
+    if args.split == "train":
+        raise InputError(
+            f"{args.source}: the images of the split train trained this detector: it is too sure on them, and a map "
+            "fitted to them would learn that; give --split val, or other data with --data"
+        )
+    config = RunDir(args.source).read_config()
+    detector = Detector.from_run(args.source, args.device, calibrated=False)
+    data = with_classes_of(detector, open_split(config, args.data, args.split), args.source)
+    found = predict_split(detector, data, batch_size=config.batch_size, workers=config.workers, label="detecting")
+    numbered = replace(data, categories=tuple(Category(k, name) for k, name in enumerate(data.names)))
+    ids = list(detector.category_ids or range(len(data.names)))
+    return numbered.to_coco(), coco_results(found, range(len(data.names))), ids, data.names
+
+
+def write(
+    study: "DetectionStudy",
+    truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    out: Path,
+    maps: Path,
+    ids: Sequence[int] | None = None,
+) -> None:
     """The four files; the maps last, when the others are there."""
     from focalkit._files import write_json_atomic
     from focalkit.calibration import DETECTION_MEASURES, calibrate_results
@@ -105,10 +166,13 @@ def write(study: "DetectionStudy", truth: Mapping[str, Any], results: Sequence[M
 
     sizes = {i["id"]: (i.get("width"), i.get("height")) for i in truth["images"]}
     calibrated = calibrate_results(results, study.maps[study.target], study.category_ids, sizes)
+    if ids is not None:
+        study = replace(study, category_ids=tuple(ids))
+        calibrated = [{**row, "category_id": ids[row["category_id"]]} for row in calibrated]
     write_json_atomic(out / "predictions.json", calibrated, indent=None)
     write_json_atomic(out / "report.json", study.report_dict())
     write_calibration_page(study.report_dict(), study.calibration_dict(), DETECTION_MEASURES, out / "report.html")
-    write_json_atomic(out / "calibration.json", study.calibration_dict())
+    write_json_atomic(maps, study.calibration_dict())
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -180,7 +244,7 @@ def as_json(value: Mapping[str, Any]) -> str:
     return dump_json(value)
 
 
-def as_text(study: "DetectionStudy", out: Path) -> str:
+def as_text(study: "DetectionStudy", out: Path, maps: Path) -> str:
     """The recommendation, two tables, and where the rest lies."""
     from focalkit.calibration import DETECTION_MEASURES
 
@@ -206,7 +270,7 @@ def as_text(study: "DetectionStudy", out: Path) -> str:
         )
     if len(rows) > SHOWN:
         lines.append(f"... and {len(rows) - SHOWN} more classes, in report.html")
-    lines += ["", *(f"note     {note}" for note in study.notes), f"written  {out}"]
+    lines += ["", *(f"note     {note}" for note in study.notes), f"written  {out}", f"applied  {maps}"]
     return "\n".join(lines)
 
 

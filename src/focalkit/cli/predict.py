@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from focalkit.detection import AugmentedDetector, Detections, Detector, TiledDetector
+    from focalkit.detection.inference.calibrated import Cut
 
 THRESHOLD = 0.3
 """Where the run has not been evaluated."""
@@ -39,8 +40,13 @@ class Args:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder to write to"""
     score_threshold: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Detections that score no more than this are left out (default: the one with the best F1 in the run's
-    evaluation, else 0.3)"""
+    """Detections that score no more than this are left out (default: the thresholds of the run's calibration, or the
+    one with the best F1 in its evaluation, else 0.3)"""
+    calibration: bool = True
+    """Apply what `focalkit calibrate` left in the run or the file: calibrated scores and thresholds per class"""
+    posterior: Flag = False
+    """Undo in the scores what training with focal loss did to them (gamma and alpha of the run), instead of a
+    calibration; for detectors whose score is the class's probability alone"""
     draw: bool = True
     """Write the images with the boxes drawn on them"""
     batch_size: int = 8
@@ -100,13 +106,14 @@ def run(args: Args) -> int:
     return 2 if unreadable else 0
 
 
-def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDetector, float]":
-    """The detector that the flags describe, and the score above which its detections are reported.
+def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDetector, Cut]":
+    """The detector that the flags describe, and the score from which on its detections are reported.
 
     Raises:
         InputError: No such run or file, or flags with impossible values.
     """
     from focalkit._progress import track
+    from focalkit.cli._calibrated import posterior_of, without_calibration
     from focalkit.cli._exported import metadata, open_exported
     from focalkit.detection import AugmentedDetector, Detector, TiledDetector
     from focalkit.evaluation.run import evaluated_threshold
@@ -118,7 +125,14 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     else:
         single = Detector.open(args.run, args.device, layout=args.layout, coco80=args.coco80, trust=args.trust)
         usual = evaluated_threshold(args.run)
-    threshold = args.score_threshold if args.score_threshold is not None else THRESHOLD if usual is None else usual
+    if args.posterior:
+        single.calibration = posterior_of(args.run, single)
+    elif not args.calibration:
+        without_calibration(single)
+    threshold: Cut = THRESHOLD if usual is None or single.calibration is not None else usual
+    if single.calibration is not None and single.calibration.thresholds is not None:
+        threshold = "calibrated"
+    threshold = threshold if args.score_threshold is None else args.score_threshold
     detector: Detector | AugmentedDetector | TiledDetector = single
     try:
         if args.tta:
@@ -173,7 +187,7 @@ def detections(
     files: list[Path],
     batch_size: int,
     unreadable: list[str],
-    threshold: float | None = None,
+    threshold: "Cut" = None,
 ) -> Iterator[tuple[int, Path, tuple[int, int], "Detections"]]:
     """(image id, file, (height, width), detections) of what can be read; a line per file that cannot."""
     from focalkit.detection import read_image
@@ -203,7 +217,7 @@ def save_drawn(found: "Detections", file: Path, place: Path) -> None:
         picture.save(temporary, "JPEG", quality=90)
 
 
-def report(args: Args, threshold: float, images: int, objects: int, unreadable: list[str]) -> None:
+def report(args: Args, threshold: "Cut", images: int, objects: int, unreadable: list[str]) -> None:
     """Unreadable files to stderr, the result to stdout."""
     for line in unreadable:
         print(printable(f"skipped: {line}"), file=sys.stderr)
@@ -216,5 +230,6 @@ def report(args: Args, threshold: float, images: int, objects: int, unreadable: 
         print(json.dumps({**found, **files}))
     else:
         skipped = f", {len(unreadable)} skipped" if unreadable else ""
-        print(f"{objects} detections above {threshold:g} in {images} images{skipped}")
+        above = f"above {threshold:g}" if isinstance(threshold, float) else "at the calibrated thresholds"
+        print(f"{objects} detections {above} in {images} images{skipped}")
         print("\n".join(str(place) for place in places.values()))

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from focalkit._runs import RunDir
+from focalkit.calibration import AppliedCalibration
 from focalkit.detection.build import build_detector
+from focalkit.detection.inference.calibrated import Cut, calibrate
 from focalkit.detection.inference.detections import Detections
 from focalkit.detection.inference.postprocess import DensePostprocess
 from focalkit.detection.inference.predict import detect
@@ -51,6 +53,8 @@ class Detector:
         max_size: Bound of the long side; None takes the card's, or 1333.
         category_ids: The data set's id of each class, for COCO results; None takes the card's.
         postprocess: Other thresholds and limits than the model's; its own score threshold is not used.
+        calibration: Maps the scores of what was found; see `focalkit.calibration`. Thresholds given to `predict` are
+            then of calibrated scores, among the detections above `score_threshold` before.
 
     Example:
         >>> detector = Detector.from_run("runs/first")            # doctest: +SKIP
@@ -69,8 +73,10 @@ class Detector:
         max_size: int | None = None,
         category_ids: Sequence[int] | None = None,
         postprocess: DensePostprocess | None = None,
+        calibration: AppliedCalibration | None = None,
     ) -> None:
         self.model = model if device is None else model.to(device)
+        self.calibration = calibration
         card: ModelCard | None = getattr(model, "card", None)
         if card is not None and card.categories is not None:
             names = [name for _, name in card.categories] if names is None else names
@@ -93,6 +99,7 @@ class Detector:
         device: torch.device | str | None = None,
         *,
         score_threshold: float = 0.05,
+        calibrated: bool = True,
     ) -> "Detector":
         """The detector of a training run: its best checkpoint, or its last where there is no best.
 
@@ -100,6 +107,7 @@ class Detector:
             run_dir: What was given to training as `out`.
             device: None takes a GPU where there is one.
             score_threshold: See the class.
+            calibrated: Apply the calibration that `focalkit calibrate` left in the run, where it did.
 
         Raises:
             ConfigError: No run there, no checkpoint in it, or one that does not fit its configuration.
@@ -109,10 +117,12 @@ class Detector:
         config, categories = run.read_config(), run.read_run()["categories"]
         model = build_detector(config.model, len(categories))
         load_checkpoint(model, run)
+        names, stored = [c["name"] for c in categories], run.path / "calibration.json"
         return cls(
             model,
             score_threshold=score_threshold,
-            names=[c["name"] for c in categories],
+            names=names,
+            calibration=AppliedCalibration.read(stored, names) if calibrated and stored.is_file() else None,
             device=usable_device(device),
             min_size=config.min_size,
             max_size=config.max_size,
@@ -159,7 +169,7 @@ class Detector:
     def predict(
         self,
         images: "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor | Sequence[Any]",
-        score_threshold: float | None = None,
+        score_threshold: Cut = None,
         batch_size: int = 8,
     ) -> list[Detections]:
         """Detections per image, in the order given, with boxes in the image's own pixels.
@@ -169,19 +179,19 @@ class Detector:
                 image; an array (h, w, 3) or (h, w), uint8, RGB; a tensor (3, h, w), uint8 or float in [0, 1]. A batch
                 (b, 3, h, w) counts as a sequence. Files are turned upright by their EXIF orientation, PIL images taken
                 as they are.
-            score_threshold: Instead of the detector's own.
+            score_threshold: Instead of the detector's own; "calibrated" for the thresholds per class of its
+                calibration.
             batch_size: Images per pass through the model, at most: only those that are padded to the same size share
                 one, so that an image's detections do not depend on the others.
 
         Raises:
+            ValueError: "calibrated" without a calibration.
             InputError: A URL, a missing or unreadable file (named), a folder without images, or something that is no
                 image.
         """
         return list(self.stream(each_image(images), score_threshold, batch_size))
 
-    def stream(
-        self, images: Iterable[Any], score_threshold: float | None = None, batch_size: int = 8
-    ) -> Iterator[Detections]:
+    def stream(self, images: Iterable[Any], score_threshold: Cut = None, batch_size: int = 8) -> Iterator[Detections]:
         """As `predict`, for any number of single images: they are read when their turn comes, and resized at once.
 
         Args:
@@ -190,7 +200,9 @@ class Detector:
             batch_size: Images per pass through the model.
         """
         postprocess = self.postprocess
-        if score_threshold is not None:
+        if self.calibration is None and score_threshold is not None:
+            if score_threshold == "calibrated":
+                raise ValueError("this detector has no calibration; `focalkit calibrate RUN` makes one")
             postprocess = replace(postprocess, score_threshold=score_threshold)
         window: list[tuple[Tensor, tuple[int, int]]] = []
         for given in images:
@@ -199,16 +211,18 @@ class Detector:
             size = fit_size(height, width, self.min_size, self.max_size, self.resize)
             window.append((resize(image, size, self.resize), (height, width)))
             if len(window) == batch_size * WINDOW:
-                yield from self._predict_window(window, postprocess, batch_size)
+                yield from self._predict_window(window, postprocess, batch_size, score_threshold)
                 window = []
-        yield from self._predict_window(window, postprocess, batch_size)
+        yield from self._predict_window(window, postprocess, batch_size, score_threshold)
 
     def _predict_window(
-        self, window: list[tuple[Tensor, tuple[int, int]]], postprocess: DensePostprocess, batch_size: int
+        self, window: list[tuple[Tensor, tuple[int, int]]], postprocess: DensePostprocess, batch_size: int, cut: Cut
     ) -> list[Detections]:
         rows = same_size_batches([(image.shape[1], image.shape[2]) for image, _ in window], batch_size)
         batches = (self._batch({i: window[i] for i in row}) for row in rows)
         found = dict(detect(self.model, postprocess, batches))
+        if self.calibration is not None:
+            found = {i: calibrate(one, window[i][1], self.calibration, cut) for i, one in found.items()}
         return [replace(found[i], names=self.names) for i in range(len(window))]
 
     def _batch(self, images: dict[int, tuple[Tensor, tuple[int, int]]]) -> DetectionBatch:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from focalkit.detection.inference.calibrated import Cut
 from focalkit.detection.inference.detections import Detections
 from focalkit.detection.inference.detector import Detector
 from focalkit.detection.inference.merge import merge
@@ -74,13 +75,11 @@ class TiledDetector:
         found = self.detector
         return found.iou_threshold if isinstance(found, AugmentedDetector) else found.postprocess.iou_threshold
 
-    def predict(self, images: Any, score_threshold: float | None = None, batch_size: int = 8) -> list[Detections]:
+    def predict(self, images: Any, score_threshold: Cut = None, batch_size: int = 8) -> list[Detections]:
         """As `Detector.predict`."""
         return list(self.stream(each_image(images), score_threshold, batch_size))
 
-    def stream(
-        self, images: Iterable[Any], score_threshold: float | None = None, batch_size: int = 8
-    ) -> Iterator[Detections]:
+    def stream(self, images: Iterable[Any], score_threshold: Cut = None, batch_size: int = 8) -> Iterator[Detections]:
         """As `Detector.stream`, one image at a time."""
         for given in images:
             image = as_image(given)

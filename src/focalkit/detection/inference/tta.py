@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from focalkit.detection.inference.calibrated import Cut
 from focalkit.detection.inference.detections import Detections
 from focalkit.detection.inference.detector import WINDOW, Detector
 from focalkit.detection.inference.merge import merge
@@ -55,13 +56,11 @@ class AugmentedDetector:
     def iou_threshold(self) -> float:
         return self.detector.postprocess.iou_threshold
 
-    def predict(self, images: Any, score_threshold: float | None = None, batch_size: int = 8) -> list[Detections]:
+    def predict(self, images: Any, score_threshold: Cut = None, batch_size: int = 8) -> list[Detections]:
         """As `Detector.predict`."""
         return list(self.stream(each_image(images), score_threshold, batch_size))
 
-    def stream(
-        self, images: Iterable[Any], score_threshold: float | None = None, batch_size: int = 8
-    ) -> Iterator[Detections]:
+    def stream(self, images: Iterable[Any], score_threshold: Cut = None, batch_size: int = 8) -> Iterator[Detections]:
         """As `Detector.stream`."""
         source = iter(images)
         while chunk := [as_image(image) for image in islice(source, batch_size * WINDOW)]:
@@ -74,7 +73,7 @@ class AugmentedDetector:
                 yield merge(parts, self.iou_threshold, self.detector.postprocess.max_detections)
 
     def _look(
-        self, images: list[Tensor], scale: float, flip: bool, score_threshold: float | None, batch_size: int
+        self, images: list[Tensor], scale: float, flip: bool, score_threshold: Cut, batch_size: int
     ) -> list[Detections]:
         scaled = copy.copy(self.detector)  # the same model
         scaled.min_size, scaled.max_size = (max(1, round(side * scale)) for side in (scaled.min_size, scaled.max_size))

@@ -1,0 +1,44 @@
+"""Calibrations as the commands that write scores take them on and off."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from focalkit.errors import InputError
+
+if TYPE_CHECKING:
+    from focalkit.calibration import AppliedCalibration
+    from focalkit.detection import Detector
+
+
+def posterior_of(run: Path, detector: "Detector") -> "AppliedCalibration":
+    """The map that undoes the focal loss that a run was trained with, gamma and alpha.
+
+    Raises:
+        InputError: Not a run directory, trained with another loss, or a detector whose score is not a probability of
+            the class alone.
+    """
+    from focalkit._runs import RunDir
+    from focalkit.calibration import AppliedCalibration
+    from focalkit.detection.build import losses_of
+    from focalkit.losses import SigmoidFocalLoss, build, parse
+
+    if not run.is_dir():
+        raise InputError(f"{run}: --posterior needs the loss of a run directory; a file does not know its own")
+    spec = losses_of(RunDir(run).read_config())[0]
+    loss = build(spec) if parse(spec)[0] == "focal" else None
+    if not isinstance(loss, SigmoidFocalLoss) or not isinstance(loss.gamma, int | float) or loss.gamma_neg is not None:
+        raise InputError(f"{run}: was trained with {spec}; --posterior knows the inverse of focal loss with one gamma")
+    if getattr(detector.model.head, "quality_output", None) is not None:
+        raise InputError(f"{run}: its scores are mixed with a quality; --posterior is for scores of the class alone")
+    return AppliedCalibration.posterior(float(loss.gamma), None if loss.alpha is None else float(loss.alpha))  # pyright: ignore[reportArgumentType]
+
+
+def without_calibration(detector: "Detector") -> None:
+    """Take the calibration off.
+
+    Raises:
+        InputError: It is inside the graph of an exported file.
+    """
+    if getattr(detector.model, "info", {}).get("calibrated_inside"):
+        raise InputError("the calibration is inside this file's graph; export the run again with --no-calibration")
+    detector.calibration = None

@@ -1,0 +1,102 @@
+"""`focalkit calibrate RUN`, and that `predict` applies what it left there."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from focalkit.calibration import AppliedCalibration, focal_to_posterior
+from focalkit.cli import main
+from focalkit.detection import AugmentedDetector, Detector
+from focalkit.errors import ConfigError
+
+
+def calibrate(run: Path, *words: str) -> int:
+    return main(["calibrate", str(run), "--method", "platt", "--device", "cpu", *words])
+
+
+def photos(run: Path) -> list[Path]:
+    data = json.loads((run / "run.json").read_text())["config"]["data"]
+    return sorted((Path(data) / "images" / "val").glob("*.png"))[:4]
+
+
+def test_a_run_keeps_its_calibration_and_its_detector_applies_it(calibrated_run: Path, capsys: pytest.CaptureFixture):
+    plain = Detector.from_run(calibrated_run, "cpu")
+    assert plain.calibration is None
+    assert calibrate(calibrated_run, "--json") == 0
+    table = json.loads(capsys.readouterr().out)["table"]
+    assert table["D-ECE"]["precision"] < 0.5 * table["D-ECE"]["before"]
+    assert table["AP"]["precision"] == pytest.approx(table["AP"]["before"], abs=1e-3)
+    assert (calibrated_run / "calibration" / "report.html").is_file()
+    stored = json.loads((calibrated_run / "calibration.json").read_text())
+    assert [c["id"] for c in stored["categories"]] == [4, 9]
+
+    detector = Detector.from_run(calibrated_run, "cpu")
+    applied = AppliedCalibration.read(calibrated_run / "calibration.json", ("red", "green"))
+    for before, after in zip(
+        plain.predict(photos(calibrated_run)), detector.predict(photos(calibrated_run)), strict=True
+    ):
+        mapped = applied.scores.transform(before.scores, before.labels)
+        torch.testing.assert_close(after.scores, mapped.sort(descending=True).values)
+        kept = detector.predict(photos(calibrated_run)[:1], "calibrated")[0]
+        cuts = torch.tensor(applied.thresholds)[kept.labels]
+        assert bool((kept.scores >= cuts.float()).all())
+    off = Detector.from_run(calibrated_run, "cpu", calibrated=False).predict(photos(calibrated_run))
+    assert all(torch.equal(a.scores, b.scores) for a, b in zip(off, plain.predict(photos(calibrated_run)), strict=True))
+    assert AugmentedDetector(detector, (1.0,), flip=False).predict(photos(calibrated_run), "calibrated")
+
+
+def test_predict_applies_thresholds_unless_told_not_to(
+    calibrated_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    assert calibrate(calibrated_run, "--target-precision", "0.5") == 0
+    found = {}
+    for name, words in {"on": [], "off": ["--no-calibration", "--score-threshold", "0.05"]}.items():
+        command = ["predict", str(calibrated_run), *map(str, photos(calibrated_run)), "--no-draw", "--device", "cpu"]
+        assert main([*command, "--out", str(tmp_path / name), *words]) == 0
+        found[name] = json.loads((tmp_path / name / "predictions.json").read_text())
+    assert "at the calibrated thresholds" in capsys.readouterr().out
+    stored = json.loads((calibrated_run / "calibration.json").read_text())
+    cuts = dict(zip((4, 9), stored["thresholds"]["values"], strict=True))
+    assert all(row["score"] >= cuts[row["category_id"]] - 1e-6 for row in found["on"])
+    assert 0 < len(found["on"]) < len(found["off"])
+
+
+def test_predict_gives_the_posterior_of_focal_loss(calibrated_run: Path, tmp_path: Path):
+    scores = {}
+    for name, words in {"plain": [], "posterior": ["--posterior"]}.items():
+        command = ["predict", str(calibrated_run), str(photos(calibrated_run)[0]), "--no-draw", "--device", "cpu"]
+        assert main([*command, "--out", str(tmp_path / name), "--score-threshold", "0.05", *words]) == 0
+        rows = json.loads((tmp_path / name / "predictions.json").read_text())
+        scores[name] = torch.tensor([row["score"] for row in rows])
+    wanted = focal_to_posterior(scores["plain"], 2.0, 0.25, kind="sigmoid")
+    wanted = wanted[wanted > 0.05].sort(descending=True).values
+    torch.testing.assert_close(scores["posterior"], wanted, atol=1e-6, rtol=0)
+
+
+def test_rows_that_trained_are_refused(calibrated_run: Path, capsys: pytest.CaptureFixture):
+    assert calibrate(calibrated_run, "--split", "train") == 2
+    assert "trained this detector" in capsys.readouterr().err
+
+
+def test_a_calibration_of_other_classes_is_refused(calibrated_run: Path):
+    assert calibrate(calibrated_run) == 0
+    file = calibrated_run / "calibration.json"
+    file.write_text(file.read_text().replace('"green"', '"blue"'))
+    with pytest.raises(ConfigError, match="is the calibration of red, blue, the detector knows red, green"):
+        Detector.from_run(calibrated_run, "cpu")
+    file.write_text("{")
+    with pytest.raises(ConfigError, match="cannot be read as what `focalkit calibrate` writes"):
+        Detector.from_run(calibrated_run, "cpu")
+
+
+@pytest.mark.parametrize(("words", "message"), [(["--truth", "x.json"], "--data DATA"), (["--data", "no"], "no")])
+def test_what_does_not_fit_a_run_is_named(calibrated_run: Path, capsys, words: list[str], message: str):
+    assert calibrate(calibrated_run, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_thresholds_of_a_calibration_need_one(calibrated_run: Path):
+    with pytest.raises(ValueError, match="has no calibration"):
+        Detector.from_run(calibrated_run, "cpu").predict(photos(calibrated_run), "calibrated")
