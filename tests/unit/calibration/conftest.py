@@ -12,7 +12,7 @@ from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
 from focalkit.config import ModelConfig, TrainConfig
 from focalkit.detection import Detector
-from focalkit.detection.models.relatives import build_detector
+from focalkit.detection.build import build_detector
 
 CATEGORIES = [{"id": 4, "name": "red"}, {"id": 9, "name": "green"}]
 MODEL = ModelConfig("tiny", fpn_channels=16, head_channels=16, head_depth=1, prior_prob=0.1)
