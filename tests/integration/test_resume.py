@@ -92,6 +92,38 @@ def test_a_resumed_run_ends_with_the_same_weights(config, whole, tmp_path, step)
     assert_equal(run, whole)
 
 
+def test_a_run_killed_before_its_last_evaluation_makes_up_for_it(config, tmp_path):
+    config = replace(config, max_steps=STEPS + 2)
+    train(config, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        evaluate, count = DetectionModule.on_validation_epoch_start, iter(range(1, 9))
+
+        def start(self):
+            if next(count) == 2:  # after the second epoch's two steps, each with a checkpoint if it is due
+                raise Killed
+            evaluate(self)
+
+        patch.setattr(DetectionModule, "on_validation_epoch_start", start)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "cut")
+    train(config, tmp_path / "cut", resume=True)
+    assert_equal(RunDir(tmp_path / "cut"), RunDir(tmp_path / "whole"))
+    steps = [r["step"] for r in RunDir(tmp_path / "cut").read_metrics() if r["kind"] == "val"]
+    assert steps == [STEPS, STEPS + 2]
+
+
+def test_a_run_that_lost_its_patience_has_done_so_when_it_resumes(config, tmp_path):
+    config = replace(config, patience=1, epochs=6, optim=replace(config.optim, lr=1e-12))
+    train(config, tmp_path / "run")
+    run = RunDir(tmp_path / "run")
+    before = run.read_metrics()
+    assert before[-1]["epoch"] < 6
+    (run.path / "result.json").unlink()
+    train(config, run.path, resume=True)
+    assert run.read_metrics() == before
+    assert run.finished
+
+
 def test_a_run_killed_before_its_result_has_the_time_of_its_training(config, whole, tmp_path):
     run = RunDir(tmp_path / "cut")
     shutil.copytree(whole.path, run.path)

@@ -3,15 +3,19 @@
 Each command is a module of this package with `main(argv) -> int`, imported only when it is asked for, so that
 `focalkit --help` answers without importing torch. This file parses no command's flags; every command does its own.
 
-Exit status: 0 done; 1 it failed; 2 wrong usage or bad input; 130 interrupted. `--debug` shows the traceback.
+Exit status: 0 done; 1 it failed; 2 wrong usage or bad input; 130 interrupted; 143 and 129 ended by SIGTERM and SIGHUP.
+`--debug` shows the traceback.
 """
 
 import errno
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 from focalkit._text import printable
 from focalkit.cli._debug import DEBUG
@@ -49,14 +53,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
     bound_spinning(os.environ)  # no command has imported torch yet
-    before = DEBUG.set(debug)
+    before, handlers = DEBUG.set(debug), _handle_stops()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal's encoding has not
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _dispatch(words) if debug else _guarded(words)
+        status = _dispatch(words) if debug else _guarded(words)
+        if status == INTERRUPTED and argv is None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever presses Ctrl-C again is in a hurry
+        return status
     finally:
         DEBUG.reset(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _handle_stops() -> dict[int, Any]:
+    """Make exits of the signals by which a scheduler and a terminal end a program, so that it leaves no half file.
+
+    Returns the handlers that were there before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [n for n in (getattr(signal, name) for name in names) if signal.getsignal(n) is signal.SIG_DFL]
+    return {number: signal.signal(number, stop) for number in numbers}
 
 
 def _dispatch(words: list[str]) -> int:

@@ -27,6 +27,8 @@ from focalkit.errors import FocalkitError, InputError
 SHARED = Path("/dev/shm")
 POLL, SILENT = 10.0, 60.0
 """Seconds between looks at workers that send nothing, and seconds of doing nothing after which they are given up."""
+STOPPING = {signal.SIGINT, signal.SIGTERM}
+"""Signals that a terminal or a scheduler sends to every process of a program."""
 
 _noted: set[str] = set()
 
@@ -219,18 +221,25 @@ def _share(value: Any) -> None:
 
 
 def _start_worker(number: int) -> None:
-    """Leave signals that reach the whole process group to the parent, which ends its workers when it has finished."""
-    if not hasattr(signal, "pthread_sigmask"):
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    sys.excepthook = lambda *_: None  # of a thread of multiprocessing, when its parent has gone
+    leave_signals_to_parent(0)
 
 
-def _end_with_parent(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+def leave_signals_to_parent(status: int) -> None:
+    """Take no notice of signals that reach the whole process group; end with `status` when the parent says so, or dies.
+
+    A parent that is asked to stop ends its children itself. Threads that are already there must have the signals
+    blocked (`STOPPING`).
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        threading.Thread(target=_end_with_parent, args=(os.getppid(), status), daemon=True).start()
+
+
+def _end_with_parent(parent: int, status: int) -> None:
+    while signal.sigwaitinfo(STOPPING).si_pid != parent and os.getppid() == parent:
         pass
-    os._exit(0)
+    os._exit(status)
 
 
 # in the parent

@@ -25,10 +25,10 @@ from focalkit.detection import RetinaNet, build_criterion, build_detector, load_
 from focalkit.detection.build import check_losses
 from focalkit.detection.weights.transfer import check_structure, transfer
 from focalkit.errors import ConfigError, FocalkitError
-from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog
-from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint
+from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog, StopAtOnce
+from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint, stopped_early
 from focalkit.training.engine import DetectionLoaders, build_trainer, check_devices
-from focalkit.training.launch import in_every_process, is_first_process, several_to_start
+from focalkit.training.launch import ProcessDiedError, in_every_process, is_first_process, several_to_start
 from focalkit.training.module import DetectionModule
 from focalkit.training.progress import RunProgress
 from focalkit.training.quiet import quiet_lightning
@@ -118,7 +118,8 @@ def train(
     job = Job(config, run.path, resume, force, several or not first, command or " ".join(sys.argv), notes, trust)
     if several:
         _read(config, check=True)  # once, and not in every process
-        in_every_process(fit, job, config.devices)
+        with _stops_explained(job.out):
+            in_every_process(fit, job, config.devices)
         return run.read_result()
     return fit(job)
 
@@ -151,7 +152,7 @@ def fit(job: Job) -> dict[str, Any]:
             print("\n".join(lines), file=sys.stderr, flush=True)
         fill = module.model.pixel_mean.flatten().tolist()
         loaders = DetectionLoaders(*data, config, fill=fill, start_step=start_step)
-        if start_step < plan.steps:
+        if start_step < plan.steps and not (last and stopped_early(last)):
             with _stops_explained(job.out):
                 trainer.fit(module, datamodule=loaders, ckpt_path=last, weights_only=True)
         elif last is not None:  # killed between its last checkpoint and result.json
@@ -201,7 +202,7 @@ def _read_init(config: TrainConfig, trust: bool) -> RetinaNet:
 def _callbacks(config: TrainConfig, plan: Plan, log: RunLog, checkpoints: Checkpoints) -> list[Callback]:
     # the averaged weights come first: others see them swapped in and back
     callbacks: list[Callback] = [AveragedWeights(config.optim.ema_decay)] if config.optim.ema_decay else []
-    callbacks += [LastEvaluation(plan.steps), log, checkpoints]
+    callbacks += [StopAtOnce(), LastEvaluation(plan.steps), log, checkpoints]
     if config.patience is not None:
         callbacks.append(EarlyStopping("AP", mode="max", patience=config.patience, verbose=False))
     return [*callbacks, RunProgress(log, checkpoints, plan)]
@@ -242,21 +243,21 @@ def _stops_explained(out: Path) -> Iterator[None]:
     try:
         with deaths_explained():
             yield
-    except SystemExit as stop:
-        # Lightning makes exits of Ctrl-C (and then ignores the next one) and of SIGTERM
+    except (SystemExit, KeyboardInterrupt) as stop:
+        # of Ctrl-C Lightning makes an exit, and then ignores the next one
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if is_first_process():
             print(f"stopped; --out {out} --resume continues from the last checkpoint", file=sys.stderr)
-        if isinstance(stop.__context__, KeyboardInterrupt):
+        if isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
-        raise SystemExit(128 + signal.SIGTERM) from None
+        raise SystemExit(stop.code or 128 + signal.SIGTERM) from None
     except torch.OutOfMemoryError as error:
         raise FocalkitError(
             f"the GPU is out of memory: more --accumulate passes per step need less and change little; otherwise a "
             f"smaller --batch-size, --max-size, or --precision bf16-mixed ({error})"
         ) from error
-    except LoadingError as error:
-        raise LoadingError(f"{error}; --out {out} --resume continues from the last checkpoint") from error
+    except (LoadingError, ProcessDiedError) as error:
+        raise type(error)(f"{error}; --out {out} --resume continues from the last checkpoint") from error
 
 
 def _read(config: TrainConfig, *, check: bool) -> tuple[DetectionData, DetectionData]:

@@ -66,6 +66,12 @@ def last_step(run: RunDir) -> int:
     return int(read_checkpoint(path)["global_step"]) if path.is_file() else 0
 
 
+def stopped_early(path: Path) -> bool:
+    """Whether the run of a checkpoint had lost its patience and only its result was not yet written."""
+    states = read_checkpoint(path)["callbacks"]
+    return any(name.startswith("EarlyStopping") and s["wait_count"] >= s["patience"] for name, s in states.items())
+
+
 def best_row(run: RunDir) -> dict[str, Any] | None:
     """The evaluation with the highest AP, the later of equal ones."""
     rows = [row for row in run.read_metrics() if row["kind"] == "val"]

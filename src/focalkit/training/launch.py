@@ -1,15 +1,26 @@
 """Starting one process per device, where torchrun or Slurm has not done it."""
 
+import multiprocessing
 import os
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.multiprocessing as mp
 
 from focalkit.config import TrainConfig
+from focalkit.data.loading import STOPPING, leave_signals_to_parent
 from focalkit.errors import FocalkitError
+
+GRACE = 5.0
+"""Seconds in which processes end by themselves after one has failed, before they are ended."""
+
+
+class ProcessDiedError(FocalkitError):
+    """One of the processes of a job was killed."""
 
 
 def is_first_process() -> bool:
@@ -29,25 +40,63 @@ def in_every_process(work: Callable[[Any], object], job: object, count: int) -> 
     """Run `work(job)` in `count` new processes, each with its rank in the environment, and wait for all.
 
     The address of the first machine comes from MASTER_ADDR, MASTER_PORT and NODE_RANK where they are set, as for
-    torchrun. The processes end when this one dies.
+    torchrun. The processes end when this one dies, is asked to stop, or one of them fails.
 
     Raises:
-        FocalkitError: What `work` raised in one of them, if it was one of focalkit's; the others are ended.
+        FocalkitError: What `work` raised in one of them, if it was one of focalkit's; ProcessDiedError where one was
+            killed.
+        SystemExit: This process got SIGTERM.
     """
     messages = mp.get_context("spawn").SimpleQueue()
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
     place |= {name: os.environ[name] for name in place if name in os.environ}
+    with _signals_blocked():  # the children start like that, and listen to this process alone
+        context: Any = mp.spawn(_child, (work, job, place, messages, count), nprocs=count, join=False)  # pyright: ignore[reportPrivateImportUsage]
     try:
-        mp.spawn(_child, args=(work, job, place, messages, count), nprocs=count)  # pyright: ignore[reportPrivateImportUsage]
-    except mp.ProcessRaisedException as error:  # pyright: ignore[reportPrivateImportUsage]
+        while not context.join(grace_period=GRACE):
+            pass
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:  # pyright: ignore[reportPrivateImportUsage]
         if not messages.empty():
             raise messages.get() from None
-        raise FocalkitError(str(error)) from error
+        raise _failure(error, [process.exitcode for process in context.processes]) from error
+    finally:
+        for process in context.processes:
+            process.kill()
+            process.join()
+
+
+def _failure(error: Exception, exits: list[int | None]) -> Exception:
+    """What ended the job. A process that is killed makes the others fail, so it is the cause."""
+    for rank, status in enumerate(exits):
+        if status is not None and status < 0:
+            return ProcessDiedError(
+                f"process {rank} of {len(exits)} was killed by {signal.Signals(-status).name}; the others were ended."
+                " If memory ran out, a smaller --batch-size, more --accumulate or fewer --workers need less"
+            )
+    said = str(error).strip()
+    unforeseen = RuntimeError(f"{said.splitlines()[-1]} (in one of {len(exits)} processes)")
+    unforeseen.add_note(said)
+    return unforeseen
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _child(
     rank: int, work: Callable[[Any], object], job: object, place: dict[str, str], messages: Any, count: int
 ) -> None:
+    leave_signals_to_parent(128 + signal.SIGTERM)
+    # subtle: a spawned process would spawn its loading processes too, which takes them seconds to start
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     os.environ.update(place, LOCAL_RANK=str(rank))
     if "OMP_NUM_THREADS" not in os.environ:  # the processes share the cores
         torch.set_num_threads(max(torch.get_num_threads() // count, 1))

@@ -1,0 +1,150 @@
+"""Signals and dead processes end a training with its status and its reason, and it can be resumed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from focalkit._config_io import config_to_dict
+from focalkit._files import write_json_atomic
+from focalkit._runs import RunDir
+from focalkit.config import ModelConfig, OptimConfig, TrainConfig
+from focalkit.data import write_demo_scenes
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """A training that would take minutes, as a file."""
+    folder = tmp_path_factory.mktemp("settings")
+    data = write_demo_scenes(folder / "scenes", train=12, val=4, size=96, classes=2, imbalance=4)
+    config = TrainConfig(
+        data=data,
+        epochs=10_000,
+        evaluate_every=1_000,
+        batch_size=4,
+        min_size=32,
+        max_size=32,
+        workers=2,
+        accelerator="cpu",
+        log_every=1,
+        logger="none",
+        model=ModelConfig("tiny", fpn_channels=8, head_channels=8, head_depth=1),
+        optim=OptimConfig("sgd", lr=1e-3, warmup_steps=0),
+    )
+    write_json_atomic(folder / "run.json", {"config": config_to_dict(config)})
+    return folder / "run.json"
+
+
+@pytest.fixture
+def started(settings, tmp_path):
+    """(process, run) of a training in a process group of its own that has taken steps; killed afterwards."""
+    processes = []
+
+    def start(*more):
+        run = RunDir(tmp_path / "run")
+        words = ["train", "--config", str(settings), "--out", str(run.path), *more]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "focalkit", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        processes.append(process)
+        until = time.monotonic() + 120
+        while not run.read_metrics():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        return process, run
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def ended(process, within=30):
+    """Its exit status and what it said, without a Python traceback."""
+    err = process.communicate(timeout=within)[1]
+    assert "Traceback" not in err
+    assert "--debug" not in err
+    with pytest.raises(ProcessLookupError):  # nobody is left
+        wait_for_group(process.pid)
+    return process.returncode, err
+
+
+def wait_for_group(group):
+    for _ in range(100):
+        os.killpg(group, 0)
+        time.sleep(0.1)
+
+
+def children(pid):
+    """Processes below `pid`, their command lines."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            line = (place / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if parent == pid:
+            found[int(place.name)] = line
+    return found
+
+
+@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.soak)]
+)
+def test_a_signal_to_the_group_stops_with_its_status(started, devices, number, status):
+    process, run = started("--devices", devices)
+    os.killpg(process.pid, number)
+    got, err = ended(process)
+    assert got == status, err
+    assert f"stopped; --out {run.path} --resume continues" in err
+
+
+@pytest.mark.soak
+def test_a_terminal_that_closes_stops_the_training(started):
+    process, _ = started()
+    process.send_signal(signal.SIGHUP)
+    status, err = ended(process)
+    assert (status, "stopped; --out" in err) == (129, True)
+
+
+@pytest.mark.soak
+def test_two_interrupts_are_as_good_as_one(started):
+    process, _ = started()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    status, err = ended(process)
+    assert status in (130, -signal.SIGINT), err
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="finds processes in /proc")
+def test_a_dead_rank_ends_the_job_with_its_reason(started):
+    process, _ = started("--devices", "2")
+    ranks = [pid for pid, line in children(process.pid).items() if b"spawn_main" in line]
+    assert len(ranks) == 2
+    os.kill(ranks[1], signal.SIGKILL)
+    status, err = ended(process, within=60)
+    assert status == 1
+    assert re.search(r"process [01] of 2 was killed by SIGKILL.*--out .* --resume continues", err), err
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="finds processes in /proc")
+def test_a_dead_loading_process_ends_the_training_with_its_reason(started):
+    process, _ = started()
+    workers = list(children(process.pid))
+    os.kill(workers[0], signal.SIGKILL)
+    status, err = ended(process)
+    assert status == 1
+    assert re.search(r"a loading process ended .*[Kk]ill.*--workers.*--resume continues", err), err
