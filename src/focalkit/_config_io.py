@@ -7,10 +7,11 @@ string "none" stands for it where a field may be `None`.
 import dataclasses
 import difflib
 import json
+import math
 import re
 import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -100,6 +101,50 @@ def refuse_code(config: TrainConfig, source: object, known: TrainConfig | None =
             "\n  ".join([f"{source}: names code to import, which is not done without --trust", *lines])
             + "\n  if you know where the file comes from, allow that with --trust; otherwise take another loss"
         )
+
+
+def spell_none(argv: Sequence[str]) -> list[str]:
+    """The words of a command line with "none" spelt as `None`, as the parser of flags wants it, where that is meant.
+
+    Example:
+        >>> spell_none(["--optim.clip-norm", "none", "--logger", "none"])
+        ['--optim.clip-norm', 'None', '--logger', 'none']
+    """
+    flags = {"--" + name.replace("_", "-") for name in _optional(TrainConfig())}
+    words: list[str] = []
+    for word in argv:
+        flag, given, value = word.partition("=")
+        if given and flag.replace("_", "-") in flags and value.lower() == "none":
+            word = f"{flag}=None"
+        elif words and words[-1].replace("_", "-") in flags and word.lower() == "none":
+            word = "None"
+        words.append(word)
+    return words
+
+
+def _optional(config: object, prefix: str = "") -> set[str]:
+    """Dotted names of the fields that may be None."""
+    found: set[str] = set()
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value):
+            found |= _optional(value, f"{prefix}{name}.")
+        elif type(None) in get_args(hint):
+            found.add(prefix + name)
+    return found
+
+
+def infinite(config: object, prefix: str = "") -> dict[str, float]:
+    """Dotted names of the numbers in a configuration that are NaN or infinite."""
+    found: dict[str, float] = {}
+    for f in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            found |= infinite(value, f"{prefix}{f.name}.")
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, float) and not math.isfinite(one):
+                found[prefix + f.name] = one
+    return found
 
 
 def differences(a: object, b: object, prefix: str = "") -> dict[str, tuple[Any, Any]]:
@@ -194,7 +239,9 @@ def _convert(value: Any, hint: Any) -> Any:
         return tuple(_convert(v, args[0]) for v in value)
     if hint is Path:
         return Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError
         return float(value)
     if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
         return value

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from focalkit._config_io import load_config, refuse_code
+from focalkit._config_io import load_config, refuse_code, spell_none
 from focalkit._runs import RunDir
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
@@ -48,6 +48,7 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
+    argv = spell_none(argv)
     base, note = starting_point(argv)
     args = tyro.cli(Args, args=argv, prog="focalkit train", default=Args(out=tyro.MISSING, train=base))
     if note:

@@ -204,7 +204,10 @@ def _callbacks(config: TrainConfig, plan: Plan, log: RunLog, checkpoints: Checkp
     callbacks: list[Callback] = [AveragedWeights(config.optim.ema_decay)] if config.optim.ema_decay else []
     callbacks += [StopAtOnce(), LastEvaluation(plan.steps), log, checkpoints]
     if config.patience is not None:
-        callbacks.append(EarlyStopping("AP", mode="max", patience=config.patience, verbose=False))
+        # at once after an evaluation, so that the checkpoint of that epoch knows of it
+        callbacks.append(
+            EarlyStopping("AP", mode="max", patience=config.patience, verbose=False, check_on_train_epoch_end=False)
+        )
     return [*callbacks, RunProgress(log, checkpoints, plan)]
 
 

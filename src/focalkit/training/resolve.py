@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from focalkit._config_io import infinite
 from focalkit.config import TrainConfig
 from focalkit.detection import resolve_backbone
 from focalkit.detection.build import with_own_losses
@@ -60,7 +61,7 @@ def _absolute(config: TrainConfig) -> dict:
 
 
 def _check(config: TrainConfig) -> None:
-    o, problems = config.optim, []
+    o, problems = config.optim, [f"{name} is {value}, expected a number" for name, value in infinite(config).items()]
     ranks = config.devices * config.num_nodes
     counts = ("epochs", "batch_size", "accumulate", "min_size", "devices", "num_nodes", "evaluate_every", "log_every")
     problems += [f"{n} must be at least 1, got {getattr(config, n)}" for n in counts if getattr(config, n) < 1]

@@ -64,6 +64,8 @@ def test_an_unknown_key_is_an_error_with_the_nearest_name(tmp_path, text, hint):
         ("optim", {"clip_norm": "much"}, 'a number or "none"'),
         ("augment", {"scale": [1, 2, 3]}, "a list of 2 numbers"),
         ("pretrained_backbone", "yes", "true or false"),
+        ("optim", {"lr": float("nan")}, "expects a number, got nan"),
+        ("augment", {"scale": [0.5, float("inf")]}, "a list of 2 numbers"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named(key, value, expected):

@@ -179,3 +179,13 @@ def test_code_is_taken_from_the_line_and_from_files_that_are_trusted(asked, tmp_
     assert asked("--config", str(tmp_path / "c.toml"), "--trust").loss == "mine.losses:Mine(gamma=1)"
     assert asked("--loss", "mine.losses:Mine").loss == "mine.losses:Mine"
     assert load_config(tmp_path / "c.toml", trust=True).loss == "mine.losses:Mine(gamma=1)"
+
+
+def test_none_is_spelt_as_in_the_documentation(asked):
+    assert asked("--optim.clip-norm", "none", "--logger", "none").optim.clip_norm is None
+    assert asked("--optim.clip_norm=none").optim.clip_norm is None
+
+
+def test_a_number_that_is_none_is_refused(tmp_path, capsys):
+    assert main(["train", "--data", ".", "--out", str(tmp_path / "run"), "--optim.lr", "nan"]) == 2
+    assert "optim.lr is nan, expected a number" in capsys.readouterr().err
