@@ -84,7 +84,8 @@ def as_image(image: Any) -> Tensor:
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
             raise InputError(f"expected an array of uint8 (h, w, 3) or (h, w), got {image.dtype} {image.shape}")
         planes = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-        image = torch.from_numpy(np.ascontiguousarray(planes)).permute(2, 0, 1)
+        planes = np.require(planes, requirements=["C", "W"])  # torch warns of arrays that are read-only
+        image = torch.from_numpy(planes).permute(2, 0, 1)
     if not isinstance(image, Tensor):
         what = f"{type(image).__module__}.{type(image).__qualname__}"
         raise InputError(f"expected an image file, a folder, a PIL image, an array or a tensor, got {what}")

@@ -53,19 +53,25 @@ def model(harness, config, val) -> RetinaNet:
     return model
 
 
-def directly(model: RetinaNet, val: DetectionData) -> list[dict]:
-    """What torchvision's own model with these weights finds in the files, resizing them to the size they have."""
+def peer_of(model: RetinaNet, num_classes: int) -> RetinaNet:
+    """torchvision's own model with the same weights; images of `SIDE` keep their size in training and evaluation."""
     peer = RetinaNet(
         model.backbone,
-        val.num_classes,
+        num_classes,
         min_size=SIDE,
         max_size=SIDE,
         image_mean=model.transform.image_mean,
         image_std=model.transform.image_std,
         anchor_generator=model.anchor_generator,
         detections_per_img=100,
-    ).eval()
+    )
     peer.load_state_dict(model.state_dict())
+    return peer
+
+
+def directly(model: RetinaNet, val: DetectionData) -> list[dict]:
+    """What torchvision's own model finds in the files."""
+    peer = peer_of(model, val.num_classes).eval()
     found = []
     for image in val.images:
         with torch.inference_mode(), Image.open(image.path) as photo:
@@ -91,6 +97,18 @@ def test_torchvision_gets_the_detections_and_the_AP_it_gets_when_called_directly
     metrics = coco_ap(val.to_coco(), expected, per_class=False).metrics
     assert metrics["AP50"] > 0
     assert scored == pytest.approx(metrics, abs=1e-6)
+
+
+def test_torchvision_is_trained_on_the_losses_it_has_when_called_directly(harness, config, val, model):
+    loader = harness.val_loader(val, config, fill=FILL, rank=0, world=1)
+    (batch,) = loader
+    targets = [{"boxes": t.boxes, "labels": t.labels} for t in batch.targets]
+    with torch.no_grad():
+        found = model.train()(harness.unpadded(batch), targets)
+        expected = peer_of(model, val.num_classes).train()(list(batch.images), targets)
+    assert {name: float(loss) for name, loss in found.items()} == pytest.approx(
+        {name: float(loss) for name, loss in expected.items()}, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])

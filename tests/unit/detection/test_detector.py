@@ -78,7 +78,9 @@ def test_every_kind_of_image_gives_the_same(tmp_path):
         Image.fromarray(array).save(tmp_path / name, lossless=True)
     tensor = torch.from_numpy(array).permute(2, 0, 1)
     batch = tensor[None].float() / 255
-    kinds = [array, array[..., 0], tensor, tensor / 255, tensor[:1], batch, Image.fromarray(array)]
+    read_only = np.asarray(Image.fromarray(array))  # of which torch would warn
+    assert not read_only.flags.writeable
+    kinds = [array, read_only, array[..., 0], tensor, tensor / 255, tensor[:1], batch, Image.fromarray(array)]
     kinds += [tmp_path / "a.png", str(tmp_path / "b.webp"), [array], (tensor,)]
     for kind in kinds:
         (found,) = bright().predict(kind)
