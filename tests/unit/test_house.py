@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import tomllib
 import warnings
 from importlib.metadata import version
@@ -24,6 +25,14 @@ TEST = "pip install -e '.[all,test]' && pytest"
 
 def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_no_script_hides_a_module_of_the_standard_library():
+    """The folder of a script comes first where Python looks for modules, for the script and those beside it."""
+    folders = ("benchmarks", "examples", "scripts")
+    names = {path.stem for folder in folders for path in (ROOT / folder).glob("*.py")}
+    assert names
+    assert not names & sys.stdlib_module_names
 
 
 def test_warnings_are_errors_but_for_the_forks_of_data_loading():

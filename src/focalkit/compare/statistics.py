@@ -2,8 +2,8 @@ r"""Is a method better than the yardstick? Paired differences, intervals, correc
 
 Two things vary: the training (seeds) and the test set (items). The seeds of a method are few, the items many and the
 same for every seed and method, so they are not resampled together: a percentile bootstrap over three or five seeds is
-too narrow where training varies most (`benchmarks/statistics.py`). The half width of an interval at level 1 - a is
-instead put together from both (Howe, 1974),
+too narrow where training varies most (`benchmarks/comparison_statistics.py`). The half width of an interval at level
+1 - a is instead put together from both (Howe, 1974),
 
 $$ h^2 = t_{S-1}(a)^2 \, s_d^2 / S + z(a)^2 \, v_{items}, $$
 

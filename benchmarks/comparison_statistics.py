@@ -1,9 +1,9 @@
 """How often the intervals of `focalkit.compare` hold the truth, on simulated comparisons whose effects are known.
 
-    python benchmarks/statistics.py
+    python benchmarks/comparison_statistics.py
 
-writes benchmarks/results/statistics.json: per setting the coverage of the 95 % intervals, that of a percentile
-bootstrap over seeds and items, and how often any of six methods without an effect is called better.
+writes benchmarks/results/comparison_statistics.json: per setting the coverage of the 95 % intervals, that of a
+percentile bootstrap over seeds and items, and how often any of six methods without an effect is called better.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def percentile(generator, resampled, seeds):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=3000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "statistics.json")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "comparison_statistics.json")
     args = parser.parse_args()
     generator, rows = np.random.default_rng(0), []
     for name, noises in SETTINGS.items():
@@ -58,7 +58,7 @@ def main() -> None:
             rates = {key: count / args.simulations for key, count in rates.items()}
             rows.append({"setting": name, "seeds": seeds, **rates})
             print(rows[-1], flush=True)
-    result = {"command": "python benchmarks/statistics.py", "simulations": args.simulations, "rows": rows}
+    result = {"command": "python benchmarks/comparison_statistics.py", "simulations": args.simulations, "rows": rows}
     args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
