@@ -1,14 +1,5 @@
 """What each detector is made of, in one literal table; its name decides nothing anywhere else.
 
-| detector  | priors             | matching        | box outputs          | quality               |
-|-----------|--------------------|-----------------|----------------------|-----------------------|
-| retinanet | 9 anchors a cell   | IoU             | deltas               | -                     |
-| fcos      | points             | ranges, centres | log distances        | centerness, a branch  |
-| atss      | one square per cell| ATSS            | log distances        | centerness, a branch  |
-| gfl       | one square per cell| ATSS            | distributions        | IoU, the class target |
-| vfnet     | one square per cell| ATSS            | log distances        | IoU, the class target |
-| centernet | points of stride 4 | centres         | offset and size      | a heat map instead    |
-
 What is left out: FCOS's regression to strides without exp, VarifocalNet's star convolution and second box, ATSS's boxes
 as deltas of anchors (its paper finds points as good, sec. 4.2).
 """
@@ -16,6 +7,7 @@ as deltas of anchors (its paper finds points as good, sec. 4.2).
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -113,33 +105,26 @@ def overlap_matcher(model: ModelConfig, criterion: CriterionConfig) -> Matcher:
     return LIBRARIES[c.matching](c.fg_iou, c.bg_iou)
 
 
+def towers(model: ModelConfig, priors: PriorGrid) -> dict[str, Any]:
+    """What both kinds of heads are told."""
+    return {
+        "channels": model.head_channels,
+        "depth": model.head_depth,
+        "norm": None if model.head_norm == "none" else model.head_norm,
+        "prior_prob": model.prior_prob,
+        "num_levels": len(priors.strides),
+    }
+
+
 def anchor_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: BoxCoder) -> RetinaNetHead:
-    return RetinaNetHead(
-        model.fpn_channels,
-        num_classes,
-        priors.per_cell,
-        channels=model.head_channels,
-        depth=model.head_depth,
-        norm=None if model.head_norm == "none" else model.head_norm,
-        prior_prob=model.prior_prob,
-        num_levels=len(priors.strides),
-    )
+    return RetinaNetHead(model.fpn_channels, num_classes, priors.per_cell, **towers(model, priors))
 
 
 def point_head(
     model: ModelConfig, num_classes: int, priors: PriorGrid, coder: BoxCoder, *, quality: bool = False
 ) -> PointHead:
-    return PointHead(
-        model.fpn_channels,
-        num_classes,
-        channels=model.head_channels,
-        depth=model.head_depth,
-        norm=None if model.head_norm == "none" else model.head_norm,
-        box_channels=coder.channels,
-        quality=quality,
-        prior_prob=model.prior_prob,
-        num_levels=len(priors.strides),
-    )
+    told = towers(model, priors)
+    return PointHead(model.fpn_channels, num_classes, box_channels=coder.channels, quality=quality, **told)
 
 
 def label_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:

@@ -33,8 +33,8 @@ class ATSSAssigner:
 
     Example:
         >>> priors = [torch.tensor([[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0], [16.0, 0.0, 24.0, 8.0]])]
-        >>> truth = DetectionTarget(torch.tensor([[1.0, 0.0, 9.0, 8.0]]), torch.tensor([3]))
-        >>> ATSSAssigner()(priors, truth).labels.tolist()     # IoU 7/9, 1/15, 0: mean .281 + deviation .431 = .713
+        >>> target = DetectionTarget(torch.tensor([[1.0, 0.0, 9.0, 8.0]]), torch.tensor([3]))
+        >>> ATSSAssigner()(priors, target).labels.tolist()     # IoU 7/9, 1/15, 0: mean .281 + deviation .431 = .713
         [3, -1, -1]
     """
 

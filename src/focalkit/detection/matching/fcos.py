@@ -31,8 +31,8 @@ class PointAssigner:
 
     Example:
         >>> cells = [torch.tensor([[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0], [16.0, 0.0, 24.0, 8.0]])]
-        >>> truth = DetectionTarget(torch.tensor([[0.0, 0.0, 24.0, 8.0]]), torch.tensor([5]))
-        >>> PointAssigner(limits=(), radius=0.5)(cells, truth).labels.tolist()
+        >>> target = DetectionTarget(torch.tensor([[0.0, 0.0, 24.0, 8.0]]), torch.tensor([5]))
+        >>> PointAssigner(limits=(), radius=0.5)(cells, target).labels.tolist()
         [-1, 5, -1]
     """
 
@@ -85,7 +85,7 @@ def assign_smallest(
 
     Args:
         priors: Per level (n_l, 4), xyxy.
-        target: The truth of the image.
+        target: The ground truth of the image.
         wanted: (level, boxes (g, 4)) -> bool (g, n_l). It is asked for a few boxes at a time.
         ignore_iof: Share of a prior from which a crowd region hides it.
     """

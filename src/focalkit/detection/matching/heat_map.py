@@ -50,8 +50,8 @@ class GaussianHeatMap:
 
     Example:
         >>> cells = [torch.tensor([[0.0, 0.0, 4.0, 4.0], [4.0, 0.0, 8.0, 4.0]])]
-        >>> truth = DetectionTarget(torch.tensor([[3.0, 0.0, 7.0, 4.0]]), torch.tensor([1]))
-        >>> GaussianHeatMap()(cells, truth, 2).tolist()
+        >>> target = DetectionTarget(torch.tensor([[3.0, 0.0, 7.0, 4.0]]), torch.tensor([1]))
+        >>> GaussianHeatMap()(cells, target, 2).tolist()
         [[0.0, 0.0], [0.0, 1.0]]
     """
 

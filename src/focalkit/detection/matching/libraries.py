@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from focalkit._boxes import intersection
 from focalkit.detection.types import BACKGROUND, IGNORE, Assignment, DetectionTarget
 
 BLOCK = 2**21
@@ -101,10 +102,7 @@ def _overlaps(boxes: Tensor, priors: Tensor, least_union: float = 0.0) -> Iterat
     for start in range(0, len(boxes), rows):
         block = boxes[start : start + rows]
         area = (block[:, 2] - block[:, 0]) * (block[:, 3] - block[:, 1])
-        low = torch.maximum(block[:, None, :2], priors[:, :2])
-        high = torch.minimum(block[:, None, 2:], priors[:, 2:])
-        side = (high - low).clamp(min=0)
-        shared = side[..., 0] * side[..., 1]
+        shared = intersection(block[:, None], priors)
         union = area[:, None] + prior_area - shared
         yield start, shared / (union.clamp(min=least_union) if least_union else union)
 

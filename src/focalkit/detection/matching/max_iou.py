@@ -1,4 +1,4 @@
-"""Which truth each prior answers for: matching by overlap, without the priors x boxes matrix."""
+"""Assign ground-truth boxes to priors by IoU, without the priors x boxes matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from focalkit.detection.types import BACKGROUND, IGNORE, Assignment, DetectionTa
 BLOCK = 2**19
 GPU_BLOCK = 2**22
 """Elements of the overlap matrix that are held at a time. A GPU launches some 25 kernels per block, so it takes larger
-ones: three buffers of 16 MB, which its second-level cache holds (by reckoning; not measured)."""
+ones: three buffers of 16 MB, which its second-level cache holds (estimated)."""
 
 MANY_PRIORS = 2**16
 """From here on a CPU is faster if each box looks only at the priors near it (measured: equal at 80,000)."""

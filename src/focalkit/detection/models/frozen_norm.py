@@ -6,7 +6,7 @@ step of MobileNetV2. The names in the state dict stay BatchNorm's.
 """
 
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -103,13 +103,19 @@ def _pairs(net: nn.Module) -> list[tuple[nn.Module, str, nn.Conv2d, FrozenNorm]]
     return found
 
 
+def _pair(values: Any) -> tuple[int, int]:
+    """Height and width, which a convolution keeps as a tuple of any length."""
+    height, width = values
+    return height, width
+
+
 def like(conv: nn.Conv2d, kind: type[Conv], bias: bool) -> Conv:
     return kind(
         conv.in_channels,
         conv.out_channels,
-        conv.kernel_size,  # pyright: ignore[reportArgumentType]
-        conv.stride,  # pyright: ignore[reportArgumentType]
-        conv.padding,  # pyright: ignore[reportArgumentType]
+        _pair(conv.kernel_size),
+        _pair(conv.stride),
+        _pair(conv.padding),
         groups=conv.groups,
         bias=bias,
     )

@@ -24,7 +24,13 @@ from focalkit.detection.weights.layouts import detectron2, mmdet, torchvision
 from focalkit.detection.weights.layouts.layout import DROPPED, Layout, Style
 from focalkit.errors import ConfigError, InputError
 
-LAYOUTS = {layout.name: layout for layout in (torchvision.LAYOUT, detectron2.LAYOUT, mmdet.LAYOUT)}
+LayoutName = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet"]
+
+LAYOUTS: dict[LayoutName, Layout] = {
+    "torchvision": torchvision.LAYOUT,
+    "detectron2": detectron2.LAYOUT,
+    "mmdet": mmdet.LAYOUT,
+}
 STYLES = {
     "torchvision_v1": torchvision.V1,
     "torchvision_v1_eps": torchvision.V1_EPS,
@@ -34,8 +40,6 @@ STYLES = {
     "mmdet_caffe": mmdet.CAFFE,
 }
 """How the models of each library compute, by the name that `load_weights(style=...)` takes."""
-
-LayoutName = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet"]
 
 
 def load_weights(
@@ -97,7 +101,7 @@ def find_layout(raw: RawWeights) -> LayoutName:
         return "focalkit"
     for name, layout in LAYOUTS.items():
         if any(layout.mark.fullmatch(key) for key in raw.tensors):
-            return name  # pyright: ignore[reportReturnType]
+            return name
     shown = ", ".join(list(raw.tensors)[:4])
     raise InputError(
         f"{raw.source}: not recognised as a RetinaNet of {', '.join(x.library for x in LAYOUTS.values())} or focalkit;"

@@ -102,11 +102,11 @@ def unwrap(found: object, source: str) -> RawWeights:
     return RawWeights(tensors, rest, source)
 
 
-def _tensor(value: object) -> Tensor | None:
+def _tensor(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value.detach().cpu()
-    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" and value.dtype.kind in "fiub":  # pyright: ignore[reportAttributeAccessIssue]
-        return torch.from_numpy(value)  # pyright: ignore[reportArgumentType]
+    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" and value.dtype.kind in "fiub":
+        return torch.from_numpy(value)
     return None
 
 

@@ -59,5 +59,9 @@ def read_pixels(tensors: Mapping[str, Tensor]) -> Style:
         return STYLE
     bgr = bool(mean.flatten()[0] <= mean.flatten()[2])
     step = -1 if bgr else 1
-    first, second = (tuple(float(v) / 255 for v in values.flatten().tolist()[::step]) for values in (mean, std))
-    return Style(replace(STYLE.numerics, pixel_mean=first, pixel_std=second), bgr)  # pyright: ignore[reportArgumentType]
+    return Style(replace(STYLE.numerics, pixel_mean=_unit(mean, step), pixel_std=_unit(std, step)), bgr)
+
+
+def _unit(values: Tensor, step: int) -> tuple[float, float, float]:
+    first, second, third = (float(v) / 255 for v in values.flatten().tolist()[::step])
+    return first, second, third
