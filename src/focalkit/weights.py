@@ -49,21 +49,44 @@ def inverse_frequency(counts: Sequence[float] | Tensor, power: float = 1.0) -> T
     return _mean_one(_counts(counts) ** -power)
 
 
-def of_labels(class_weight: Sequence[float] | Tensor, labels: Tensor, *, class_dim: int = -1) -> Tensor:
-    """The weight of each row by its label, with a class axis of size 1 to broadcast; 1 where the label is negative.
+def of_labels(
+    class_weight: Sequence[float] | Tensor,
+    labels: Tensor,
+    *,
+    ignore_index: int | None = -100,
+    class_dim: int | None = -1,
+) -> Tensor:
+    """The weight of each row by its label; 1 for background, 0 where a row is ignored.
+
+    With its class axis of size 1 it is the `weight` of every loss, on sigmoids and on a softmax alike.
 
     Args:
         class_weight: Vector over the classes.
-        labels: Class indices; negative for background and ignored rows.
-        class_dim: Where the logits have their class axis.
+        labels: Class indices, of any integer dtype; negative for background.
+        ignore_index: Label of ignored rows, which weigh 0; `None` for no such label.
+        class_dim: Where the logits have their class axis; `None` leaves the shape of `labels`.
+
+    Raises:
+        ValueError, TypeError: Labels that are no class indices, or beyond the last class.
 
     Example:
-        >>> of_labels([1.0, 3.0], torch.tensor([1, -1])).tolist()
-        [[3.0], [1.0]]
+        >>> of_labels([1.0, 3.0], torch.tensor([1, -1, -100])).tolist()
+        [[3.0], [1.0], [0.0]]
     """
     table = torch.as_tensor(class_weight, device=labels.device)
-    chosen = torch.where(labels >= 0, table[labels.clamp(min=0)], 1.0)
-    return chosen.unsqueeze(class_dim)
+    table = table if table.is_floating_point() else table.float()
+    if table.ndim != 1 or not len(table):
+        raise ValueError(f"class_weight must be a vector over the classes, got shape {tuple(table.shape)}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"labels must be class indices, got {labels.dtype}; for dense targets weigh with class_weight")
+    index = labels.long()  # subtle: first of all, uint8 would index as a mask and takes -100 for 156
+    ignored = torch.zeros_like(index, dtype=torch.bool) if ignore_index is None else index == ignore_index
+    if index.is_cpu and bool(((index >= len(table)) & ~ignored).any()):
+        largest = int(index.masked_fill(ignored, 0).max())
+        raise ValueError(f"labels must be below {len(table)}, the number of class weights, got {largest}")
+    chosen = torch.where(index >= 0, table[index.clamp(0, len(table) - 1)], 1.0)
+    chosen = torch.where(ignored, 0.0, chosen)
+    return chosen if class_dim is None else chosen.unsqueeze(class_dim)
 
 
 def _counts(counts: Sequence[float] | Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def flsd_loss(
     threshold: float = 0.2,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -48,8 +48,8 @@ def flsd_loss(
     check_range("threshold", threshold, 0, 1)
 
     def term(u: Tensor) -> Tensor:
-        gamma = torch.where(torch.sigmoid(u.detach()) < threshold, gamma_low, gamma_high).to(u.dtype)
-        return focal_term(u, gamma)
+        low, high = (torch.as_tensor(gamma, dtype=u.dtype, device=u.device) for gamma in (gamma_low, gamma_high))
+        return focal_term(u, torch.where(torch.sigmoid(u.detach()) < threshold, low, high))
 
     return softmax_loss(
         "flsd_loss",
@@ -72,7 +72,7 @@ def dual_focal_loss(
     gamma: float = 5.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,

@@ -5,7 +5,11 @@ Checks of shape, dtype and Python numbers always run. Checks that read values ru
 """
 
 import difflib
+import numbers
+import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -14,18 +18,16 @@ from .._reduce import REDUCTIONS
 from ..errors import BackendError
 from ..kernels.dispatch import BACKENDS, Explain
 
-_SHAPE_ONLY = (
-    "View",
-    "UnsafeView",
-    "ReshapeAlias",
-    "Permute",
-    "Transpose",
-    "T",
-    "Squeeze",
-    "Unsqueeze",
-    "Clone",
-    "ToCopy",
+# autograd's names of operations whose result is made of probabilities where their (first) input is
+_KEEPS_PROBABILITIES = re.compile(
+    "(View|UnsafeView|ReshapeAlias|Permute|Transpose|T|MT|Squeeze|Unsqueeze|Expand|Clone|ToCopy|Clamp|ClampMin|ClampMax|"
+    "Index|IndexSelect|Select|Slice|Split|Chunk|Unbind|Gather|MaskedSelect|MaskedFill|Cat|Stack|Flip|Roll|Repeat|"
+    r"Upsample\w+|\w*AvgPool\w+|\w*MaxPool\w+|Mean)Backward\d*(Exact)?"
 )
+
+INF = float("inf")
+TINY = 1e-300
+"""Stands for "greater than 0" in ranges."""
 
 # those that have extremes
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -56,6 +58,13 @@ def check_reduction(reduction: str, normalizer: float | Tensor | None) -> None:
         raise ValueError(
             f"normalizer must be a number or a 0-d tensor, got a tensor of shape {tuple(normalizer.shape)}"
         )
+    check_range(
+        "normalizer", normalizer, TINY, hint="the sum is divided by it; a count that may be 0 needs clamp(min=1)"
+    )
+
+
+def check_smoothing(label_smoothing: object) -> None:
+    check_range("label_smoothing", label_smoothing, 0, 1, "it is the share of the target that is spread; 0.1 is usual")
 
 
 def check_backend(backend: "str | Explain", loss: str | None = None) -> None:
@@ -67,18 +76,47 @@ def check_backend(backend: "str | Explain", loss: str | None = None) -> None:
         raise BackendError(f'{loss} has no "{backend}" implementation; use backend="auto" or "eager"')
 
 
-def check_range(name: str, value: object, low: float, high: float = float("inf"), hint: str = "") -> None:
-    """Checks a number, or the numbers of a list. Tensors are checked where they can be read without waiting."""
+def check_range(name: str, value: object, low: float, high: float = INF, hint: str = "") -> None:
+    """Checks a number, or the numbers of a list, an array or a tensor: real, not NaN, within [low, high].
+
+    Tensors are checked where they can be read without waiting.
+    """
     if isinstance(value, Tensor):
-        outside = readable_any(lambda: (value < low) | (value > high), value)
+        if value.is_complex():
+            raise TypeError(f"{name} must be real, got {value.dtype}")
+        outside = readable_any(lambda: ~((value.double() >= low) & (value.double() <= high)), value)
     else:
-        numbers = value if isinstance(value, Sequence) else [value]
-        outside = any(not low <= float(v) <= high for v in numbers)  # pyright: ignore[reportArgumentType]
+        outside = any(not low <= v <= high for v in _numbers(name, value))
     if outside:
         # subtle: only now, because torch.compile cannot trace the repr of a number that it treats as an input
         shown = "a tensor with values outside it" if isinstance(value, Tensor) else repr(value)
-        wanted = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+        least = "greater than 0" if low == TINY else "a number" if low == -INF else f"at least {low:g}"
+        wanted = least if high == INF else f"between {low:g} and {high:g}"
         raise ValueError(f"{name} must be {wanted}, got {shown}{'; ' + hint if hint else ''}")
+
+
+def _numbers(name: str, value: Any) -> list[float]:
+    if isinstance(value, int | float):
+        return [value]
+    items = value if isinstance(value, Sequence) and not isinstance(value, str) else _of_array(value)
+    if items is None or not all(isinstance(v, numbers.Real) for v in items):
+        raise TypeError(f"{name} must be a number, or one per class where the loss takes that, got {value!r}")
+    return [float(v) for v in items]
+
+
+def _of_array(value: Any) -> "Sequence[Any] | None":
+    """The numbers of a numpy number or vector, without importing numpy."""
+    if isinstance(value, numbers.Real):
+        return [float(value)]
+    if hasattr(value, "__array__") and hasattr(value, "tolist"):
+        found = value.tolist()
+        return found if isinstance(found, list) else [found]
+    return None
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is one number outside a tensor: Python's or numpy's."""
+    return isinstance(value, numbers.Real) or (not isinstance(value, Tensor) and getattr(value, "ndim", None) == 0)
 
 
 def readable_any(condition: Callable[[], Tensor], *tensors: Tensor) -> bool:
@@ -102,12 +140,12 @@ def check_logits(logits: Tensor, loss: str) -> None:
     if torch.compiler.is_compiling():
         return
     made_by = logits.grad_fn
-    while made_by is not None and made_by.name().removesuffix("0").removesuffix("Backward") in _SHAPE_ONLY:
+    while made_by is not None and _KEEPS_PROBABILITIES.fullmatch(made_by.name()):
         made_by = made_by.next_functions[0][0]
     if made_by is not None and made_by.name() in ("SigmoidBackward0", "SoftmaxBackward0"):
         function = made_by.name().removesuffix("Backward0").lower()
         raise ValueError(
-            f"{loss} takes logits, but these come straight out of {function}(): they are probabilities. "
+            f"{loss} takes logits, but these come out of {function}(): they are probabilities. "
             f"Pass the scores before the {function}; the loss applies it itself, exactly."
         )
 
@@ -198,12 +236,42 @@ def check_labels(labels: Tensor, classes: int, ignore_index: int, lowest: int, l
         )
 
 
-def vector(name: str, value: Sequence[float] | Tensor, classes: int, like: Tensor, loss: str) -> Tensor:
+def vector(name: str, value: Any, classes: int, like: Tensor, loss: str) -> Tensor:
     """`value` as a tensor over the classes, on the device and in the dtype of `like`."""
-    out = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    has_dtype = isinstance(value, Tensor) or hasattr(value, "__array__")
+    out = torch.as_tensor(value, dtype=None if has_dtype else like.dtype)
+    if out.is_complex():
+        raise TypeError(f"{loss}: {name} must be real, got {out.dtype}")
+    out = out.to(like)
     if out.ndim != 1 or out.shape[0] != classes:
         raise ValueError(
             f"{loss}: {name} must be a vector over the {classes} classes of the logits, got shape {tuple(out.shape)}; "
             "if the classes are on another axis, pass class_dim"
         )
+    if readable_any(out.isnan, out):
+        raise ValueError(f"{loss}: {name} has NaN in it: {out.tolist()}")
     return out
+
+
+NEVER = -(2**31)
+"""The ignore_index of no target."""
+
+
+def ignored_value(ignore_index: object) -> int:
+    """`ignore_index` as an integer; None stands for no value."""
+    if ignore_index is None:
+        return NEVER
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, numbers.Integral):
+        raise TypeError(f"ignore_index must be an integer, or None for no such target, got {ignore_index!r}")
+    return int(ignore_index)
+
+
+def warn_of_one_channel(labels: Tensor, ignore_index: int, loss: str) -> None:
+    """With one class, label 0 is that class, and not the 0 of a binary target."""
+    if readable_any(lambda: (labels.long() != ignore_index).any() & ~(labels.long() == -1).any(), labels):
+        warnings.warn(
+            f"{loss}: integer targets without the class axis are class indices: with one channel, label 0 is its class "
+            "(a positive) and -1 is background, of which there is none here. For targets 0 and 1 pass dense ones, "
+            "shaped like the logits: targets.unsqueeze(class_dim).float()",
+            stacklevel=4,
+        )

@@ -2,7 +2,6 @@
 contrastive loss (Robinson et al., 2021, arXiv 2010.04592), on a batch of pairs of embeddings.
 """
 
-import math
 from contextlib import nullcontext
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from .._numerics import label_logit, softplus, upcast
 from .._reduce import reduce
 from .._types import Backend, Reduction
-from ._checks import check_backend, check_range, check_reduction
+from ._checks import INF, check_backend, check_range, check_reduction
 from ._module import LossModule
 
 
@@ -49,6 +48,7 @@ def focal_infonce_loss(
     """
     check_backend(backend, "focal_infonce_loss")
     check_range("temperature", temperature, 1e-6)
+    check_range("margin", margin, -INF)
     a, b = _pairs("focal_infonce_loss", anchors, partners, reduction, normalizer)
     s = _cosines(a, b)
     own = torch.eye(len(s), dtype=torch.bool, device=s.device)
@@ -112,8 +112,9 @@ def hard_contrastive_loss(
     reweighted = (hardness * e).sum(-1) / (hardness.sum(-1) / count).clamp(min=torch.finfo(s.dtype).tiny)
     own = torch.exp((positive - 1) / temperature)
     debiased = (reweighted - tau_plus * count * own) / (1 - tau_plus)
-    floor = max(count * math.exp(-2 / temperature), torch.finfo(s.dtype).tiny)
-    loss = softplus(debiased.clamp(min=floor).log() - (positive - 1) / temperature)
+    floor = count * torch.exp(-2 / torch.as_tensor(temperature, dtype=s.dtype, device=s.device))
+    debiased = torch.maximum(debiased, floor.clamp(min=torch.finfo(s.dtype).tiny))
+    loss = softplus(debiased.log() - (positive - 1) / temperature)
     return reduce(loss.view(2, n).mean(0), reduction=reduction, normalizer=normalizer, weight=weight)
 
 

@@ -10,7 +10,7 @@ from ..kernels.autograd import evaluate
 from ..kernels.call import SigmoidCall
 from ..kernels.dispatch import single_pass
 from ..kernels.operands import Focal, mixture
-from ._checks import check_backend, check_labels, check_logits
+from ._checks import check_backend, check_labels, check_logits, ignored_value
 from ._focal import check_focal, focal_negative, focal_parameters, focal_positive
 from ._sigmoid import by_class
 
@@ -23,7 +23,7 @@ def dense_sigmoid_focal_loss(
     num_classes: int,
     alpha: PerClass | None = 0.25,
     gamma: PerClass = 2.0,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     normalizer: float | Tensor | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
@@ -49,8 +49,13 @@ def dense_sigmoid_focal_loss(
     name = "dense_sigmoid_focal_loss"
     check_backend(backend)
     check_focal(alpha, gamma)
+    ignore_index = ignored_value(ignore_index)
+    if num_classes < 1:
+        raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes!r}")
     for i, (x, y) in enumerate(zip(logits, labels, strict=True)):
         check_logits(x, f"{name}, level {i}")
+        if x.ndim != 4:
+            raise ValueError(f"{name}, level {i}: expected logits (b, a*k, h, w), got {tuple(x.shape)}")
         if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
             raise TypeError(f"{name}, level {i}: labels must be integers, got {y.dtype}")
         b, channels, h, w = x.shape

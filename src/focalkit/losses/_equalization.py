@@ -23,7 +23,7 @@ def equalization_loss(
     threshold: float = 1.77e-3,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -50,6 +50,7 @@ def equalization_loss(
     check_backend(backend, name)
     check_reduction(reduction, normalizer)
     check_range("frequency", frequency, 0, 1, "it is the share of images that show the class")
+    check_range("threshold", threshold, 0)
     given = dense_targets(name, logits, targets, ignore_index=ignore_index, class_dim=class_dim, weight=weight)
     x, t, counted, weight, dim = given
     rare = given.columns(vector("frequency", frequency, x.shape[dim], x, name)) < threshold
@@ -71,7 +72,7 @@ def softmax_equalization_loss(
     generator: Generator | None = None,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -99,6 +100,7 @@ def softmax_equalization_loss(
     name = "softmax_equalization_loss"
     check_backend(backend, name)
     check_range("frequency", frequency, 0, 1, "it is the share of examples of the class")
+    check_range("threshold", threshold, 0)
     check_range("drop_prob", drop_prob, 0, 1)
 
     def rows(x: Tensor, index: Tensor, counted: Tensor, dim: int) -> Tensor:

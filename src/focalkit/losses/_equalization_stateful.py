@@ -25,7 +25,7 @@ class _ClassStatistics(StatefulLoss):
     """A loss with statistics per class, and how many classes it was made for."""
 
     def __init__(
-        self, num_classes: int, ignore_index: int, class_dim: int, reduction: Reduction, backend: Backend
+        self, num_classes: int, ignore_index: int | None, class_dim: int, reduction: Reduction, backend: Backend
     ) -> None:
         super().__init__(ignore_index, class_dim, reduction, backend)
         if num_classes < 1:
@@ -47,7 +47,7 @@ class _GradientRatio(_ClassStatistics):
     neg_grad: Tensor
 
     def __init__(
-        self, num_classes: int, ignore_index: int, class_dim: int, reduction: Reduction, backend: Backend
+        self, num_classes: int, ignore_index: int | None, class_dim: int, reduction: Reduction, backend: Backend
     ) -> None:
         super().__init__(num_classes, ignore_index, class_dim, reduction, backend)
         self.register_buffer("pos_grad", torch.zeros(num_classes))
@@ -99,7 +99,7 @@ class EQLv2(_GradientRatio):
         gamma: float = 12.0,
         mu: float = 0.8,
         alpha: float = 4.0,
-        ignore_index: int = -100,
+        ignore_index: int | None = -100,
         class_dim: int = 1,
         reduction: Reduction = "mean",
         backend: Backend = "auto",
@@ -163,7 +163,7 @@ class EqualizedFocalLoss(_GradientRatio):
         alpha: float | None = 0.25,
         gamma: float = 2.0,
         scale: float = 8.0,
-        ignore_index: int = -100,
+        ignore_index: int | None = -100,
         class_dim: int = 1,
         reduction: Reduction = "mean",
         backend: Backend = "auto",
@@ -232,7 +232,7 @@ class SeesawLoss(_ClassStatistics):
         p: float = 0.8,
         q: float = 2.0,
         eps: float = 1e-2,
-        ignore_index: int = -100,
+        ignore_index: int | None = -100,
         class_dim: int = 1,
         reduction: Reduction = "mean",
         backend: Backend = "auto",

@@ -16,7 +16,7 @@ from .._numerics import focal_term, safe_pow, softplus
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
 from ..kernels.dispatch import single_pass
 from ..kernels.operands import Focal
-from ._checks import check_backend, check_choice, check_range
+from ._checks import check_backend, check_choice, check_range, is_number
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 from ._softmax import row_cross_entropy, softmax_loss
@@ -48,7 +48,7 @@ def sigmoid_focal_loss(
     soft_targets: SoftTargets = "split",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -151,9 +151,9 @@ def check_focal(alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | N
 
 
 def complement(alpha: PerClass) -> PerClass:
-    if isinstance(alpha, int | float | Tensor):
-        return 1 - alpha
-    return [1 - a for a in alpha]
+    if isinstance(alpha, Sequence):
+        return [1 - a for a in alpha]
+    return 1 - alpha
 
 
 def soft_focal(x: Tensor, t: Tensor, gamma: float | Tensor, form: str) -> Tensor:
@@ -181,7 +181,7 @@ def softmax_focal_loss(
     soft_targets: SoftTargets = "split",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -217,7 +217,7 @@ def softmax_focal_loss(
     check_backend(backend)
     check_range("gamma", gamma, 0, hint="gamma=0 is cross-entropy, larger values focus more")
     check_choice("soft_targets", soft_targets, SOFT_TARGETS)
-    if isinstance(alpha, int | float) or (isinstance(alpha, Tensor) and alpha.ndim == 0):
+    if is_number(alpha) or (isinstance(alpha, Tensor) and alpha.ndim == 0):
         raise ValueError(
             f"alpha must be a vector over the classes in a softmax loss, got the number {float(alpha):g}. Public code "
             "reads a number in two ways: weight 1 - alpha for class 0 and alpha for the rest (Detectron), or alpha for "

@@ -9,7 +9,7 @@ from torch import Tensor
 from .._numerics import finite, safe_pow, softplus
 from .._types import Backend, PerClass, Reduction, Vector
 from ..kernels.dispatch import single_pass
-from ._checks import check_backend, check_range
+from ._checks import INF, check_backend, check_range
 from ._focal import check_focal, complement
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
@@ -25,7 +25,7 @@ def sigmoid_focal_loss_star(
     beta: PerClass = 1.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -49,10 +49,12 @@ def sigmoid_focal_loss_star(
     name = "sigmoid_focal_loss_star"
     check_backend(backend)
     check_focal(alpha, 0.0)
+    check_range("beta", beta, -INF)
     check_range("gamma", gamma, 1e-6, hint="FL* divides by gamma; gamma=1 with beta=0 is cross-entropy")
 
     def side(u: Tensor, gamma: float | Tensor, beta: float | Tensor) -> Tensor:
-        return -F.logsigmoid(finite(gamma * u + beta)) / gamma
+        # subtle: u is infinite where a label is not; its product with a gamma that is learned has no gradient
+        return -F.logsigmoid(finite(gamma * finite(u) + beta)) / gamma
 
     return sigmoid_loss(
         name,
@@ -86,7 +88,7 @@ def reduced_focal_loss(
     legacy: bool = False,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,

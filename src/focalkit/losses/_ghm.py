@@ -85,7 +85,7 @@ class GHMC(StatefulLoss):
         bins: int = 10,
         momentum: float = 0.0,
         valid_bins: bool = True,
-        ignore_index: int = -100,
+        ignore_index: int | None = -100,
         class_dim: int = 1,
         reduction: Reduction = "mean",
         backend: Backend = "auto",

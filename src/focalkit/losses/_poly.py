@@ -8,7 +8,7 @@ from torch import Tensor
 from .._numerics import focal_term, modulator, softplus
 from .._types import Backend, PerClass, Reduction, Vector
 from ..kernels.dispatch import single_pass
-from ._checks import check_backend
+from ._checks import INF, check_backend, check_range
 from ._focal import check_focal, complement
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
@@ -23,7 +23,7 @@ def poly1_cross_entropy(
     epsilon: float = 1.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -42,6 +42,7 @@ def poly1_cross_entropy(
         tensor(1.1931)
     """
     check_backend(backend)
+    check_range("epsilon", epsilon, -INF)
     return softmax_loss(
         "poly1_cross_entropy",
         logits,
@@ -67,7 +68,7 @@ def poly1_focal_loss(
     gamma: PerClass = 2.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -90,6 +91,7 @@ def poly1_focal_loss(
     name = "poly1_focal_loss"
     check_backend(backend)
     check_focal(alpha, gamma)
+    check_range("epsilon", epsilon, -INF)
 
     def side(u: Tensor, gamma: float | Tensor) -> Tensor:
         return focal_term(u, gamma) + epsilon * modulator(u, gamma + 1)

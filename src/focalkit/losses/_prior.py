@@ -13,7 +13,7 @@ from .._numerics import finite, softplus, upcast
 from .._types import Backend, Reduction, Vector
 from ..kernels.dispatch import single_pass
 from ..kernels.operands import CROSS_ENTROPY
-from ._checks import check_backend, check_logits, check_range, class_axis, vector
+from ._checks import TINY, check_backend, check_logits, check_range, class_axis, vector
 from ._module import LossModule
 from ._softmax import softmax_loss
 
@@ -26,7 +26,7 @@ def balanced_softmax_loss(
     class_counts: Vector,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -72,7 +72,7 @@ def logit_adjusted_loss(
     tau: float = 1.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -122,7 +122,7 @@ def vector_scaling_loss(
     tau: float = 1.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -172,7 +172,7 @@ def ldam_loss(
     scale: float = 30.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -198,6 +198,7 @@ def ldam_loss(
     name = "ldam_loss"
     check_backend(backend, name)
     check_range("max_margin", max_margin, 0)
+    check_range("scale", scale, TINY, hint="the paper's is 30")
     check_range("class_counts", class_counts, 1e-12, hint="LDAM's margin needs at least one example of every class")
     counts, _ = _counts(name, logits, class_counts, class_dim)
     margins = max_margin * (counts / counts.min()) ** -0.25

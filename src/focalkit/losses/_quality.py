@@ -12,7 +12,16 @@ from .._numerics import finite, focal_term, softplus, upcast
 from .._reduce import fit_weight, reduce
 from .._types import Backend, PerClass, Reduction, Vector
 from ..kernels.dispatch import single_pass
-from ._checks import check_backend, check_logits, check_range, check_reduction, class_axis, labels_shape, readable_any
+from ._checks import (
+    check_backend,
+    check_logits,
+    check_range,
+    check_reduction,
+    class_axis,
+    ignored_value,
+    labels_shape,
+    readable_any,
+)
 from ._focal import soft_focal
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
@@ -26,7 +35,7 @@ def quality_focal_loss(
     beta: PerClass = 2.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -77,7 +86,7 @@ def varifocal_loss(
     iou_weighted: bool = True,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -135,7 +144,7 @@ def gaussian_focal_loss(
     beta: float = 4.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -184,7 +193,7 @@ def distribution_focal_loss(
     targets: Tensor,
     *,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -209,6 +218,7 @@ def distribution_focal_loss(
     check_backend(backend, name)
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
+    ignore_index = ignored_value(ignore_index)
     dim = class_axis(logits, class_dim, name)
     if tuple(targets.shape) != labels_shape(logits, dim) or not targets.is_floating_point():
         raise ValueError(

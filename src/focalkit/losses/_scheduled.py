@@ -10,7 +10,7 @@ from torch import Tensor
 from .._numerics import focal_term, label_logit, modulator, softplus, upcast
 from .._types import Backend, Reduction
 from ._asymmetric import asymmetric_softmax_loss
-from ._checks import check_range
+from ._checks import check_range, ignored_value
 from ._softmax import label_loss, softmax_loss
 from ._statistics import StatefulLoss, all_sum
 
@@ -51,7 +51,7 @@ class AdaFocalLoss(StatefulLoss):
         gamma_min: float = -2.0,
         gamma_max: float = 20.0,
         switch: float = 0.2,
-        ignore_index: int = -100,
+        ignore_index: int | None = -100,
         class_dim: int = 1,
         reduction: Reduction = "mean",
         backend: Backend = "auto",
@@ -109,7 +109,7 @@ class AdaFocalLoss(StatefulLoss):
         dim = self.class_dim if logits.ndim > 1 else 0
         labels = labels.long().flatten()
         p = upcast(logits).softmax(dim).movedim(dim, -1).flatten(0, -2)
-        keep = (labels != self.ignore_index) & ~p.isnan().any(-1)
+        keep = (labels != ignored_value(self.ignore_index)) & ~p.isnan().any(-1)
         p = p[keep]
         confidence, predicted = p.max(-1)
         correct = (predicted == labels[keep]).to(p.dtype)
@@ -175,7 +175,7 @@ class CyclicalFocalLoss(StatefulLoss):
         gamma_neg: float = 2.0,
         factor: float = 4.0,
         label_smoothing: float = 0.1,
-        ignore_index: int = -100,
+        ignore_index: int | None = -100,
         class_dim: int = 1,
         reduction: Reduction = "mean",
         backend: Backend = "auto",

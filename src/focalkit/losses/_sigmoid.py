@@ -17,7 +17,19 @@ from .._types import PerClass, Vector
 from ..kernels.autograd import evaluate
 from ..kernels.call import SigmoidCall
 from ..kernels.operands import Focal, Term, mixture, one_hot
-from ._checks import check_dense, check_labels, check_logits, check_reduction, class_axis, is_dense, vector
+from ._checks import (
+    check_dense,
+    check_labels,
+    check_logits,
+    check_reduction,
+    check_smoothing,
+    class_axis,
+    ignored_value,
+    is_dense,
+    is_number,
+    vector,
+    warn_of_one_channel,
+)
 
 
 def sigmoid_loss(
@@ -32,7 +44,7 @@ def sigmoid_loss(
     label_smoothing: float = 0.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
@@ -52,14 +64,18 @@ def sigmoid_loss(
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
+    check_smoothing(label_smoothing)
+    ignore_index = ignored_value(ignore_index)
     dense = is_dense(logits, targets, class_dim, name)
     given: dict[str, PerClass] = dict(per_class or {})
     if class_weight is not None:
         given["class_weight"] = class_weight
-    if not dense or any(not isinstance(v, int | float) for v in given.values()):
+    if not dense or any(not is_number(v) for v in given.values()):
         dim = class_axis(logits, class_dim, name)
     else:  # the axis does not matter, and may be missing
         dim = class_dim % logits.ndim if -logits.ndim <= class_dim < logits.ndim else 0
+    if not dense and logits.shape[dim] == 1:
+        warn_of_one_channel(targets, ignore_index, name)
     if weight is not None:
         weight = fit_weight(weight, logits.shape)
     params = by_class(given, logits, logits.shape[dim] if logits.ndim else 1, name)
@@ -92,8 +108,8 @@ def by_class(params: Mapping[str, PerClass], logits: Tensor, classes: int, name:
     """Numbers as they are, all else as tensors that fit the logits: 0-d, or vectors over the classes."""
 
     def ready(key: str, value: PerClass) -> float | Tensor:
-        if isinstance(value, int | float):
-            return value
+        if is_number(value):
+            return value if isinstance(value, int | float) else float(value)
         like = upcast(logits.new_empty(()))
         if isinstance(value, Tensor) and value.ndim == 0:
             return value.to(like)
@@ -129,10 +145,17 @@ class Dense(NamedTuple):
 
 
 def dense_targets(
-    name: str, logits: Tensor, targets: Tensor, *, ignore_index: int, class_dim: int, weight: Tensor | None = None
+    name: str,
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    ignore_index: int | None,
+    class_dim: int,
+    weight: Tensor | None = None,
 ) -> Dense:
     """Checks the arguments of a loss that looks at whole rows, and makes its targets dense."""
     check_logits(logits, name)
+    ignore_index = ignored_value(ignore_index)
     dim = class_axis(logits, class_dim, name)
     x = upcast(logits)
     if is_dense(logits, targets, class_dim, name):
@@ -141,6 +164,8 @@ def dense_targets(
     else:
         labels = targets.long()
         check_labels(labels, x.shape[dim], ignore_index, -1, name)
+        if x.shape[dim] == 1:
+            warn_of_one_channel(labels, ignore_index, name)
         labels = labels.unsqueeze(dim)
         t = one_hot(labels, x, dim).to(x.dtype)
         counted = (labels != ignore_index).expand_as(t)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._numerics import finite, one_vs_rest, upcast
 from .._reduce import fit_weight, not_ignored, reduce
-from .._types import Vector
+from .._types import PerClass, Vector
 from ..kernels.autograd import evaluate
 from ..kernels.call import SoftmaxCall
 from ..kernels.dispatch import Choice, Explain, demanded
@@ -22,8 +22,11 @@ from ._checks import (
     check_labels,
     check_logits,
     check_reduction,
+    check_smoothing,
     class_axis,
+    ignored_value,
     is_dense,
+    is_number,
     labels_shape,
     vector,
 )
@@ -36,13 +39,13 @@ def softmax_loss(
     term: Callable[..., Tensor] | None,
     *,
     soft: Callable[..., Tensor] | None = None,
-    per_class: Mapping[str, float | Vector] | None = None,
+    per_class: Mapping[str, PerClass] | None = None,
     shift: Tensor | None = None,
     alpha: Vector | None = None,
     label_smoothing: float = 0.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
@@ -64,16 +67,15 @@ def softmax_loss(
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
+    check_smoothing(label_smoothing)
+    ignore_index = ignored_value(ignore_index)
     dim = class_axis(logits, class_dim, name)
     dense = is_dense(logits, targets, class_dim, name)
     if weight is not None:
         weight = fit_weight(weight, labels_shape(logits, dim), dim)
     like = upcast(logits.new_empty(()))
     classes = logits.shape[dim]
-    vectors = {
-        key: value if isinstance(value, int | float) else vector(key, value, classes, like, name)
-        for key, value in (per_class or {}).items()
-    }
+    vectors = {key: _per_class(key, value, classes, like, name) for key, value in (per_class or {}).items()}
     scale = None if alpha is None else vector("alpha", alpha, classes, like, name)
     by_class = None if class_weight is None else vector("class_weight", class_weight, classes, like, name)
 
@@ -135,6 +137,15 @@ def softmax_loss(
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=present)
 
 
+def _per_class(key: str, value: PerClass, classes: int, like: Tensor, name: str) -> float | Tensor:
+    """A number, or a vector over the classes; a 0-d tensor becomes one."""
+    if is_number(value):
+        return value if isinstance(value, int | float) else float(value)
+    if isinstance(value, Tensor) and value.ndim == 0:
+        value = value.expand(classes)
+    return vector(key, value, classes, like, name)
+
+
 def label_loss(
     name: str,
     logits: Tensor,
@@ -143,7 +154,7 @@ def label_loss(
     *,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: str = "mean",
     normalizer: float | Tensor | None = None,
@@ -156,6 +167,7 @@ def label_loss(
     """
     check_logits(logits, name)
     check_reduction(reduction, normalizer)
+    ignore_index = ignored_value(ignore_index)
     dim = class_axis(logits, class_dim, name)
     if is_dense(logits, labels, class_dim, name):
         raise TypeError(

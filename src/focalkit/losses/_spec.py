@@ -15,6 +15,8 @@ from ..errors import ConfigError
 from ._catalog import LOSSES
 from ._checks import nearest
 
+_LITERALS = (str, int, float, bool, type(None), list, tuple)
+
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """Splits "name(key=literal, ...)" into the name and its arguments.
@@ -114,7 +116,7 @@ def spec_of(loss: nn.Module) -> str:
     """The text that builds `loss` again: the catalog name with the arguments that differ from their defaults.
 
     Raises:
-        ConfigError: Not a loss of the catalog.
+        ConfigError: Not a loss of the catalog, or one with an argument that has no literal, such as a generator.
 
     Example:
         >>> spec_of(build("focal(gamma=0.5)"))
@@ -129,7 +131,13 @@ def spec_of(loss: nn.Module) -> str:
     for key, parameter in inspect.signature(line.module).parameters.items():
         value = getattr(loss, key)
         if isinstance(value, Tensor):  # float32 keeps seven digits of what was written
-            value = [float(f"{v:.7g}") for v in value.flatten().tolist()]
+            numbers = [float(f"{v:.7g}") for v in value.flatten().tolist()]
+            value = numbers if value.ndim else numbers[0]
+        elif not isinstance(value, _LITERALS):
+            raise ConfigError(
+                f"{type(loss).__name__} has {key}={value!r}, which text cannot hold; "
+                f"leave it out of the loss and give it to the call, or build the loss in Python"
+            )
         if value != parameter.default:
             shown.append(f"{key}={value!r}")
     return f"{line.name}({', '.join(shown)})" if shown else line.name

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .._numerics import largest
 from .._types import Backend, Reduction
 from ._base import Loss
-from ._checks import check_backend, check_reduction
+from ._checks import check_backend, check_reduction, ignored_value
 
 
 class StatefulLoss(Loss):
@@ -19,10 +19,11 @@ class StatefulLoss(Loss):
 
     elementwise = False
 
-    def __init__(self, ignore_index: int, class_dim: int, reduction: Reduction, backend: Backend) -> None:
+    def __init__(self, ignore_index: int | None, class_dim: int, reduction: Reduction, backend: Backend) -> None:
         super().__init__()
         check_backend(backend, type(self).__name__)
         check_reduction(reduction, None)
+        ignored_value(ignore_index)
         self.ignore_index, self.class_dim, self.reduction, self.backend = ignore_index, class_dim, reduction, backend
 
 

@@ -201,8 +201,9 @@ def test_the_mean_over_the_one_row_that_counts_is_that_row():
     x, y = torch.randn(3, 4), torch.tensor([-100, 2, -100])
     each = L.softmax_focal_loss(x, y, reduction="none")
     assert torch.allclose(L.softmax_focal_loss(x, y), each[1])
-    one = L.sigmoid_focal_loss(x[:, :1], y.clamp(max=0))
-    assert torch.allclose(one, L.sigmoid_focal_loss(x[1:2, :1], torch.tensor([0])))
+    with pytest.warns(UserWarning, match="with one channel, label 0 is its class"):
+        one = L.sigmoid_focal_loss(x[:, :1], y.clamp(max=0))
+    assert torch.allclose(one, L.sigmoid_focal_loss(x[1:2, :1], torch.ones(1, 1)))
 
 
 def test_no_rows_is_zero():

@@ -14,13 +14,13 @@ MISTAKES = [
         "probabilities",
         ValueError,
         lambda: L.softmax_focal_loss(X.clone().requires_grad_().softmax(1), Y),
-        ["straight out of softmax()", "probabilities", "Pass the scores before"],
+        ["come out of softmax()", "probabilities", "Pass the scores before"],
     ),
     (
         "probabilities behind a view",
         ValueError,
         lambda: L.sigmoid_focal_loss(X.clone().requires_grad_().sigmoid().view(3, 4).t(), T),
-        ["straight out of sigmoid()", "Pass the scores before"],
+        ["come out of sigmoid()", "Pass the scores before"],
     ),
     (
         "class axis missing",
@@ -159,6 +159,45 @@ MISTAKES = [
     ("no classes", ValueError, lambda: L.EQLv2(0), ["num_classes"]),
     ("AdaFocal without a negative bound", ValueError, lambda: L.AdaFocalLoss(gamma_min=1.0), ["gamma_min < 0"]),
     ("a margin of one", ValueError, lambda: L.asymmetric_loss(X, T, margin=1.0), ["margin", "0.05"]),
+    (
+        "arguments without names",
+        TypeError,
+        lambda: L.SigmoidFocalLoss(0.25, 2.0),
+        ["SigmoidFocalLoss(alpha=0.25, gamma"],
+    ),
+    ("a weight to remember", TypeError, lambda: L.SigmoidFocalLoss(weight=X), ["weight belongs to a batch", "loss("]),
+    ("gamma of None", TypeError, lambda: L.sigmoid_focal_loss(X, T, gamma=None), ["gamma must be a number", "None"]),
+    (
+        "alpha in quotes",
+        TypeError,
+        lambda: L.sigmoid_focal_loss(X, T, alpha="0.25"),
+        ["alpha must be a number", "'0.25'"],
+    ),
+    (
+        "no classes in a head",
+        ValueError,
+        lambda: L.dense_sigmoid_focal_loss([torch.zeros(1, 2, 2, 2)], [torch.zeros(1, 2, 2, 2).long()], num_classes=0),
+        ["num_classes must be at least 1, got 0"],
+    ),
+    (
+        "a head without an axis",
+        ValueError,
+        lambda: L.dense_sigmoid_focal_loss([torch.zeros(2, 2, 2)], [torch.zeros(2, 2, 2).long()], num_classes=1),
+        ["level 0", "(b, a*k, h, w)", "(2, 2, 2)"],
+    ),
+    (
+        "three axes of targets",
+        ValueError,
+        lambda: L.sigmoid_focal_loss(X, T.unsqueeze(-1)),
+        ["shaped like the logits (4, 3)", "got (4, 3, 1)"],
+    ),
+    (
+        "a sum of unreduced losses",
+        ValueError,
+        lambda: L.Sum({"ce": 1.0, "focal": 1.0}, reduction="none")(X, Y),
+        ["shapes (4,), (4, 3)", 'reduction="sum"'],
+    ),
+    ("a negative scale", ValueError, lambda: L.ldam_loss(X, Y, class_counts=[1, 1, 2], scale=-30.0), ["scale", "-30"]),
     ("a threshold of one", ValueError, lambda: L.reduced_focal_loss(X, T, threshold=1.0), ["threshold", "0.5"]),
 ]
 

@@ -36,3 +36,28 @@ def test_a_vector_of_rows_is_refused_where_it_would_weigh_the_columns():
     for call in (L.sigmoid_focal_loss, L.binary_cross_entropy, L.EQLv2(2), L.GHMC(), L.dice_loss):
         with pytest.raises(ValueError, match=words):
             call(square, square, weight=torch.tensor([1.0, 3.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_labels_of_any_integer_type_find_their_weight(dtype):
+    assert weights.of_labels([1.0, 3.0], torch.tensor([1, 0], dtype=dtype)).tolist() == [[3.0], [1.0]]
+
+
+def test_ignored_labels_weigh_nothing():
+    labels = torch.tensor([1, -1, -100, 255])
+    assert weights.of_labels([1.0, 3.0], labels[:3]).tolist() == [[3.0], [1.0], [0.0]]
+    assert weights.of_labels([1.0, 3.0], labels[[0, 1, 3]], ignore_index=255).tolist() == [[3.0], [1.0], [0.0]]
+    assert weights.of_labels([1.0, 3.0], labels[:2], ignore_index=None, class_dim=None).tolist() == [3.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("table", "labels", "error", "words"),
+    [
+        ([1.0, 3.0], torch.tensor([2]), ValueError, "below 2, .* got 2"),
+        ([1.0, 3.0], torch.tensor([1.0]), TypeError, "class indices, got torch.float32"),
+        ([[1.0, 3.0]], torch.tensor([1]), ValueError, "vector over the classes"),
+    ],
+)
+def test_labels_without_a_weight_are_refused(table, labels, error, words):
+    with pytest.raises(error, match=words):
+        weights.of_labels(table, labels)
