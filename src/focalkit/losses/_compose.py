@@ -1,6 +1,6 @@
 """Losses made of losses: sums, and weights that start late (Cao et al., 2019, arXiv 1906.07413, sec. 3.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .._types import Vector
 from ._base import Loss
+from ._mining import OHEM, HardNegativeMining
 from ._module import LossModule
 from ._spec import build
 
@@ -36,6 +37,9 @@ class Sum(Loss):
     def forward(self, logits: Tensor, targets: Tensor, **call: Any) -> Tensor:
         """The sum; what else is given goes to every loss."""
         values = [loss(logits, targets, **call) for loss in self.losses]
+        if len({v.shape for v in values}) > 1:
+            shapes = ", ".join(str(tuple(v.shape)) for v in values)
+            raise ValueError(f'Sum cannot add losses of shapes {shapes}; build them with reduction="sum" or "mean"')
         return torch.stack([v * factor for v, factor in zip(values, self.factors, strict=True)]).sum(0)
 
     def extra_repr(self) -> str:
@@ -46,7 +50,7 @@ class DeferredReweighting(Loss):
     """A loss whose class weights begin at an epoch (DRW): the plain loss first, so that the features are learned well.
 
     Args:
-        loss: A loss of this package that takes `class_weight`.
+        loss: A loss of this package that takes `class_weight`, or a `Sum`, `OHEM` or `HardNegativeMining` of such.
         class_weight: Vector over the classes, for example `weights.effective_number(counts)`.
         start_epoch: First epoch, from 0, with the weights. (The paper: 160 of 200.)
 
@@ -63,10 +67,11 @@ class DeferredReweighting(Loss):
     class_weight: Tensor
     epoch: Tensor
 
-    def __init__(self, loss: LossModule, class_weight: Vector, start_epoch: int) -> None:
+    def __init__(self, loss: nn.Module, class_weight: Vector, start_epoch: int) -> None:
         super().__init__()
-        if not isinstance(loss, LossModule) or "class_weight" not in loss.defaults:
-            raise TypeError(f"DeferredReweighting needs a loss with class_weight, got {type(loss).__name__}")
+        for part in _parts(loss):
+            if not isinstance(part, LossModule) or "class_weight" not in part.defaults:
+                raise TypeError(f"DeferredReweighting needs a loss with class_weight, got {type(part).__name__}")
         self.loss = loss
         self.elementwise = getattr(loss, "elementwise", False)
         self.start_epoch = start_epoch
@@ -82,3 +87,14 @@ class DeferredReweighting(Loss):
         """The loss of the current epoch."""
         now = torch.where(self.epoch >= self.start_epoch, self.class_weight, 1.0)
         return self.loss(logits, targets, class_weight=now, **call)
+
+
+def _parts(loss: nn.Module) -> Iterator[nn.Module]:
+    """The losses that a composition is made of."""
+    if isinstance(loss, Sum):
+        for part in loss.losses:
+            yield from _parts(part)
+    elif isinstance(loss, HardNegativeMining | OHEM):
+        yield from _parts(loss.loss)
+    else:
+        yield loss

@@ -1,7 +1,9 @@
 """Losses that train on the hard examples only: SSD's hard negative mining (Liu et al., 2016, arXiv 1512.02325, sec.
 2.2) and online hard example mining (Shrivastava et al., 2016, arXiv 1604.03540) as segmentation uses it.
 
-Both wrap any loss of this package that takes class indices, and choose by its own value. Nothing waits for the device.
+Both wrap any loss of this package with an unreduced value per row or element, and choose by that value. An example is a
+row with class indices (its classes are summed) or with dense rows of a softmax, and an element with dense targets of
+sigmoids. Nothing waits for the device.
 """
 
 import copy
@@ -11,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from .._reduce import finish
-from .._types import Reduction
+from .._types import Reduction, Vector
 from ._base import Loss
-from ._checks import check_reduction
+from ._checks import check_reduction, ignored_value
 
 
 class HardNegativeMining(Loss):
@@ -21,8 +23,10 @@ class HardNegativeMining(Loss):
 
     Divides by the number of positives in the batch (at least 1). An image without positives adds `min_negatives`.
 
+    With dense targets, which go with losses on sigmoids, elements above 0 are positives and elements at 0 negatives.
+
     Args:
-        loss: A loss of class indices (b, n) on logits (b, n, k) or (b, k, n), as its `class_dim` says.
+        loss: A loss on logits (b, k, ...) or (b, ..., k), as its `class_dim` says.
         ratio: Negatives per positive, at least 0.
         min_negatives: Fewest negatives per image.
         background: The label of negatives: -1 for sigmoid losses; the class that means background for softmax losses.
@@ -55,11 +59,26 @@ class HardNegativeMining(Loss):
         self.loss, self.ignore_index = _unreduced(loss)
         self.ratio, self.min_negatives, self.background, self.reduction = ratio, min_negatives, background, reduction
 
-    def forward(self, logits: Tensor, labels: Tensor, *, normalizer: float | Tensor | None = None) -> Tensor:
-        """The loss of labels (b, n)."""
-        rows, labels = _rows(self.loss, logits, labels), labels.long()
-        counted = labels != self.ignore_index
-        negative = labels == self.background
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        class_weight: Vector | None = None,
+        normalizer: float | Tensor | None = None,
+    ) -> Tensor:
+        """The loss of labels (b, ...), of one image (n,), or of dense targets shaped like the logits."""
+        rows, counted = _examples(self.loss, logits, targets, self.ignore_index, class_weight)
+        if is_floating(targets):
+            if rows.shape != targets.shape:
+                raise TypeError(
+                    "HardNegativeMining takes dense targets with losses on sigmoids; for a softmax pass class indices"
+                )
+            negative = counted & (targets == 0)
+        else:
+            negative = counted & (targets.long() == self.background)
+        shape = (1, -1) if rows.ndim < 2 else (len(rows), -1)
+        rows, counted, negative = (t.reshape(shape) for t in (rows, counted, negative))
         positive = counted & ~negative
         # which rank each negative has among its image's, the hardest first
         order = torch.where(negative, rows.detach(), -math.inf).argsort(1, descending=True)
@@ -82,7 +101,7 @@ class OHEM(Loss):
     cross-entropy, where its p_y is at most the larger of the two probabilities.
 
     Args:
-        loss: A loss of class indices, whose unreduced value has one number per example, or per example and class.
+        loss: A loss whose unreduced value has one number per example, or per example and class.
         keep: How many examples at least: a number, or a share in (0, 1] of those that are not ignored, as a
             float.
         threshold: Probability in (0, 1] below which every example is kept; `None` keeps the `keep` hardest.
@@ -116,10 +135,17 @@ class OHEM(Loss):
         self.loss, self.ignore_index = _unreduced(loss)
         self.keep, self.threshold, self.reduction = keep, threshold, reduction
 
-    def forward(self, logits: Tensor, labels: Tensor, *, normalizer: float | Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        class_weight: Vector | None = None,
+        normalizer: float | Tensor | None = None,
+    ) -> Tensor:
         """The loss of the kept examples."""
-        rows, labels = _rows(self.loss, logits, labels).flatten(), labels.long()
-        counted = (labels != self.ignore_index).flatten()
+        rows, counted = _examples(self.loss, logits, targets, self.ignore_index, class_weight)
+        rows, counted = rows.flatten(), counted.flatten()
         hardness = torch.where(counted, rows.detach(), -math.inf)
         if not len(hardness):
             return rows.sum()
@@ -147,15 +173,27 @@ def _unreduced(loss: nn.Module) -> tuple[nn.Module, int]:
         )
     loss = copy.deepcopy(loss)
     loss.reduction = "none"  # pyright: ignore[reportArgumentType]
-    return loss, loss.ignore_index  # pyright: ignore[reportReturnType]
+    return loss, ignored_value(loss.ignore_index)
 
 
-def _rows(loss: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
-    """The loss of every example, shaped like `labels`: summed over the classes where it has them."""
-    if labels.ndim != logits.ndim - 1 or labels.is_floating_point():
+def _examples(
+    loss: nn.Module, logits: Tensor, targets: Tensor, ignore_index: int, class_weight: Vector | None
+) -> tuple[Tensor, Tensor]:
+    """The loss of every example, and where it is not ignored, both of the shape of the examples."""
+    dense = is_floating(targets)
+    if not dense and targets.ndim != logits.ndim - 1:
         raise ValueError(
-            f"mining takes class indices with the class axis missing, got {labels.dtype} {tuple(labels.shape)} "
-            f"for logits {tuple(logits.shape)}"
+            f"mining takes class indices with the class axis missing, or dense targets shaped like the logits; got "
+            f"{targets.dtype} {tuple(targets.shape)} for logits {tuple(logits.shape)}"
         )
-    rows = loss(logits, labels)
-    return rows.sum(loss.class_dim) if rows.ndim == logits.ndim else rows  # pyright: ignore[reportArgumentType]
+    rows = loss(logits, targets) if class_weight is None else loss(logits, targets, class_weight=class_weight)
+    dim = int(loss.class_dim)  # pyright: ignore[reportArgumentType]
+    if dense:
+        counted = targets != ignore_index
+        return rows, counted if rows.ndim == logits.ndim else counted.all(dim)
+    return rows.sum(dim) if rows.ndim == logits.ndim else rows, targets.long() != ignore_index
+
+
+def is_floating(targets: Tensor) -> bool:
+    """Whether targets are dense: floating, or bool."""
+    return targets.is_floating_point() or targets.dtype == torch.bool

@@ -15,7 +15,7 @@ from torch import Tensor
 from .._numerics import focal_term, one_vs_rest, safe_pow
 from .._reduce import reduce
 from .._types import Backend, Reduction, Vector
-from ._checks import check_backend, check_choice, check_range, check_reduction, vector
+from ._checks import check_backend, check_choice, check_range, check_reduction, class_axis, vector
 from ._module import LossModule
 from ._sigmoid import Dense, dense_targets
 
@@ -32,7 +32,7 @@ def dice_loss(
     absent: Literal["count", "skip"] = "count",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -49,7 +49,8 @@ def dice_loss(
         activation: "sigmoid": a mask per class; "softmax": classes exclude each other.
         absent: What happens to classes that an image does not show: "count" them, or "skip" them as absent.
         class_weight: Vector over the classes.
-        weight: Broadcasts against the unreduced loss.
+        weight: One per image and class, shaped like the unreduced loss or broadcasting up to it; or one per pixel, with
+            as many axes as the logits: it multiplies every term of the sums, and 0 leaves a pixel out.
         reduction: "none", "sum", or "mean" over the numbers that count.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
@@ -58,8 +59,9 @@ def dice_loss(
         tensor(0.3333)
     """
     check_backend(backend, "dice_loss")
+    pixels, weight = _weights_of_pixels(weight, logits)
     wrong, total, counted = _tversky_parts(
-        "dice_loss", logits, targets, 0.5, 0.5, smooth / 2, batch, activation, absent, ignore_index, class_dim
+        "dice_loss", logits, targets, 0.5, 0.5, smooth / 2, batch, activation, absent, ignore_index, class_dim, pixels
     )
     loss = _share(wrong, total)
     return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "dice_loss")
@@ -77,7 +79,7 @@ def tversky_loss(
     absent: Literal["count", "skip"] = "count",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -98,6 +100,7 @@ def tversky_loss(
         tensor(0.2500)
     """
     check_backend(backend, "tversky_loss")
+    pixels, weight = _weights_of_pixels(weight, logits)
     wrong, total, counted = _tversky_parts(
         "tversky_loss",
         logits,
@@ -110,6 +113,7 @@ def tversky_loss(
         absent,
         ignore_index,
         class_dim,
+        pixels,
     )
     loss = _share(wrong, total)
     return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "tversky_loss")
@@ -128,7 +132,7 @@ def focal_tversky_loss(
     absent: Literal["count", "skip"] = "count",
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -148,8 +152,9 @@ def focal_tversky_loss(
     name = "focal_tversky_loss"
     check_backend(backend, name)
     check_range("exponent", exponent, 1e-6, hint="exponent=1 is the Tversky loss")
+    pixels, weight = _weights_of_pixels(weight, logits)
     wrong, total, counted = _tversky_parts(
-        name, logits, targets, fp_weight, fn_weight, smooth, batch, activation, absent, ignore_index, class_dim
+        name, logits, targets, fp_weight, fn_weight, smooth, batch, activation, absent, ignore_index, class_dim, pixels
     )
     loss = safe_pow(_share(wrong, total), exponent)
     return _reduce(loss, counted, class_weight, weight, reduction, normalizer, name)
@@ -165,7 +170,7 @@ def unified_focal_loss(
     symmetric: bool = False,
     smooth: float = 1e-6,
     weight: Tensor | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     class_dim: int = 1,
     reduction: Reduction = "mean",
     normalizer: float | Tensor | None = None,
@@ -180,14 +185,15 @@ def unified_focal_loss(
     Args:
         logits: Scores (b, k, ...) of a softmax whose class 0 is the background; with one channel, the foreground's
             sigmoid score.
-        targets: Class indices with 0 the background, or dense rows; with one channel dense 0/1.
+        targets: Class indices with 0 the background, or dense rows; with one channel 0 and 1, as integers without the
+            class axis or dense.
         lambda_: Share of the Tversky half, in [0, 1].
         delta: Price of the foreground and of false negatives, in [0, 1].
         gamma: Focusing parameter, in [0, 1): the background's factor is (1 - p)^gamma, the foreground's Tversky loss is
             raised to 1 - gamma.
         symmetric: Use the symmetric form.
         smooth: Added to numerator and denominator of the Tversky index.
-        weight: One per image.
+        weight: One per image (b,); or one per pixel, with as many axes as the logits and a class axis of size 1.
         ignore_index, class_dim, reduction, normalizer, backend: As in `dice_loss`.
 
     Example:
@@ -199,8 +205,15 @@ def unified_focal_loss(
     check_range("lambda_", lambda_, 0, 1)
     check_range("delta", delta, 0, 1)
     check_range("gamma", gamma, 0, 1 - 1e-6)
+    check_range("smooth", smooth, 0)
     check_reduction(reduction, normalizer)
-    x, t, counted, _, dim = _region(name, logits, targets, ignore_index, class_dim)
+    pixels, weight = _weights_of_pixels(weight, logits)
+    targets = _foreground(logits, targets, class_dim)
+    x, t, counted, pixels, dim = _region(name, logits, targets, ignore_index, class_dim, pixels)
+    if pixels is not None and pixels.shape[dim] != 1:
+        raise ValueError(
+            f"{name}: a weight of pixels needs a class axis of size 1 on axis {dim}, got {tuple(pixels.shape)}"
+        )
     counted = counted.all(dim, keepdim=True)
     if x.shape[dim] == 1:
         u, t = torch.cat([-x, x], dim), torch.cat([1 - t, t], dim)
@@ -211,11 +224,13 @@ def unified_focal_loss(
     t = torch.where(on, t, 0.0)
 
     back, fore = (focal_term(u[:, :1], gamma), focal_term(u[:, 1:], gamma if symmetric else 0.0))
-    focal = torch.cat([(1 - delta) * back * t[:, :1], delta * fore * t[:, 1:]], 1).sum((1, 2))
+    of_pixel = 1.0 if pixels is None else pixels.to(u.dtype).expand_as(counted).movedim(dim, 1).flatten(2)
+    t_weighted = t * of_pixel
+    focal = torch.cat([(1 - delta) * back * t_weighted[:, :1], delta * fore * t_weighted[:, 1:]], 1).sum((1, 2))
     focal = focal / on.sum((1, 2)).clamp(min=1)
 
-    right, missed = (t * torch.sigmoid(u)).sum(2), (t * torch.sigmoid(-u)).sum(2)
-    false = torch.where(on, (1 - t) * torch.sigmoid(u), 0.0).sum(2)
+    right, missed = (t_weighted * torch.sigmoid(u)).sum(2), (t_weighted * torch.sigmoid(-u)).sum(2)
+    false = torch.where(on, (1 - t) * torch.sigmoid(u) * of_pixel, 0.0).sum(2)
     wrong = delta * missed + (1 - delta) * false
     tversky = _share(wrong, right + wrong + smooth)
     raised = safe_pow(tversky, 1 - gamma)
@@ -225,12 +240,32 @@ def unified_focal_loss(
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=on.any(2).squeeze(1))
 
 
-def _region(name: str, logits: Tensor, targets: Tensor, ignore_index: int, class_dim: int) -> Dense:
+def _region(
+    name: str,
+    logits: Tensor,
+    targets: Tensor,
+    ignore_index: int | None,
+    class_dim: int,
+    pixels: Tensor | None,
+) -> Dense:
     if logits.ndim < 2:
         raise ValueError(
             f"{name}: expected logits (b, k, ...), got {tuple(logits.shape)}; add the missing axes with unsqueeze"
         )
-    return dense_targets(name, logits, targets, ignore_index=ignore_index, class_dim=class_dim)
+    return dense_targets(name, logits, targets, ignore_index=ignore_index, class_dim=class_dim, weight=pixels)
+
+
+def _weights_of_pixels(weight: Tensor | None, logits: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """`weight` as one of pixels and as one of the unreduced loss, of which it is either."""
+    of_pixels = weight is not None and weight.ndim == logits.ndim > 2
+    return (weight, None) if of_pixels else (None, weight)
+
+
+def _foreground(logits: Tensor, targets: Tensor, class_dim: int) -> Tensor:
+    """Labels of one channel, 0 the background and 1 the foreground, as dense targets; all else as it is."""
+    dim = class_axis(logits, class_dim, "unified_focal_loss")
+    is_index = not targets.is_floating_point() and targets.dtype != torch.bool and targets.ndim == logits.ndim - 1
+    return targets.unsqueeze(dim).to(logits.dtype) if is_index and logits.shape[dim] == 1 else targets
 
 
 def _tversky_parts(
@@ -243,8 +278,9 @@ def _tversky_parts(
     batch: bool,
     activation: str,
     absent: str,
-    ignore_index: int,
+    ignore_index: int | None,
     class_dim: int,
+    pixels: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """a FP + b FN, TP + a FP + b FN + s, and where they count, each (b, k) or (k,)."""
     check_range("fp_weight", fp_weight, 0)
@@ -252,19 +288,21 @@ def _tversky_parts(
     check_range("smooth", smooth, 0)
     check_choice("activation", activation, ("sigmoid", "softmax"))
     check_choice("absent", absent, ("count", "skip"))
-    x, t, counted, _, dim = _region(name, logits, targets, ignore_index, class_dim)
+    x, t, counted, pixels, dim = _region(name, logits, targets, ignore_index, class_dim, pixels)
     u = one_vs_rest(x, dim) if activation == "softmax" else x
     axes = [d for d in range(x.ndim) if d != dim and (d != 0 or batch)]
 
     def total(values: Tensor) -> Tensor:
+        values = values if pixels is None else values * pixels
         return values.sum(axes) if axes else values
 
     p = torch.where(counted, torch.sigmoid(u), 0.0)
     hit, missed = total(p * t), total(torch.sigmoid(-u) * t)
     wrong = fp_weight * total(p * (1 - t)) + fn_weight * missed
-    here = total(counted.to(x.dtype)) > 0
+    here = counted.any(axes) if axes else counted  # subtle: no axes would be all axes
     if absent == "skip":
-        here = here & (total(t) > 0)
+        shown = t > 0
+        here = here & (shown.any(axes) if axes else shown)
     return wrong, hit + wrong + smooth, here
 
 

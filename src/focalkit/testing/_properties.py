@@ -58,7 +58,7 @@ def check_weight(case: Case, sample: Sample, shape: Shape, rng: Generator) -> No
 
 
 def check_weight_never_enlarges(case: Case, sample: Sample, shape: Shape, rng: Generator) -> None:
-    """A weight of another shape is refused, or is one per row with the class axis kept: never N losses made N x N."""
+    """A weight of another shape is refused, or has a meaning of its own; it never turns N losses into N x N."""
     x, t = sample(shape, rng)
     loss = _quiet(case, shape, reduction="none")
     each = loss(x, t)
@@ -72,7 +72,7 @@ def check_weight_never_enlarges(case: Case, sample: Sample, shape: Shape, rng: G
         except ValueError as error:
             message = str(error)
         if got is not None:
-            _close(got, each * 2, f"weight {size}")
+            assert got.shape == each.shape, f"weight {size} made {tuple(got.shape)} of {tuple(each.shape)}"
         else:
             assert f"weight of shape {size}" in message, f"the message {message!r} does not name weight {size}"
 

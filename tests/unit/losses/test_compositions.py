@@ -98,7 +98,7 @@ def test_mining_refuses_what_it_cannot_do(make, message):
 
 def test_mining_needs_labels_and_a_loss_that_can_be_unreduced():
     with pytest.raises(ValueError, match="class indices"):
-        L.OHEM(L.BinaryCrossEntropy(), keep=1)(torch.zeros(2, 3), torch.zeros(2, 3))
+        L.OHEM(L.BinaryCrossEntropy(), keep=1)(torch.zeros(2, 3), torch.zeros(2, 3).long())
     with pytest.raises(TypeError, match="reduction, ignore_index and class_dim"):
         L.OHEM(torch.nn.CrossEntropyLoss(), keep=1)
 
@@ -167,3 +167,60 @@ def test_mining_takes_uint8_labels():
     x, y = torch.randn(1, 200, 2), torch.tensor([[156, 0]])
     for mined in (L.OHEM(L.CrossEntropy(), keep=2), L.HardNegativeMining(L.CrossEntropy(), background=0)):
         assert torch.equal(mined(x, y.to(torch.uint8)), mined(x, y))
+
+
+def test_mining_takes_maps():
+    x, y = torch.randn(2, 3, 4, 5), torch.randint(-1, 3, (2, 4, 5))
+    flat = x.flatten(2), y.flatten(1)
+    for loss in (L.HardNegativeMining(L.BinaryCrossEntropy(), ratio=1), L.OHEM(L.BinaryCrossEntropy(), keep=0.3)):
+        torch.testing.assert_close(loss(x, y), loss(*flat))
+    softmax = L.HardNegativeMining(L.CrossEntropy(), ratio=2, background=0)
+    torch.testing.assert_close(softmax(x, y.clamp(min=0)), softmax(flat[0], flat[1].clamp(min=0)))
+
+
+def test_mining_of_dense_targets_picks_elements():
+    # image 0: one positive, so one negative, the hardest (2); image 1: no positive
+    x = torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
+    t = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -100.0]])
+    each = L.binary_cross_entropy(x, t, reduction="none")
+    mined = L.HardNegativeMining(L.BinaryCrossEntropy(), ratio=1)
+    torch.testing.assert_close(mined(x, t), each[0, 0] + each[0, 1])
+    hardest = L.OHEM(L.BinaryCrossEntropy(), keep=2)
+    torch.testing.assert_close(hardest(x, t), (each[1, 0] + each[0, 1]) / 2)
+    share = L.OHEM(L.BinaryCrossEntropy(), keep=0.4)  # of five that are not ignored
+    torch.testing.assert_close(share(x, t), (each[1, 0] + each[0, 1]) / 2)
+    with pytest.raises(TypeError, match="dense targets with losses on sigmoids"):
+        L.HardNegativeMining(L.CrossEntropy(), background=0)(x, t.clamp(min=0))
+
+
+def test_ohem_of_dense_rows_picks_rows():
+    x, q = torch.randn(6, 3), torch.rand(6, 3).softmax(1)
+    q[2] = -100
+    each = L.cross_entropy(x, q, reduction="none")
+    torch.testing.assert_close(L.OHEM(L.CrossEntropy(), keep=2)(x, q), each.topk(2).values.mean())
+
+
+def test_epochs_reach_the_losses_inside():
+    cyclical, deferred = L.CyclicalFocalLoss(9), L.DeferredReweighting(L.CrossEntropy(), [1.0, 2.0], start_epoch=2)
+    loss = L.Sum({cyclical: 1.0, deferred: 1.0})
+    loss.set_epoch(3)
+    assert cyclical.epoch == deferred.epoch == 3
+    mined = L.OHEM(L.CyclicalFocalLoss(9), keep=1)
+    mined.set_epoch(2)
+    assert mined.loss.epoch == 2
+
+
+def test_reweighting_is_deferred_in_compositions():
+    x, y = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    table = [1.0, 2.0, 4.0]
+    for build in (
+        lambda w: L.Sum({L.CrossEntropy(class_weight=w): 1.0, L.SigmoidFocalLoss(class_weight=w): 2.0}),
+        lambda w: L.OHEM(L.CrossEntropy(class_weight=w), keep=2),
+        lambda w: L.HardNegativeMining(L.CrossEntropy(class_weight=w), background=0),
+    ):
+        loss = L.DeferredReweighting(build(None), table, start_epoch=1)
+        torch.testing.assert_close(loss(x, y), build(None)(x, y))
+        loss.set_epoch(1)
+        torch.testing.assert_close(loss(x, y), build(table)(x, y))
+    with pytest.raises(TypeError, match="needs a loss with class_weight, got UnifiedFocalLoss"):
+        L.DeferredReweighting(L.Sum({"ce": 1.0, "unified_focal": 1.0}), table, start_epoch=1)

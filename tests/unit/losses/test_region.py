@@ -1,5 +1,7 @@
 """Region losses: hand values, absent classes, ignored pixels, what the batch switch sums."""
 
+import math
+
 import pytest
 import torch
 
@@ -75,3 +77,47 @@ def test_one_channel_of_unified_focal_is_two_classes():
     x, t = torch.randn(2, 1, 5), (torch.rand(2, 1, 5) > 0.5).float()
     two = torch.cat([torch.zeros_like(x), x], 1)
     assert torch.allclose(L.unified_focal_loss(x, t), L.unified_focal_loss(two, t.squeeze(1).long()))
+
+
+REGIONS = ["dice", "dice(batch=True)", "tversky", "focal_tversky", "dice(activation='softmax')"]
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_a_weight_of_pixels_is_that_many_pixels(name):
+    x, t = torch.randn(2, 3, 4, dtype=torch.float64), torch.randint(-1, 3, (2, 4))
+    times = torch.tensor([1, 3, 0, 2])
+    loss = L.build(name, reduction="none")
+    want = loss(x.repeat_interleave(times, 2), t.repeat_interleave(times, 1))
+    torch.testing.assert_close(loss(x, t, weight=times.double().view(1, 1, 4)), want)
+    # a pixel of weight 0 takes no part, whatever its logit is
+    x[..., 2] = math.nan
+    torch.testing.assert_close(loss(x, t, weight=times.double().view(1, 1, 4)), want)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_weights_of_pixels_in_the_unified_loss(symmetric):
+    x, t = torch.randn(2, 3, 4, dtype=torch.float64), torch.randint(0, 3, (2, 4))
+    loss = L.build("unified_focal", symmetric=symmetric, reduction="none")
+    keep = torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64).view(1, 1, 4)
+    torch.testing.assert_close(loss(x, t, weight=keep), loss(x, torch.where(keep.view(1, 4) > 0, t, -100)))
+    region, focal = (L.build(f"unified_focal(lambda_={s})", symmetric=symmetric, reduction="none") for s in (1.0, 0.0))
+    torch.testing.assert_close(focal(x, t, weight=3 * keep), 3 * focal(x, t, weight=keep))
+    times = torch.tensor([1, 3, 0, 2])
+    want = region(x.repeat_interleave(times, 2), t.repeat_interleave(times, 1))
+    torch.testing.assert_close(region(x, t, weight=times.double().view(1, 1, 4)), want)
+    with pytest.raises(ValueError, match="class axis of size 1 on axis 1"):
+        loss(x, t, weight=torch.ones(2, 3, 4))
+
+
+def test_a_weight_of_pixels_goes_through_a_sum_to_all_losses():
+    x, t = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    w = torch.rand(2, 1, 4, 4)
+    parts = [L.build(name)(x, t, weight=w) for name in ("dice", "ce", "focal")]
+    torch.testing.assert_close(L.Sum({"dice": 1.0, "ce": 1.0, "focal": 1.0})(x, t, weight=w), sum(parts))
+
+
+def test_a_weight_of_images_and_classes_stays_one():
+    x, t = torch.randn(2, 3, 4), torch.randint(-1, 3, (2, 4))
+    w = torch.rand(2, 3)
+    each = L.dice_loss(x, t, reduction="none")
+    torch.testing.assert_close(L.dice_loss(x, t, weight=w, reduction="none"), each * w)
