@@ -1,5 +1,6 @@
 """What installing focalkit does beside copying it: the kernels written in C++ are compiled (`kernels/build.py`)."""
 
+import os
 import platform
 import runpy
 import subprocess
@@ -12,10 +13,12 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class CompileKernels(BuildHookInterface):
-    """Without a working compiler the package is pure Python and does without them."""
+    """Without a working compiler, and with FOCALKIT_PURE_PYTHON set, the package is pure Python."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it makes a wheel, or an editable install."""
+        if os.environ.get("FOCALKIT_PURE_PYTHON"):
+            return
         kernels = runpy.run_path(str(Path(self.root, "src", "focalkit", "kernels", "build.py")))
         compiler = kernels["compiler"]()
         try:

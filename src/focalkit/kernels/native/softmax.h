@@ -184,7 +184,9 @@ double long_row(const Logit *x, const float *shift, Logit *g, float *e, Label la
         sum += part;
     }
     // 3. the loss at the signed logit, and the gradient
-    const Term f = at_label(float(double(load(x[y]) + shift[y]) - top - std::log(sum)), w.gamma);
+    // subtle: the log of a long double is in every C library, that of a double has a version of its own since 2.29
+    const double logsumexp = top + double(std::log(static_cast<long double>(sum)));
+    const Term f = at_label(float(double(load(x[y]) + shift[y]) - logsumexp), w.gamma);
     if (GRADIENT) {
         const float gradient = f.gradient * (label.by * w.scale), share = float(-gradient / sum);
 #pragma omp simd
