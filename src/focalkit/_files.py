@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -116,6 +117,50 @@ def dump_json(value: object, *, indent: int | None = None) -> str:
         return json.dumps(value, indent=indent, allow_nan=False)
     except (ValueError, TypeError):
         return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def special(path: Path) -> str:
+    """What a path is if not a file to read, such as "a pipe": opening one could wait for ever. "" for files.
+
+    Raises:
+        OSError: It is not there.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return ""
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+
+
+def is_file(path: Path) -> bool:
+    """`Path.is_file`, and False for what no path can be: too long, or with a NUL."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """`Path.is_dir`, in the same way."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, without the space around them.
+
+    Raises:
+        InputError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        if kind := special(path):
+            raise InputError(f"{path}: is {kind}, expected a text file")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = "is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else f"cannot be read ({error})"
+        raise InputError(f"{path}: {reason}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def unwritable(path: Path, error: OSError) -> InputError | WriteError:

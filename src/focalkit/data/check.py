@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from focalkit._pictures import open_picture
 from focalkit._progress import track
 from focalkit.data._records import Box, Category, DetectionData, ImageRecord
 from focalkit.errors import DataError
@@ -84,7 +85,7 @@ def measure(path: Path) -> tuple[int, int] | str:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             width, height = image.size
             # subtle: PNG's getexif() decodes the whole image unless the header already gave an exif block
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if "exif" in image.info else 1

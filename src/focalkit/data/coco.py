@@ -11,8 +11,9 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from focalkit._files import is_file
 from focalkit.data._records import Category, DetectionData
 from focalkit.data._splits import SPLITS, split_in, split_words
 from focalkit.data.check import Findings, RawBox, RawImage, assemble
@@ -134,8 +135,12 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _is_id(value: object) -> bool:
+def _is_id(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _lacks(item: object, keys: tuple[str, ...], place: str, findings: Findings) -> bool:
@@ -161,7 +166,11 @@ def _categories(items: list[Any], path: Path, findings: Findings) -> tuple[Categ
         elif item["id"] in found:
             findings.error(place, f"category id {item['id']} is given twice")
         else:
-            name = str(item["name"])
+            name = item["name"]
+            if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
+                findings.error(place, f"name is {name!r:.80}, expected a text")
+                name = place
+            name = str(name)
             if name in names:
                 findings.warn("categories share their name with another", f"{place} {name!r}")
             names.add(name)
@@ -194,8 +203,9 @@ def _images(items: list[Any], path: Path, findings: Findings) -> dict[Any, RawIm
         if name in names:
             findings.warn("images name a file that an earlier image names too", place)
         names.add(name)
-        if not (_is_id(item["width"]) and _is_id(item["height"]) and min(item["width"], item["height"]) > 0):
-            what = f"width {item['width']!r} and height {item['height']!r} must be positive integers"
+        sides = (item["width"], item["height"])
+        if not all(_is_id(side) and 0 < side < 2**31 for side in sides):
+            what = f"width {sides[0]!r:.20} and height {sides[1]!r:.20} must be positive integers"
             findings.error(place, what)
             found[key] = RawImage(key, Path(name), name)
         else:
@@ -208,7 +218,7 @@ def _images(items: list[Any], path: Path, findings: Findings) -> dict[Any, RawIm
 def _choose_dir(where: CocoFiles, names: list[str]) -> Path | None:
     """The folder that holds most of a sample of the images; None where no folder holds one of them."""
     sample = names[:: max(1, len(names) // 20)]
-    counts = {d: sum((d / name).is_file() for name in sample) for d in where.image_dirs}
+    counts = {d: sum(is_file(d / name) for name in sample) for d in where.image_dirs}
     best = max(counts, key=lambda d: counts[d], default=None)
     return best if best is not None and counts[best] > 0 else None
 
@@ -224,7 +234,7 @@ def _annotations(
         if _lacks(item, ("id", "image_id", "category_id", "bbox"), place, findings):
             continue
         key, image_id, category, bbox = item["id"], item["image_id"], item["category_id"], item["bbox"]
-        image = images.get(image_id) if isinstance(image_id, (int, str)) else None
+        image = images.get(image_id) if _is_id(image_id) or isinstance(image_id, str) else None
         name = f" ({image.file_name})" if image else ""
         place = f"{path.name}: image {image_id!r}{name}, annotation {key!r}"
         before = len(findings.errors)
@@ -238,10 +248,10 @@ def _annotations(
                 findings.warn("annotation ids are 0 (pycocotools never matches it; numbered again here)", place)
         if image is None:
             findings.error(place, "there is no image of that id")
-        label = label_of.get(category) if isinstance(category, int) else None
+        label = label_of.get(category) if _is_id(category) else None
         if label is None:
             findings.error(place, f"there is no category {category!r}")
-        if not (isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(v, (int, float)) for v in bbox)):
+        if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
             findings.error(place, f"bbox must be four numbers [x, y, width, height], got {bbox!r}")
         if item.get("iscrowd", 0) not in (0, 1):
             findings.error(place, f"iscrowd must be 0 or 1, got {item['iscrowd']!r}")
@@ -263,7 +273,7 @@ def _area(item: dict[str, Any], place: str, findings: Findings) -> float | None:
     area = item.get("area")
     if area is None:
         return None
-    if isinstance(area, (int, float)) and 0 < _float(area) < math.inf:
+    if _is_number(area) and 0 < _float(area) < math.inf:
         return float(area)
     findings.warn("areas are no positive number: width * height taken", place)
     return None

@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from focalkit._files import is_file, read_lines, special
 from focalkit._progress import track
 from focalkit.data._records import Category, DetectionData
 from focalkit.data._splits import canonical, split_in
@@ -57,7 +58,7 @@ def _from_image_sets(root: Path) -> dict[str, VocFiles]:
     found: dict[str, VocFiles] = {}
     for listing in sorted((root / "ImageSets" / "Main").glob("*.txt")):
         if canonical(listing.stem) in ("train", "val", "test"):
-            names = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+            names = [line.split()[0] for line in read_lines(listing)]
             xmls = tuple(annotations / f"{name}.xml" for name in names)
             found[canonical(listing.stem)] = VocFiles(xmls, images, everything, root)
     return found or {"all": VocFiles(everything, images, everything, root)}
@@ -100,11 +101,13 @@ def read(split: str, where: VocFiles, *, check: bool = True, repair: bool = Fals
 
 def _parse(path: Path) -> ET.Element | str:
     try:
+        if kind := special(path):
+            return f"is {kind}, expected an annotation file"
         return ET.parse(path).getroot()
     except ET.ParseError as error:
         line, column = error.position
         return f"not XML at line {line}, column {column}: {error}"
-    except OSError as error:
+    except (OSError, ValueError, LookupError) as error:  # or text in a code that the parser does not know
         return f"the annotation file cannot be read ({error})"
 
 
@@ -124,7 +127,7 @@ def _image(row: int, xml: Path, tree: ET.Element, folder: Path, findings: Findin
     named = (tree.findtext("filename") or "").strip()
     candidates = [folder / named] if named else []
     candidates += [folder / f"{xml.stem}{suffix}" for suffix in _IMAGE_SUFFIXES]
-    path = next((p for p in candidates if p.is_file()), candidates[0])
+    path = next((p for p in candidates if is_file(p)), candidates[0])
     size = tree.find("size")
     width, height = (_number(size, "width"), _number(size, "height")) if size is not None else (0.0, 0.0)
     if width >= 1 and height >= 1:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from focalkit._files import is_file, is_folder, read_lines, special
 from focalkit.data._records import Category, DetectionData
 from focalkit.data._splits import SPLITS
 from focalkit.data.check import Findings, RawBox, RawImage, assemble, measure_all
@@ -47,8 +48,8 @@ def _splits(path: Path) -> dict[str, YoloFiles]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(path, [f"not YAML: {error}"]) from error
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        raise DataError(path, [f"{path.name}: not YAML: {str(error)[:300]}"]) from error
     if not isinstance(content, dict) or "names" not in content:
         return {}
     names = _names(content["names"], path)
@@ -66,9 +67,17 @@ def _names(names: Any, path: Path) -> tuple[tuple[int, str], ...]:
     pairs = (
         list(names.items()) if isinstance(names, dict) else list(enumerate(names)) if isinstance(names, list) else []
     )
-    if not pairs or not all(isinstance(key, int) for key, _ in pairs):
-        raise DataError(path, [f"names must be a list, or a mapping from class numbers to names; got {names!r:.200}"])
+    if not pairs or not all(isinstance(key, int) and not isinstance(value, list | dict) for key, value in pairs):
+        what = f"names must be a list, or a mapping from class numbers to names; got {_short(names)}"
+        raise DataError(path, [f"{path.name}: {what}"])
     return tuple(sorted((key, str(name)) for key, name in pairs))
+
+
+def _short(value: Any) -> str:
+    """A beginning of what `repr` says; aliases of aliases in YAML would make all of it endless."""
+    return (
+        f"a {type(value).__name__} of {len(value)}" if isinstance(value, list | dict) and value else f"{value!r:.200}"
+    )
 
 
 def _check_count(nc: Any, names: tuple[tuple[int, str], ...], path: Path) -> None:
@@ -133,20 +142,23 @@ def _images(entry: str, where: YoloFiles, findings: Findings) -> list[Path]:
     tried = list(
         dict.fromkeys([here / where.root / entry, here / entry, here / where.root / stripped, here / stripped])
     )
-    place = next((p for p in tried if p.exists()), None)
+    place = next((p for p in tried if is_file(p) or is_folder(p)), None)
     if place is None:
         findings.error(where.yaml.name, f"{entry} was not found; tried {', '.join(map(str, tried))}")
         return []
     if place.is_dir():
         return sorted(p for p in place.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES)
-    lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = read_lines(place)
     roots = (here / where.root, here, place.parent)
-    return [next((root / line for root in roots if (root / line).is_file()), place.parent / line) for line in lines]
+    return [next((root / line for root in roots if is_file(root / line)), place.parent / line) for line in lines]
 
 
 def _labels(image: RawImage, path: Path, label_of: dict[int, int], number: int, findings: Findings) -> int:
     """Add the boxes of a label file to its image; returns the next annotation id."""
     try:
+        if kind := special(path):
+            findings.error(f"{path}: image {image.id}", f"is {kind}, expected a label file")
+            return number
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         findings.warn("images have no label file: taken as empty", str(image.path))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from focalkit._pictures import open_picture
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
 
     path = Path(path)
     try:
-        with Image.open(path) as file:
+        with open_picture(path) as file:
             image = ImageOps.exif_transpose(file)
             array = rgb_array(image)
     except FileNotFoundError:

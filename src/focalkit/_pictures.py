@@ -1,0 +1,26 @@
+"""Open an image file without waiting, warning or being overwhelmed. Free of torch."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from focalkit._files import special
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def open_picture(path: Path) -> "Image.Image":
+    """`PIL.Image.open` of a file; the pixels are read later.
+
+    Raises:
+        OSError: It is missing, no file (a pipe would be waited for without end), or no image.
+        Image.DecompressionBombError: It has more than 179 million pixels.
+    """
+    from PIL import Image
+
+    if kind := special(path):
+        raise OSError(f"it is {kind}, not a file")
+    # from half of that on Pillow warns, in a line of its source
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    return Image.open(path)
