@@ -36,6 +36,10 @@ class Args:
     """Put the post-processing into the graph: boxes come out instead of raw outputs"""
     score_threshold: float = 0.05
     """Detections that score no more than this are dropped"""
+    calibration: bool = True
+    """Put in what `focalkit calibrate` left in the run: calibrated scores and thresholds per class"""
+    posterior: Flag = False
+    """Undo in the scores what training with focal loss did to them, instead of a calibration"""
     int8: Flag = False
     """Quantise the network on training images of DATA, and print the AP before and after on its validation images"""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
@@ -60,6 +64,7 @@ def main(argv: list[str]) -> int:
 def run(args: Args) -> int:
     """Export, and say how near the file is to the detector."""
     from focalkit._runs import RunDir
+    from focalkit.cli._calibrated import posterior_of, without_calibration
     from focalkit.detection import Detector
     from focalkit.evaluation.run import evaluated_threshold, open_split
     from focalkit.export import FORMATS, export_detector, load_exported
@@ -78,18 +83,22 @@ def run(args: Args) -> int:
         coco80=args.coco80,
         trust=args.trust,
     )
+    if args.posterior:
+        detector.calibration = posterior_of(args.run, detector)
+    elif not args.calibration:
+        without_calibration(detector)
     config = None if single else RunDir(args.run).read_config()
-    calibration = None
+    sample = None
     if args.int8:
         train = open_split(config, args.data, "train")
         rng = random.Random(0)
-        calibration = [image.path for image in rng.sample(train.images, min(args.images, len(train)))]
+        sample = [image.path for image in rng.sample(train.images, min(args.images, len(train)))]
     done = export_detector(
         detector,
         out,
         format=args.format,
         with_nms=args.with_nms,
-        calibrate_on=calibration,
+        calibrate_on=sample,
         display_threshold=evaluated_threshold(args.run),
     )
     found: dict[str, Any] = {

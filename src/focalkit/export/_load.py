@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from focalkit.calibration import AppliedCalibration, DetectionCalibration
 from focalkit.detection import AnchorGrid, DenseOutputs, DensePostprocess, Detections, Detector
 from focalkit.errors import InputError
 from focalkit.export._metadata import FIELDS, coder_from, tuples
@@ -70,7 +71,8 @@ def load_exported(
 def as_detector(info: Mapping[str, Any], run: Run, score_threshold: float | None = None) -> Detector:
     """The detector of a file's metadata and the function that runs it."""
     kind = _Whole if info["nms"] else _Raw
-    post: Any = _Filter(info["score_threshold"], run) if info["nms"] else _postprocess(info)
+    inside = bool(info.get("calibrated_inside"))
+    post: Any = _Filter(info["score_threshold"], run, inside) if info["nms"] else _postprocess(info)
     detector = Detector(
         kind(info, run),
         score_threshold=info["score_threshold"] if score_threshold is None else score_threshold,
@@ -81,7 +83,19 @@ def as_detector(info: Mapping[str, Any], run: Run, score_threshold: float | None
         postprocess=cast(DensePostprocess, post),
     )
     detector.resize = info["resize"]
+    detector.calibration = _calibration(info)
     return detector
+
+
+def _calibration(info: Mapping[str, Any]) -> AppliedCalibration | None:
+    """What is left to do: where the graph maps the scores, the thresholds alone."""
+    stored = info.get("calibration")  # files of earlier versions have none
+    if stored is None:
+        return None
+    found = AppliedCalibration.from_dict(stored)
+    if info.get("calibrated_inside"):
+        return AppliedCalibration(DetectionCalibration("none"), found.thresholds)
+    return found
 
 
 def _postprocess(info: Mapping[str, Any]) -> DensePostprocess:
@@ -123,6 +137,7 @@ class _Filter:
 
     least: float
     run: Run
+    calibrated: bool = False
     score_threshold: float = 0.05
 
     def __post_init__(self) -> None:
@@ -137,6 +152,7 @@ class _Filter:
         boxes, scores, labels, counts = (torch.from_numpy(output) for output in self.run(inputs))
         found = []
         for i, count in enumerate(counts.tolist()):
-            keep = scores[i, :count] > self.score_threshold
+            # the threshold is of scores before calibration: the graph has applied it
+            keep = scores[i, :count] > (-1.0 if self.calibrated else self.score_threshold)
             found.append(Detections(boxes[i, :count][keep], scores[i, :count][keep], labels[i, :count][keep].long()))
         return found

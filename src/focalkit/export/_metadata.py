@@ -76,6 +76,8 @@ def describe(detector: Detector, *, nms: bool, int8: bool, display_threshold: fl
         "pixel_mean": model.pixel_mean.flatten().tolist(),  # pyright: ignore[reportCallIssue]
         "resize": detector.resize,
         "display_threshold": display_threshold,
+        "calibration": None if detector.calibration is None else detector.calibration.to_dict(),
+        "calibrated_inside": nms and detector.calibration is not None,
         **{name: getattr(post, name) for name in FIELDS[DensePostprocess]},
         "anchors": {name: getattr(priors, name) for name in FIELDS[AnchorGrid]},
         "coder": _coder_info(post.coder),

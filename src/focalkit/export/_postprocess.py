@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from focalkit.detection import AnchorGrid, DensePostprocess
 from focalkit.detection.inference.postprocess import logit, mean_logit, peaks
+from focalkit.export._calibration import GraphCalibration
 
 Suppress = Callable[[Tensor, Tensor, Tensor, int, float, int], Tensor]
 """Boxes (b, m, 4), scores (b, m), labels (b, m), number of classes, IoU threshold, most per class -> kept (b, m)."""
@@ -29,10 +30,19 @@ class GraphPostprocess(nn.Module):
         settings: Thresholds, limits and coder.
         num_classes: K.
         suppress: How boxes of one class suppress each other.
+        calibration: Maps the scores of what is left.
     """
 
-    def __init__(self, priors: AnchorGrid, settings: DensePostprocess, num_classes: int, suppress: Suppress) -> None:
+    def __init__(
+        self,
+        priors: AnchorGrid,
+        settings: DensePostprocess,
+        num_classes: int,
+        suppress: Suppress,
+        calibration: GraphCalibration | None = None,
+    ) -> None:
         super().__init__()
+        self.calibration = calibration
         self.priors, self.settings, self.num_classes, self.suppress = priors, settings, num_classes, suppress
         # one cell per level, as if its stride were the given one; its neighbours are the same boxes moved by strides
         ones = [(1, 1)] * len(priors.strides)
@@ -57,7 +67,12 @@ class GraphPostprocess(nn.Module):
             boxes, best = self._inside(boxes, best, limits)
             best, order = best.topk(most, dim=1)  # those that have no area left go to the end
             boxes, labels = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4)), labels.gather(1, order)
-        return boxes, best.clamp(min=0), labels, (best > 0).sum(1)
+        counts = (best > 0).sum(1)
+        if self.calibration is not None:
+            found = self.calibration(best.clamp(min=0), labels, boxes, limits)
+            best, order = torch.where(best > 0, found, -1.0).topk(most, dim=1)
+            boxes, labels = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4)), labels.gather(1, order)
+        return boxes, best.clamp(min=0), labels, counts
 
     def _inside(self, boxes: Tensor, scores: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes cut at the image's edge; the score is -1 where nothing is left."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from focalkit.detection import Detector
+from focalkit.export._calibration import GraphCalibration
 from focalkit.export._metadata import anchors_of, levels_of
 from focalkit.export._network import RawNetwork
 from focalkit.export._postprocess import GraphPostprocess, Suppress, suppress_in_torch
@@ -71,7 +72,8 @@ def _image_dims() -> dict[int, Dim]:
 
 def _postprocess(detector: Detector, suppress: Suppress) -> GraphPostprocess:
     classes: int = detector.model.num_classes  # pyright: ignore[reportAssignmentType]
-    return GraphPostprocess(anchors_of(detector.model), detector.postprocess, classes, suppress).eval()
+    calibration = None if detector.calibration is None else GraphCalibration(detector.calibration, classes)
+    return GraphPostprocess(anchors_of(detector.model), detector.postprocess, classes, suppress, calibration).eval()
 
 
 class _WithPostprocess(nn.Module):

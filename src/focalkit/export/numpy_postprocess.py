@@ -42,7 +42,8 @@ def postprocess(outputs, sizes, info, score_threshold=None):
             level (b, a*4 or a*4*bins, h, w), then, where the detector has it, quality of every level (b, a, h, w).
         sizes: (height, width) of each image inside the batch, before padding; boxes are clipped to it.
         info: The file's metadata.
-        score_threshold: Instead of the file's own; detections that score no more than this are dropped.
+        score_threshold: Instead of the file's own; detections that score no more than this, before calibration, are
+            dropped.
 
     Returns:
         Per image: float32 (d, 4) xyxy, float32 (d,), int64 (d,). Multiply the boxes by original / resized size.
@@ -50,10 +51,18 @@ def postprocess(outputs, sizes, info, score_threshold=None):
     levels = len(info["anchors"]["strides"])
     priors = anchors([level.shape[2:] for level in outputs[:levels]], info)
     threshold = info["score_threshold"] if score_threshold is None else score_threshold
-    return [
+    found = [
         _one_image([[level[i] for level in outputs[n::levels]] for n in range(levels)], priors, size, threshold, info)
         for i, size in enumerate(sizes)
     ]
+    if info.get("calibration") is None:
+        return found
+    calibrated = []
+    for (boxes, scores, labels), size in zip(found, sizes, strict=True):
+        scores = calibrate(scores, labels, boxes, size, info["calibration"])
+        order = np.argsort(-scores, kind="stable")
+        calibrated.append((boxes[order], scores[order], labels[order]))
+    return calibrated
 
 
 def anchors(shapes, info):
@@ -96,6 +105,51 @@ def decode(raw, priors, info):
         unit = size * np.float32(coder["unit"])
         low, high = middle - sides[:, :2] * unit, middle + sides[:, 2:] * unit
     return np.concatenate([low, high], 1)
+
+
+def calibrate(scores, labels, boxes, size, calibration):
+    """Calibrated scores of detections, as the file's metadata has them under "calibration"; order and boxes stay.
+
+    Args:
+        scores, labels, boxes: As `postprocess` finds them.
+        size: (height, width) of the image that the boxes are in.
+        calibration: `info["calibration"]`. Its "thresholds" are the calibrated scores per class worth keeping.
+    """
+    state = calibration["scores"]
+    if state["method"] == "none":
+        return scores
+    p = scores.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        u = np.clip(np.log(p) - np.log1p(-p), -36.04365338911715, 36.04365338911715)
+    shares = np.asarray(boxes, np.float64) / np.asarray([size[1], size[0], size[1], size[0]])
+    places = np.concatenate([(shares[:, :2] + shares[:, 2:]) / 2, shares[:, 2:] - shares[:, :2]], 1).clip(0, 1)
+    found = _mapped(state["pooled"], p, u, places)
+    for label, own in state["classes"].items():
+        of = labels == int(label)
+        found[of] = own["weight"] * _mapped(own, p[of], u[of], places[of]) + (1 - own["weight"]) * found[of]
+    return found.clip(0, 1).astype(np.float32)
+
+
+def _mapped(entry, p, u, places):
+    kind = entry["map"]
+    if kind == "isotonic":
+        return (1 - 1e-4) * np.interp(p, entry["scores"], entry["probabilities"]) + 1e-4 * p
+    if kind == "histogram":
+        return np.asarray(entry["values"], np.float64)[np.searchsorted(entry["edges"][1:-1], p)]
+    low, high = -np.logaddexp(0, -u), -np.logaddexp(0, u)  # log p, log(1 - p)
+    if kind == "logistic":
+        z = entry["slope"] * u + entry["intercept"]
+    elif kind == "beta":
+        z = entry["a"] * low - entry["b"] * high + entry["c"]
+    elif kind == "box":
+        moved = np.concatenate([places[:, :2] - 0.5, np.log(np.maximum(places[:, 2:], 1e-4))], 1)
+        z = np.concatenate([u[:, None], moved, moved**2, np.ones((len(u), 1))], 1) @ np.asarray(entry["coefficients"])
+    else:  # posterior
+        gamma, alpha = entry["gamma"], entry["alpha"]
+        r_p, r_q = -np.exp(low - high) * low, -np.exp(high - low) * high
+        shift = 0.0 if alpha is None else np.log(alpha) - np.log1p(-alpha)
+        z = (gamma + 1) * u + np.log1p(gamma * r_q) - np.log1p(gamma * r_p) - shift
+    return 1 / (1 + np.exp(-z))
 
 
 def nms_per_class(boxes, scores, labels, iou_threshold):
