@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from focalkit import calibration as calibration
+    from focalkit import compare as compare
     from focalkit import compat as compat
     from focalkit import config as config
     from focalkit import data as data
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from focalkit import testing as testing
     from focalkit import training as training
     from focalkit import weights as weights
+    from focalkit.compare import Predictor as Predictor
     from focalkit.detection import Detector as Detector
     from focalkit.detection import retinanet as retinanet
     from focalkit.errors import BackendError as BackendError
@@ -49,11 +51,13 @@ _HOME = {
     "FocalkitError": "errors",
     "InputError": "errors",
     "LOSSES": "losses",
+    "Predictor": "compare",
     "SigmoidFocalLoss": "losses",
     "SoftmaxFocalLoss": "losses",
     "binary_cross_entropy": "losses",
     "build": "losses",
     "calibration": None,
+    "compare": None,
     "compat": None,
     "config": None,
     "cross_entropy": "losses",

@@ -171,7 +171,8 @@ def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
     from focalkit._runs import dump_json
     from focalkit.compare.summary import findings, lines, sentence
 
-    rows = [vars(line) for line in lines(comparison)]
+    verdicts = {verdict.method: vars(verdict) for verdict in comparison.verdicts}
+    rows = [{**vars(line), "verdict": verdicts.get(line.method)} for line in lines(comparison)]
     best = comparison.best
     value = {
         "out": str(out),

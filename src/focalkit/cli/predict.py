@@ -22,23 +22,28 @@ if TYPE_CHECKING:
 
 THRESHOLD = 0.3
 """Where the run has not been evaluated."""
+STDOUT = Path("-")
 
 
 @dataclass(frozen=True)
 class Args:
-    """Detect objects in image files and folders (PNG, JPEG, WebP).
+    """Detect objects in image files and folders (PNG, JPEG, WebP), or use the winner of `focalkit compare`.
 
     Writes into OUT: predictions.json (COCO results: a list of image_id, category_id, bbox, score), images.json (which
     image has which id, and the categories, in COCO form), and drawn/ with the boxes on the images. A file that cannot
     be read is reported and left out; the exit status is then 2.
+
+    With a cell of a comparison (`OUT/best`) and a file of new data: a csv with the probability and the decision for
+    every row, into --out (a csv file or a folder) or to stdout.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, as `focalkit train --out` wrote it, a file that `focalkit export` wrote, or a weights file"""
+    """Run directory, as `focalkit train --out` wrote it, a file that `focalkit export` wrote, a weights file, or
+    `OUT/best` of `focalkit compare --out OUT`"""
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATHS...", help_behavior_hint="")]
-    """Image files and folders; folders with their subfolders"""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder to write to"""
+    """Image files and folders; folders with their subfolders. With a cell of a comparison: one file of new data"""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = STDOUT
+    """Folder to write to; needed for images"""
     score_threshold: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
     """Detections that score no more than this are left out (default: the thresholds of the run's calibration, or the
     one with the best F1 in its evaluation, else 0.3)"""
@@ -81,6 +86,12 @@ def run(args: Args) -> int:
     from focalkit._files import make_folder, write_json_atomic
     from focalkit._progress import track
 
+    if is_cell_of_comparison(args.run):
+        from focalkit.cli._rows import predict_rows
+
+        return predict_rows(args.run, args.paths, None if args.out == STDOUT else args.out, args.json)
+    if args.out == STDOUT:
+        raise InputError("--out is missing; expected `focalkit predict RUN PATHS... --out DIR`")
     if not args.paths:
         raise InputError("no images given; expected `focalkit predict RUN PATHS... --out DIR`")
     require_threshold(args.score_threshold)
@@ -104,6 +115,11 @@ def run(args: Args) -> int:
     write_json_atomic(args.out / "images.json", {"images": images, "categories": categories})
     report(args, threshold, len(images), len(results), unreadable)
     return 2 if unreadable else 0
+
+
+def is_cell_of_comparison(run: Path) -> bool:
+    """Whether RUN is one, without importing what comparisons need."""
+    return any((run / name).is_file() for name in ("cell.json", "plan.json")) or (run.is_file() and run.name == "best")
 
 
 def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDetector, Cut]":

@@ -4,6 +4,7 @@ from .comparison import Comparison as Comparison
 from .methods import METHODS as METHODS
 from .methods import Method as Method
 from .methods import Range as Range
+from .predictor import Predictor as Predictor
 from .run import compare as compare
 
-__all__ = ["METHODS", "Comparison", "Method", "Range", "compare"]
+__all__ = ["METHODS", "Comparison", "Method", "Predictor", "Range", "compare"]

@@ -19,7 +19,8 @@ from focalkit.compare.evaluate import (
     value_of,
 )
 from focalkit.compare.store import Cell, Store
-from focalkit.tasks import Metric, Outputs, open_task
+from focalkit.errors import ConfigError
+from focalkit.tasks import TASKS, Metric, Outputs, open_task
 
 if TYPE_CHECKING:
     import polars
@@ -43,18 +44,22 @@ class Comparison:
     Args:
         out: The directory, as `compare` made it.
         metrics: Metrics of your own beside the task's; they need no training.
+        task: A task of your own by import path, where the comparison used one: no directory makes Python import
+            something by itself.
 
     Raises:
-        ConfigError: There is no comparison.
+        ConfigError: There is no comparison, or one with a task that is not focalkit's.
 
     Example:
         comparison = Comparison("runs/mammography")
         comparison.results.filter(metric="average_precision")
     """
 
-    def __init__(self, out: str | Path, metrics: Sequence[Metric] = ()) -> None:
+    def __init__(self, out: str | Path, metrics: Sequence[Metric] = (), *, task: str | None = None) -> None:
         self.store = Store(Path(out))
         self.plan = self.store.read_plan()
+        if self.plan.task not in TASKS and self.plan.task != task:
+            raise ConfigError(f"{out}: its task {self.plan.task!r} is not focalkit's; give task={self.plan.task!r} too")
         self.task = open_task(self.plan.task)
         self.metrics = (*self.task.metrics, *metrics)
 

@@ -44,7 +44,7 @@ def resample_table(
     if len(categorical) == x.shape[1]:
         tool = SMOTEN(sampling_strategy=wanted, k_neighbors=k, random_state=seed)  # pyright: ignore[reportArgumentType]
     elif categorical:
-        tool = SMOTENC(categorical, sampling_strategy=wanted, k_neighbors=k, random_state=seed)  # pyright: ignore[reportArgumentType]
+        tool = SMOTENC(list(categorical), sampling_strategy=wanted, k_neighbors=k, random_state=seed)  # pyright: ignore[reportArgumentType]
     else:
         tool = SMOTE(sampling_strategy=wanted, k_neighbors=k, random_state=seed)  # pyright: ignore[reportArgumentType]
     new_x, new_y = tool.fit_resample(x, y)[:2]

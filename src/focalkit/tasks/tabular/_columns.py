@@ -149,7 +149,11 @@ def _date(values: "polars.Series", source: object) -> list[NDArray[np.float64]]:
     import polars
 
     if not values.dtype.is_temporal():
-        parsed = values.cast(polars.String).str.to_datetime(strict=False)
+        text = values.cast(polars.String)
+        try:
+            parsed = text.str.to_datetime(strict=False)
+        except polars.exceptions.ComputeError:  # nothing in it looks like a date
+            parsed = text.str.to_datetime("%Y-%m-%d", strict=False)
         if parsed.null_count() > values.null_count():
             bad = values.filter(parsed.is_null() & values.is_not_null())[0]
             raise DataError(source, [f"column {values.name!r} should hold dates such as 2024-12-31, got {bad!r}"])

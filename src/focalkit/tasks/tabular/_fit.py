@@ -10,10 +10,14 @@ from .._task import Budget, Metric, Outputs, Splits
 from ._encode import Encoder
 from ._fitted import Part, TableFitted, TableModel
 from ._peers import fit_peer
-from ._train import Rows, train_network
+from ._train import Rows, batch_size_of, train_network
 
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method
+
+
+LARGE = 1_000_000
+"""Values from which on several threads pay: below they mostly wait for each other, on a busy machine very long."""
 
 
 def fit(method: "Method", splits: Splits, budget: Budget, seed: int, metric: Metric) -> TableFitted:
@@ -25,12 +29,13 @@ def fit(method: "Method", splits: Splits, budget: Budget, seed: int, metric: Met
     parts = {name: part for name, part in (("val", splits.val), ("test", splits.test)) if part is not None}
     if method.model != "default":
         k = len(splits.classes)
-        body, about = fit_peer(method, encoder, train.rows, train.labels, k, budget.threads, seed)
+        threads = budget.threads if train.rows.numbers.size + train.rows.codes.size > LARGE else 1
+        body, about = fit_peer(method, encoder, train.rows, train.labels, k, threads, seed)
         if method.model in ("balanced_forest", "easy_ensemble", "rus_boost"):
             about["training_prior"] = [1 / k] * k
         return TableFitted(TableModel(schema, splits.classes, method.model, encoder, body), parts, facts | about)
     before = torch.get_num_threads()
-    torch.set_num_threads(budget.threads)
+    torch.set_num_threads(max(1, min(budget.threads, batch_size_of(len(train.labels)) // 256)))
     try:
         link = MethodLoss(method, splits.class_counts).link
         rows, val = _encoded(encoder, train), _encoded(encoder, splits.val)

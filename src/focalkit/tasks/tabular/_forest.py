@@ -83,10 +83,9 @@ class Forest:
             absent = np.isnan(value)
             chosen = self.choice[at] >= 0
             if chosen.any():
-                code = np.where(absent, 0, value).astype(np.int64)
-                known = (code >= 0) & (code < self.choices.shape[1])
-                by_code = self.choices[self.choice[at], np.where(known, code, 0)] & known
-                to_left = np.where(chosen, by_code, to_left)
+                absent |= chosen & (value >= self.choices.shape[1])  # a code beyond all that training knew
+                code = np.where(absent | ~chosen, 0, value).astype(np.int64)
+                to_left = np.where(chosen, self.choices[self.choice[at], code], to_left)
             to_left = np.where(absent, self.missing_left[at], to_left)
             node[walking] = np.where(to_left, self.left[at], self.right[at])
 
@@ -115,10 +114,11 @@ def of_hist_gb(model: Any) -> Forest:
         leaf, cat = nodes["is_leaf"].astype(bool), nodes["is_categorical"].astype(bool) & ~nodes["is_leaf"].astype(bool)
         choice = np.full(len(nodes), -1)
         for i in np.flatnonzero(cat):
-            row = np.zeros(width, dtype=bool)
+            row = np.full(width, bool(nodes["missing_go_to_left"][i]))  # where codes that training did not see go
             bits = tree.raw_left_cat_bitsets[nodes["bitset_idx"][i]]
             for code, original in enumerate(known[nodes["feature_idx"][i]]):
-                row[original] = original >= 0 and bool(bits[code // 32] >> (code % 32) & 1)
+                if original >= 0:
+                    row[original] = bool(bits[code // 32] >> (code % 32) & 1)
             choice[i] = len(choices)
             choices.append(row)
         value = np.zeros((len(nodes), per_round))

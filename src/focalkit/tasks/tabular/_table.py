@@ -19,7 +19,7 @@ from ._read import PARTS, files_of, fingerprint, read_frame
 if TYPE_CHECKING:
     import polars
 
-TARGET_NAMES = ("target", "label", "class", "y", "outcome", "is_fraud", "fraud")
+TARGET_NAMES = ("target", "label", "class", "outcome", "is_fraud", "fraud")
 MOST_CLASSES = 100
 FEWEST_ROWS = 5
 """Different rows that every class needs, so that each of five parts can have one."""
@@ -133,6 +133,7 @@ def _target_of(frame: "polars.DataFrame", target: str | None, path: Path, notes:
             raise DataError(path, [f"there is no column {target!r} for the target{nearest(target, columns)}"])
         return target
     named = [column for column in columns if column.lower() in TARGET_NAMES]
+    named = named or [column for column in columns if column in ("y", "Y")]
     if len(named) == 1:
         return named[0]
     if len(named) > 1:
@@ -142,7 +143,9 @@ def _target_of(frame: "polars.DataFrame", target: str | None, path: Path, notes:
     if not 2 <= distinct <= 20:
         few = [c for c in columns if 2 <= frame[c].drop_nulls().n_unique() <= 20]
         which = f"columns with few different values: {', '.join(few[:12])}" if few else "no column has few values"
-        raise DataError(path, [f"no column is named {', '.join(TARGET_NAMES[:4])} or the like; say --target; {which}"])
+        raise DataError(
+            path, [f"no column is named {', '.join(TARGET_NAMES[:3])}, y or the like; say --target; {which}"]
+        )
     notes.append(f"took the last column, {last!r}, for the target; another one is named with --target")
     return last
 

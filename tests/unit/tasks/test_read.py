@@ -1,0 +1,171 @@
+"""Reading tables: what is found, and what is said about what cannot be used."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+
+from focalkit.errors import DataError, InputError
+from focalkit.tasks import Source, find_task, open_task
+
+TABLES = open_task("tabular")
+
+
+def read(path: Path, seed: int = 0, **source):
+    return TABLES.read(Source(path, **source), seed)
+
+
+def table(tmp_path: Path, text: str, name: str = "table.csv") -> Path:
+    file = tmp_path / name
+    file.write_text(text)
+    return file
+
+
+def rows(n: int, line) -> str:
+    return "\n".join(line(i) for i in range(n)) + "\n"
+
+
+def test_every_kind_of_column_is_recognised(csv: Path):
+    splits = read(csv)
+    assert splits.facts["columns"] == {"number": ["amount", "age", "customer"], "category": ["kind"], "date": ["day"]}
+    assert splits.classes == ("good", "bad")
+    assert splits.facts["target"] == "outcome"
+    said = " ".join(splits.notes)
+    assert "'country' is constant" in said
+    assert "'name' has 400 different texts" in said
+    assert splits.facts["missing_numbers"] == 45
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz", "table.tsv", "table.parquet", "semicolons.csv"])
+def test_formats_say_the_same(frame: polars.DataFrame, csv: Path, tmp_path: Path, name: str):
+    file = tmp_path / name
+    if name.endswith(".parquet"):
+        frame.with_columns(polars.col("day").str.to_date()).write_parquet(file)
+    elif name.endswith(".gz"):
+        file.write_bytes(gzip.compress(csv.read_bytes()))
+    else:
+        frame.write_csv(file, separator="\t" if name.endswith(".tsv") else ";")
+    ours, usual = read(file), read(csv)
+    np.testing.assert_array_equal(ours.train.rows.numbers, usual.train.rows.numbers)
+    np.testing.assert_array_equal(ours.train.rows.codes, usual.train.rows.codes)
+    np.testing.assert_array_equal(ours.test.labels, usual.test.labels)
+
+
+def test_arrays_are_a_table(tmp_path: Path):
+    file = tmp_path / "arrays.npz"
+    random = np.random.default_rng(0)
+    np.savez(file, X=random.normal(size=(60, 3)), y=np.arange(60) % 3 == 0)
+    splits = read(file)
+    assert splits.facts["columns"]["number"] == ["x0", "x1", "x2"]
+    assert splits.class_counts[1] < splits.class_counts[0]
+
+
+def test_equal_rows_and_groups_stay_on_one_side(frame: polars.DataFrame, tmp_path: Path):
+    twice = polars.concat([frame, frame.sample(150, seed=2)])
+    file = tmp_path / "twice.csv"
+    twice.write_csv(file)
+    for seed in range(5):
+        splits = read(file, seed)
+        parts = [set(p.groups.tolist()) for p in (splits.train, splits.val, splits.test)]
+        assert not (parts[0] & parts[1])
+        assert not (parts[0] & parts[2])
+        assert not (parts[1] & parts[2])
+        assert splits.facts["duplicate_rows"] == 150
+    assert any("150 of 550 rows have the same features as an earlier row" in note for note in splits.notes)
+    splits = read(file, group="customer")
+    customers = twice["customer"].to_numpy()
+    parts = [set(customers[p.ids].tolist()) for p in (splits.train, splits.val, splits.test)]
+    assert not (parts[0] & parts[1])
+    assert not (parts[0] & parts[2])
+    assert not (parts[1] & parts[2])
+
+
+def test_five_seeds_test_on_every_row_once(csv: Path):
+    tests = np.concatenate([read(csv, seed).test.ids for seed in range(5)])
+    assert sorted(tests.tolist()) == list(range(400))
+    for seed in range(5):
+        splits = read(csv, seed)
+        assert [int(p.labels.sum()) for p in (splits.test, splits.val)] == [12, 10]
+        assert sum(splits.sizes.values()) == 400
+
+
+def test_a_folder_keeps_its_own_split(frame: polars.DataFrame, tmp_path: Path):
+    frame[:300].write_csv(tmp_path / "train.csv")
+    frame[290:].write_csv(tmp_path / "test.csv")
+    splits = read(tmp_path)
+    assert splits.sizes == {"train": 240, "val": 60, "test": 110}
+    assert any("10 test rows are also rows of the training" in note for note in splits.notes)
+    np.testing.assert_array_equal(read(tmp_path, 3).test.ids, splits.test.ids)
+
+
+def test_infinite_values_count_as_missing(tmp_path: Path):
+    file = table(tmp_path, "x,y,target\n" + rows(60, lambda i: f"{'inf' if i == 7 else i},{i * i},{i % 4 == 0}"))
+    splits = read(file)
+    assert any("'x' has 1 infinite value" in note for note in splits.notes)
+    every = np.concatenate([p.rows.numbers for p in (splits.train, splits.val, splits.test)])
+    assert np.isnan(every).sum() == 1
+    assert not np.isinf(every).any()
+
+
+def test_rows_without_a_target_are_left_out(tmp_path: Path):
+    file = table(tmp_path, "x,target\n" + rows(60, lambda i: f"{i},{'' if i < 5 else i % 3 == 0}"))
+    splits = read(file)
+    assert sum(splits.sizes.values()) == 55
+    assert "5 rows without a value of 'target' were left out" in splits.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("x,target\n", "no rows"),
+        (rows(20, lambda i: f"{i}.5,{i},{i % 2}"), "has no header: the first line holds numbers"),
+        ("x,x,target\n" + rows(20, lambda i: f"{i},{i},{i % 2}"), "two columns are named 'x'"),
+        ("x,target\n" + rows(20, lambda i: f"{i},1"), "holds 1 only; at least two classes"),
+        ("x,target\n" + rows(200, lambda i: f"{i},{i * 0.37}"), "200 different values and looks like a quantity"),
+        ("x,target\n" + rows(20, lambda i: f"{i},{int(i == 3)}"), "class '1' has 1 different row; at least 5"),
+        (
+            "x,target\n" + rows(40, lambda i: f"{i % 3 if i < 20 else i},{int(i < 20)}"),
+            "class '1' has 3 different rows",
+        ),
+        ("x,target\n" + rows(20, lambda i: f"1,{i % 2}"), "no column is left to predict from"),
+        ("a,b,c\n" + rows(40, lambda i: f"{i % 2},{i},{i * 2}"), "say --target; columns with few different values: a"),
+        ("x,label,target\n" + rows(40, lambda i: f"{i},{i % 2},{i % 3}"), "label and target could be the target"),
+        ("a,b\n1,2\n3,4,5\n", "cannot be read as a table"),
+    ],
+)
+def test_what_cannot_be_used_is_said(tmp_path: Path, text: str, message: str):
+    with pytest.raises(DataError, match=message):
+        read(table(tmp_path, text))
+
+
+def test_a_column_that_is_not_there_is_named(csv: Path):
+    with pytest.raises(DataError, match="no column 'outcom' for the target; did you mean \"outcome\""):
+        read(csv, target="outcom")
+    with pytest.raises(DataError, match="no column 'patient' to group by"):
+        read(csv, group="patient")
+
+
+def test_broken_files_are_named(tmp_path: Path):
+    for name in ("table.csv.gz", "table.parquet", "table.npz"):
+        with pytest.raises(DataError, match=f"{name}.*\n.*cannot be read"):
+            read(table(tmp_path, "no such format", name))
+    with pytest.raises(InputError, match="ends in"):
+        read(table(tmp_path, "", "table.xlsx"))
+
+
+def test_the_task_is_found_by_looking(csv: Path, tmp_path: Path):
+    assert find_task(csv) == "tabular"
+    with pytest.raises(InputError, match="no such file"):
+        find_task(tmp_path / "nothing.csv")
+    (tmp_path / "odd.xyz").write_text("")
+    with pytest.raises(InputError, match="no task recognises"):
+        find_task(tmp_path / "odd.xyz")
+
+
+def test_the_shared_table_of_mammograms_holds_its_copies(shared: Path):
+    splits = read(shared / "data" / "tabular" / "mammography.csv.gz")
+    assert splits.facts["duplicate_rows"] == 3335
+    assert sum(splits.sizes.values()) == 11183
