@@ -1,6 +1,7 @@
 """The training comparison scores torchvision's RetinaNet as torchvision would, called directly at the same size."""
 
 import importlib.util
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -137,3 +138,9 @@ def test_the_table_shows_a_difference_only_where_the_interval_leaves_out_zero(ha
     assert lines[2].startswith("| preset, 64, 9, 3 | focalkit | .400 |")
     assert lines[4].startswith("| preset, 64, 9, 3 | difference | .100 (.075 to .125) |")
     assert lines[7].startswith("| paper, 64, 9, 3 | difference | .000 (-.248 to .248), no difference shown |")
+
+
+def test_the_table_of_the_docs_is_that_of_the_result_file(harness):
+    root = Path(harness.__file__).parents[1]
+    results = json.loads((root / "benchmarks/results/facemask_vs_torchvision.json").read_text())
+    assert harness.table(results) in (root / "docs/detector.md").read_text()
