@@ -1,10 +1,13 @@
 """The findings of `focalkit inspect` as tables for a terminal."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from focalkit.tasks import Inspection
 
 from focalkit._text import printable
 
@@ -20,6 +23,8 @@ def render(found: dict[str, Any], shown: int) -> None:
     warnings = [(split, w) for split, s in found["splits"].items() for w in s["warnings"]]
     for split, text in [*warnings, *(("all", w) for w in found["warnings"])]:
         console.print(f"[yellow]warning[/] {split}: {escape(printable(text))}", soft_wrap=True)
+    for finding in found.get("findings", []):
+        _finding(console, finding)
     problems = found["problems"]
     for text in problems[:shown]:
         console.print(f"[red]problem[/] {escape(printable(text))}", soft_wrap=True)
@@ -27,6 +32,32 @@ def render(found: dict[str, Any], shown: int) -> None:
         console.print(f"[red]... and {len(problems) - shown} more problems[/] (--json lists all)")
     if not problems:
         console.print("[green]no problems found[/]")
+
+
+def render_items(task: str, found: "Inspection", shown: int) -> None:
+    """Print what a task of the workbench sees: classes, and what is worth knowing."""
+    console = Console(highlight=False)
+    total = sum(found.classes.values())
+    table = Table("class", "items", "share", title=f"{task}: {total:,} items")
+    rows = sorted(found.classes.items(), key=lambda row: -row[1])
+    for name, count in rows[:shown]:
+        table.add_row(escape(printable(name)), f"{count:,}", f"{count / max(total, 1):.2%}")
+    if len(rows) > shown:
+        table.caption = f"and {len(rows) - shown} rarer classes (--json lists all)"
+    console.print(table)
+    for finding in found.findings:
+        _finding(console, finding.as_dict())
+    for note in found.notes:
+        console.print(f"[dim]note[/] {escape(printable(note))}", soft_wrap=True)
+    if not found.findings:
+        console.print("[green]no findings[/]")
+
+
+def _finding(console: Console, finding: dict[str, Any]) -> None:
+    colour = {"error": "red", "warning": "yellow", "note": "cyan"}[finding["level"]]
+    head = f"[{colour}]{finding['code']} {finding['level']}[/] [bold]{escape(finding['title'])}[/]"
+    action = f"[dim]{escape(finding['action'])}[/]"
+    console.print(f"{head}: {escape(printable(finding['seen']))}.\n  {action}", soft_wrap=True)
 
 
 def _splits(form: str, splits: dict[str, Any]) -> Table:

@@ -1,24 +1,29 @@
-"""`focalkit inspect DATA`: what is in a data set, what is wrong with it, and how anchors would match it."""
+"""`focalkit inspect DATA`: what is in a data set and what is wrong with it, before any training."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from focalkit.config import CriterionConfig, ModelConfig, TrainConfig
 from focalkit.errors import DataError, InputError
 
+if TYPE_CHECKING:
+    from focalkit.data import DetectionData
+    from focalkit.findings import Finding
+
 _SHOWN = 50
 
 
 @dataclass(frozen=True)
 class Args:
-    """Look at a detection data set: format, counts, classes, sizes and every problem found."""
+    """Look at data before training: classes, copies, leaks, labels that look wrong; boxes against anchors."""
 
     data: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """Folder in COCO, Pascal VOC or YOLO form, or its JSON or YAML file"""
+    """Boxes: a folder in COCO, Pascal VOC or YOLO form, or its JSON or YAML file. A table: csv, tsv, parquet, npz. Images:
+    a folder of images for each class, or npz"""
     train_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """COCO file of the split train, instead of looking for one"""
     val_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
@@ -37,12 +42,20 @@ class Args:
     """Short side in pixels that images are resized to before matching"""
     max_size: int = TrainConfig.max_size
     """Upper bound of the long side"""
+    target: Annotated[str | None, tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = None
+    """Target column of a table"""
+    group: Annotated[str | None, tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = None
+    """Column of a table whose equal values belong together"""
+    labels: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
+    """Do not look for wrong labels, for which a small model is trained"""
     json: bool = False
     """Print one JSON object on stdout"""
 
 
 def main(argv: list[str]) -> int:
     args = tyro.cli(Args, args=argv, prog="focalkit inspect", config=(tyro.conf.FlagCreatePairsOff,))
+    if (task := _task_of(args)) is not None:
+        return inspect_items(args, task)
     found = inspect(args)
     if args.json:
         print(json.dumps(found, indent=2))
@@ -53,11 +66,39 @@ def main(argv: list[str]) -> int:
     return 2 if found["problems"] else 0
 
 
+def _task_of(args: Args) -> str | None:
+    """The task of the workbench that reads these data; None: they are for a detector."""
+    from focalkit.tasks import TASKS, open_task
+
+    if args.data is None or args.train_json or args.val_json or not args.data.exists():
+        return None
+    return next((name for name in TASKS if name != "detection" and open_task(name).recognises(args.data)), None)
+
+
+def inspect_items(args: Args, task: str) -> int:
+    """Tables and images: classes and findings."""
+    from focalkit._runs import dump_json
+    from focalkit.tasks import Source, open_task
+
+    assert args.data is not None
+    found = open_task(task).inspect(Source(args.data, args.target, args.group), args.labels)
+    if args.json:
+        rows = [finding.as_dict() for finding in found.findings]
+        about = {"task": task, "classes": found.classes, "facts": found.facts, "notes": found.notes}
+        print(dump_json({**about, "findings": rows}))
+    else:
+        from focalkit.cli._inspect_text import render_items
+
+        render_items(task, found, _SHOWN)
+    return 2 if any(finding.check.level == "error" for finding in found.findings) else 0
+
+
 def inspect(args: Args) -> dict[str, Any]:
-    """Everything the command says, as plain values."""
+    """Everything the command says about detection data, as plain values."""
     from focalkit.data.analyze import match_anchors, summarize
     from focalkit.data.find import compare_splits, find_layout, open_detection_data
     from focalkit.detection import AnchorGrid, MaxIoUAssigner
+    from focalkit.findings import check_boxes
 
     if args.data is None and args.train_json is None and args.val_json is None:
         raise InputError("nothing to look at: give the data folder, or --train-json / --val-json")
@@ -83,13 +124,25 @@ def inspect(args: Args) -> dict[str, Any]:
             more_problems, warnings = compare_splits(opened["train"], data)
             problems += more_problems
             found["warnings"] += warnings
+    findings = []
     if args.anchors and opened:
         criterion = CriterionConfig()
         assigner = MaxIoUAssigner(criterion.fg_iou, criterion.bg_iou, criterion.min_pos_iou)
         grid = AnchorGrid(sizes=args.anchor_sizes)
         data = opened.get("train") or next(iter(opened.values()))
         found["anchors"] = {"split": data.split, **match_anchors(data, grid, assigner, args.min_size, args.max_size)}
+        findings = check_boxes(found["splits"][data.split], found["anchors"])
+    found["findings"] = [finding.as_dict() for finding in [*_of_classes(opened), *findings]]
     return found
+
+
+def _of_classes(opened: "dict[str, DetectionData]") -> "list[Finding]":
+    from focalkit.findings import check_classes
+
+    data = opened.get("train") or next(iter(opened.values()), None)
+    if data is None or len(data.categories) < 2:
+        return []
+    return check_classes(data.class_counts(), [c.name for c in data.categories])
 
 
 def _require_sizes(args: Args) -> None:

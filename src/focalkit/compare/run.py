@@ -15,7 +15,7 @@ from focalkit.compare.methods import Method
 from focalkit.compare.plan import Job, Plan, check_continues, metric_of, seeds_of
 from focalkit.compare.store import Store
 from focalkit.errors import ConfigError, DataError
-from focalkit.tasks import Budget, Metric, Source, Splits, find_task, open_task
+from focalkit.tasks import Budget, Inspection, Metric, Source, Splits, find_task, open_task
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,8 @@ def run_plan(
                 raise ConfigError(f"{out}: holds a comparison; choose another --out")
             plan = check_continues(store.read_plan(), plan, out)
         store.write_plan(plan)
-        write_json_atomic(out / "data.json", data_record(splits))
+        inspection = open_task(plan.task).inspect(plan.source, labels=False)
+        write_json_atomic(out / "data.json", data_record(splits, inspection))
         store.clean()
         missing = [job for job in plan.jobs(out) if store.cell(job.method.name, job.seed).status != "done"]
         # one after another needs no second process; and few cells need few workers
@@ -188,10 +189,11 @@ def run_plan(
         return comparison
 
 
-def data_record(splits: Splits) -> dict[str, Any]:
+def data_record(splits: Splits, inspection: Inspection) -> dict[str, Any]:
     """What was found while reading the data, JSON-ready."""
     facts = {"classes": list(splits.classes), "class_counts": list(splits.class_counts), "sizes": dict(splits.sizes)}
-    return {**facts, "facts": dict(splits.facts), "notes": list(splits.notes)}
+    found = {"findings": [finding.as_dict() for finding in inspection.findings], "notes": list(splits.notes)}
+    return {**facts, "facts": dict(splits.facts), **found}
 
 
 def _waves(jobs: Sequence[Job]) -> list[list[Job]]:

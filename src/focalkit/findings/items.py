@@ -87,7 +87,7 @@ def check_duplicates(
                 found.append(
                     Finding(
                         "FK112",
-                        f"{rows:,} {what} have equal ones with another label ({len(torn):,} kinds)",
+                        f"{rows:,} {what} equal another one that has another label",
                         {"groups": len(torn), "items": rows},
                     )
                 )

@@ -141,10 +141,7 @@ def _page(comparison: Comparison) -> Page:
             "loss": guarded(lambda: _loss(done, best, charts), "Where the loss sits"),
         },
         hardest=_hardest(done[best]) if best in done else [],
-        findings=[
-            *(("data", note) for note in record.get("notes", [])),
-            *(("result", x) for x in findings(comparison)),
-        ],
+        findings=_findings(record, comparison),
         missing=[
             (f"{name}, seed {seed}", _why(cell))
             for (name, seed), cell in comparison.cells.items()
@@ -279,6 +276,13 @@ def _settings(method: Any) -> str:
     parts["model"] = None if method.model == "default" else method.model
     text = ", ".join(f"{k} {v}" for k, v in parts.items() if v and v != "default") or "nothing beyond the task's own"
     return text + (f" ({method.paper})" if method.paper != "-" else "")
+
+
+def _findings(record: dict[str, Any], comparison: Comparison) -> list[tuple[str, str]]:
+    """(number and title, what was seen and what to do); remarks without a number have no title."""
+    rows = [(f"{f['code']} {f['title']}", f"{f['seen']}. {f['action']}") for f in record.get("findings", [])]
+    rows += [("", note) for note in record.get("notes", [])]
+    return rows + [("", text) for text in findings(comparison)]
 
 
 def _why(cell: Cell) -> str:

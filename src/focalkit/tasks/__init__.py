@@ -9,6 +9,7 @@ from ._table import open_task as open_task
 from ._task import Array as Array
 from ._task import Budget as Budget
 from ._task import Fitted as Fitted
+from ._task import Inspection as Inspection
 from ._task import Metric as Metric
 from ._task import Model as Model
 from ._task import Outputs as Outputs
@@ -22,6 +23,7 @@ __all__ = [
     "Array",
     "Budget",
     "Fitted",
+    "Inspection",
     "Metric",
     "Model",
     "Outputs",

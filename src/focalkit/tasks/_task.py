@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focalkit.errors import DataError
+from focalkit.findings import Finding
 
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method
@@ -181,6 +182,23 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class Inspection:
+    """What data look like before any training.
+
+    Attributes:
+        classes: Name -> number of items, all parts together.
+        findings: Numbered checks that had something to say.
+        facts: JSON-ready, as in `Splits`.
+        notes: Sentences for the user, as in `Splits`.
+    """
+
+    classes: Mapping[str, int]
+    findings: tuple[Finding, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Budget:
     """What every method may spend on one fit.
 
@@ -271,6 +289,10 @@ class Task(Protocol):
 
     def recognises(self, path: Path) -> bool:
         """Whether the data there look like this task's, by file names and not by content."""
+        ...
+
+    def inspect(self, source: Source, labels: bool = True) -> Inspection:
+        """The data before any training; `labels` also looks for wrong ones, for which a small model is trained."""
         ...
 
     def read(self, source: Source, seed: int) -> Splits:

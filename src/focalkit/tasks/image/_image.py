@@ -10,7 +10,7 @@ import numpy as np
 from focalkit.errors import DataError
 
 from .._scores import DECISION, PROBABILITY, RANKING, balanced_accuracy
-from .._task import Array, Budget, Metric, Range, Source, Splits
+from .._task import Array, Budget, Inspection, Metric, Range, Source, Splits
 from ._find import looks_like_images
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ class Images:
     def recognises(self, path: Path) -> bool:
         """A folder with folders of images, with train and test npz files, or an npz file with images."""
         return looks_like_images(path)
+
+    def inspect(self, source: Source, labels: bool = True) -> Inspection:
+        """Classes, copies, and labels that look wrong to a model that sees thumbnails of 8 x 8 pixels."""
+        from ._inspect import inspect
+
+        return inspect(source, labels)
 
     def read(self, source: Source, seed: int) -> Splits:
         """The images, decoded once and kept in the comparison's cache."""

@@ -10,7 +10,7 @@ import numpy as np
 from focalkit.errors import DataError
 
 from .._scores import DECISION, PROBABILITY, RANKING
-from .._task import Budget, Range, Source, Splits
+from .._task import Budget, Inspection, Range, Source, Splits
 from ._read import format_of
 from ._space import SPACES
 from ._split import hold_out, split
@@ -49,6 +49,12 @@ class Tabular:
         if path.is_dir():
             return any(format_of(f) == f.name[len("train") :] for f in path.glob("train.*"))
         return format_of(path) is not None
+
+    def inspect(self, source: Source, labels: bool = True) -> Inspection:
+        """Classes, copies, columns, and labels that look wrong."""
+        from ._inspect import inspect
+
+        return inspect(source, labels)
 
     def read(self, source: Source, seed: int) -> Splits:
         """The table, split; see `_split` for how."""

@@ -1,0 +1,29 @@
+"""What a table looks like before any training."""
+
+import numpy as np
+
+from focalkit.findings import check_classes, check_columns, check_duplicates, hash_rows, suspect_labels
+
+from .._task import Inspection, Source
+from ._read import PARTS, files_of, read_frame
+from ._table import Table, read_table
+
+
+def inspect(source: Source, labels: bool = True) -> Inspection:
+    """Classes, copies, columns, and labels that look wrong; see `Task.inspect`."""
+    import polars
+
+    table: Table = read_table(source)
+    frames = [read_frame(file) for file in files_of(source.path).values()]
+    frame = polars.concat(frames, how="vertical_relaxed")
+    frame = frame.filter(frame[table.target].is_not_null()).drop(table.target)
+    columns = {name: column.to_numpy() for name, column in frame.to_dict().items()}
+    parts = None if table.part is None else {p: np.flatnonzero(table.part == i) for i, p in enumerate(PARTS)}
+    counts = np.bincount(table.labels, minlength=len(table.classes)).tolist()
+    found = check_classes(counts, table.classes)
+    found += check_duplicates(hash_rows(list(columns.values())), table.labels, parts)
+    found += check_columns({n: values for n, values in columns.items() if n != source.group}, table.labels)
+    if labels:
+        features = np.concatenate([table.rows.numbers, table.rows.codes.astype(np.float64)], axis=1)
+        found += suspect_labels(features, table.labels, list(table.classes))
+    return Inspection(dict(zip(table.classes, counts, strict=True)), tuple(found), table.facts, table.notes)
