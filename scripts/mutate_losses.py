@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 CONFORMANCE = "tests/conformance/test_conformance.py"
 STATEFUL = "tests/unit/losses/test_stateful.py"
 COMPOSITIONS = "tests/unit/losses/test_compositions.py"
+WEIGHTS = "tests/unit/losses/test_weights.py"
+REGION = "tests/unit/losses/test_region.py"
 FOCAL = "tests/unit/losses/test_focal.py"
 BASELINE = "not compile and not gradcheck and not vmap and not any_shape"
 
@@ -28,8 +30,8 @@ def mpmath(*names: str) -> list[str]:
 
 
 MUTANTS: list[tuple[str, str, str, list[str]]] = [
-    ("_numerics.py", "return factor * -log_p,", "return factor * log_p,", mpmath("focal")),
-    ("_numerics.py", "factor * (gamma * (1 - wrong)", "factor * (-gamma * (1 - wrong)", [FOCAL, "-k", "papers"]),
+    ("_numerics.py", "return factor * nll,", "return factor * -nll,", mpmath("focal")),
+    ("_numerics.py", "nll, value=gamma)", "nll, value=-gamma)", [FOCAL, "-k", "papers"]),
     (
         "_numerics.py",
         "return safe_pow(torch.sigmoid(-u), gamma)",
@@ -45,12 +47,17 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
         [CONFORMANCE, "-k", "extreme and reduced"],
     ),
     ("_reduce.py", "count.clamp(min=1)", "count.clamp(min=2)", [FOCAL, "-k", "one_row"]),
+    ("_reduce.py", "w in (1, s)", "s in (1, s)", [WEIGHTS]),
+    ("weights.py", "torch.where(ignored, 0.0, chosen)", "chosen", [WEIGHTS]),
+    ("losses/_statistics.py", "total[-1] == 0", "total[-1] >= 0", [STATEFUL, "-k", "skips or nan"]),
+    ("losses/_base.py", "computed_in(new) != new.dtype", "False", [STATEFUL, "-k", "half"]),
+    ("losses/_region.py", "values * pixels", "values", [REGION]),
     ("_reduce.py", "present = weight != 0", "present = weight > 0.5", [CONFORMANCE, "-k", "multiplies and bce"]),
-    ("losses/_sigmoid.py", "hit = counted & (labels != -1)", "hit = counted", [FOCAL, "-k", "indices"]),
+    ("kernels/call.py", "hit = valid & (labels != -1)", "hit = valid", [FOCAL, "-k", "indices"]),
     (
-        "losses/_sigmoid.py",
-        "t * (1 - label_smoothing) + label_smoothing / 2",
-        "t * (1 - label_smoothing) + label_smoothing",
+        "kernels/call.py",
+        "self.label_smoothing / 2 if",
+        "self.label_smoothing if",
         [FOCAL, "-k", "smoothing"],
     ),
     (
@@ -62,7 +69,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("losses/_focal.py", "math.log((1 - prior_prob) / prior_prob)", "math.log(1 / prior_prob)", [FOCAL, "-k", "prior"]),
     ("losses/_focal.py", "base = t * wrong + (1 - t) * right", "base = t * wrong + t * right", [FOCAL, "-k", "soft"]),
     ("losses/_focal.py", "return 1 - alpha\n", "return alpha\n", [FOCAL, "-k", "complement"]),
-    ("losses/_focal_variants.py", "gamma * u + beta)) / gamma", "gamma * u - beta)) / gamma", mpmath("star")),
+    ("losses/_focal_variants.py", "finite(u) + beta)) / gamma", "finite(u) - beta)) / gamma", mpmath("star")),
     ("losses/_focal_variants.py", "(wrong / (1 - threshold))", "(wrong / threshold)", mpmath("reduced")),
     ("losses/_asymmetric.py", "(torch.sigmoid(x) - margin)", "(torch.sigmoid(x) + margin)", mpmath("asl")),
     ("losses/_asymmetric.py", "t * (1 - label_smoothing + rest)", "t * (1 - label_smoothing)", mpmath("asl_softmax")),
@@ -74,7 +81,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("losses/_ghm.py", "length + self.mu)", "length - self.mu)", mpmath("ghm_r")),
     ("losses/_ghm.py", "batch * (1 - self.momentum)", "batch", [STATEFUL, "-k", "ghm"]),
     ("losses/_ghm.py", "density.sum() / (density", "batch.sum() / (density", [STATEFUL, "-k", "ghm"]),
-    ("losses/_prior.py", "upcast(logits) + counts.log()", "upcast(logits) - counts.log()", mpmath("balanced")),
+    ("losses/_prior.py", "shift=counts.log()", "shift=-counts.log()", mpmath("balanced")),
     ("losses/_prior.py", "(counts / counts.max()) ** gamma", "(counts.max() / counts) ** gamma", mpmath("vs")),
     ("losses/_prior.py", "** -0.25", "** -0.5", mpmath("ldam")),
     (
@@ -116,8 +123,8 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("losses/_boxes.py", "4 / math.pi**2", "2 / math.pi**2", mpmath("ciou")),
     (
         "losses/_calibration_aware.py",
-        "< threshold, gamma_low, gamma_high",
-        "> threshold, gamma_low, gamma_high",
+        "< threshold, low, high",
+        "> threshold, low, high",
         mpmath("flsd"),
     ),
     ("losses/_calibration_aware.py", "torch.sigmoid(-u) + below", "torch.sigmoid(-u) - below", mpmath("dual")),

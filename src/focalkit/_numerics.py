@@ -57,16 +57,15 @@ def modulator(u: Tensor, gamma: float | Tensor) -> Tensor:
     return safe_pow(torch.sigmoid(-u), gamma)
 
 
-def _focal_and_slope(u: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
+def _focal_and_gradient(u: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
     """The focal term and d/du = (1 - p)^gamma (gamma p log p - (1 - p)), finite also for 0 < gamma < 1."""
     u = finite(u)
-    wrong = torch.sigmoid(-u)
-    cost = -F.logsigmoid(u)
-    factor = wrong**gamma
-    # subtle: 1 - wrong would do where p is not tiny; where it is, its error times -log p is several epsilon of wrong
+    q, nll = torch.sigmoid(-u), -F.logsigmoid(u)
+    factor = q**gamma
+    # subtle: 1 - q would do where p is not tiny; where it is, its error times -log p is several epsilon of q
     p = torch.sigmoid(u)
-    steep = wrong + gamma * p * cost if isinstance(gamma, Tensor) else torch.addcmul(wrong, p, cost, value=gamma)
-    return factor * cost, -(factor * steep)
+    inner = q + gamma * p * nll if isinstance(gamma, Tensor) else torch.addcmul(q, p, nll, value=gamma)
+    return factor * nll, -(factor * inner)
 
 
 class _FocalTerm(torch.autograd.Function):
@@ -76,7 +75,7 @@ class _FocalTerm(torch.autograd.Function):
 
     @staticmethod
     def forward(u: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
-        return _focal_and_slope(u, gamma)
+        return _focal_and_gradient(u, gamma)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, float | Tensor], output: tuple[Tensor, Tensor]) -> None:
@@ -88,17 +87,17 @@ class _FocalTerm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        u, slope, *exponent = ctx.saved_tensors  # subtle: once, which is all that activation checkpointing allows
+        u, gradient, *exponent = ctx.saved_tensors  # subtle: once, which is all that activation checkpointing allows
         gamma = exponent[0] if exponent else ctx.gamma
         if grads[0] is None:
             return None, None
         if torch.is_grad_enabled():  # someone wants to differentiate the gradient
-            slope = _focal_and_slope(u, gamma)[1]
+            gradient = _focal_and_gradient(u, gamma)[1]
         by_gamma = None
         if ctx.needs_input_grad[1]:
             # d/dgamma = term * log(1 - p); the bound only meets terms that are 0.
-            by_gamma = grads[0] * _focal_and_slope(u, gamma)[0] * F.logsigmoid(-u).clamp(min=-1e4)
-        return grads[0] * slope, by_gamma
+            by_gamma = grads[0] * _focal_and_gradient(u, gamma)[0] * F.logsigmoid(-u).clamp(min=-1e4)
+        return grads[0] * gradient, by_gamma
 
 
 # subtle: PyTorch binds the arguments of every call by this signature, and would work it out anew each time

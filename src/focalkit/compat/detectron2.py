@@ -3,8 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from .._types import Reduction
 from ..losses import sigmoid_focal_loss as _focal
 from ..losses import sigmoid_focal_loss_star as _star
+
+_REDUCTIONS: dict[str, Reduction] = {"mean": "mean", "sum": "sum"}
 
 _NEVER = -(2**31)
 
@@ -28,7 +31,7 @@ def sigmoid_focal_loss(
         gamma=gamma,
         soft_targets="mix",
         ignore_index=_NEVER,
-        reduction=reduction if reduction in ("mean", "sum") else "none",  # pyright: ignore[reportArgumentType]
+        reduction=_REDUCTIONS.get(reduction, "none"),
     )
 
 
@@ -48,7 +51,7 @@ def sigmoid_focal_loss_star(
         gamma=gamma,
         beta=0.0,
         ignore_index=_NEVER,
-        reduction=reduction if reduction in ("mean", "sum") else "none",  # pyright: ignore[reportArgumentType]
+        reduction=_REDUCTIONS.get(reduction, "none"),
     )
 
 

@@ -1,7 +1,10 @@
 """torchvision.ops (0.29): soft targets by the "mix" form, alpha=-1 for off, no reduction by default."""
 
+from typing import cast
+
 from torch import Tensor
 
+from .._types import Reduction
 from ..losses import sigmoid_focal_loss as _focal
 
 
@@ -34,7 +37,7 @@ def sigmoid_focal_loss(
         gamma=gamma,
         soft_targets="mix",
         ignore_index=_NEVER,
-        reduction=reduction,  # pyright: ignore[reportArgumentType]
+        reduction=cast("Reduction", reduction),  # checked there
     )
 
 

@@ -115,11 +115,11 @@ def choose(
         backend: What was asked for; the choice is "eager" where that cannot run.
         on: What there is to compute with; None is this machine.
     """
+    if backend == "eager":  # subtle: before this machine is looked at, which torch.compile cannot trace
+        return Choice("eager", "asked for")
     on = machine() if on is None else on
     size, kind = sum(shape.numel() for shape in shapes), device.type
     handwritten = call.handwritten(dtype)
-    if backend == "eager":
-        return Choice("eager", "asked for")
     if call.reduction == "none":
         return Choice("eager", 'reduction="none" gives the unreduced loss, which a single pass has nothing to save on')
     if not size:

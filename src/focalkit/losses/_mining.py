@@ -8,6 +8,7 @@ sigmoids. Nothing waits for the device.
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -171,13 +172,13 @@ def _unreduced(loss: nn.Module) -> tuple[nn.Module, int]:
             f"a loss with reduction, ignore_index and class_dim is needed, got {type(loss).__name__}; "
             "for a loss of your own, give it these attributes"
         )
-    loss = copy.deepcopy(loss)
-    loss.reduction = "none"  # pyright: ignore[reportArgumentType]
-    return loss, ignored_value(loss.ignore_index)
+    unreduced: Any = copy.deepcopy(loss)
+    unreduced.reduction = "none"
+    return unreduced, ignored_value(unreduced.ignore_index)
 
 
 def _examples(
-    loss: nn.Module, logits: Tensor, targets: Tensor, ignore_index: int, class_weight: Vector | None
+    loss: Any, logits: Tensor, targets: Tensor, ignore_index: int, class_weight: Vector | None
 ) -> tuple[Tensor, Tensor]:
     """The loss of every example, and where it is not ignored, both of the shape of the examples."""
     dense = is_floating(targets)
@@ -187,7 +188,7 @@ def _examples(
             f"{targets.dtype} {tuple(targets.shape)} for logits {tuple(logits.shape)}"
         )
     rows = loss(logits, targets) if class_weight is None else loss(logits, targets, class_weight=class_weight)
-    dim = int(loss.class_dim)  # pyright: ignore[reportArgumentType]
+    dim = loss.class_dim
     if dense:
         counted = targets != ignore_index
         return rows, counted if rows.ndim == logits.ndim else counted.all(dim)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, nn
 
+from .._config_io import nearest
 from . import _properties as check
 from ._cases import Case, Sample, Shape, case_of
 
@@ -54,20 +55,31 @@ def check_loss(
             are along axis 0.
         shape: Batch, classes and further elements of the inputs.
         seed: Of the random inputs.
-        properties: Names out of `PROPERTIES`; `None` runs all.
+        properties: Names out of `PROPERTIES`; `None` runs all. A loss with other conventions (no `weight`, a mean that
+            divides by something else) is checked with those that it claims.
 
     Returns:
         One line per check that was run.
 
     Raises:
         AssertionError: A property does not hold; the message names loss, property and difference.
+        TypeError, ValueError: A loss that is neither text nor a module, a module without `sample`, or a property that
+            there is not.
 
     Example:
         >>> check_loss("focal", properties=["reductions agree"])
         ['focal: reductions agree', 'focal: reductions agree']
     """
+    for name in properties or ():
+        if name not in PROPERTIES:
+            raise ValueError(f"there is no property {name!r}{nearest(name, list(PROPERTIES))}")
     if isinstance(loss, str):
         case = case_of(loss)
+    elif not isinstance(loss, nn.Module):
+        raise TypeError(
+            f"check_loss takes a name of the catalog or a module, got {loss!r}; put a function into a module whose "
+            "forward(logits, targets, *, weight=None, normalizer=None) calls it with reduction=self.reduction"
+        )
     else:
         if sample is None:
             raise ValueError("check_loss of a module needs sample=lambda shape, rng: (first, second)")
