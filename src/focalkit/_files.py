@@ -73,6 +73,8 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:  # a NUL
+        raise InputError(f"{str(folder)!r}: cannot be a path ({error}); choose another place") from error
     except OSError as error:
         raise _explained(folder, error) or error from error
 

@@ -94,7 +94,18 @@ class RunDir:
         config = self.read_run().get("config")
         if not isinstance(config, dict):
             raise ConfigError(f"{file}: holds no configuration; expected what `focalkit train` writes")
-        return config_from_dict(config, source=str(file))
+        found = config_from_dict(config, source=str(file))
+        if problems := _out_of_range(found):
+            raise ConfigError(f"{file}: {'; '.join(problems)}")
+        return found
+
+    def read_categories(self) -> list[dict[str, Any]]:
+        """The classes in `run.json`, {"id": 3, "name": "cat"}, in the order of the model's outputs.
+
+        Raises:
+            ConfigError: As `read_run`, or they are not there or of another form.
+        """
+        return checked_categories(self.read_run().get("categories"), self.path / "run.json")
 
     def write_run(self, run: Mapping[str, Any]) -> None:
         """Write `run.json`; the schema number is added."""
@@ -110,11 +121,13 @@ class RunDir:
         if not file.is_file():
             return []
         rows = []
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get("kind"), str):
+                rows.append(row)
         return rows
 
     def truncate_metrics(self, step: int) -> None:
@@ -173,10 +186,36 @@ def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
     return run
 
 
+def checked_categories(value: object, source: object) -> list[dict[str, Any]]:
+    """`value` if it is a list of classes, {"id": 3, "name": "cat"}, as runs and weights files hold.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(value, list) or not value:
+        raise ConfigError(f"{source}: its categories are {value!r:.80}, expected a list of classes with id and name")
+    for row, item in enumerate(value):
+        good = isinstance(item, dict) and type(item.get("id")) is int and isinstance(item.get("name"), str)
+        if not good:
+            raise ConfigError(f"{source}: categories[{row}] is {item!r:.80}, expected a class with id and name")
+    return value
+
+
+_RANGES = {"min_size": 10**5, "max_size": 10**5}
+_MODEL_RANGES = {"fpn_channels": 2**16, "head_channels": 2**16, "head_depth": 100}
+
+
+def _out_of_range(config: TrainConfig) -> list[str]:
+    """Sizes in a file that no model and no image has; the memory would not hold them."""
+    asked = [(name, getattr(config, name), most) for name, most in _RANGES.items()]
+    asked += [(f"model.{name}", getattr(config.model, name), most) for name, most in _MODEL_RANGES.items()]
+    return [f"{name} is {value}, expected 1 to {most}" for name, value, most in asked if not 1 <= value <= most]
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: expected a JSON object, got {type(value).__name__}")

@@ -13,9 +13,10 @@ import pytest
 import focalkit.evaluation  # noqa: F401  so that no case pays for loading it
 from corrupt.base import Case, write
 from corrupt.data_cases import CASES as DATA
+from corrupt.run_cases import CASES as RUNS
 from focalkit.cli import main
 
-CASES = [*DATA]
+CASES = [*DATA, *RUNS]
 LIMIT = 30
 """Seconds."""
 

@@ -55,8 +55,8 @@ def evaluate_run(
     """
     run = RunDir(Path(run_dir))
     detector = Detector.from_run(run.path, device, score_threshold=score_threshold)
-    config, record = run.read_config(), run.read_run()
-    categories = tuple(Category(c["id"], c["name"]) for c in record["categories"])
+    config = run.read_config()
+    categories = tuple(Category(c["id"], c["name"]) for c in run.read_categories())
     its_own = (config.data, config.val_json if split == "val" else None)
     own = data_path is None or Path(data_path).resolve() in [path.resolve() for path in its_own if path is not None]
     data = align_categories(open_split(config, None if own else data_path, split), categories)

@@ -65,7 +65,11 @@ def load_exported(
     except Exception as error:  # every runtime has its own
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{path}: cannot be read as an exported detector ({reason})") from error
-    return as_detector(info, run, score_threshold)
+    try:
+        return as_detector(info, run, score_threshold)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: its metadata is damaged ({reason}); export the run again") from error
 
 
 def as_detector(info: Mapping[str, Any], run: Run, score_threshold: float | None = None) -> Detector:

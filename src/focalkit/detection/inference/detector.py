@@ -26,7 +26,7 @@ from focalkit.detection.models.card import ModelCard
 from focalkit.detection.types import DetectionBatch, DetectionTarget
 from focalkit.detection.weights import LayoutName, load_weights
 from focalkit.detection.weights.checkpoint import load_checkpoint
-from focalkit.errors import InputError
+from focalkit.errors import ConfigError, InputError
 from focalkit.images import as_image, each_image, fit_size, pad_batch, resize, same_size_batches
 from focalkit.images.resize import Resize
 
@@ -114,8 +114,11 @@ class Detector:
             InputError: A device that is not here.
         """
         run = RunDir(Path(run_dir))
-        config, categories = run.read_config(), run.read_run()["categories"]
-        model = build_detector(config.model, len(categories))
+        config, categories = run.read_config(), run.read_categories()
+        try:
+            model = build_detector(config.model, len(categories))
+        except InputError as error:
+            raise ConfigError(f"{run.path / 'run.json'}: {error}") from error
         load_checkpoint(model, run)
         names, stored = [c["name"] for c in categories], run.path / "calibration.json"
         return cls(

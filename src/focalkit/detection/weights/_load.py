@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from focalkit._config_io import config_from_dict
-from focalkit._runs import RunDir
+from focalkit._runs import RunDir, checked_categories
 from focalkit.config import NumericsConfig
 from focalkit.detection.build import build_detector, build_retinanet
 from focalkit.detection.models.backbone_weights import listed, misfits, nearest
@@ -196,7 +196,7 @@ def named_in(raw: RawWeights, classes: int) -> tuple[tuple[int, str], ...] | Non
 
 def _own_run(run: RunDir) -> RetinaNet:
     config = run.read_config()
-    categories = tuple((c["id"], c["name"]) for c in run.read_run()["categories"])
+    categories = tuple((c["id"], c["name"]) for c in run.read_categories())
     model = build_detector(config.model, len(categories))
     load_checkpoint(model, run)
     model.card = ModelCard(config.model, categories, config.min_size, config.max_size)
@@ -212,9 +212,15 @@ def _own(raw: RawWeights) -> RetinaNet:
         )
     if header.get("schema") != 1:
         raise ConfigError(f"{raw.source}: schema {header.get('schema')!r}, this focalkit reads schema 1")
-    config = config_from_dict(header["config"], source=raw.source)
-    listed_classes = header["categories"]
+    stored, listed_classes = header.get("config"), header.get("categories") or []
+    if not isinstance(stored, Mapping):
+        raise ConfigError(f"{raw.source}: holds no configuration of its model; expected what save_weights wrote")
+    config = config_from_dict(stored, source=raw.source)
+    if listed_classes:
+        checked_categories(listed_classes, raw.source)
     classes = header.get("num_classes") or len(listed_classes)
+    if not isinstance(classes, int) or not 1 <= classes <= 10**6:
+        raise ConfigError(f"{raw.source}: its number of classes is {classes!r:.80}, expected at least 1")
     model = build_detector(config.model, classes)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     if problems := misfits(wanted, {name: tuple(t.shape) for name, t in raw.tensors.items()}):

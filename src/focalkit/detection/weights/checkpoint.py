@@ -32,6 +32,6 @@ def load_checkpoint(model: nn.Module, run: RunDir) -> Path:
         ) from error
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: does not fit the model that {run.path / 'run.json'} describes: {error}") from error
     return path
