@@ -91,6 +91,17 @@ def test_five_seeds_test_on_every_row_once(csv: Path):
         assert sum(splits.sizes.values()) == 400
 
 
+def test_a_row_that_is_there_a_thousand_times_fills_no_fold(tmp_path: Path):
+    text = rows(1000, lambda i: "0,0,0") + rows(300, lambda i: f"{i},{i * i},{int(i % 10 == 0)}")
+    file = table(tmp_path, "x,y,target\n" + text)
+    for seed in range(5):
+        splits = read(file, seed)
+        for part, most in ((splits.test, 61), (splits.val, 50)):
+            different = len(set(part.groups.tolist()))
+            assert most - 4 <= different <= most
+            assert part.labels.sum() >= 4
+
+
 def test_a_folder_keeps_its_own_split(frame: polars.DataFrame, tmp_path: Path):
     frame[:300].write_csv(tmp_path / "train.csv")
     frame[290:].write_csv(tmp_path / "test.csv")

@@ -33,6 +33,7 @@ class Table:
         rows: Features as arrays.
         labels: (n,) class indices.
         groups: (n,) rows of one number stay together: equal rows, and rows of one group of the user's.
+        copies: (n,) rows of one number are equal.
         part: (n,) 0, 1, 2 for train, val, test where the data have a split of their own, else None.
         schema: What the features are.
         classes: Names; of two the rarer one is the second.
@@ -43,6 +44,7 @@ class Table:
     rows: Rows
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
+    copies: NDArray[np.int64]
     part: NDArray[np.int64] | None
     schema: tuple[Column, ...]
     classes: tuple[str, ...]
@@ -122,7 +124,7 @@ def _read(path: Path, target: str | None, group: str | None, state: tuple[tuple[
         "split": "its own files" if part is not None else "by seed: five folds, a fifth of the rest for validation",
     }
     return Table(
-        rows, labels, groups, part, schema, classes, name, facts, (*notes, *about), fingerprint(files)
+        rows, labels, groups, same, part, schema, classes, name, facts, (*notes, *about), fingerprint(files)
     )  # fmt: skip
 
 

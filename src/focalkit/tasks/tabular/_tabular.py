@@ -99,11 +99,11 @@ class Tabular:
 
 def _parts(table: "Table", seed: int) -> tuple[Any, Any, Any]:
     if table.part is None:
-        return split(table.labels, table.groups, seed)
+        return split(table.labels, table.groups, table.copies, seed)
     rest, test = np.flatnonzero(table.part != 2), np.flatnonzero(table.part == 2)
     if (table.part == 1).any():
         return np.flatnonzero(table.part == 0), np.flatnonzero(table.part == 1), test
-    held = hold_out(table.labels[rest], table.groups[rest], seed)
+    held = hold_out(table.labels[rest], table.groups[rest], table.copies[rest], seed)
     return rest[~held], rest[held], test
 
 
