@@ -47,7 +47,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
         [CONFORMANCE, "-k", "extreme and reduced"],
     ),
     ("_reduce.py", "count.clamp(min=1)", "count.clamp(min=2)", [FOCAL, "-k", "one_row"]),
-    ("_reduce.py", "w in (1, s)", "s in (1, s)", [WEIGHTS]),
+    ("_reduce.py", "w in (1, s)", "s in (1, s)", [CONFORMANCE, "-k", "enlarges and bce"]),
     ("weights.py", "torch.where(ignored, 0.0, chosen)", "chosen", [WEIGHTS]),
     ("losses/_statistics.py", "total[-1] == 0", "total[-1] >= 0", [STATEFUL, "-k", "skips or nan"]),
     ("losses/_base.py", "computed_in(new) != new.dtype", "False", [STATEFUL, "-k", "half"]),
