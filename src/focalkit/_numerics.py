@@ -60,7 +60,8 @@ def modulator(u: Tensor, gamma: float | Tensor) -> Tensor:
 def _focal_and_gradient(u: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
     """The focal term and d/du = (1 - p)^gamma (gamma p log p - (1 - p)), finite also for 0 < gamma < 1."""
     u = finite(u)
-    q, nll = torch.sigmoid(-u), -F.logsigmoid(u)
+    # from 40 on softplus is linear to the last digit of float64
+    q, nll = torch.sigmoid(-u), F.softplus(-u, 1.0, 40.0)
     factor = q**gamma
     # subtle: 1 - q would do where p is not tiny; where it is, its error times -log p is several epsilon of q
     p = torch.sigmoid(u)

@@ -32,11 +32,10 @@ def run(call: Call, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Num
             chunk = upcast(laid_out[box]).detach().requires_grad_(gradient)
             # subtle: hooks of the caller, such as save_on_cpu, shall not meet what lies between
             with _quiet(x.device.type), torch.set_grad_enabled(gradient):
-                loss, valid = _sums(call, chunk, rest)
+                loss, valid, slope = _background(call, chunk, rest) or _chunk(call, chunk, rest)
             total, count = total + float(loss), count + float(valid)
-            if result is not None:
-                (slope,) = torch.autograd.grad(loss, chunk)
-                result[box] = slope.mul_(scale)
+            if result is not None and slope is not None:
+                torch.mul(slope, scale, out=result[box]) if slope.dtype == x.dtype else result[box].copy_(slope * scale)
         gradients.append(None if result is None else layout.restore(result).reshape(x.shape))
     return Result(total, count, gradients)
 
@@ -65,16 +64,30 @@ def _cut(t: Tensor, box: tuple[slice, ...]) -> Tensor:
     return t[tuple(part if size > 1 else slice(None) for part, size in zip(box, t.shape, strict=True))]
 
 
-def _sums(call: Call, x: Tensor, operands: Operands) -> tuple[Tensor, Tensor | int]:
-    if isinstance(call, SigmoidCall) and call.negative is not None and _simple(call, operands):
-        at = operands.targets.reshape(-1).nonzero().squeeze(1)
-        if at.numel() * FEW <= x.numel():  # background, except a few
-            flat = x.reshape(-1)
-            background = flat.index_fill(0, at, -torch.inf).clamp(max=torch.finfo(x.dtype).max / 1024)
-            few = Operands(operands.targets.reshape(-1)[at].view(-1, 1, 1), None, None, operands.params)
-            total, count = call.sums(flat[at].view(-1, 1, 1), few, 1)
-            return call.negative(background, **operands.params).sum() + total, count + x.numel() - at.numel()
-    return call.sums(x, operands, 1)
+def _chunk(call: Call, x: Tensor, operands: Operands) -> tuple[Tensor, Tensor | int, Tensor | None]:
+    """The sum, how many elements are valid, and the gradient if `x` requires one."""
+    total, count = call.sums(x, operands, 1)
+    return total.detach(), count, torch.autograd.grad(total, x)[0] if x.requires_grad else None
+
+
+def _background(call: Call, x: Tensor, operands: Operands) -> tuple[Tensor, Tensor | int, Tensor | None] | None:
+    """The same where nearly all dense targets are 0: background everywhere, and the few others put in their places."""
+    if not isinstance(call, SigmoidCall) or call.negative is None or not _simple(call, operands):
+        return None
+    targets = operands.targets.reshape(-1)
+    at = targets.nonzero().squeeze(1)
+    if at.numel() * FEW > x.numel():
+        return None
+    losses = call.negative(x, **operands.params)
+    slope = torch.autograd.grad(losses, x, torch.ones_like(losses))[0] if x.requires_grad else None
+    few = x.detach().reshape(-1)[at].view(-1, 1, 1).requires_grad_(x.requires_grad)
+    rest = Operands(targets[at].view(-1, 1, 1), None, None, operands.params)
+    total, count, slopes = _chunk(call, few, rest)
+    if slope is not None and slopes is not None:
+        slope = slope.contiguous()
+        slope.view(-1)[at] = slopes.view(-1)
+    background = losses.detach().contiguous().view(-1).index_fill_(0, at, 0.0)
+    return background.sum() + total, count + x.numel() - at.numel(), slope
 
 
 def _simple(call: SigmoidCall, operands: Operands) -> bool:

@@ -119,6 +119,7 @@ def test_reductions_and_weights_are_those_of_eager(arguments, dense):
 
 
 @pytest.mark.usefixtures("no_compiler")
+@pytest.mark.filterwarnings("ignore:.*with one channel")
 @settings(max_examples=12, deadline=None)
 @given(
     shape=st.lists(st.integers(1, 5), min_size=2, max_size=4),
