@@ -47,7 +47,7 @@ def ask(name: str, layout: str, dtype: torch.dtype, device: str) -> Choice:
 def table() -> str:
     """In Markdown; losses with the same row share one."""
     found = {}
-    with mock.patch.object(dispatch, "machine", lambda: EVERYTHING):
+    with mock.patch.object(dispatch, "machine", return_value=EVERYTHING):
         for spec in LOSSES.values():
             if not spec.fused:
                 continue

@@ -53,3 +53,9 @@ def test_maths_that_does_not_give_one_loss_per_logit_is_refused():
         fuse(lambda x, t: (x - t).sum())(torch.zeros(3), torch.zeros(3))
     with pytest.raises(ValueError, match="do not broadcast"):
         fuse(lambda x, t: x - t)(torch.zeros(3), torch.zeros(2, 3))
+
+
+def test_the_table_of_backends_is_current(monkeypatch):
+    monkeypatch.syspath_prepend(str(PAGE.parents[1] / "scripts"))
+    table = importlib.import_module("backends_table")
+    assert table.page() == PAGE.read_text(encoding="utf-8"), "python scripts/backends_table.py --write"

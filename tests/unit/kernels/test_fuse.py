@@ -1,6 +1,8 @@
 """`fuse` computes what the function says now, not what it said at the first call."""
 
 import math
+import pickle
+import sys
 import types
 
 import pytest
@@ -93,3 +95,60 @@ def test_a_captured_tensor_that_comes_to_require_a_gradient_gets_it():
     loss(x, t).backward()
     assert holder.gamma.grad is not None
     assert holder.gamma.grad.item() == pytest.approx(5939.6747 * math.log(0.268941421), rel=1e-5)
+
+
+@fuse
+def hinge(logits, targets, margin=1.0):
+    return (margin - (2 * targets - 1) * logits).clamp(min=0) ** 2
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize("given", ["dense", "labels", "labels last"])
+def test_weights_ignored_elements_and_class_indices_mean_what_they_mean_everywhere(given):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(6, 3, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    labels = torch.randint(-1, 3, (6, 5), generator=generator)
+    labels[2, 1] = -100
+    weight = torch.rand(6, 1, 5, generator=generator)
+    weight[0, 0, 3] = 0.0
+    hot = torch.nn.functional.one_hot(labels.clamp(min=-1) + 1, 4)[..., 1:].movedim(-1, 1).double()
+    valid = (weight != 0) & (labels != -100).unsqueeze(1)
+    losses = torch.where(valid, weight * (1 - (2 * hot - 1) * x).clamp(min=0) ** 2, 0.0)
+    targets, dim, axes = labels, 1, x
+    if given == "dense":
+        targets = torch.where((labels == -100).unsqueeze(1), -100.0, hot)
+    elif given == "labels last":
+        axes, weight, dim = x.movedim(1, -1), weight.movedim(1, -1), -1
+        losses = losses.movedim(1, -1)
+    call = {"weight": weight, "ignore_index": -100, "class_dim": dim}
+    torch.testing.assert_close(hinge(axes, targets, reduction="none", **call), losses)
+    for reduction, exact in (("sum", losses.sum()), ("mean", losses.sum() / (3 * valid.sum()))):
+        value = hinge(axes, targets, reduction=reduction, **call)
+        assert "Fused" in value.grad_fn.name()
+        torch.testing.assert_close(value, exact)
+        torch.testing.assert_close(torch.autograd.grad(value, x), torch.autograd.grad(exact, x, retain_graph=True))
+
+
+def test_a_class_index_out_of_range_and_a_weight_that_enlarges_are_refused():
+    x = torch.zeros(4, 3)
+    with pytest.raises(ValueError, match=r"0\.\.2, -1 for background"):
+        hinge(x, torch.tensor([0, 1, 2, 3]))
+    with pytest.raises(ValueError, match="weight of shape"):
+        hinge(x, torch.zeros(4, 3), weight=torch.ones(4))
+
+
+def test_a_fused_loss_can_be_pickled():
+    module = types.ModuleType("somewhere")
+    module.__dict__.update(hinge=hinge.maths, fuse=fuse)
+    exec("@fuse\ndef twice(logits, targets):\n    return 2 * (logits - targets)", module.__dict__)
+    sys.modules["somewhere"] = module
+    try:
+        again = pickle.loads(pickle.dumps(module.twice))
+    finally:
+        del sys.modules["somewhere"]
+    assert again is module.twice
+    wrapped = pickle.loads(pickle.dumps(fuse(focal)))
+    x, t = torch.ones(3), torch.ones(3)
+    assert wrapped(x, t, gamma=2.0) == fuse(focal)(x, t, gamma=2.0)
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps(fuse(lambda logits, targets: logits - targets))
