@@ -45,7 +45,7 @@ def shared(u):
 
 @triton.jit
 def focal_at(u, small, large, log1p_exp, gamma, SQUARE: tl.constexpr):
-    """The focal term at the signed logit u and its derivative, as `_numerics._focal_and_slope`."""
+    """The focal term at the signed logit u and its derivative, as `_numerics._focal_and_gradient`."""
     # 1. 1 - p_t = sigmoid(-u), p_t = sigmoid(u), nll = -log p_t = max(-u, 0) + log(1 + e^-|u|)
     one_minus_p = tl.where(u >= 0, small, large)
     p = tl.where(u >= 0, large, small)
