@@ -76,6 +76,8 @@ def sweep(scores: Tensor, labels: Tensor, positives: int | None = None) -> Sweep
     del order
     found = int(hits[-1]) if len(hits) else 0
     total = found if positives is None else positives
+    if total < found:
+        raise ValueError(f"num_positives is {total}, but {found} rows are labelled positive")
     kept = last.nonzero()[:, 0] + 1
     return Sweep(ranked[last], hits[last], kept, total, len(scores) + total - found)
 

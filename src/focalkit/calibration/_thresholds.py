@@ -88,7 +88,8 @@ def choose_thresholds(
         seed: Of the resampling.
 
     Raises:
-        ValueError: No aim or two, a target out of range, NaN among the scores, no rows, shapes that do not fit.
+        ValueError: No aim or two, a target out of range, NaN among the scores, no rows, shapes that do not fit, fewer
+            `num_positives` than labels that are 1.
 
     Example:
         >>> scores, labels = [0.9, 0.8, 0.7, 0.6, 0.2], [1, 1, 0, 1, 0]

@@ -215,6 +215,7 @@ def test_decisions_are_those_of_least_expected_cost():
         ("f_beta must be positive", {"f_beta": -1}),
         ("costs must be 2 x 2", {"costs": [1, 2]}),
         ("costs must be finite", {"costs": [[0, float("nan")], [1, 0]]}),
+        ("num_positives is 0, but 1 rows", {"f_beta": 1, "num_positives": 0}),
         ("expected groups of shape", {"f_beta": 1, "groups": [1, 2, 3]}),
     ],
 )
