@@ -149,20 +149,30 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not blank, without the space around them.
+def hidden(path: Path, below: Path) -> bool:
+    """Whether a part of `path` under `below` begins with a dot: `.ipynb_checkpoints`, macOS's `._a.jpg`, `.git`."""
+    return any(part.startswith(".") for part in path.relative_to(below).parts)
 
-    Raises:
-        InputError: It cannot be read, or is not UTF-8.
+
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """`folder.glob(pattern)`, sorted, without what is hidden."""
+    return sorted(path for path in folder.glob(pattern) if not hidden(path, folder))
+
+
+def walk(folder: Path) -> list[Path]:
+    """The files below a folder, sorted, through links to other folders, without what is hidden.
+
+    A folder that is reached again through a link, as in a loop, is not entered again.
     """
-    try:
-        if kind := special(path):
-            raise InputError(f"{path}: is {kind}, expected a text file")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = "is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else f"cannot be read ({error})"
-        raise InputError(f"{path}: {reason}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    found: list[Path] = []
+    entered: set[str] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in entered else []
+        if real not in entered:
+            found += [Path(here, name) for name in names if not name.startswith(".")]
+        entered.add(real)
+    return sorted(found)
 
 
 def unwritable(path: Path, error: OSError) -> InputError | WriteError:

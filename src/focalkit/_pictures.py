@@ -9,6 +9,16 @@ from focalkit._files import special
 if TYPE_CHECKING:
     from PIL import Image
 
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jfif", ".pgm", ".ppm", ".jp2", ".avif",
+)  # fmt: skip
+"""Files of a folder that are taken for images, in upper or lower case."""
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name says so."""
+    return path.suffix.lower() in SUFFIXES
+
 
 def open_picture(path: Path) -> "Image.Image":
     """`PIL.Image.open` of a file; the pixels are read later.

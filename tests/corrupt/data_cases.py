@@ -30,8 +30,7 @@ def coco_files() -> Iterator[Case]:
         "no JSON": b"images: []",
         "cut off": text[:90].encode(),
         "binary": bytes(range(256)),
-        "UTF-16": text.encode("utf-16"),
-        "Latin-1": text.replace("dog", "d\xf6g").encode("latin-1"),
+        "neither UTF-8 nor Windows-1252": text.replace("dog", "d\x81g").encode("latin-1"),
         "a NUL byte": text.encode().replace(b"dog", b"d\0g"),
         "two objects": text.encode() * 2,
         "nested beyond bounds": b"[" * 100_000,
@@ -43,6 +42,8 @@ def coco_files() -> Iterator[Case]:
     }.items():
         yield of_coco(f"the file is {name}", content)
     yield of_coco("the file has a byte order mark", b"\xef\xbb\xbf" + text.encode(), 0)
+    yield of_coco("the file is UTF-16", text.encode("utf-16"), 0)
+    yield of_coco("the file is Latin-1", text.replace("dog", "d\xf6g").encode("latin-1"), 0, "Windows-1252", "d\xf6g")
     for key in ("images", "annotations", "categories"):
         for kind, value in {"missing": ..., "null": None, "an object": {}, "a string": "x", "a number": 1}.items():
             yield of_coco(f"{key} is {kind}", changed(coco(), {key: value}), 2, key)
@@ -61,22 +62,25 @@ def coco_entries() -> Iterator[Case]:
         for field in sound[key][0]:
             if field != "iscrowd":
                 entry = changed(sound[key][0], {field: ...})
-                yield of_coco(f"{field} is missing in {key}", coco(**{key: [entry, *sound[key][1:]]}), 2, field)
+                taken = field in ("width", "height") or (key, field) == ("annotations", "id")
+                content = coco(**{key: [entry, *sound[key][1:]]})
+                yield of_coco(f"{field} is missing in {key}", content, 0 if taken else 2, field)
     for kind, value in {**KINDS, "beyond bounds": BIG}.items():
         if kind != "beyond bounds":
             images = [changed(sound["images"][0], {"id": value}), sound["images"][1]]
             yield of_coco(f"the id of an image is {kind}", coco(images=images))
             categories = [{"id": value, "name": "x"}, *sound["categories"]]
-            yield of_coco(f"the id of a category is {kind}", coco(categories=categories), 2, "categories[0]")
-            yield of_coco(
-                f"the id of an annotation is {kind}", coco(annotations=[annotation(id=value)]), 2, "annotation"
-            )
+            status = 0 if kind == "a string" else 2  # "1" is plain
+            yield of_coco(f"the id of a category is {kind}", coco(categories=categories), status, "categories[0]")
+            status = 0 if kind in ("a string", "null") else 2
+            content = coco(annotations=[annotation(id=value)])
+            yield of_coco(f"the id of an annotation is {kind}", content, status, "annotation")
             yield of_coco(f"category_id is {kind}", coco(annotations=[annotation(category_id=value)]), 2, "category")
             yield of_coco(f"image_id is {kind}", coco(annotations=[annotation(image_id=value)]), 2, "image")
             yield of_coco(f"bbox is {kind}", coco(annotations=[annotation(bbox=value)]), 2, "bbox")
         for side in ("width", "height"):
             images = [changed(sound["images"][0], {side: value}), sound["images"][1]]
-            yield of_coco(f"the {side} of an image is {kind}", coco(images=images), 2, "a.png")
+            yield of_coco(f"the {side} of an image is {kind}", coco(images=images), 0 if value is None else 2, "a.png")
     for kind in ("null", "true", "a float", "a list", "an object"):
         images = [changed(sound["images"][0], {"file_name": KINDS[kind]}), sound["images"][1]]
         yield of_coco(f"file_name is {kind}", coco(images=images), 2, "file_name")
@@ -97,11 +101,12 @@ def coco_entries() -> Iterator[Case]:
         text = json.dumps(coco()).replace("[5, 6, 10, 12]", f"[5, 6, {name}, 12]")
         yield of_coco(f"bbox holds {name}", text.encode(), 2, "annotation 1")
     for name, value in {"2": 2, "a string": "x", "null": None, "a list": []}.items():
-        yield of_coco(f"iscrowd is {name}", coco(annotations=[annotation(iscrowd=value)]), 2, "iscrowd")
+        content = coco(annotations=[annotation(iscrowd=value)])
+        yield of_coco(f"iscrowd is {name}", content, 0 if value is None else 2, "iscrowd")
     for name, value in {"a string": "x", "negative": -1, "a list": [], "true": True, "beyond bounds": BIG}.items():
         yield of_coco(f"area is {name}", coco(annotations=[annotation(area=value)]), 0, "areas are no positive number")
     for name, value in {"twice": [annotation(), annotation()]}.items():
-        yield of_coco(f"annotation ids are {name}", coco(annotations=value), 2, "given twice")
+        yield of_coco(f"annotation ids are {name}", coco(annotations=value), 0, "ids are missing or given twice")
     for name, value in {"null": None, "a list": [], "an object": {}, "true": True, "empty": ""}.items():
         categories = [{"id": 1, "name": value}, *sound["categories"]]
         yield of_coco(f"the name of a category is {name}", coco(categories=categories), 2, "categories[0]")
@@ -159,13 +164,16 @@ def voc_cases() -> Iterator[Case]:
     bomb = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 9))
     for name, text in {
         "empty": "", "cut off": xml[:60], "binary": bytes(range(256)), "two roots": xml + xml, "text": "dog 1 2 3 4",
-        "in a code that XML lacks": b'<?xml version="1.0" encoding="gb2312"?>' + xml.encode(),
         "in a code that nobody knows": b'<?xml version="1.0" encoding="klingon"?>' + xml.encode(),
-        "not UTF-8": xml.replace("dog", "d\xf6g").encode("latin-1"),
         "a bomb of entities": f'<!DOCTYPE a [<!ENTITY e0 "aaaaaaaaaa">{bomb}]>{xml.replace("dog", "&e8;")}',
         "with a file from outside": f'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/hosts">]>{xml.replace("dog", "&e;")}',
     }.items():  # fmt: skip
         yield of_voc(f"an annotation is {name}", 2, "a.xml", **{"Annotations/a.xml": text})
+    for name, content in {
+        "in a code of several bytes": b'<?xml version="1.0" encoding="gb2312"?>' + xml.encode(),
+        "not UTF-8": xml.replace("dog", "d\xf6g").encode("latin-1"),
+    }.items():
+        yield of_voc(f"an annotation is {name}", 0, "no problems found", **{"Annotations/a.xml": content})
     for name, old, new in (
         ("a coordinate is text", "<xmin>5<", "<xmin>five<"), ("a coordinate is missing", "<xmin>5</xmin>", ""),
         ("a coordinate is NaN", "<xmin>5<", "<xmin>nan<"), ("a coordinate is infinite", "<xmin>5<", "<xmin>inf<"),

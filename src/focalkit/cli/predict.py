@@ -27,7 +27,7 @@ STDOUT = Path("-")
 
 @dataclass(frozen=True)
 class Args:
-    """Detect objects in image files and folders (PNG, JPEG, WebP), or use the winner of `focalkit compare`.
+    """Detect objects in image files and folders (PNG, JPEG, WebP, TIFF), or use the winner of `focalkit compare`.
 
     Writes into OUT: predictions.json (COCO results: a list of image_id, category_id, bbox, score), images.json (which
     image has which id, and the categories, in COCO form), and drawn/ with the boxes on the images. A file that cannot
@@ -97,6 +97,7 @@ def run(args: Args) -> int:
     require_threshold(args.score_threshold)
     if args.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {args.batch_size}")
+    note_left_out(args.paths)
     files = inputs(args)  # everything is there, before the model is loaded
     drawn = targets(files, args.out / "drawn") if args.draw else {}
     detector, threshold = open_detector(args)
@@ -174,6 +175,16 @@ def inputs(args: Args) -> list[Path]:
             if not (around and drawn in place.parents):
                 files.setdefault(place, file)
     return list(files.values())
+
+
+def note_left_out(paths: Iterable[Path]) -> None:
+    """Say which files of the folders are not taken for images."""
+    from focalkit.images import left_out
+
+    for folder in (path for path in paths if path.is_dir()):
+        if rest := left_out(folder):
+            listed = ", ".join(f"{count} {suffix}" for suffix, count in list(rest.items())[:10])
+            print(printable(f"note: {folder}: left out, not images by their names: {listed}"), file=sys.stderr)
 
 
 def targets(files: Iterable[Path], folder: Path) -> dict[Path, Path]:

@@ -4,8 +4,10 @@ A reader hands over what the files say (`RawImage`, `RawBox`); `assemble` looks 
 makes the records. Errors are all gathered before one `DataError` is raised. Warnings are counted per kind.
 
 Error: image missing, unreadable, truncated or of another size than the annotations say; box with a number that is not
-finite, without area, or reaching out of its image by 2 pixels or more; what the readers add (ids, keys, categories).
-Warning: box reaching out by less than 2 pixels (it is clipped), and what the readers add.
+finite, without area, or reaching out of its image by 2 pixels or more; boxes that look relative to the image; what the
+readers add (ids, keys, categories).
+Warning: box reaching out by less than 2 pixels (it is clipped), box given twice (one is kept), class names that differ
+in case or blanks alone, and what the readers add.
 With `repair=True` boxes without area are left out and boxes that reach out are clipped, as counted warnings.
 
 Only the header of an image is read, and its last bytes for the end marker of JPEG and PNG; damage in between is found
@@ -45,7 +47,10 @@ class RawBox:
 
 @dataclass(slots=True)
 class RawImage:
-    """An image as a file gives it; `width` and `height` are None where the format does not say."""
+    """An image as a file gives it; `width` and `height` are None where the format does not say.
+
+    `hint` is added to the message that the file is missing.
+    """
 
     id: Any  # an integer, unless an error says otherwise
     path: Path
@@ -53,6 +58,7 @@ class RawImage:
     width: int | None = None
     height: int | None = None
     boxes: list[RawBox] = field(default_factory=list)
+    hint: str = ""
 
 
 class Findings:
@@ -134,16 +140,50 @@ def assemble(
     sizes = measure_all((i.path for i in look_at), f"checking {split} images")
     for image, size in zip(look_at, sizes, strict=True):
         _check_size(image, size, source, findings)
+    _check_names(categories, source, findings)
+    _check_scale(images, source, findings)
     records = [_record(image, source, findings, repair) for image in images]
     if findings.errors:
         raise DataError(source, findings.errors)
     return DetectionData(split, categories, tuple(records), findings.warnings, source)
 
 
+def _check_names(categories: tuple[Category, ...], source: Path, findings: Findings) -> None:
+    alike: dict[str, list[str]] = {}
+    for category in categories:
+        alike.setdefault(" ".join(category.name.casefold().split()), []).append(category.name)
+    for names in alike.values():
+        if len(set(names)) > 1:
+            listed = ", ".join(map(repr, names))
+            findings.warn("class names differ in case or blanks alone: kept apart", f"{source.name}: {listed}")
+
+
+def _check_scale(images: list[RawImage], source: Path, findings: Findings) -> None:
+    """Boxes in the first pixel of their images are no boxes in pixels: they are relative to the image (0 to 1)."""
+    boxes = [(image, raw) for image in images for raw in image.boxes if min(image.width or 2, image.height or 2) > 1]
+    tiny = [(image, raw) for image, raw in boxes if _in_first_pixel(raw.box)]
+    if tiny and 2 * len(tiny) > len(boxes):
+        image, raw = tiny[0]
+        findings.error(
+            f"{source.name}: image {image.id} ({image.file_name}), annotation {raw.id}",
+            f"the box {_text(raw.box)} looks relative to the image (0 to 1), as {len(tiny)} of {len(boxes)} boxes do; "
+            "expected pixels: multiply x by the width and y by the height of the image",
+        )
+    elif tiny:
+        image, raw = tiny[0]
+        where = f"{source.name}: image {image.id} ({image.file_name}), annotation {raw.id}"
+        findings.warn("images have boxes in their first pixel: relative to the image (0 to 1)?", where)
+
+
+def _in_first_pixel(box: Box) -> bool:
+    x0, y0, x1, y1 = box
+    return -1 < x0 < x1 <= 1 + _ROUNDING and -1 < y0 < y1 <= 1 + _ROUNDING  # VOC's are moved by one
+
+
 def _check_size(image: RawImage, size: tuple[int, int] | str, source: Path, findings: Findings) -> None:
     where = f"{source.name}: image {image.id} ({image.path})"
     if isinstance(size, str):
-        findings.error(where, size)
+        findings.error(where, size + image.hint)
     elif image.width is None or image.height is None:
         image.width, image.height = size
     elif (image.width, image.height) != size:
@@ -155,11 +195,18 @@ def _check_size(image: RawImage, size: tuple[int, int] | str, source: Path, find
 
 def _record(image: RawImage, source: Path, findings: Findings, repair: bool) -> ImageRecord:
     kept: list[tuple[RawBox, Box]] = []
+    seen: set[tuple[Box, int, bool, float | None]] = set()
     for raw in image.boxes:
         where = f"{source.name}: image {image.id} ({image.file_name}), annotation {raw.id}"
         box = _check_box(raw.box, image.width, image.height, where, findings, repair)
-        if box is not None:
-            kept.append((raw, box))
+        if box is None:
+            continue
+        same = (box, raw.label, raw.crowd, raw.area)
+        if same in seen:
+            findings.warn("boxes are given twice, of one class at one place: one is kept", where)
+            continue
+        seen.add(same)
+        kept.append((raw, box))
     return ImageRecord(
         id=image.id,
         path=image.path,

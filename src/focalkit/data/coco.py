@@ -1,93 +1,31 @@
 """COCO detection annotations: one JSON file per split and the images somewhere near it.
 
 Read: `images` (id, file_name, width, height), `annotations` (id, image_id, category_id, bbox, iscrowd, area) and
-`categories` (id, name). Not read: masks, key points, licences.
-Error: JSON syntax, missing keys, ids that are not integers, ids given twice, unknown image or category.
-Warning: an annotation of id 0 (pycocotools never counts it as matched; `DetectionData.to_coco` numbers again from 1),
-two categories of one name, an `area` that is no positive number.
+`categories` (id, name); of `segmentation` the box, where there is no `bbox`. Not read: masks, key points, licences.
+Error: JSON syntax, missing keys, ids that are no whole numbers, image and category ids given twice, unknown image or
+category.
+Warning, and taken: ids written as text or as 1.0; annotation ids that are missing, 0 or given twice (numbered again);
+no width and height (read from the image); no bbox but a polygon; `iscrowd` null; an `area` that is no positive number;
+two categories of one name; the root category of Roboflow's exports (left out).
 """
 
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from focalkit._files import is_file
+from focalkit.data._coco_files import CocoFiles
+from focalkit.data._coco_files import files as files
+from focalkit.data._coco_files import find as find
+from focalkit.data._coco_values import area_of, box_of, kind_of, size_of, whole
+from focalkit.data._lookup import Lookup
 from focalkit.data._records import Category, DetectionData
-from focalkit.data._splits import SPLITS, split_in, split_words
+from focalkit.data._texts import read_text
 from focalkit.data.check import Findings, RawBox, RawImage, assemble
-from focalkit.errors import DataError, InputError
+from focalkit.errors import DataError
 
-LOOKED_FOR = "COCO: annotations/*.json, <split>.json, or <split>/_annotations.coco.json"
-_ROBOFLOW = "_annotations.coco.json"
-_OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")
-
-
-@dataclass(frozen=True)
-class CocoFiles:
-    """Where one split lies: its JSON file and the folders that may hold the images, best guess first."""
-
-    json: Path
-    image_dirs: tuple[Path, ...]
-
-
-def find(path: Path) -> dict[str, CocoFiles]:
-    """The splits of a COCO data set at `path` (a folder or one JSON file); empty where there is none.
-
-    Raises:
-        InputError: Two files claim the same split.
-    """
-    if path.is_file():
-        return {split_in(path.name) or "all": CocoFiles(path, _image_dirs(path))} if path.suffix == ".json" else {}
-    beside = sorted(path.glob(f"*/{_ROBOFLOW}"))
-    if beside:
-        return _one_each({p: split_in(p.parent.name) or p.parent.name for p in beside})
-    if (path / _ROBOFLOW).is_file():
-        return _one_each({path / _ROBOFLOW: split_in(path.name) or "all"})
-    files = [p for p in sorted((path / "annotations").glob("*.json")) if not p.name.startswith(_OTHER_TASKS)]
-    instances = [p for p in files if p.name.startswith("instances")]
-    if not files:
-        files = [p for p in sorted(path.glob("*.json")) if split_in(p.name)]
-    return _one_each({p: split_in(p.name) or "all" for p in instances or files})
-
-
-def files(json_path: Path, images: Path | None) -> CocoFiles:
-    """The files of a split whose JSON file, and perhaps image folder, the caller names."""
-    if not json_path.is_file():
-        raise InputError(f"{json_path}: there is no such annotation file")
-    if images is None:
-        return CocoFiles(json_path, _image_dirs(json_path))
-    if not images.is_dir():
-        raise InputError(f"{images}: there is no such image folder (--images)")
-    named = [images / word for word in _words(json_path)]
-    return CocoFiles(json_path, (images, *(d for d in named if d.is_dir())))
-
-
-def _one_each(split_of: dict[Path, str]) -> dict[str, CocoFiles]:
-    found: dict[str, CocoFiles] = {}
-    for path, split in split_of.items():
-        if split in found:
-            raise InputError(
-                f"{found[split].json} and {path} both look like the COCO annotations of the split {split!r}; "
-                "name one with --train-json / --val-json"
-            )
-        found[split] = CocoFiles(path, _image_dirs(path))
-    return found
-
-
-def _words(json_path: Path) -> list[str]:
-    """Folder names that the images of this file may lie in."""
-    split = split_in(json_path.name)
-    return list(dict.fromkeys([*split_words(json_path.stem), *SPLITS.get(split or "", ())]))
-
-
-def _image_dirs(json_path: Path) -> tuple[Path, ...]:
-    root = json_path.parent.parent if json_path.parent.name == "annotations" else json_path.parent
-    words = _words(json_path)
-    places = [root / "images" / w for w in words] + [root / w / "images" for w in words] + [root / w for w in words]
-    places += [root / "images", root, json_path.parent]
-    return tuple(dict.fromkeys(d for d in places if d.is_dir()))
+LOOKED_FOR = "COCO: annotations/*.json, <split>.json, <split>/_annotations.coco.json, or one JSON file with images/"
+_LIST_KEYS = ("images", "annotations", "categories")
 
 
 def read(split: str, where: CocoFiles, *, check: bool = True, repair: bool = False) -> DetectionData:
@@ -97,56 +35,67 @@ def read(split: str, where: CocoFiles, *, check: bool = True, repair: bool = Fal
         DataError: With every problem found.
     """
     findings = Findings()
-    content = _load(where.json)
-    missing = [key for key in ("images", "annotations", "categories") if not isinstance(content.get(key), list)]
+    content = _load(where.json, findings)
+    missing = [key for key in _LIST_KEYS if not isinstance(content.get(key), list)]
     if missing:
         what = f"the keys images, annotations and categories must hold lists; missing: {', '.join(missing)}"
         raise DataError(where.json, [f"{where.json.name}: {what}"])
-    categories = _categories(content["categories"], where.json, findings)
-    images = _images(content["images"], where.json, findings)
-    _annotations(content["annotations"], images, categories, where.json, findings)
-    names = [image.file_name for image in images.values()]
-    folder = _choose_dir(where, names)
-    if folder is None and names and check:
-        looked = ", ".join(map(str, where.image_dirs)) or "no folder"
-        what = f"the images, such as {names[0]}, were not found; looked in {looked}; name their folder with --images"
-        findings.error(where.json.name, what)
-        check = False
-    for image in images.values():
-        image.path = (folder or where.json.parent) / image.file_name
+    refused: set[str] = set()
+    categories = _categories(_without_root(content, where.json, findings), where.json, findings, refused)
+    images = _images(content["images"], where.json, findings, refused)
+    _annotations(content["annotations"], images, categories, where.json, findings, refused)
+    check = _place(list(images.values()), where, findings) and check
     return assemble(split, categories, list(images.values()), where.json, findings, check=check, repair=repair)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _place(images: list[RawImage], where: CocoFiles, findings: Findings) -> bool:
+    """Find the file of every image; False, with an error, where none is there."""
+    folders = _by_hits(where.image_dirs, [image.file_name for image in images])
+    lookup = Lookup(folders, findings)
+    found = [lookup.file(image.file_name) for image in images]
+    for image, path in zip(images, found, strict=True):
+        image.path = path or (*folders, where.json.parent)[0] / image.file_name
+    if images and not any(found):
+        name = images[0].file_name
+        looked = ", ".join(map(str, where.image_dirs)) or "no folder"
+        what = f"the images, such as {name}, were not found; looked in {looked}{lookup.nearly(name)}"
+        findings.error(where.json.name, f"{what}; name their folder with --images")
+        return False
+    for image, path in zip(images, found, strict=True):
+        image.hint = "" if path else lookup.nearly(image.file_name)
+    paths: set[Path] = set()
+    for image in images:
+        if image.path in paths:
+            place = f"{where.json.name}: image {image.id!r} ({image.file_name})"
+            findings.warn("images name a file that an earlier image names too", place)
+        paths.add(image.path)
+    return True
+
+
+def _by_hits(folders: tuple[Path, ...], names: list[str]) -> list[Path]:
+    """The folders, first the one that holds most of a sample of the images."""
+    sample = names[:: max(1, len(names) // 20)]
+    return sorted(folders, key=lambda d: -sum(is_file(d / name) for name in sample))
+
+
+def _load(path: Path, findings: Findings) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(path, findings))
     except json.JSONDecodeError as error:
         what = f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
         raise DataError(path, [f"{path.name}: {what}"]) from error
     except (OSError, ValueError, RecursionError) as error:  # no text, or numbers and nesting beyond all bounds
         raise DataError(path, [f"{path.name}: the file cannot be read ({error})"]) from error
     if not isinstance(content, dict):
-        what = f"expected a JSON object with images, annotations, categories; got a {_kind(content)}"
+        what = f"expected a JSON object with images, annotations, categories; got a {kind_of(content)}"
         raise DataError(path, [f"{path.name}: {what}"])
     return content
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
-
-
-def _is_id(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _lacks(item: object, keys: tuple[str, ...], place: str, findings: Findings) -> bool:
     """True, with an error noted, where `item` is no object with all the keys."""
     if not isinstance(item, dict):
-        findings.error(place, f"expected a JSON object, got a {_kind(item)}")
+        findings.error(place, f"expected a JSON object, got a {kind_of(item)}")
         return True
     missing = [key for key in keys if key not in item]
     if missing:
@@ -154,17 +103,34 @@ def _lacks(item: object, keys: tuple[str, ...], place: str, findings: Findings) 
     return bool(missing)
 
 
-def _categories(items: list[Any], path: Path, findings: Findings) -> tuple[Category, ...]:
+def _without_root(content: dict[str, Any], path: Path, findings: Findings) -> list[Any]:
+    """The categories without the one that Roboflow's exports put above all others: no box has it."""
+    items = [item for item in content["categories"] if isinstance(item, dict)]
+    above = {item.get("supercategory") for item in items if isinstance(item.get("supercategory"), str)}
+    roots = [i for i in items if i.get("supercategory") in ("none", None) and isinstance(i.get("name"), str)]
+    roots = [root for root in roots if root["name"] in above and root.get("id") == 0 and len(items) > 1]
+    used = {repr(a.get("category_id")) for a in content["annotations"] if isinstance(a, dict)} if roots else set()
+    roots = [root for root in roots if repr(root["id"]) not in used]
+    for root in roots:
+        what = f"{path.name}: category 0 {root['name']!r}"
+        findings.warn("categories stand above all others and have no box (Roboflow's root): left out", what)
+    return [item for item in content["categories"] if not any(item is root for root in roots)]
+
+
+def _categories(items: list[Any], path: Path, findings: Findings, refused: set[str]) -> tuple[Category, ...]:
     found: dict[int, Category] = {}
     names: set[str] = set()
     for row, item in enumerate(items):
         place = f"{path.name}: categories[{row}]"
         if _lacks(item, ("id", "name"), place, findings):
+            refused.add(_refused("category", item, "id"))
             continue
-        if not _is_id(item["id"]):
-            findings.error(place, f"category id {item['id']!r} is a {_kind(item['id'])}, expected an integer")
-        elif item["id"] in found:
-            findings.error(place, f"category id {item['id']} is given twice")
+        key = whole(item["id"], "category ids", place, findings)
+        if key is None:
+            findings.error(place, f"category id {item['id']!r:.80} is a {kind_of(item['id'])}, expected an integer")
+            refused.add(_refused("category", item, "id"))
+        elif key in found:
+            findings.error(place, f"category id {key} is given twice")
         else:
             name = item["name"]
             if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
@@ -174,106 +140,89 @@ def _categories(items: list[Any], path: Path, findings: Findings) -> tuple[Categ
             if name in names:
                 findings.warn("categories share their name with another", f"{place} {name!r}")
             names.add(name)
-            found[item["id"]] = Category(item["id"], name)
+            found[key] = Category(key, name)
     if not items:
         findings.error(path.name, "there are no categories")
     return tuple(found[key] for key in sorted(found))
 
 
-def _images(items: list[Any], path: Path, findings: Findings) -> dict[Any, RawImage]:
-    found: dict[Any, RawImage] = {}
-    names: set[str] = set()
+def _images(items: list[Any], path: Path, findings: Findings, refused: set[str]) -> dict[int, RawImage]:
+    found: dict[int, RawImage] = {}
     for row, item in enumerate(items):
         place = f"{path.name}: images[{row}]"
-        if _lacks(item, ("id", "file_name", "width", "height"), place, findings):
+        if _lacks(item, ("id", "file_name"), place, findings):
+            refused.add(_refused("image", item, "id"))
             continue
-        key, name = item["id"], item["file_name"]
-        place = f"{path.name}: image {key!r} ({name})"
+        name = item["file_name"]
+        place = f"{path.name}: image {item['id']!r:.80} ({name})"
+        key = whole(item["id"], "image ids", place, findings)
+        sides, fault = size_of(item, place, findings)
         if not isinstance(name, str):
-            findings.error(place, f"file_name is a {_kind(name)}, expected a string")
-            continue
-        if not isinstance(key, (int, str)):
-            findings.error(place, f"the image id is a {_kind(key)}, expected an integer")
-            continue
-        if not _is_id(key):
-            findings.error(place, f"the image id {key!r} is a {_kind(key)}, expected an integer")
-        if key in found:
+            fault = f"file_name is a {kind_of(name)}, expected a string"
+        elif key is None:
+            fault = f"the image id {item['id']!r:.80} is a {kind_of(item['id'])}, expected an integer"
+        elif key in found:
             findings.error(place, f"the image id is given twice, also for {found[key].file_name}")
             continue
-        if name in names:
-            findings.warn("images name a file that an earlier image names too", place)
-        names.add(name)
-        sides = (item["width"], item["height"])
-        if not all(_is_id(side) and 0 < side < 2**31 for side in sides):
-            what = f"width {sides[0]!r:.20} and height {sides[1]!r:.20} must be positive integers"
-            findings.error(place, what)
-            found[key] = RawImage(key, Path(name), name)
-        else:
-            found[key] = RawImage(key, Path(name), name, item["width"], item["height"])
+        if fault:
+            findings.error(place, fault)
+            refused.add(_refused("image", item, "id"))
+        elif key is not None:
+            found[key] = RawImage(key, Path(name), name, *sides)
     if not items:
         findings.error(path.name, "there are no images")
     return found
 
 
-def _choose_dir(where: CocoFiles, names: list[str]) -> Path | None:
-    """The folder that holds most of a sample of the images; None where no folder holds one of them."""
-    sample = names[:: max(1, len(names) // 20)]
-    counts = {d: sum(is_file(d / name) for name in sample) for d in where.image_dirs}
-    best = max(counts, key=lambda d: counts[d], default=None)
-    return best if best is not None and counts[best] > 0 else None
+def _refused(kind: str, item: object, key: str) -> str:
+    """What an annotation would call an entry that has been refused already."""
+    return f"{kind} {item.get(key)!r:.80}" if isinstance(item, dict) else ""
 
 
 def _annotations(
-    items: list[Any], images: dict[Any, RawImage], categories: tuple[Category, ...], path: Path, findings: Findings
+    items: list[Any],
+    images: dict[int, RawImage],
+    categories: tuple[Category, ...],
+    path: Path,
+    findings: Findings,
+    refused: set[str],
 ) -> None:
     """Add every annotation to its image."""
     label_of = {c.id: label for label, c in enumerate(categories)}
-    seen: set[int] = set()
+    ids = {item["id"] for item in items if isinstance(item, dict) and type(item.get("id")) is int}
+    free, seen = max(ids, default=0) + 1, set[int]()
     for row, item in enumerate(items):
         place = f"{path.name}: annotations[{row}]"
-        if _lacks(item, ("id", "image_id", "category_id", "bbox"), place, findings):
+        if _lacks(item, ("image_id", "category_id"), place, findings):
             continue
-        key, image_id, category, bbox = item["id"], item["image_id"], item["category_id"], item["bbox"]
-        image = images.get(image_id) if _is_id(image_id) or isinstance(image_id, str) else None
+        image_id = whole(item["image_id"], "image ids of annotations", place, findings)
+        category = whole(item["category_id"], "category ids of annotations", place, findings)
+        image = images.get(image_id) if image_id is not None else None
         name = f" ({image.file_name})" if image else ""
-        place = f"{path.name}: image {image_id!r}{name}, annotation {key!r}"
+        place = f"{path.name}: image {item['image_id']!r:.80}{name}, annotation {item.get('id')!r:.80}"
         before = len(findings.errors)
-        if not _is_id(key):
-            findings.error(place, f"the annotation id is a {_kind(key)}, expected an integer")
-        elif key in seen:
-            findings.error(place, "the annotation id is given twice")
-        else:
+        given = item.get("id")
+        key = None if given is None else whole(given, "annotation ids", place, findings)
+        if key is None and given is not None:
+            findings.error(place, f"the annotation id is a {kind_of(given)}, expected an integer")
+        elif key is None or key in seen:
+            findings.warn("annotation ids are missing or given twice: numbered again", place)
+            key, free = free, free + 1
+        elif key == 0:
+            findings.warn("annotation ids are 0 (pycocotools never matches it; numbered again here)", place)
+        if key is not None:
             seen.add(key)
-            if key == 0:
-                findings.warn("annotation ids are 0 (pycocotools never matches it; numbered again here)", place)
-        if image is None:
+        if image is None and _refused("image", item, "image_id") not in refused:
             findings.error(place, "there is no image of that id")
-        label = label_of.get(category) if _is_id(category) else None
-        if label is None:
-            findings.error(place, f"there is no category {category!r}")
-        if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
-            findings.error(place, f"bbox must be four numbers [x, y, width, height], got {bbox!r}")
-        if item.get("iscrowd", 0) not in (0, 1):
-            findings.error(place, f"iscrowd must be 0 or 1, got {item['iscrowd']!r}")
-        if len(findings.errors) > before or image is None or label is None:
+        label = label_of.get(category) if category is not None else None
+        if label is None and _refused("category", item, "category_id") not in refused:
+            findings.error(place, f"there is no category {item['category_id']!r:.80}")
+        box = box_of(item, place, findings)
+        crowd = item.get("iscrowd", 0)
+        if crowd is None:
+            findings.warn("annotations have iscrowd null: taken as 0", place)
+        elif crowd not in (0, 1):
+            findings.error(place, f"iscrowd must be 0 or 1, got {crowd!r:.80}")
+        if len(findings.errors) > before or image is None or label is None or box is None or key is None:
             continue
-        x, y, w, h = map(_float, bbox)
-        area = _area(item, place, findings)
-        image.boxes.append(RawBox(key, (x, y, x + w, y + h), label, bool(item.get("iscrowd", 0)), area))
-
-
-def _float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf
-
-
-def _area(item: dict[str, Any], place: str, findings: Findings) -> float | None:
-    area = item.get("area")
-    if area is None:
-        return None
-    if _is_number(area) and 0 < _float(area) < math.inf:
-        return float(area)
-    findings.warn("areas are no positive number: width * height taken", place)
-    return None
+        image.boxes.append(RawBox(key, box, label, bool(crowd), area_of(item, place, findings)))

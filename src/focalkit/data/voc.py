@@ -1,35 +1,42 @@
 """Pascal VOC: one XML file per image in `Annotations`, lists of names in `ImageSets/Main`, images in `JPEGImages`.
 
-Also read: `<split>/*.xml` with the images beside them. Classes are the names found in the XML files of all splits, in
+Also read: `<split>/*.xml` with the images beside them; XML files beside the images, or in `annotations/` beside
+`images/`, without splits ("all"). Classes are the names found in the XML files of all splits, in
 alphabetical order, with ids from 1. Objects marked `difficult` become regions to ignore.
 VOC counts pixels from 1 and includes the last one, so a box runs from xmin - 1 to xmax; files that use the
 coordinate 0 anywhere are taken to count from 0 and left as they are, with a warning.
+Of a rotated box (`robndbox`) or a `polygon` the enclosing box is taken, with a warning.
 Not read: `truncated`, `pose`, parts, segmentations.
 """
 
+import math
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import is_file, read_lines, special
+from focalkit._files import visible
+from focalkit._pictures import SUFFIXES, is_picture
 from focalkit._progress import track
-from focalkit.data._records import Category, DetectionData
+from focalkit.data._lookup import Lookup
+from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._splits import canonical, split_in
+from focalkit.data._texts import read_lines, read_xml
 from focalkit.data.check import Findings, RawBox, RawImage, assemble
 from focalkit.errors import InputError
 
 LOOKED_FOR = "Pascal VOC: Annotations/*.xml with ImageSets/Main/<split>.txt, or <split>/*.xml"
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
 class VocFiles:
-    """Where one split lies: its XML files, the image folder, and every XML file of the data set (for the classes)."""
+    """Where one split lies: its XML files, the image folders, and every XML file of the data set (for the classes)."""
 
     xmls: tuple[Path, ...]
-    images: Path
+    images: tuple[Path, ...]
     everything: tuple[Path, ...]
     root: Path
+    listing: Path | None = None
 
 
 def find(path: Path) -> dict[str, VocFiles]:
@@ -40,28 +47,71 @@ def find(path: Path) -> dict[str, VocFiles]:
     """
     if not path.is_dir():
         return {}
-    roots = sorted({p.parent for p in (path / "Annotations", *path.glob("VOC*/Annotations")) if p.is_dir()})
-    roots = [root for root in roots if any((root / "Annotations").glob("*.xml"))]
+    roots = [root for root in (path, *visible(path, "VOC*")) if root.is_dir() and _annotation_dir(root)]
     if len(roots) > 1:
         raise InputError(f"{path} holds several VOC data sets: {', '.join(r.name for r in roots)}; give one of them")
     if roots:
         return _from_image_sets(roots[0])
-    folders = {canonical(d.name): d for d in sorted(path.iterdir()) if d.is_dir() and split_in(d.name)}
-    found = {split: tuple(sorted(d.glob("*.xml"))) for split, d in folders.items()}
+    folders = {canonical(d.name): d for d in visible(path, "*") if d.is_dir() and split_in(d.name)}
+    found = {split: tuple(visible(d, "*.xml") or visible(d, "[Aa]nnotations/*.xml")) for split, d in folders.items()}
     everything = tuple(xml for xmls in found.values() for xml in xmls)
-    return {split: VocFiles(xmls, folders[split], everything, path) for split, xmls in found.items() if xmls}
+    if everything:
+        places = {split: (d, *_image_dirs(d)) for split, d in folders.items()}
+        return {split: VocFiles(xmls, places[split], everything, path) for split, xmls in found.items() if xmls}
+    beside = tuple(xml for xml in visible(path, "*.xml") if _is_voc(xml))
+    return {"all": VocFiles(beside, (path, *_image_dirs(path)), beside, path)} if beside else {}
+
+
+def _annotation_dir(root: Path) -> Path | None:
+    """`Annotations` with XML files; in lower case, as on Kaggle, only without JSON files, which would be COCO's."""
+    capital, lower = root / "Annotations", root / "annotations"
+    if capital.is_dir() and visible(capital, "*.xml"):
+        return capital
+    return lower if lower.is_dir() and visible(lower, "*.xml") and not visible(lower, "*.json") else None
+
+
+def _image_dirs(root: Path) -> tuple[Path, ...]:
+    return tuple(root / name for name in ("JPEGImages", "images", "Images", "img") if (root / name).is_dir())
+
+
+def _is_voc(xml: Path) -> bool:
+    try:
+        return b"<annotation>" in xml.read_bytes()[:2000]
+    except OSError:
+        return False
 
 
 def _from_image_sets(root: Path) -> dict[str, VocFiles]:
-    annotations, images = root / "Annotations", root / "JPEGImages"
-    everything = tuple(sorted(annotations.glob("*.xml")))
-    found: dict[str, VocFiles] = {}
-    for listing in sorted((root / "ImageSets" / "Main").glob("*.txt")):
-        if canonical(listing.stem) in ("train", "val", "test"):
-            names = [line.split()[0] for line in read_lines(listing)]
-            xmls = tuple(annotations / f"{name}.xml" for name in names)
-            found[canonical(listing.stem)] = VocFiles(xmls, images, everything, root)
-    return found or {"all": VocFiles(everything, images, everything, root)}
+    annotations = _annotation_dir(root) or root
+    images = (*(_image_dirs(root) or (root / "JPEGImages",)), annotations)
+    everything = tuple(visible(annotations, "*.xml"))
+    lists = {canonical(listing.stem): listing for listing in visible(root, "ImageSets/Main/*.txt")}
+    found = {
+        split: VocFiles((), images, everything, root, lists[split])
+        for split in ("train", "val", "test")
+        if split in lists
+    }
+    return found or {"all": VocFiles(everything, images, everything, root, lists.get("trainval"))}
+
+
+def _listed(where: VocFiles, findings: Findings) -> tuple[Path, ...]:
+    """The XML files of a split: one name a line, without a suffix, of the image, or with a path before it."""
+    if where.listing is None:
+        return where.xmls
+    try:
+        lines = read_lines(where.listing, findings)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where.listing}: cannot be read as a list of names ({error})") from error
+    folder = where.everything[0].parent
+    there = {xml.name for xml in where.everything}
+    lookup = Lookup([folder], findings)
+    found: list[Path] = []
+    for line in lines:
+        name = re.sub(r"\s+-?[01]$", "", line)  # lists of one class say whether the image shows it
+        stem = Path(name).stem if is_picture(Path(name)) or name.endswith(".xml") else name
+        exact = next((f"{s}.xml" for s in (name, stem) if f"{s}.xml" in there), None)
+        found.append(folder / exact if exact else lookup.loosely(f"{stem}.xml") or folder / f"{stem}.xml")
+    return tuple(found)
 
 
 def read(split: str, where: VocFiles, *, check: bool = True, repair: bool = False) -> DetectionData:
@@ -71,7 +121,10 @@ def read(split: str, where: VocFiles, *, check: bool = True, repair: bool = Fals
         DataError: With every problem found.
     """
     findings = Findings()
-    trees = {xml: _parse(xml) for xml in track(where.everything, len(where.everything), "reading annotations")}
+    xmls = _listed(where, findings)
+    trees = {
+        xml: _parse(xml, findings) for xml in track(where.everything, len(where.everything), "reading annotations")
+    }
     parsed = [tree for tree in trees.values() if not isinstance(tree, str)]
     names = sorted({(o.findtext("name") or "").strip() for tree in parsed for o in tree.iter("object")} - {""})
     categories = tuple(Category(i, name) for i, name in enumerate(names, start=1))
@@ -80,14 +133,16 @@ def read(split: str, where: VocFiles, *, check: bool = True, repair: bool = Fals
         findings.warn("data sets use the coordinate 0: taken to count pixels from 0, not from 1 as VOC does", split)
     images: list[RawImage] = []
     next_id = 1
-    for row, xml in enumerate(where.xmls, start=1):
+    lookup = Lookup(where.images, findings)
+    for row, xml in enumerate(xmls, start=1):
         tree = trees.get(xml)
         if tree is None or isinstance(tree, str):
-            findings.error(str(xml), tree or "the annotation file is missing")
+            listed = f" (listed in {where.listing.name})" if where.listing else ""
+            findings.error(str(xml), tree or f"the annotation file is missing{listed}")
             continue
-        image = _image(row, xml, tree, where.images, findings)
+        image = _image(row, xml, tree, where.images[0], lookup, findings)
         for item in tree.iter("object"):
-            box = _object(item, next_id, f"{xml}: object {next_id}", names, 0 if zero_based else 1, findings)
+            box = _object(item, next_id, f"{xml}: object {next_id}", names, 0 if zero_based else 1, image, findings)
             next_id += 1
             if box is not None:
                 image.boxes.append(box)
@@ -99,22 +154,24 @@ def read(split: str, where: VocFiles, *, check: bool = True, repair: bool = Fals
     return assemble(split, categories, images, where.root, findings, check=check, repair=repair)
 
 
-def _parse(path: Path) -> ET.Element | str:
+def _parse(path: Path, findings: Findings) -> ET.Element | str:
     try:
-        if kind := special(path):
-            return f"is {kind}, expected an annotation file"
-        return ET.parse(path).getroot()
+        return read_xml(path, findings)
     except ET.ParseError as error:
         line, column = error.position
         return f"not XML at line {line}, column {column}: {error}"
-    except (OSError, ValueError, LookupError) as error:  # or text in a code that the parser does not know
+    except (OSError, ValueError, LookupError) as error:  # or text in a code that nobody knows
         return f"the annotation file cannot be read ({error})"
 
 
 def _number(item: ET.Element, tag: str) -> float:
     """The number in `tag`; nan where it is missing or no number."""
+    return _float(item.findtext(tag) or "")
+
+
+def _float(text: str) -> float:
     try:
-        return float(item.findtext(tag) or "")
+        return float(re.sub(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", text))
     except ValueError:
         return float("nan")
 
@@ -123,29 +180,64 @@ def _counts_from_zero(tree: ET.Element) -> bool:
     return any(min(_number(b, "xmin"), _number(b, "ymin")) == 0 for b in tree.iter("bndbox"))
 
 
-def _image(row: int, xml: Path, tree: ET.Element, folder: Path, findings: Findings) -> RawImage:
+def _image(row: int, xml: Path, tree: ET.Element, folder: Path, lookup: Lookup, findings: Findings) -> RawImage:
     named = (tree.findtext("filename") or "").strip()
-    candidates = [folder / named] if named else []
-    candidates += [folder / f"{xml.stem}{suffix}" for suffix in _IMAGE_SUFFIXES]
-    path = next((p for p in candidates if is_file(p)), candidates[0])
+    names = [named] * bool(named) + [f"{xml.stem}{suffix}" for suffix in SUFFIXES]
+    path = next((p for find in (lookup.literal, lookup.loosely) for name in names if (p := find(name))), None)
+    hint = "" if path else lookup.nearly(names[0])
+    path = path or folder / names[0]
     size = tree.find("size")
     width, height = (_number(size, "width"), _number(size, "height")) if size is not None else (0.0, 0.0)
     if width >= 1 and height >= 1:
-        return RawImage(row, path, path.name, int(width), int(height))
+        return RawImage(row, path, path.name, int(width), int(height), hint=hint)
     findings.warn("files give no image size: read from the image", str(xml))
-    return RawImage(row, path, path.name)
+    return RawImage(row, path, path.name, hint=hint)
 
 
 def _object(
-    item: ET.Element, number: int, place: str, names: list[str], first_pixel: int, findings: Findings
+    item: ET.Element,
+    number: int,
+    place: str,
+    names: list[str],
+    first_pixel: int,
+    image: RawImage,
+    findings: Findings,
 ) -> RawBox | None:
     name, corners = (item.findtext("name") or "").strip(), item.find("bndbox")
+    crowd = (item.findtext("difficult") or "0").strip() == "1"
     if name not in names:
         findings.error(place, "the object has no name")
         return None
     if corners is None:
-        findings.error(place, "the object has no bndbox")
-        return None
-    x0, y0, x1, y1 = (_number(corners, tag) for tag in ("xmin", "ymin", "xmax", "ymax"))
-    crowd = (item.findtext("difficult") or "0").strip() == "1"
+        box = _enclosing(item, image)
+        if box is None:
+            findings.error(place, "the object has no bndbox")
+            return None
+        findings.warn("objects are rotated boxes or polygons: their enclosing boxes taken", place)
+        return RawBox(number, box, names.index(name), crowd)
+    texts = [corners.findtext(tag) or "" for tag in ("xmin", "ymin", "xmax", "ymax")]
+    x0, y0, x1, y1 = map(_float, texts)
+    if any("," in text for text in texts) and all(map(math.isfinite, (x0, y0, x1, y1))):
+        findings.warn("boxes have numbers with a decimal comma", place)
     return RawBox(number, (x0 - first_pixel, y0 - first_pixel, x1, y1), names.index(name), crowd)
+
+
+def _enclosing(item: ET.Element, image: RawImage) -> Box | None:
+    """The box around a `robndbox` (centre, size, angle in radians) or a `polygon`, inside the image; None without."""
+    turned, polygon = item.find("robndbox"), item.find("polygon")
+    if turned is not None:
+        cx, cy, w, h, angle = (_number(turned, tag) for tag in ("cx", "cy", "w", "h", "angle"))
+        if not math.isfinite(angle):
+            return None
+        half_x = (abs(w * math.cos(angle)) + abs(h * math.sin(angle))) / 2
+        half_y = (abs(w * math.sin(angle)) + abs(h * math.cos(angle))) / 2
+        xs, ys = [cx - half_x, cx + half_x], [cy - half_y, cy + half_y]
+    elif polygon is not None:
+        points = [(e.tag[0], _float(e.text or "")) for e in polygon.iter() if re.fullmatch(r"[xy]\d*", e.tag)]
+        xs, ys = [v for axis, v in points if axis == "x"], [v for axis, v in points if axis == "y"]
+    else:
+        return None
+    if not xs or not ys or not all(map(math.isfinite, (*xs, *ys))):
+        return None
+    right, bottom = image.width or math.inf, image.height or math.inf
+    return max(0.0, min(xs)), max(0.0, min(ys)), min(right, max(xs)), min(bottom, max(ys))

@@ -2,89 +2,24 @@
 
 A label row is `class cx cy width height`, relative to the image size; a row of `class x1 y1 x2 y2 x3 y3 ...` is a
 polygon, of which the bounding box is taken (with a warning). An image without label file has no boxes (with a warning).
-Category ids are the class numbers. Nothing in the YAML file is executed; its `path` and `../` are tried in turn, since
-exporters disagree on what they are relative to.
+Category ids are the class numbers. `path` in the YAML file and `../` are tried in turn, since exporters disagree on
+what they are relative to. Also read: darknet's `obj.data`, and `classes.txt` with images and labels in one split "all".
 Not read: key points, oriented boxes.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from focalkit._files import is_file, is_folder, read_lines, special
+from focalkit._files import walk
+from focalkit._pictures import is_picture
+from focalkit.data._lookup import Lookup
 from focalkit.data._records import Category, DetectionData
-from focalkit.data._splits import SPLITS
+from focalkit.data._texts import read_lines, read_text
+from focalkit.data._yolo_files import YoloFiles
+from focalkit.data._yolo_files import find as find
 from focalkit.data.check import Findings, RawBox, RawImage, assemble, measure_all
-from focalkit.errors import DataError, InputError
+from focalkit.errors import InputError
 
-LOOKED_FOR = "YOLO: data.yaml (or another *.yaml with names and train / val)"
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-
-
-@dataclass(frozen=True)
-class YoloFiles:
-    """Where one split lies: the YAML file with the class names, and the entries that lead to the images."""
-
-    yaml: Path
-    entries: tuple[str, ...]
-    root: str
-    names: tuple[tuple[int, str], ...]
-
-
-def find(path: Path) -> dict[str, YoloFiles]:
-    """The splits of a YOLO data set at `path` (a folder or the YAML file); empty where there is none."""
-    if path.is_file():
-        return _splits(path) if path.suffix in (".yaml", ".yml") else {}
-    first = [path / "data.yaml", path / "data.yml", path / "dataset.yaml"]
-    candidates = [p for p in first if p.is_file()] or [*sorted(path.glob("*.yaml")), *sorted(path.glob("*.yml"))]
-    found = {p: splits for p in candidates if (splits := _splits(p))}
-    if len(found) > 1:
-        raise InputError(f"{path} holds several YOLO data sets: {', '.join(p.name for p in found)}; give one of them")
-    return next(iter(found.values()), {})
-
-
-def _splits(path: Path) -> dict[str, YoloFiles]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise DataError(path, [f"{path.name}: not YAML: {str(error)[:300]}"]) from error
-    if not isinstance(content, dict) or "names" not in content:
-        return {}
-    names = _names(content["names"], path)
-    _check_count(content.get("nc"), names, path)
-    found: dict[str, YoloFiles] = {}
-    for split, words in SPLITS.items():
-        entry = next((content[w] for w in words if content.get(w)), None)
-        if entry is not None:
-            entries = tuple(map(str, entry)) if isinstance(entry, list) else (str(entry),)
-            found[split] = YoloFiles(path, entries, str(content.get("path") or ""), names)
-    return found
-
-
-def _names(names: Any, path: Path) -> tuple[tuple[int, str], ...]:
-    pairs = (
-        list(names.items()) if isinstance(names, dict) else list(enumerate(names)) if isinstance(names, list) else []
-    )
-    if not pairs or not all(isinstance(key, int) and not isinstance(value, list | dict) for key, value in pairs):
-        what = f"names must be a list, or a mapping from class numbers to names; got {_short(names)}"
-        raise DataError(path, [f"{path.name}: {what}"])
-    return tuple(sorted((key, str(name)) for key, name in pairs))
-
-
-def _short(value: Any) -> str:
-    """A beginning of what `repr` says; aliases of aliases in YAML would make all of it endless."""
-    return (
-        f"a {type(value).__name__} of {len(value)}" if isinstance(value, list | dict) and value else f"{value!r:.200}"
-    )
-
-
-def _check_count(nc: Any, names: tuple[tuple[int, str], ...], path: Path) -> None:
-    """An error where the number of classes is another than the names say; numbers without a name may be counted."""
-    if nc is not None and nc not in (len(names), names[-1][0] + 1):
-        listed = ", ".join(name for _, name in names)
-        raise DataError(path, [f"nc says {nc!r} classes, names has {len(names)}: {listed:.200}; mend one of them"])
+LOOKED_FOR = "YOLO: data.yaml (or another *.yaml with names and train / val), obj.data, or classes.txt with labels"
 
 
 def read(split: str, where: YoloFiles, *, check: bool = True, repair: bool = False) -> DetectionData:
@@ -96,26 +31,26 @@ def read(split: str, where: YoloFiles, *, check: bool = True, repair: bool = Fal
     findings = Findings()
     categories = tuple(Category(key, name) for key, name in where.names)
     label_of = {key: label for label, (key, _) in enumerate(where.names)}
-    paths: dict[Path, None] = {}  # in the order given
+    paths: dict[Path, str] = {}  # in the order given, with what may be said where they are missing
     for entry in where.entries:
-        for image in _images(entry, where, findings):
+        for image, hint in _images(entry, where, findings):
             if image in paths:
                 findings.warn("images are listed again: taken once", str(image))
-            paths[image] = None
+            paths[image] = hint
     if not paths and not findings.errors:
-        findings.error(where.yaml.name, f"the split {split} has no images (in {', '.join(where.entries)})")
+        findings.error(where.source.name, f"the split {split} has no images (in {', '.join(where.entries)})")
     images: list[RawImage] = []
     number = 1
-    for row, (path, size) in enumerate(
-        zip(paths, measure_all(paths, f"checking {split} images"), strict=True), start=1
-    ):
+    lookups: dict[Path, Lookup] = {}
+    sizes = measure_all(paths, f"checking {split} images")
+    for row, ((path, hint), size) in enumerate(zip(paths.items(), sizes, strict=True), start=1):
         if isinstance(size, str):
-            findings.error(f"{where.yaml.name}: image {row} ({path})", size)
+            findings.error(f"{where.source.name}: image {row} ({path})", size + hint)
             continue
         image = RawImage(row, path, path.name, *size)
-        number = _labels(image, label_path(path), label_of, number, findings)
+        number = _labels(image, _label_file(path, lookups, findings), label_of, number, findings)
         images.append(image)
-    return assemble(split, categories, images, where.yaml, findings, check=False, repair=repair)
+    return assemble(split, categories, images, where.source, findings, check=False, repair=repair)
 
 
 def label_path(image: Path) -> Path:
@@ -133,37 +68,48 @@ def label_path(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _images(entry: str, where: YoloFiles, findings: Findings) -> list[Path]:
-    """The images of one entry: a folder, or a text file with one image per line."""
-    here = where.yaml.parent
+def _label_file(image: Path, lookups: dict[Path, Lookup], findings: Findings) -> Path | None:
+    """The label file, also where its name differs in case or Unicode form, or it lies beside the image."""
+    for place in dict.fromkeys([label_path(image), image.with_suffix(".txt")]):
+        lookup = lookups.setdefault(place.parent, Lookup([place.parent], findings))
+        # what is there under this very name is taken, and refused later if it is no file
+        if found := place if place.exists() else lookup.loosely(place.name):
+            return found
+    return None
+
+
+def _images(entry: str, where: YoloFiles, findings: Findings) -> list[tuple[Path, str]]:
+    """The images of one entry, a folder or a text file with one image per line; and hints on those that are missing."""
+    here = where.source.parent
     stripped = entry
     while stripped.startswith("../"):
         stripped = stripped[3:]
-    tried = list(
-        dict.fromkeys([here / where.root / entry, here / entry, here / where.root / stripped, here / stripped])
-    )
-    place = next((p for p in tried if is_file(p) or is_folder(p)), None)
+    roots = list(dict.fromkeys([here / where.root, here]))
+    lookup = Lookup(roots, findings)
+    place = next((p for name in (entry, stripped) if (p := lookup.exactly(name))), None) or lookup.folder(entry)
     if place is None:
-        findings.error(where.yaml.name, f"{entry} was not found; tried {', '.join(map(str, tried))}")
+        tried = dict.fromkeys(root / name for root in roots for name in (entry, stripped))
+        findings.error(where.source.name, f"{entry} was not found; tried {', '.join(map(str, tried))}")
         return []
     if place.is_dir():
-        return sorted(p for p in place.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES)
-    lines = read_lines(place)
-    roots = (here / where.root, here, place.parent)
-    return [next((root / line for root in roots if is_file(root / line)), place.parent / line) for line in lines]
-
-
-def _labels(image: RawImage, path: Path, label_of: dict[int, int], number: int, findings: Findings) -> int:
-    """Add the boxes of a label file to its image; returns the next annotation id."""
+        return [(file, "") for file in walk(place) if is_picture(file)]
     try:
-        if kind := special(path):
-            findings.error(f"{path}: image {image.id}", f"is {kind}, expected a label file")
-            return number
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+        lines = read_lines(place, findings)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place}: cannot be read as a list of images ({error})") from error
+    lookup = Lookup([*roots, place.parent], findings)
+    found = [(line, lookup.file(line)) for line in lines]
+    return [(path, "") if path else (place.parent / line, lookup.nearly(line)) for line, path in found]
+
+
+def _labels(image: RawImage, path: Path | None, label_of: dict[int, int], number: int, findings: Findings) -> int:
+    """Add the boxes of a label file to its image; returns the next annotation id."""
+    if path is None:
         findings.warn("images have no label file: taken as empty", str(image.path))
         return number
-    except (OSError, UnicodeDecodeError) as error:
+    try:
+        lines = read_text(path, findings).splitlines()
+    except (OSError, ValueError) as error:
         findings.error(f"{path}: image {image.id}", f"the label file cannot be read ({error})")
         return number
     for line_number, line in enumerate(lines, start=1):

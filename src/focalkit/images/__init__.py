@@ -5,6 +5,7 @@ from focalkit.images.files import rgb_array as rgb_array
 from focalkit.images.inputs import as_image as as_image
 from focalkit.images.inputs import each_image as each_image
 from focalkit.images.inputs import find_images as find_images
+from focalkit.images.inputs import left_out as left_out
 from focalkit.images.resize import fit_size as fit_size
 from focalkit.images.resize import pad_batch as pad_batch
 from focalkit.images.resize import padded_size as padded_size
@@ -17,6 +18,7 @@ __all__ = [
     "each_image",
     "find_images",
     "fit_size",
+    "left_out",
     "pad_batch",
     "padded_size",
     "read_image",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def read_image(path: str | os.PathLike[str]) -> Tensor:
     """Read an image file as RGB, turned upright by its EXIF orientation.
 
-    Greyscale, palette, CMYK and 16-bit files are converted; an alpha channel is dropped.
+    Greyscale, palette and CMYK files are converted; an alpha channel is dropped. 16-bit grey is taken as 0 to 65535
+    and float grey as 0 to 1, whatever the picture shows: 12-bit data in 16-bit files must be multiplied by 16 first.
 
     Returns:
         uint8 (3, h, w).
@@ -35,20 +36,36 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
             array = rgb_array(image)
     except FileNotFoundError:
         raise InputError(f"{path}: no such image file") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}); expected PNG, JPEG or WebP") from error
+        raise InputError(
+            f"{path}: cannot be read as an image ({error}); expected PNG, JPEG, WebP, BMP, GIF or TIFF"
+        ) from error
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 
 def rgb_array(image: "Image.Image") -> "np.ndarray":
-    """A PIL image of any mode as an array (h, w, 3) of uint8; see `read_image`."""
+    """A PIL image of any mode as an array (h, w, 3) of uint8; see `read_image`.
+
+    Raises:
+        InputError: Numbers that the mode cannot mean: integers beyond 16 bits, floats outside [0, 1].
+    """
     import numpy as np
 
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image).astype(np.float32)
-        # 16-bit greyscale fills 0..65535; PIL's own conversion would clip it at 255
-        values = values / 257 if values.max(initial=0) > 255 else values
-        return np.repeat(values.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+        return np.repeat(_to_bytes(np.asarray(image), image.mode)[..., None], 3, axis=2)
     if "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+def _to_bytes(values: "np.ndarray", mode: str) -> "np.ndarray":
+    """Grey values as uint8. The mode decides the scale: two pictures of one kind are never scaled differently."""
+    import numpy as np
+
+    white = 1 if mode == "F" else 65535  # modes I;16 and I, in which 16-bit files are opened
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if not (low >= 0 and high <= white):
+        raise InputError(f"grey values from {low:g} to {high:g}; expected 0 to {white} in an image of mode {mode}")
+    return (values.astype(np.float32) * (255 / white)).round().astype(np.uint8)

@@ -5,6 +5,7 @@ Not here: URLs, videos; reading a file is `files.read_image`.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from focalkit._files import walk
+from focalkit._pictures import SUFFIXES, is_picture
 from focalkit.errors import InputError
 from focalkit.images.files import read_image, rgb_array
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Files of a folder that are taken for images, in upper or lower case."""
-
 
 def find_images(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Files as they are given, and in place of a folder its PNG, JPEG and WebP files, subfolders included, sorted.
+    """Files as they are given, and in place of a folder its images, subfolders and linked folders included, sorted.
 
-    Hidden files and folders are passed over.
+    Images are known by their suffix (`.png`, `.jpg`, `.webp`, `.bmp`, `.tif`, ...). Hidden files and folders are passed
+    over.
 
     Raises:
         InputError: A URL, a path that is not there, a folder without images.
@@ -36,7 +37,7 @@ def find_images(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
             raise InputError(f"{text}: URLs are not read; download the image and give its path")
         path = Path(given)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not _hidden(p, path))
+            inside = [file for file in walk(path) if is_picture(file)]
             if not inside:
                 raise InputError(f"{path}: no images in this folder, expected files ending in {', '.join(SUFFIXES)}")
             found += inside
@@ -47,8 +48,14 @@ def find_images(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     return found
 
 
-def _hidden(path: Path, below: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(below).parts)
+def left_out(folder: Path) -> dict[str, int]:
+    """How many files of each suffix `find_images` leaves out of a folder, hidden ones aside.
+
+    Example:
+        >>> left_out(Path("pictures"))      # doctest: +SKIP
+        {'.mp4': 2, '.txt': 40}
+    """
+    return dict(sorted(Counter(f.suffix.lower() or f.name for f in walk(folder) if not is_picture(f)).items()))
 
 
 def each_image(images: Any) -> Iterator[Any]:

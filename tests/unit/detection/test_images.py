@@ -63,7 +63,8 @@ def test_every_mode_becomes_rgb(tmp_path, mode):
 def test_a_pil_image_is_converted_as_its_file_is(tmp_path, mode):
     grey = np.linspace(0, 65535, 256).reshape(16, 16)
     deep = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
-    values = grey.astype(deep[mode]) if mode in deep else (grey / 257).astype(np.uint8)
+    values = (grey / 65535 if mode == "F" else grey).astype(deep.get(mode, np.float64))
+    values = values if mode in deep else (grey / 257).astype(np.uint8)
     image = Image.fromarray(values) if mode in deep else Image.fromarray(values).convert("RGB").convert(mode)
     assert image.mode == mode
     image.save(tmp_path / "a.tif")

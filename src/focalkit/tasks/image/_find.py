@@ -3,7 +3,9 @@
 import zipfile
 from pathlib import Path
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+from focalkit._files import walk
+from focalkit._pictures import is_picture
+
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Names of folders, in lower case -> the part they are."""
 
@@ -51,11 +53,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 def images_in(folder: Path) -> list[Path]:
     """Image files of a folder and below, hidden ones passed over, sorted."""
-    return sorted(
-        f
-        for f in folder.rglob("*")
-        if f.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in f.relative_to(folder).parts)
-    )
+    return [file for file in walk(folder) if is_picture(file)]
 
 
 def _folders(folder: Path) -> list[Path]:

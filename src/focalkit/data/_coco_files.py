@@ -1,0 +1,92 @@
+"""Where the splits of a COCO data set lie: its JSON files, and the folders that may hold the images of each.
+
+Found: the arrangements of COCO, Roboflow, CVAT (`instances_Train.json` with `images/Train/`, `instances_default.json`)
+and Label Studio (`result.json` with `images/`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from focalkit._files import visible
+from focalkit.data._splits import SPLITS, split_in, split_words
+from focalkit.errors import InputError
+
+_ROBOFLOW = "_annotations.coco.json"
+_OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")
+
+
+@dataclass(frozen=True)
+class CocoFiles:
+    """Where one split lies: its JSON file and the folders that may hold the images, best guess first."""
+
+    json: Path
+    image_dirs: tuple[Path, ...]
+
+
+def find(path: Path) -> dict[str, CocoFiles]:
+    """The splits of a COCO data set at `path` (a folder or one JSON file); empty where there is none.
+
+    Raises:
+        InputError: Two files claim the same split.
+    """
+    if path.is_file():
+        return {split_in(path.name) or "all": CocoFiles(path, _image_dirs(path))} if path.suffix == ".json" else {}
+    beside = visible(path, f"*/{_ROBOFLOW}")
+    if beside:
+        return _one_each({p: split_in(p.parent.name) or p.parent.name for p in beside})
+    if (path / _ROBOFLOW).is_file():
+        return _one_each({path / _ROBOFLOW: split_in(path.name) or "all"})
+    files = [p for p in visible(path, "annotations/*.json") if not p.name.startswith(_OTHER_TASKS)]
+    instances = [p for p in files if p.name.startswith("instances")]
+    if not files:
+        here = visible(path, "*.json")
+        files = [p for p in here if split_in(p.name)] or [p for p in here if _is_coco(p)]
+    return _one_each({p: split_in(p.name) or "all" for p in instances or files})
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON file whose name says nothing has the keys."""
+    try:
+        content = path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return False
+    return all(key in content for key in (b'"images"', b'"annotations"', b'"categories"'))
+
+
+def files(json_path: Path, images: Path | None) -> CocoFiles:
+    """The files of a split whose JSON file, and perhaps image folder, the caller names."""
+    if not json_path.is_file():
+        raise InputError(f"{json_path}: there is no such annotation file")
+    if images is None:
+        return CocoFiles(json_path, _image_dirs(json_path))
+    if not images.is_dir():
+        raise InputError(f"{images}: there is no such image folder (--images)")
+    named = [images / word for word in _words(json_path)]
+    return CocoFiles(json_path, (images, *(d for d in named if d.is_dir())))
+
+
+def _one_each(split_of: dict[Path, str]) -> dict[str, CocoFiles]:
+    found: dict[str, CocoFiles] = {}
+    for path, split in split_of.items():
+        if split in found:
+            raise InputError(
+                f"{found[split].json} and {path} both look like the COCO annotations of the split {split!r}; "
+                "name one with --train-json / --val-json"
+            )
+        found[split] = CocoFiles(path, _image_dirs(path))
+    return found
+
+
+def _words(json_path: Path) -> list[str]:
+    """Folder names that the images of this file may lie in: its own name first, as it is spelt."""
+    split = split_in(json_path.name)
+    own = json_path.stem.removeprefix("instances_")
+    return list(dict.fromkeys([own, *split_words(json_path.stem), *SPLITS.get(split or "", ())]))
+
+
+def _image_dirs(json_path: Path) -> tuple[Path, ...]:
+    root = json_path.parent.parent if json_path.parent.name == "annotations" else json_path.parent
+    words = _words(json_path)
+    places = [root / "images" / w for w in words] + [root / w / "images" for w in words] + [root / w for w in words]
+    places += [root / "images", root, json_path.parent]
+    return tuple(dict.fromkeys(d for d in places if d.is_dir()))

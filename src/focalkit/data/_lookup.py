@@ -1,0 +1,114 @@
+"""One look-up for the files that data sets name, where the name as it stands leads to nothing.
+
+Tried then: backslashes as slashes, upper and lower case, both Unicode forms of accented letters, and the end of a path
+that begins on another machine (`C:\\photos\\train\\a.jpg`). Something is found only where exactly one file answers, and
+every find is counted as a warning.
+"""
+
+import difflib
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from focalkit._files import is_file, is_folder
+from focalkit.data._splits import split_in
+from focalkit.data.check import Findings
+
+
+class Lookup:
+    """Finds the files of one data set under `roots`, best guess first."""
+
+    def __init__(self, roots: Sequence[Path], findings: Findings) -> None:
+        self._roots = tuple(dict.fromkeys(roots))
+        self._findings = findings
+        self._listings: dict[Path, dict[str, list[str]]] = {}
+        self._taken: dict[Path, str] = {}
+        self._answers = 0
+
+    def file(self, name: str) -> Path | None:
+        """The file called `name`, None where there is none or more than one could be meant."""
+        return self.literal(name) or self.loosely(name)
+
+    def literal(self, name: str) -> Path | None:
+        """The file of exactly this name."""
+        return next((root / name for root in self._roots if name and is_file(root / name)), None)
+
+    def loosely(self, name: str) -> Path | None:
+        """The one file whose name differs in the ways that the module tells; counted."""
+        parts = _parts(name)
+        for start in range(len(parts)):
+            found = self._similar(parts[start:])
+            if found is None or not is_file(found):
+                continue
+            if self._taken.setdefault(found, name) != name:
+                return None  # two names cannot both mean it
+            ways = "another folder" if start else "slashes, case or accents"
+            self._findings.warn(f"files are found under a name that differs in {ways}", f"{name} is {found}")
+            return found
+        return None
+
+    def exactly(self, name: str) -> Path | None:
+        """The folder or file of exactly this name."""
+        return next((root / name for root in self._roots if is_folder(root / name) or is_file(root / name)), None)
+
+    def folder(self, name: str) -> Path | None:
+        """The folder or file called `name`; a part that speaks of a split (`train/`) is never left off."""
+        if literal := self.exactly(name):
+            return literal
+        parts = _parts(name)
+        for start in range(len(parts)):
+            if start and split_in(parts[start - 1]):
+                break
+            if found := self._similar(parts[start:]):
+                self._findings.warn("folders or lists are found under a similar path", f"{name} is {found}")
+                return found
+        return None
+
+    def nearly(self, name: str) -> str:
+        """What a message may add when nothing was found: the most similar name in the folders looked in, or "".
+
+        Of many files that are missing, the first few are answered: comparing takes long.
+        """
+        self._answers += 1
+        if self._answers > 5:
+            return ""
+        wanted = (_parts(name) or [""])[-1]
+        here = {
+            found: root for root in reversed(self._roots) for names in self._listing(root).values() for found in names
+        }
+        close = difflib.get_close_matches(wanted, list(here)[:20_000], n=1, cutoff=0.75)
+        return f"; the most similar name is {here[close[0]] / close[0]}" if close else ""
+
+    def _similar(self, parts: Sequence[str]) -> Path | None:
+        """The one path under the first root that has one whose parts are `parts` but for case and Unicode form."""
+        for root in self._roots:
+            place: Path | None = root if parts else None
+            for part in parts:
+                names = self._listing(place).get(_folded(part), []) if place is not None else []
+                exact = [name for name in names if name == part]
+                place = place / (exact or names)[0] if place is not None and len(exact or names) == 1 else None
+            if place is not None:
+                return place
+        return None
+
+    def _listing(self, folder: Path) -> dict[str, list[str]]:
+        if folder not in self._listings:
+            names: dict[str, list[str]] = {}
+            try:
+                for name in sorted(os.listdir(folder)):
+                    names.setdefault(_folded(name), []).append(name)
+            except (OSError, ValueError):
+                pass
+            self._listings[folder] = names
+        return self._listings[folder]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a path however it is written; none of those that lead upwards or name a drive."""
+    return [part for part in re.split(r"[\\/]", name) if part not in ("", ".", "..") and not part.endswith(":")]
