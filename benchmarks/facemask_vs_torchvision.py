@@ -40,7 +40,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from focalkit._runs import write_json_atomic
-from focalkit.config import AugmentConfig, CriterionConfig, TrainConfig, cpu_small
+from focalkit.config import AugmentConfig, CriterionConfig, DataConfig, TrainConfig, cpu_small
 from focalkit.data import DetectionBatch, DetectionData, open_train_and_val
 from focalkit.detection.models.backbones import build_backbone, resolve_backbone
 from focalkit.metrics import coco_ap
@@ -176,7 +176,9 @@ def train_focalkit(config: TrainConfig) -> dict[str, Any]:
 def settings(recipe: str, channels: int, steps: int, seed: int) -> TrainConfig:
     preset = cpu_small()
     model = replace(preset.model, fpn_channels=channels, head_channels=channels)
-    config = replace(preset, model=model, max_steps=steps, seed=seed, logger="none", workers=0)
+    config = replace(
+        preset, model=model, max_steps=steps, seed=seed, runtime=replace(preset.runtime, logger="none", workers=0)
+    )
     if recipe == "preset":
         return config
     return replace(
@@ -245,7 +247,7 @@ def main() -> None:
             print(f"{key}: there already", file=sys.stderr)
             continue
         config = settings(args.recipe, args.channels, args.steps, seed)
-        config = replace(config, data=args.data, backbone_weights=args.backbone_weights)
+        config = replace(config, data=DataConfig(args.data), backbone_weights=args.backbone_weights)
         run = train_focalkit(config) if side == "focalkit" else train_torchvision(config, data, val, device)
         results["runs"].append({**key, "device": device, "threads": torch.get_num_threads(), **run})
         results |= {

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from focalkit._runs import RunDir, write_json_atomic
-from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig
 from focalkit.data import open_detection_data, write_demo_scenes
 from focalkit.detection import Detector
 from focalkit.evaluation import evaluate_detector
@@ -48,16 +48,14 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm")
 def settings(data: Path, epochs: int) -> TrainConfig:
     """ResNet-50 on images of a size that a CPU can afford."""
     return TrainConfig(
-        data=data,
+        data=DataConfig(data),
         loss="focal(gamma=1.0, alpha=0.5)",
         epochs=epochs,
         batch_size=8,
         min_size=SIDE,
         max_size=SIDE,
-        precision="bf16-mixed",
+        runtime=RuntimeConfig(precision="bf16-mixed", workers=0, logger="none"),
         evaluate_every=4,
-        workers=0,
-        logger="none",
         model=ModelConfig("resnet50", "batch", 0, 128, 128, 2, anchor_sizes=(16.0, 32.0, 64.0, 128.0, 256.0)),
         augment=AugmentConfig(flip=0.0, scale=(0.8, 1.25)),  # a mirrored digit is no digit
         optim=OptimConfig(optimizer="adamw", lr=1e-3, lr_batch=8, weight_decay=1e-3, schedule="onecycle"),

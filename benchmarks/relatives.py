@@ -24,7 +24,7 @@ import torch
 
 from focalkit._runs import write_json_atomic
 from focalkit.cli.demo import config as demo_config
-from focalkit.config import CriterionConfig, TrainConfig, cpu_small
+from focalkit.config import CriterionConfig, DataConfig, TrainConfig, cpu_small
 from focalkit.data import write_demo_scenes
 from focalkit.training import train
 
@@ -68,7 +68,7 @@ def main() -> None:
             )
             base = demo_config(data, quick=False, seed=seed)
             if args.backbone_weights is not None:
-                base = replace(cpu_small(), data=data, seed=seed, backbone_weights=args.backbone_weights)
+                base = replace(cpu_small(), data=DataConfig(data), seed=seed, backbone_weights=args.backbone_weights)
             for name, settings in variants(replace(base, epochs=args.epochs)).items():
                 if (args.only and name not in args.only) or (data_name, name, args.epochs, seed) in done:
                     continue

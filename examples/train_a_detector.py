@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from focalkit.data import write_demo_scenes
 from focalkit.evaluation import evaluate_run
 from focalkit.report import write_report
@@ -18,7 +18,7 @@ def main(out: Path, images: int = 300, epochs: int = 8) -> None:
     # scenes with handwritten digits; a COCO, VOC or YOLO folder of yours goes in the same place
     data = write_demo_scenes(out / "scenes", train=images, val=max(images // 4, 4))
     config = TrainConfig(
-        data=data,
+        data=DataConfig(data),
         epochs=epochs,
         batch_size=8,
         min_size=256,

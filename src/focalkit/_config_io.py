@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from focalkit.config import TrainConfig
+from focalkit.config import DataConfig, RuntimeConfig, TrainConfig
 from focalkit.errors import ConfigError
 
 C = TypeVar("C")
@@ -46,10 +46,27 @@ def config_from_dict(
         'resnet18'
     """
     problems: list[str] = []
-    config = _overlay(TrainConfig() if base is None else base, values, "", problems)
+    config = _overlay(TrainConfig() if base is None else base, grouped(values), "", problems)
     if problems:
         raise ConfigError("\n  ".join([f"{source}: {len(problems)} problem{'s' * (len(problems) > 1)}", *problems]))
     return config
+
+
+def grouped(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file with those of `data` and `runtime` in their tables, where they stand at the top.
+
+    There they stood in schema 1 of run.json, and flags still do: `data = "my-data"` is `data.path`, `workers = 0` is
+    `runtime.workers`. A table of the file goes before what stands at the top.
+    """
+    found = dict(values)
+    if "data" in found and not isinstance(found["data"], Mapping):
+        found["data"] = {"path": found["data"]}
+    for group, config in (("data", DataConfig), ("runtime", RuntimeConfig)):
+        names = {f.name for f in dataclasses.fields(config)} - {"path"}
+        at_top = {name: found.pop(name) for name in names & found.keys()}
+        if at_top and isinstance(found.setdefault(group, {}), Mapping):
+            found[group] = at_top | dict(found[group])
+    return found
 
 
 def load_config(path: Path, base: TrainConfig | None = None, *, trust: bool = False) -> TrainConfig:
@@ -210,6 +227,10 @@ def _suggest(name: str, key: str, prefix: str, siblings: list[str]) -> str:
     elsewhere = [n for n in _all_names(TrainConfig()) if n.rpartition(".")[2] == key and n != name]
     if elsewhere:
         return f'; did you mean "{elsewhere[0]}"?'
+    if not prefix:  # what has no prefix as a flag may have lost more than its table
+        grouped = {n.rpartition(".")[2]: n for n in _all_names(TrainConfig()) if n.startswith(("data.", "runtime."))}
+        if close := difflib.get_close_matches(key, [*siblings, *grouped], n=1, cutoff=0.6):
+            return f'; did you mean "{grouped.get(close[0], close[0])}"?'
     return nearest(name, [prefix + s for s in siblings])
 
 

@@ -25,7 +25,9 @@ from focalkit._files import write_json_atomic as write_json_atomic
 from focalkit.config import TrainConfig
 from focalkit.errors import ConfigError
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of run.json. Schema 1 had the settings of `data` and `runtime` at the top of the configuration; it is read too."""
+READS = (1, SCHEMA)
 _FILES = (
     "run.json",
     "metrics.jsonl",
@@ -78,9 +80,10 @@ class RunDir:
             raise ConfigError(f"{self.path}: not a run directory, it has no run.json; expected the --out of a training")
         run = _read_json(file)
         schema = run.get("schema")
-        if schema != SCHEMA:
+        if schema not in READS:
             raise ConfigError(
-                f"{file}: schema {schema!r}, this focalkit reads schema {SCHEMA}; use the version that wrote it"
+                f"{file}: schema {schema!r}, this focalkit reads schema {' and '.join(map(str, READS))}; use the"
+                " version that wrote it"
             )
         return run
 

@@ -143,10 +143,10 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Everything `focalkit train` needs, except where the run goes."""
+class DataConfig:
+    """Where the data set is; on the command line `--data` and the others' names alone."""
 
-    data: Path | None = None
+    path: Path | None = None
     """Directory in COCO, Pascal VOC or YOLO form"""
     train_json: Path | None = None
     """COCO file of the training split, instead of looking for one"""
@@ -156,6 +156,36 @@ class TrainConfig:
     """With --train-json / --val-json: the directory that file names are relative to"""
     repair: bool = False
     """Leave out boxes without area and clip boxes that reach out of their image, instead of stopping"""
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Where and how a run computes and what it writes; on the command line the names alone, such as `--workers`."""
+
+    precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
+    """Of the network; the losses are computed in float32 either way"""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto takes a GPU where there is one"""
+    devices: int = 1
+    """Processes on this machine, one per GPU"""
+    num_nodes: int = 1
+    """Machines"""
+    workers: int = 2
+    """Data-loading processes per device"""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl; reading the losses waits for the device"""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints within an epoch: what a killed run loses at most"""
+    logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"
+    """Beside metrics.jsonl, which is always written"""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything `focalkit train` needs, except where the run goes."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     loss: str | None = None
     """Classification loss: a catalog spec, or "my_pkg.mod:MyLoss(gamma=1)"; none takes the detector's own, such as
@@ -172,28 +202,12 @@ class TrainConfig:
     """Short side in pixels after resizing"""
     max_size: int = 1333
     """Upper bound of the long side"""
-    precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
-    """Of the network; the losses are computed in float32 either way"""
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    """auto takes a GPU where there is one"""
-    devices: int = 1
-    """Processes on this machine, one per GPU"""
-    num_nodes: int = 1
-    """Machines"""
-    workers: int = 2
-    """Data-loading processes per device"""
     seed: int = 0
     """Of everything random"""
     patience: int | None = None
     """Stop after this many evaluations without a better AP"""
     evaluate_every: int = 1
     """Epochs between evaluations"""
-    log_every: int = 10
-    """Steps between lines of metrics.jsonl; reading the losses waits for the device"""
-    checkpoint_seconds: float = 60.0
-    """Time between checkpoints within an epoch: what a killed run loses at most"""
-    logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"
-    """Beside metrics.jsonl, which is always written"""
     init: Path | None = None
     """Start from this trained detector: a run, or a weights file of ours, torchvision, Detectron2 or MMDetection. The
     model is the file's unless told otherwise"""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from focalkit._runs import RunDir
-from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig
 from focalkit.data import write_demo_scenes
 from focalkit.errors import FocalkitError
 from focalkit.training import train
@@ -18,18 +18,13 @@ STEPS = 20
 def config(tmp_path_factory) -> TrainConfig:
     data = write_demo_scenes(tmp_path_factory.mktemp("scenes"), train=21, val=5, size=96, classes=3, imbalance=4)
     return TrainConfig(
-        data=data,
+        data=DataConfig(data),
         max_steps=STEPS,
         batch_size=4,
-        # images of one size, so that neither process pads; and a network without BatchNorm, whose statistics would be
-        # those of two images instead of four
         min_size=64,
         max_size=64,
-        workers=0,
-        accelerator="cpu",
-        log_every=1,
+        runtime=RuntimeConfig(workers=0, accelerator="cpu", log_every=1, logger="none"),
         evaluate_every=2,
-        logger="none",
         model=ModelConfig(
             "mobilenet_v2_tf", fpn_channels=16, head_channels=16, head_depth=1, anchor_sizes=(8, 16, 32, 64, 128)
         ),
@@ -43,7 +38,7 @@ def runs(config, tmp_path_factory) -> tuple[RunDir, RunDir]:
     """20 steps of 4 images by one process, and by two with 2 images each."""
     folder = tmp_path_factory.mktemp("runs")
     for devices in (1, 2):
-        train(replace(config, devices=devices), folder / str(devices))
+        train(replace(config, runtime=replace(config.runtime, devices=devices)), folder / str(devices))
     return RunDir(folder / "1"), RunDir(folder / "2")
 
 
@@ -85,4 +80,4 @@ def test_the_run_says_how_many_processes_trained(runs):
 def test_what_goes_wrong_in_a_process_is_said_as_in_one(config, tmp_path):
     wild = replace(config.optim, lr=1e30, clip_norm=None)
     with pytest.raises(FocalkitError, match="training diverged: the loss of step"):
-        train(replace(config, devices=2, optim=wild), tmp_path / "r")
+        train(replace(config, runtime=replace(config.runtime, devices=2), optim=wild), tmp_path / "r")

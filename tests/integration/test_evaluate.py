@@ -11,7 +11,7 @@ from torch import nn
 from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
 from focalkit.cli import main
-from focalkit.config import ModelConfig, TrainConfig
+from focalkit.config import DataConfig, ModelConfig, RuntimeConfig, TrainConfig
 from focalkit.data import Category, open_detection_data
 from focalkit.detection import DenseOutputs, DensePostprocess, Detections, Detector, build_retinanet
 from focalkit.errors import ConfigError, InputError
@@ -92,7 +92,9 @@ def run(tmp_path, scenes):
         head_depth=1,
         prior_prob=0.2,
     )
-    config = TrainConfig(data=scenes, min_size=64, max_size=96, workers=0, batch_size=2, model=model)
+    config = TrainConfig(
+        data=DataConfig(scenes), min_size=64, max_size=96, runtime=RuntimeConfig(workers=0), batch_size=2, model=model
+    )
     run = RunDir(tmp_path / "run")
     run.write_run({"config": config_to_dict(config), "categories": CATEGORIES})
     run.write_result({"metrics": {"AP": 0.5}, "seconds": 12.5, "finished": True})
@@ -198,7 +200,7 @@ def test_evaluate_run_writes_what_a_report_needs(run):
     assert [len(c) for c in concentration["negatives"]] == [len(concentration["fraction"])] * 4
     predictions = json.loads((run.path / "predictions.json").read_text())
     assert {p["category_id"] for p in predictions} <= {4, 9}
-    assert coco_ap(val(run.read_config().data).to_coco(), predictions).metrics == pytest.approx(found["metrics"])
+    assert coco_ap(val(run.read_config().data.path).to_coco(), predictions).metrics == pytest.approx(found["metrics"])
     assert {e["kind"] for e in found["gallery"]} >= {"mistake"}
     for entry in found["gallery"]:
         with Image.open(run.path / entry["file"]) as picture:
@@ -243,13 +245,16 @@ def test_results_on_other_data_go_beside_the_runs_own(run, tmp_path, capsys):
 def test_the_validation_file_of_a_run_counts_as_its_own_data(run, scenes):
     config = replace(
         run.read_config(),
-        data=None,
-        train_json=scenes / "annotations" / "instances_train.json",
-        val_json=scenes / "annotations" / "instances_val.json",
-        images=scenes / "images",
+        data=replace(
+            run.read_config().data,
+            path=None,
+            train_json=scenes / "annotations" / "instances_train.json",
+            val_json=scenes / "annotations" / "instances_val.json",
+            images=scenes / "images",
+        ),
     )
     run.write_run({"config": config_to_dict(config), "categories": CATEGORIES})
-    found = evaluate_run(run.path, config.val_json, pictures=0, device="cpu")
+    found = evaluate_run(run.path, config.data.val_json, pictures=0, device="cpu")
     assert json.loads((run.path / "evaluation.json").read_text()) == found
 
 

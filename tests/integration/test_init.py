@@ -10,7 +10,7 @@ from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
 from focalkit.cli import main
 from focalkit.cli import train as command
-from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig, cpu_small
+from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig, cpu_small
 from focalkit.data import write_demo_scenes
 from focalkit.detection import build_detector, load_weights, retinanet, save_weights
 from focalkit.errors import ConfigError, InputError
@@ -38,15 +38,13 @@ def donor(tmp_path_factory):
 def config(scenes, donor):
     """A step that moves nothing: what is saved is what the run started from."""
     return TrainConfig(
-        data=scenes,
+        data=DataConfig(scenes),
         init=donor,
         max_steps=1,
         batch_size=4,
         min_size=64,
         max_size=64,
-        workers=0,
-        accelerator="cpu",
-        logger="none",
+        runtime=RuntimeConfig(workers=0, accelerator="cpu", logger="none"),
         model=MODEL,
         augment=AugmentConfig(flip=0.0),
         optim=OptimConfig("adamw", lr=1e-12, weight_decay=0.0),
@@ -89,7 +87,7 @@ def test_a_run_starts_from_the_file_and_resumes_without_it(config, donor, tmp_pa
 
 def test_another_architecture_is_an_error_before_the_data_is_read(config, tmp_path):
     with pytest.raises(ConfigError, match=r"model.head_channels: 32 is asked for, the file has 16"):
-        train(replace(config, data=tmp_path, model=replace(MODEL, head_channels=32)), tmp_path / "run")
+        train(replace(config, data=DataConfig(tmp_path), model=replace(MODEL, head_channels=32)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

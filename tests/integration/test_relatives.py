@@ -7,7 +7,7 @@ import torch
 
 from focalkit._runs import RunDir
 from focalkit.cli.demo import config as demo_config
-from focalkit.config import CriterionConfig
+from focalkit.config import CriterionConfig, RuntimeConfig
 from focalkit.data import write_demo_scenes
 from focalkit.detection import Detector, DistributionCoder
 from focalkit.evaluation import evaluate_run
@@ -16,7 +16,14 @@ from focalkit.training import train
 
 def test_a_run_says_which_relative_it_is_and_every_later_step_knows(tmp_path: Path, capsys):
     data = write_demo_scenes(tmp_path / "scenes", train=4, val=2, size=96, classes=2, imbalance=1)
-    base = replace(demo_config(data), epochs=1, min_size=96, max_size=96, batch_size=4, workers=0, accelerator="cpu")
+    base = replace(
+        demo_config(data),
+        epochs=1,
+        min_size=96,
+        max_size=96,
+        batch_size=4,
+        runtime=RuntimeConfig(workers=0, accelerator="cpu"),
+    )
     model = replace(base.model, detector="gfl", head_norm="group", fpn_channels=16, head_channels=16, head_depth=1)
     sampled = CriterionConfig(sample=64)
     result = train(replace(base, model=model, criterion=sampled), tmp_path / "run")

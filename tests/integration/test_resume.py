@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from focalkit._runs import RunDir
-from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig
 from focalkit.data import write_demo_scenes
 from focalkit.errors import ConfigError
 from focalkit.training import train
@@ -25,16 +25,12 @@ STEPS = 5  # per epoch
 def config(tmp_path_factory) -> TrainConfig:
     data = write_demo_scenes(tmp_path_factory.mktemp("scenes"), train=21, val=4, size=96, classes=3, imbalance=4)
     return TrainConfig(
-        data=data,
+        data=DataConfig(data),
         epochs=3,
         batch_size=4,
         min_size=64,
         max_size=64,
-        workers=0,
-        accelerator="cpu",
-        log_every=2,
-        checkpoint_seconds=0.0,
-        logger="none",
+        runtime=RuntimeConfig(workers=0, accelerator="cpu", log_every=2, checkpoint_seconds=0.0, logger="none"),
         model=ModelConfig("tiny", fpn_channels=16, head_channels=16, head_depth=1, anchor_sizes=(8, 16, 32, 64, 128)),
         augment=AugmentConfig(scale=(0.7, 1.0), color=0.2),
         optim=OptimConfig("adamw", lr=1e-3, lr_batch=4, schedule="cosine", warmup_steps=1, ema_decay=0.9),
@@ -137,7 +133,7 @@ def test_a_run_killed_before_its_result_has_the_time_of_its_training(config, who
 
 
 def test_accumulated_passes_resume_at_the_step(config, tmp_path):
-    config = replace(config, accumulate=2, epochs=2, logger="tensorboard")
+    config = replace(config, accumulate=2, epochs=2, runtime=replace(config.runtime, logger="tensorboard"))
     train(config, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         die_in_pass(2 * 7, patch)  # the second pass of step 7

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from focalkit._config_io import config_from_dict
 from focalkit._runs import RunDir
-from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig
 from focalkit.data import write_demo_scenes
 from focalkit.detection import build_criterion, build_retinanet
 from focalkit.errors import ConfigError, FocalkitError
@@ -22,14 +23,12 @@ STEPS, EPOCHS = 3, 2  # per epoch; in all
 def config(tmp_path_factory) -> TrainConfig:
     data = write_demo_scenes(tmp_path_factory.mktemp("scenes"), train=14, val=4, size=96, classes=3, imbalance=4)
     return TrainConfig(
-        data=data,
+        data=DataConfig(data),
         epochs=EPOCHS,
         batch_size=4,
         min_size=64,
         max_size=64,
-        workers=0,
-        accelerator="cpu",
-        log_every=1,
+        runtime=RuntimeConfig(workers=0, accelerator="cpu", log_every=1),
         model=ModelConfig("tiny", fpn_channels=16, head_channels=16, head_depth=1, anchor_sizes=(8, 16, 32, 64, 128)),
         augment=AugmentConfig(color=0.2),
         optim=OptimConfig("adamw", lr=1e-3, lr_batch=4, schedule="onecycle", ema_decay=0.9),
@@ -162,12 +161,12 @@ def test_a_run_whose_metrics_were_lost_says_so(finished, config, tmp_path):
 def test_force_keeps_the_old_run_until_the_new_one_can_start(finished, config):
     run, _ = finished
     with pytest.raises(FocalkitError, match="nowhere"):
-        train(replace(config, data=Path("nowhere")), run.path, force=True)
+        train(replace(config, data=DataConfig(Path("nowhere"))), run.path, force=True)
     assert run.finished
 
 
 def test_force_starts_over(config, tmp_path):
-    one = replace(config, epochs=1, logger="none")
+    one = replace(config, epochs=1, runtime=replace(config.runtime, logger="none"))
     train(one, tmp_path / "r")
     train(replace(one, seed=1), tmp_path / "r", force=True)
     run = RunDir(tmp_path / "r")
@@ -176,7 +175,9 @@ def test_force_starts_over(config, tmp_path):
 
 
 def test_max_steps_ends_in_mid_epoch_with_an_evaluation(config, tmp_path):
-    result = train(replace(config, max_steps=4, evaluate_every=5, logger="none"), tmp_path / "r")
+    result = train(
+        replace(config, max_steps=4, evaluate_every=5, runtime=replace(config.runtime, logger="none")), tmp_path / "r"
+    )
     rows = RunDir(tmp_path / "r").read_metrics()
     assert result["steps"] == 4
     assert [(row["kind"], row["step"]) for row in rows][-1] == ("val", 4)
@@ -187,8 +188,8 @@ def test_max_steps_ends_in_mid_epoch_with_an_evaluation(config, tmp_path):
 def test_a_loss_is_told_what_it_asks_of_the_training_data(config, tmp_path, monkeypatch, loss):
     built = []
     monkeypatch.setattr(_train, "build_criterion", lambda *args: built.append(build_criterion(*args)) or built[-1])
-    train(replace(config, loss=loss, max_steps=1, logger="none"), tmp_path / "r")
-    truth = json.loads((config.data / "annotations" / "instances_train.json").read_text())
+    train(replace(config, loss=loss, max_steps=1, runtime=replace(config.runtime, logger="none")), tmp_path / "r")
+    truth = json.loads((config.data.path / "annotations" / "instances_train.json").read_text())
     shown = {(a["category_id"], a["image_id"]) for a in truth["annotations"]}
     shares = [sum(c["id"] == k for k, _ in shown) / len(truth["images"]) for c in truth["categories"]]
     assert len(set(shares)) > 1
@@ -202,7 +203,10 @@ def test_a_loss_is_told_what_it_asks_of_the_training_data(config, tmp_path, monk
 def test_the_run_stops_early_when_nothing_improves(config, tmp_path):
     # at this rate nothing is ever detected: AP stays 0
     still = replace(config.optim, lr=1e-9)
-    result = train(replace(config, epochs=9, patience=2, optim=still, logger="none"), tmp_path / "r")
+    result = train(
+        replace(config, epochs=9, patience=2, optim=still, runtime=replace(config.runtime, logger="none")),
+        tmp_path / "r",
+    )
     assert result["epochs"] == 3
     assert result["finished"]
 
@@ -210,12 +214,14 @@ def test_the_run_stops_early_when_nothing_improves(config, tmp_path):
 def test_a_diverging_run_says_which_step_and_what_to_try(config, tmp_path):
     wild = replace(config.optim, optimizer="sgd", lr=1e30, clip_norm=None, schedule="constant", warmup_steps=0)
     with pytest.raises(DivergedError, match=r"loss of step \d is not finite.*learning rate 1e\+30(.|\n)*--optim.lr"):
-        train(replace(config, optim=wild, logger="none"), tmp_path / "r")
+        train(replace(config, optim=wild, runtime=replace(config.runtime, logger="none")), tmp_path / "r")
     assert not RunDir(tmp_path / "r").finished
 
 
 def test_accumulated_passes_make_the_same_number_of_steps(config, tmp_path):
-    result = train(replace(config, accumulate=2, epochs=1, logger="none"), tmp_path / "r")
+    result = train(
+        replace(config, accumulate=2, epochs=1, runtime=replace(config.runtime, logger="none")), tmp_path / "r"
+    )
     assert result["steps"] == STEPS
 
 
@@ -230,13 +236,19 @@ def test_accumulated_passes_make_the_same_number_of_steps(config, tmp_path):
 def test_what_this_machine_cannot_do_is_refused(config, tmp_path, change, message, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises((FocalkitError, ValueError), match=message):
-        train(replace(config, **change), tmp_path / "r")
+        train(config_from_dict(change, config), tmp_path / "r")
 
 
 def test_bfloat16_trains_with_losses_in_float32(config, tmp_path):
     # not at 64 px, where P6 is one cell wide: torch's bfloat16 convolution of stride 2 on a CPU leaves parts of the
     # weight's gradient uninitialised where the input is one column wide (torch 2.15, oneDNN)
-    larger = replace(config, precision="bf16-mixed", epochs=1, logger="none", min_size=96, max_size=96)
+    larger = replace(
+        config,
+        runtime=replace(config.runtime, precision="bf16-mixed", logger="none"),
+        epochs=1,
+        min_size=96,
+        max_size=96,
+    )
     result = train(larger, tmp_path / "r")
     first = RunDir(tmp_path / "r").read_metrics()[0]
     assert result["finished"]

@@ -145,7 +145,9 @@ def detect_with_run(args: Args) -> tuple[dict[str, Any], list[dict[str, Any]], l
     config = RunDir(args.source).read_config()
     detector = Detector.from_run(args.source, args.device, calibrated=False)
     data = with_classes_of(detector, open_split(config, args.data, args.split), args.source)
-    found = predict_split(detector, data, batch_size=config.batch_size, workers=config.workers, label="detecting")
+    found = predict_split(
+        detector, data, batch_size=config.batch_size, workers=config.runtime.workers, label="detecting"
+    )
     numbered = replace(data, categories=tuple(Category(k, name) for k, name in enumerate(data.names)))
     ids = list(detector.category_ids or range(len(data.names)))
     return numbered.to_coco(), coco_results(found, range(len(data.names))), ids, data.names

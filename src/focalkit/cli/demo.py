@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from focalkit.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig
 
 METHODS = {"focal": "focal(gamma=1.0, alpha=0.5)", "cross-entropy": "bce"}
 """Run -> classification loss. Nothing else differs: the same scenes, seed, schedule and prior.
@@ -47,14 +47,14 @@ def main(argv: list[str]) -> int:
 def config(data: Path, *, quick: bool = False, seed: int = 0) -> TrainConfig:
     """A detector that two CPU cores train in two minutes: images of 256 px, digits of 14 px and more."""
     return TrainConfig(
-        data=data,
+        data=DataConfig(data),
         epochs=8 if quick else 12,
         batch_size=8,
         min_size=256,
         max_size=256,
         evaluate_every=4,
         seed=seed,
-        logger="none",
+        runtime=RuntimeConfig(logger="none"),
         model=ModelConfig(
             backbone="tiny",
             backbone_norm="batch",

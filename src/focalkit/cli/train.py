@@ -15,9 +15,32 @@ from focalkit._runs import RunDir
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
 from focalkit.cli._format import number
-from focalkit.config import PRESETS, DetectorName, ModelConfig, TrainConfig, with_detector
+from focalkit.config import PRESETS, DataConfig, DetectorName, ModelConfig, RuntimeConfig, TrainConfig, with_detector
 
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
+
+
+@dataclass(frozen=True)
+class DataSettings(DataConfig):
+    """`DataConfig` as flags: the path is `--data`."""
+
+    path: Annotated[Path | None, tyro.conf.arg(name="data")] = None
+    """Directory in COCO, Pascal VOC or YOLO form"""
+
+
+@dataclass(frozen=True)
+class Settings(TrainConfig):
+    """`TrainConfig` as flags: those of `data` and `runtime` have no prefix."""
+
+    data: Annotated[DataSettings, tyro.conf.arg(name="")] = field(default_factory=DataSettings)
+    runtime: Annotated[RuntimeConfig, tyro.conf.arg(name="")] = field(default_factory=RuntimeConfig)
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "Settings":
+        return cls(**{**vars(config), "data": DataSettings(**vars(config.data))})
+
+    def config(self) -> TrainConfig:
+        return TrainConfig(**{**vars(self), "data": DataConfig(**vars(self.data))})
 
 
 @dataclass(frozen=True)
@@ -44,20 +67,22 @@ class Args:
     code to import; only for files whose origin you know"""
     json: Flag = False
     """Print one JSON object on stdout"""
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    train: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
 
 
 def main(argv: list[str]) -> int:
     argv = spell_none(argv)
     base, note = starting_point(argv)
-    args = tyro.cli(Args, args=argv, prog="focalkit train", default=Args(out=tyro.MISSING, train=base))
+    args = tyro.cli(Args, args=argv, prog="focalkit train", default=Args(out=tyro.MISSING, train=Settings.of(base)))
     if note:
         print(note, file=sys.stderr)
     from focalkit.training import train
 
     was_finished = args.resume and RunDir(args.out).finished
     command = shlex.join(["focalkit", "train", *argv])
-    result = train(args.train, args.out, resume=args.resume, force=args.force, command=command, trust=args.trust)
+    result = train(
+        args.train.config(), args.out, resume=args.resume, force=args.force, command=command, trust=args.trust
+    )
     if not result:  # not the first process of a job that torchrun or Slurm started
         return 0
     # a run that was finished may have been killed between these
@@ -150,7 +175,7 @@ def _ending(args: Args, notes: list[str]) -> str:
     run, config = RunDir(args.out), RunDir(args.out).read_config()
     result: dict[str, Any] = run.read_result()
     m = result["metrics"]
-    out, data = shlex.quote(str(args.out)), shlex.quote(str(config.data or config.val_json))
+    out, data = shlex.quote(str(args.out)), shlex.quote(str(config.data.path or config.data.val_json))
     numbers = "  ".join(f"{key} {number(m[key]).strip()}" for key in ("AP", "AP50", "AP75"))
     lines = [f"{numbers}  on the validation images"]
     for name, what in (("checkpoints/best.ckpt", "weights"), ("report.html", "report"), ("predictions.json", "boxes")):

@@ -57,7 +57,7 @@ def evaluate_run(
     detector = Detector.from_run(run.path, device, score_threshold=score_threshold)
     config = run.read_config()
     categories = tuple(Category(c["id"], c["name"]) for c in run.read_categories())
-    its_own = (config.data, config.val_json if split == "val" else None)
+    its_own = (config.data.path, config.data.val_json if split == "val" else None)
     own = data_path is None or Path(data_path).resolve() in [path.resolve() for path in its_own if path is not None]
     data = align_categories(open_split(config, None if own else data_path, split), categories)
 
@@ -70,8 +70,8 @@ def evaluate_run(
         detector,
         data,
         matcher=assigner_of(config),
-        batch_size=max(1, config.batch_size // (config.accumulate * config.devices * config.num_nodes)),
-        workers=config.workers,
+        batch_size=max(1, config.batch_size // (config.accumulate * config.runtime.devices * config.runtime.num_nodes)),
+        workers=config.runtime.workers,
         train_counts=_train_counts(config, categories),
         pictures=pictures,
     )
@@ -122,7 +122,7 @@ def evaluate_file(
     folder = out or path.with_name(f"{path.stem}-evaluation")
     config = TrainConfig(model=detector.model.card.config)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     found = evaluate_into(
-        folder, detector, data, matcher=assigner_of(config), workers=config.workers, pictures=pictures
+        folder, detector, data, matcher=assigner_of(config), workers=config.runtime.workers, pictures=pictures
     )
     return {**found, "written": str(folder)}
 
@@ -167,17 +167,17 @@ def open_split(config: TrainConfig | None, path: Path | None, split: str, *, che
     Raises:
         InputError: Neither is given, or it cannot be read.
     """
-    repair = config is not None and config.repair
+    repair = config is not None and config.data.repair
     if path is not None:
         return open_detection_data(path, split, check=check, repair=repair)
     if config is None:
         raise InputError("a file does not know its data set: give --data DATA")
     return open_detection_data(
-        config.data,
+        config.data.path,
         split,
-        train_json=config.train_json,
-        val_json=config.val_json,
-        images=config.images,
+        train_json=config.data.train_json,
+        val_json=config.data.val_json,
+        images=config.data.images,
         check=check,
         repair=repair,
     )

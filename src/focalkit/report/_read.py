@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from focalkit._config_io import grouped
 from focalkit._runs import RunDir
 
 Json = dict[str, Any]
@@ -46,8 +47,8 @@ class RunRecord:
 
     @property
     def config(self) -> Json:
-        """The resolved configuration, empty where `run.json` has none."""
-        return _mapping(self.info.get("config"))
+        """The resolved configuration in today's groups, empty where `run.json` has none."""
+        return grouped(_mapping(self.info.get("config")))
 
     def evaluated(self, part: str) -> Json:
         """A part of the evaluation that is an object; empty where it is missing or something else."""

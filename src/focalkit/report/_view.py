@@ -21,12 +21,13 @@ GALLERY = {
 GROUPS = {
     "": "Training",
     "data": "Data",
+    "runtime": "Training",
     "model": "Model",
     "criterion": "Matching and box loss",
     "augment": "Augmentation",
     "optim": "Optimiser",
 }
-DATA_KEYS = ("data", "train_json", "val_json", "images", "min_size", "max_size")
+DATA_KEYS = ("min_size", "max_size")
 
 
 @dataclass
@@ -156,7 +157,8 @@ def _summary(run: RunRecord) -> str:
 def _elsewhere(run: RunRecord) -> str:
     """What to add where the evaluation is of other data than the run's own."""
     measured = run.evaluation.get("data")
-    own = [Path(place) for key in ("data", "val_json") if (place := run.config.get(key))]
+    data = run.config.get("data") or {}
+    own = [Path(place) for key in ("path", "val_json") if (place := data.get(key))]
     if not measured or not own or any(place in (Path(measured), *Path(measured).parents) for place in own):
         return ""
     return f" of {measured}"
@@ -257,8 +259,7 @@ def _config_groups(config: Json) -> list[tuple[str, list[tuple[str, str]]]]:
     groups: dict[str, list[tuple[str, str]]] = {}
     for key, value in config.items():
         if isinstance(value, dict):
-            title = GROUPS.get(key, key)
-            groups[title] = [(k, setting(v)) for k, v in flatten(value).items()]
+            groups.setdefault(GROUPS.get(key, key), []).extend((k, setting(v)) for k, v in flatten(value).items())
         else:
             groups.setdefault(GROUPS["data" if key in DATA_KEYS else ""], []).append((key, setting(value)))
     order = ["Training", "Data", "Model", "Matching and box loss", "Optimiser", "Augmentation"]

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from focalkit._config_io import config_to_dict, differences
-from focalkit._runs import RunDir, claim
+from focalkit._runs import SCHEMA, RunDir, claim
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, open_train_and_val
 from focalkit.data.loading import LoadingError, deaths_explained
@@ -37,15 +37,15 @@ from focalkit.training.resolve import resolve
 from focalkit.training.schedule import Plan, plan_run
 
 MAY_CHANGE = (
-    "data",
-    "train_json",
-    "val_json",
-    "images",
-    "workers",
-    "accelerator",
-    "logger",
-    "log_every",
-    "checkpoint_seconds",
+    "data.path",
+    "data.train_json",
+    "data.val_json",
+    "data.images",
+    "runtime.workers",
+    "runtime.accelerator",
+    "runtime.logger",
+    "runtime.log_every",
+    "runtime.checkpoint_seconds",
 )
 """Settings that a resumed run takes from the caller: they say where and how to run, not what."""
 
@@ -119,7 +119,7 @@ def train(
     if several:
         _read(config, check=True)  # once, and not in every process
         with _stops_explained(job.out):
-            in_every_process(fit, job, config.devices)
+            in_every_process(fit, job, config.runtime.devices)
         return run.read_result()
     return fit(job)
 
@@ -134,8 +134,8 @@ def fit(job: Job) -> dict[str, Any]:
         L.seed_everything(config.seed, workers=True, verbose=False)
         plan = plan_run(config, len(data[0].images))
         module, started = _module(config, *data, plan, resumed=start_step > 0, trust=job.trust)
-        log = RunLog(run, batch_size=config.batch_size, every=config.log_every)
-        checkpoints = Checkpoints(run, log, seconds=config.checkpoint_seconds)
+        log = RunLog(run, batch_size=config.batch_size, every=config.runtime.log_every)
+        checkpoints = Checkpoints(run, log, seconds=config.runtime.checkpoint_seconds)
         trainer = build_trainer(
             config, run.path, _callbacks(config, plan, log, checkpoints), epochs=plan.epochs, start_step=start_step
         )
@@ -180,7 +180,7 @@ def _module(
         val_data=val,
         optim=config.optim,
         plan=plan,
-        header={"schema": 1, "categories": categories, "config": config_to_dict(config)},
+        header={"schema": SCHEMA, "categories": categories, "config": config_to_dict(config)},
     )
     return module, notes
 
@@ -237,7 +237,8 @@ def continued(run: RunDir, asked: TrainConfig) -> TrainConfig:
             + "\n  ".join(conflicts)
             + "\n  leave them out to continue, or start over with --force or another --out"
         )
-    return replace(stored, **{n: new for n, (_, new) in changes.items()})
+    # nothing else differs in these two
+    return replace(stored, data=asked.data, runtime=asked.runtime)
 
 
 @contextmanager
@@ -265,11 +266,11 @@ def _stops_explained(out: Path) -> Iterator[None]:
 
 def _read(config: TrainConfig, *, check: bool) -> tuple[DetectionData, DetectionData]:
     return open_train_and_val(
-        config.data,
-        train_json=config.train_json,
-        val_json=config.val_json,
-        images=config.images,
-        repair=config.repair,
+        config.data.path,
+        train_json=config.data.train_json,
+        val_json=config.data.val_json,
+        images=config.data.images,
+        repair=config.data.repair,
         check=check,
     )
 

@@ -58,16 +58,16 @@ def build_trainer(
     Raises:
         ConfigError: The devices, the precision or the logger asked for are not available here.
     """
-    on_gpu = config.accelerator != "cpu" and torch.cuda.is_available()
+    on_gpu = config.runtime.accelerator != "cpu" and torch.cuda.is_available()
     check_devices(config)
-    ranks = config.devices * config.num_nodes
+    ranks = config.runtime.devices * config.runtime.num_nodes
     live_norm = config.model.backbone_norm == "batch" or config.model.head_norm == "batch"
     return L.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
-        devices=config.devices,
-        num_nodes=config.num_nodes,
+        devices=config.runtime.devices,
+        num_nodes=config.runtime.num_nodes,
         strategy=DDPStrategy(gradient_as_bucket_view=True) if ranks > 1 else "auto",
-        precision=config.precision,
+        precision=config.runtime.precision,
         max_epochs=epochs,
         accumulate_grad_batches=config.accumulate,
         gradient_clip_val=config.optim.clip_norm,
@@ -89,12 +89,12 @@ def build_trainer(
 def check_devices(config: TrainConfig) -> None:
     """Raises ConfigError where this machine lacks what `config` asks for."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if config.accelerator == "gpu" and not gpus:
+    if config.runtime.accelerator == "gpu" and not gpus:
         raise ConfigError("accelerator is gpu, but torch finds no GPU here; `focalkit doctor` shows what it finds")
-    on_gpu = config.accelerator != "cpu" and gpus > 0
-    if on_gpu and config.devices > gpus:
-        raise ConfigError(f"devices is {config.devices}, but torch finds {gpus} GPU{'s' * (gpus != 1)} here")
-    if config.precision == "16-mixed" and not on_gpu:
+    on_gpu = config.runtime.accelerator != "cpu" and gpus > 0
+    if on_gpu and config.runtime.devices > gpus:
+        raise ConfigError(f"devices is {config.runtime.devices}, but torch finds {gpus} GPU{'s' * (gpus != 1)} here")
+    if config.runtime.precision == "16-mixed" and not on_gpu:
         raise ConfigError("precision 16-mixed needs a GPU; on a CPU use bf16-mixed or 32")
 
 
@@ -104,12 +104,12 @@ def build_logger(config: TrainConfig, out: Path, start_step: int) -> Logger | bo
     Raises:
         ConfigError: The package it needs is not installed.
     """
-    package = {"none": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}[config.logger]
+    package = {"none": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}[config.runtime.logger]
     if package is None:
         return False
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
-            f"the logger {config.logger} needs the package {package}: pip install {package}, or --logger none"
+            f"the logger {config.runtime.logger} needs the package {package}: pip install {package}, or --logger none"
         )
     if package == "tensorboard":
         from lightning.pytorch.loggers import TensorBoardLogger

@@ -33,7 +33,7 @@ def is_first_process() -> bool:
 
 def several_to_start(config: TrainConfig) -> bool:
     """Whether `config` asks for more processes on this machine than a launcher has started: this one alone."""
-    return config.devices > 1 and not {"LOCAL_RANK", "SLURM_PROCID"} & os.environ.keys()
+    return config.runtime.devices > 1 and not {"LOCAL_RANK", "SLURM_PROCID"} & os.environ.keys()
 
 
 def in_every_process(work: Callable[[Any], object], job: object, count: int) -> None:

@@ -34,12 +34,12 @@ def train_loader(
         dataset,
         order.micro_batch,
         collate(fill),
-        workers=config.workers,
+        workers=config.runtime.workers,
         batch_bytes=batch_bytes(order.micro_batch, config.min_size, config.max_size),
         sampler=order,
         persistent=True,
         pin=_pin(config),
-        processes=config.devices,
+        processes=config.runtime.devices,
     )
 
 
@@ -52,13 +52,13 @@ def val_loader(data: DetectionData, config: TrainConfig, *, fill: Sequence[float
         resize=config.model.numerics.resize,
         fill=fill,
         batch_size=max(config.batch_size // (world * config.accumulate), 1),
-        workers=config.workers,
+        workers=config.runtime.workers,
         pin=_pin(config),
         rank=rank,
         world=world,
-        processes=config.devices,
+        processes=config.runtime.devices,
     )
 
 
 def _pin(config: TrainConfig) -> bool:
-    return config.accelerator != "cpu" and torch.cuda.is_available()
+    return config.runtime.accelerator != "cpu" and torch.cuda.is_available()

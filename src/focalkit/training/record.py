@@ -83,7 +83,7 @@ def summary(
         f" images up to {config.min_size} x {config.max_size} px",
         "rate": f"{o.optimizer}, {o.schedule}, {plan.lr:g}"
         f" ({o.lr:g} per {o.lr_batch} images, batch of {config.batch_size})",
-        "device": f"{device}, precision {config.precision}, {config.workers} loader workers",
+        "device": f"{device}, precision {config.runtime.precision}, {config.runtime.workers} loader workers",
         "run": str(out),
     }
     lines = [f"{name:<8}{text}" for name, text in rows.items()]

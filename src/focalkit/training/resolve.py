@@ -1,12 +1,15 @@
 """From what was asked for to what will run: the few settings that depend on weights, devices and the data."""
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from focalkit._config_io import infinite
-from focalkit.config import TrainConfig
+from focalkit.config import DataConfig, TrainConfig
 from focalkit.detection import resolve_backbone
 from focalkit.detection.build import with_own_losses
 from focalkit.errors import ConfigError
+
+C = TypeVar("C", TrainConfig, DataConfig)
 
 
 @dataclass(frozen=True)
@@ -51,20 +54,21 @@ def resolve(config: TrainConfig) -> Resolved:
                     f"backbone: no pretrained weights, so all of it trains{live}; expect a lower AP than with "
                     "--backbone-weights FILE or --pretrained-backbone"
                 )
-    return Resolved(replace(config, model=model, **_absolute(config)), tuple(notes))
+    config = replace(config, model=model, data=_absolute(config.data, "path", "train_json", "val_json", "images"))
+    return Resolved(_absolute(config, "init", "backbone_weights"), tuple(notes))
 
 
-def _absolute(config: TrainConfig) -> dict:
-    names = ("data", "train_json", "val_json", "images", "init", "backbone_weights")
+def _absolute(config: C, *names: str) -> C:
     paths = {n: getattr(config, n) for n in names}
-    return {name: path.expanduser().resolve() for name, path in paths.items() if path is not None}
+    return replace(config, **{name: path.expanduser().resolve() for name, path in paths.items() if path is not None})
 
 
 def _check(config: TrainConfig) -> None:
     o, problems = config.optim, [f"{name} is {value}, expected a number" for name, value in infinite(config).items()]
-    ranks = config.devices * config.num_nodes
-    counts = ("epochs", "batch_size", "accumulate", "min_size", "devices", "num_nodes", "evaluate_every", "log_every")
-    problems += [f"{n} must be at least 1, got {getattr(config, n)}" for n in counts if getattr(config, n) < 1]
+    ranks = config.runtime.devices * config.runtime.num_nodes
+    counts = {n: getattr(config, n) for n in ("epochs", "batch_size", "accumulate", "min_size", "evaluate_every")}
+    counts |= {n: getattr(config.runtime, n) for n in ("devices", "num_nodes", "log_every")}
+    problems += [f"{name} must be at least 1, got {count}" for name, count in counts.items() if count < 1]
     if not problems and config.batch_size % (ranks * config.accumulate):
         problems.append(
             f"batch_size counts the images of all devices and passes: {config.batch_size} cannot be dealt out evenly "
@@ -78,7 +82,7 @@ def _check(config: TrainConfig) -> None:
         problems.append(f"max_steps must be at least 1, got {config.max_steps}")
     if config.patience is not None and config.patience < 1:
         problems.append(f"patience must be at least 1, got {config.patience}")
-    if config.workers < 0 or o.warmup_steps < 0 or o.weight_decay < 0:
+    if config.runtime.workers < 0 or o.warmup_steps < 0 or o.weight_decay < 0:
         problems.append("workers, optim.warmup_steps and optim.weight_decay cannot be negative")
     if o.lr <= 0 or o.lr_batch < 1:
         problems.append(f"optim.lr and optim.lr_batch must be positive, got {o.lr} and {o.lr_batch}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.models.detection import RetinaNet
 from torchvision.transforms.functional import to_tensor
 
-from focalkit.config import ModelConfig, TrainConfig, cpu_small
+from focalkit.config import DataConfig, ModelConfig, RuntimeConfig, TrainConfig, cpu_small
 from focalkit.data import DetectionData, open_train_and_val, write_demo_scenes
 from focalkit.metrics import coco_ap
 
@@ -36,12 +36,20 @@ def harness() -> ModuleType:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> TrainConfig:
     folder = write_demo_scenes(tmp_path_factory.mktemp("scenes"), train=4, val=4, size=SIDE, classes=2, imbalance=1)
-    return replace(cpu_small(), data=folder, min_size=SIDE, max_size=SIDE, workers=0, batch_size=4, model=TINY)
+    return replace(
+        cpu_small(),
+        data=DataConfig(folder),
+        min_size=SIDE,
+        max_size=SIDE,
+        runtime=RuntimeConfig(workers=0),
+        batch_size=4,
+        model=TINY,
+    )
 
 
 @pytest.fixture
 def val(config) -> DetectionData:
-    return open_train_and_val(config.data)[1]
+    return open_train_and_val(config.data.path)[1]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from PIL import Image
 
 from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
-from focalkit.config import ModelConfig, TrainConfig
+from focalkit.config import DataConfig, ModelConfig, RuntimeConfig, TrainConfig
 from focalkit.detection import Detector
 from focalkit.detection.build import build_detector
 
@@ -29,7 +29,13 @@ def calibratable(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
         model.head.class_output.weight.normal_(std=0.4)
         model.head.box_output.weight.normal_(std=0.1)
     config = TrainConfig(
-        data=folder / "data", min_size=64, max_size=96, workers=0, batch_size=4, model=MODEL, loss="focal(gamma=2)"
+        data=DataConfig(folder / "data"),
+        min_size=64,
+        max_size=96,
+        runtime=RuntimeConfig(workers=0),
+        batch_size=4,
+        model=MODEL,
+        loss="focal(gamma=2)",
     )
     run = RunDir(folder / "run")
     run.write_run({"config": config_to_dict(config), "categories": CATEGORIES})

@@ -17,7 +17,7 @@ def calibrate(run: Path, *words: str) -> int:
 
 
 def photos(run: Path) -> list[Path]:
-    data = json.loads((run / "run.json").read_text())["config"]["data"]
+    data = json.loads((run / "run.json").read_text())["config"]["data"]["path"]
     return sorted((Path(data) / "images" / "val").glob("*.png"))[:4]
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
 from focalkit.cli import main
-from focalkit.config import TrainConfig
+from focalkit.config import DataConfig, TrainConfig
 from focalkit.detection import Detector, save_weights
 from focalkit.export import load_exported
 
@@ -34,7 +34,7 @@ def place(detector, tmp_path_factory):
         (folder / "data/annotations").mkdir(exist_ok=True)
         truth = {"images": images, "annotations": annotations, "categories": CATEGORIES}
         (folder / f"data/annotations/instances_{split}.json").write_text(json.dumps(truth))
-    config = TrainConfig(data=folder / "data", min_size=96, max_size=160, model=detector.model.card.config)
+    config = TrainConfig(data=DataConfig(folder / "data"), min_size=96, max_size=160, model=detector.model.card.config)
     run = RunDir(folder / "run")
     run.write_run({"config": config_to_dict(config), "categories": CATEGORIES})
     run.checkpoint("best").parent.mkdir()

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from focalkit._config_io import config_from_dict, config_to_dict, differences, load_config
-from focalkit.config import PRESETS, OptimConfig, TrainConfig, cpu_small
+from focalkit._runs import RunDir
+from focalkit.config import PRESETS, DataConfig, OptimConfig, RuntimeConfig, TrainConfig, cpu_small
 from focalkit.errors import ConfigError
 
 
 @pytest.mark.parametrize("preset", [TrainConfig, *PRESETS.values()])
 def test_a_configuration_survives_json(preset):
-    config = replace(preset(), data=Path("somewhere"), max_steps=7)
+    config = replace(preset(), data=DataConfig(Path("somewhere")), max_steps=7)
     assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
 
 
@@ -91,7 +92,7 @@ def test_the_word_none_stands_for_none_in_toml():
 
 
 def test_a_number_will_do_for_a_choice_that_looks_like_one():
-    assert config_from_dict({"precision": 32}).precision == "32"
+    assert config_from_dict({"precision": 32}).runtime.precision == "32"
 
 
 @pytest.mark.parametrize(("name", "text"), [("c.toml", "epochs = "), ("c.json", "{"), ("run.json", "[1]")])
@@ -109,3 +110,55 @@ def test_a_missing_file_is_named(tmp_path):
 def test_differences_are_dotted_names():
     changed = replace(TrainConfig(), epochs=1, optim=OptimConfig(lr=0.5))
     assert differences(TrainConfig(), changed) == {"epochs": (12, 1), "optim.lr": (0.01, 0.5)}
+
+
+SCHEMA_1 = {
+    "schema": 1,
+    "categories": [{"id": 3, "name": "a"}],
+    "config": {
+        "data": "/sets/mine",
+        "train_json": None,
+        "val_json": "/sets/val.json",
+        "images": None,
+        "repair": True,
+        "loss": "focal(gamma=1.0, alpha=0.5)",
+        "epochs": 16,
+        "batch_size": 8,
+        "min_size": 416,
+        "precision": "bf16-mixed",
+        "accelerator": "cpu",
+        "devices": 2,
+        "num_nodes": 1,
+        "workers": 0,
+        "seed": 7,
+        "log_every": 5,
+        "checkpoint_seconds": 30.0,
+        "logger": "none",
+        "model": {"backbone": "tiny"},
+    },
+}
+"""What `focalkit train` wrote before its settings had groups, shortened."""
+
+
+def test_a_run_of_schema_1_is_read(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(SCHEMA_1))
+    config = RunDir(tmp_path).read_config()
+    assert config.data == DataConfig(Path("/sets/mine"), None, Path("/sets/val.json"), None, True)
+    assert config.runtime == RuntimeConfig("bf16-mixed", "cpu", 2, 1, 0, 5, 30.0, "none")
+    assert (config.epochs, config.seed, config.model.backbone) == (16, 7, "tiny")
+    assert load_config(tmp_path) == config
+    assert config_from_dict(config_to_dict(config)) == config
+
+
+def test_settings_of_data_and_runtime_may_stand_at_the_top(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text('data = "a"\nworkers = 3\nlogger = "wandb"\n[runtime]\nlogger = "none"\n')
+    config = load_config(file)
+    assert (config.data.path, config.runtime.workers) == (Path("a"), 3)
+    assert config.runtime.logger == "none", "the table goes first"
+    with pytest.raises(ConfigError, match=r'"runtime.workers" expects a whole number, got \'many\''):
+        config_from_dict({"workers": "many"})
+    with pytest.raises(ConfigError, match=r'unknown key "path"; did you mean "data.path"'):
+        config_from_dict({"path": "a"})
+    with pytest.raises(ConfigError, match=r'unknown key "wokers"; did you mean "runtime.workers"'):
+        config_from_dict({"wokers": 1})

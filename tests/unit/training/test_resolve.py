@@ -9,8 +9,10 @@ import pytest
 from focalkit.config import (
     AugmentConfig,
     CriterionConfig,
+    DataConfig,
     ModelConfig,
     OptimConfig,
+    RuntimeConfig,
     TrainConfig,
     cpu_small,
     paper,
@@ -53,23 +55,26 @@ def test_pretrained_backbones_stay_as_asked():
 
 
 def test_resolving_twice_changes_nothing(folded):
-    for config in (cpu_small(), replace(cpu_small(), backbone_weights=folded, data=Path("here"))):
+    for config in (cpu_small(), replace(cpu_small(), backbone_weights=folded, data=DataConfig(Path("here")))):
         once = resolve(config).config
         assert resolve(once).config == once
 
 
 def test_paths_become_absolute():
-    assert resolve(replace(cpu_small(), data=Path("here"))).config.data == Path.cwd() / "here"
+    assert resolve(replace(cpu_small(), data=DataConfig(Path("here")))).config.data.path == Path.cwd() / "here"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 6, "devices": 2, "accumulate": 2}, "6 cannot be dealt out evenly to 2 devices x 2 passes"),
+        (
+            {"batch_size": 6, "runtime": RuntimeConfig(devices=2), "accumulate": 2},
+            "6 cannot be dealt out evenly to 2 devices x 2 passes",
+        ),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"max_steps": 0}, "max_steps must be at least 1"),
         ({"min_size": 500, "max_size": 400}, "at least min_size (500), got 400"),
-        ({"workers": -1}, "cannot be negative"),
+        ({"runtime": RuntimeConfig(workers=-1)}, "cannot be negative"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"optim": OptimConfig(lr=0.0)}, "optim.lr and optim.lr_batch must be positive"),
         ({"optim": OptimConfig(ema_decay=1.5)}, "between 0 and 1, got 1.5"),

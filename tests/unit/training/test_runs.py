@@ -26,7 +26,7 @@ def finish(run):
 
 def test_run_json_gives_the_configuration_back(run):
     assert run.read_config() == cpu_small()
-    assert run.read_run()["schema"] == 1
+    assert run.read_run()["schema"] == 2
 
 
 def test_a_directory_without_a_run_says_so(tmp_path):
@@ -35,7 +35,7 @@ def test_a_directory_without_a_run_says_so(tmp_path):
         RunDir(tmp_path).read_run()
 
 
-@pytest.mark.parametrize("content", [{"schema": 1}, {"schema": 1, "config": []}])
+@pytest.mark.parametrize("content", [{"schema": 1}, {"schema": 2}, {"schema": 2, "config": []}])
 def test_a_run_json_without_a_configuration_is_refused_with_its_name(run, content):
     write_json_atomic(run.path / "run.json", content)
     with pytest.raises(ConfigError, match=r"run\.json: holds no configuration"):

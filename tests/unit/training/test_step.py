@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from focalkit._runs import RunDir
-from focalkit.config import OptimConfig, TrainConfig
+from focalkit.config import OptimConfig, RuntimeConfig, TrainConfig
 from focalkit.errors import ConfigError
 from focalkit.training.callbacks import AveragedWeights
 from focalkit.training.checkpoint import complete_best, last_step, read_checkpoint, write_weights
@@ -154,7 +154,7 @@ def test_the_first_process_is_the_first_of_all_machines(environment, first, monk
 def test_a_launchers_processes_are_not_started_again(monkeypatch):
     for name in ("LOCAL_RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
-    assert several_to_start(TrainConfig(devices=2))
-    assert not several_to_start(TrainConfig(devices=1))
+    assert several_to_start(TrainConfig(runtime=RuntimeConfig(devices=2)))
+    assert not several_to_start(TrainConfig(runtime=RuntimeConfig(devices=1)))
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert not several_to_start(TrainConfig(devices=2))
+    assert not several_to_start(TrainConfig(runtime=RuntimeConfig(devices=2)))

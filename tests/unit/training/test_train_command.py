@@ -9,7 +9,7 @@ from focalkit._config_io import config_to_dict, load_config
 from focalkit._runs import RunDir
 from focalkit.cli import main
 from focalkit.cli import train as command
-from focalkit.config import CriterionConfig, TrainConfig, cpu_small, paper
+from focalkit.config import CriterionConfig, DataConfig, TrainConfig, cpu_small, paper
 from focalkit.errors import ConfigError
 from focalkit.training._train import continued
 
@@ -72,7 +72,9 @@ def test_resuming_starts_from_the_runs_own_settings(asked, tmp_path):
     run = RunDir(tmp_path / "r")
     stored = replace(cpu_small(), seed=11)
     run.write_run({"config": config_to_dict(stored)})
-    assert asked("--resume", "--out", str(run.path), "--workers", "0") == replace(stored, workers=0)
+    assert asked("--resume", "--out", str(run.path), "--workers", "0") == replace(
+        stored, runtime=replace(stored.runtime, workers=0)
+    )
 
 
 def test_a_configuration_file_that_is_given_with_resume_is_read_and_not_forgotten(asked, tmp_path):
@@ -86,7 +88,7 @@ def test_a_configuration_file_that_is_given_with_resume_is_read_and_not_forgotte
 
 def test_the_ending_has_a_dash_where_there_is_no_ap(tmp_path):
     run = RunDir(tmp_path)
-    run.write_run({"config": config_to_dict(replace(cpu_small(), data=tmp_path))})
+    run.write_run({"config": config_to_dict(replace(cpu_small(), data=DataConfig(tmp_path)))})
     run.write_result({"metrics": {"AP": -1.0, "AP50": -1.0, "AP75": 0.25}, "finished": True})
     ending = command._ending(command.Args(out=tmp_path), [])
     assert ending.startswith("AP -  AP50 -  AP75 0.2500  on the validation images")
@@ -103,7 +105,7 @@ def broken_steps(monkeypatch, tmp_path):
         raise RuntimeError("a bug")
 
     run = RunDir(tmp_path)
-    run.write_run({"config": config_to_dict(replace(cpu_small(), data=tmp_path))})
+    run.write_run({"config": config_to_dict(replace(cpu_small(), data=DataConfig(tmp_path)))})
     run.write_result({"metrics": {"AP": 0.5, "AP50": 0.5, "AP75": 0.5}, "finished": True})
     monkeypatch.setattr(focalkit.training, "train", lambda *_, **__: {"finished": True}, raising=False)
     monkeypatch.setattr(focalkit.evaluation, "evaluate_run", fail)
@@ -137,10 +139,12 @@ def test_optional_values_can_be_switched_off(asked):
 
 def test_a_resumed_run_may_move_but_not_change(tmp_path):
     run = RunDir(tmp_path)
-    stored = replace(cpu_small(), data=tmp_path / "old")
+    stored = replace(cpu_small(), data=DataConfig(tmp_path / "old"))
     run.write_run({"config": config_to_dict(stored)})
-    moved = continued(run, replace(stored, data=tmp_path / "new", workers=0))
-    assert (moved.data, moved.workers) == (tmp_path / "new", 0)
+    moved = continued(
+        run, replace(stored, data=DataConfig(tmp_path / "new"), runtime=replace(stored.runtime, workers=0))
+    )
+    assert (moved.data.path, moved.runtime.workers) == (tmp_path / "new", 0)
     with pytest.raises(ConfigError, match=rf"epochs: {stored.epochs} in run\.json, now 3"):
         continued(run, replace(stored, epochs=3))
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from focalkit._config_io import config_from_dict
-from focalkit._runs import RunDir, checked_categories
+from focalkit._runs import READS, RunDir, checked_categories
 from focalkit.config import NumericsConfig
 from focalkit.detection.build import build_detector, build_retinanet
 from focalkit.detection.models.backbone_weights import listed, misfits, nearest
@@ -210,8 +210,9 @@ def _own(raw: RawWeights) -> RetinaNet:
             f"{raw.source}: has weights of focalkit but not the configuration of their model; expected a run directory,"
             " a checkpoint of one, or what save_weights wrote"
         )
-    if header.get("schema") != 1:
-        raise ConfigError(f"{raw.source}: schema {header.get('schema')!r}, this focalkit reads schema 1")
+    if header.get("schema") not in READS:
+        known = " and ".join(map(str, READS))
+        raise ConfigError(f"{raw.source}: schema {header.get('schema')!r}, this focalkit reads schema {known}")
     stored, listed_classes = header.get("config"), header.get("categories") or []
     if not isinstance(stored, Mapping):
         raise ConfigError(f"{raw.source}: holds no configuration of its model; expected what save_weights wrote")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from focalkit._config_io import config_to_dict, differences
 from focalkit._files import dump_json, write_bytes_atomic
+from focalkit._runs import SCHEMA
 from focalkit.config import TrainConfig
 from focalkit.detection.models.backbones import IMAGENET, RESNETS
 from focalkit.detection.models.card import ModelCard
@@ -121,7 +122,7 @@ def header(model: RetinaNet) -> dict[str, Any]:
     config = TrainConfig(model=card.config, min_size=card.min_size, max_size=card.max_size)
     categories = [{"id": i, "name": name} for i, name in card.categories or ()]
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "categories": categories,
         "num_classes": model.num_classes,
         "config": config_to_dict(config),
