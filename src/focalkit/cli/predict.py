@@ -179,9 +179,10 @@ def inputs(args: Args) -> list[Path]:
 
 def note_left_out(paths: Iterable[Path]) -> None:
     """Say which files of the folders are not taken for images."""
+    from focalkit._files import is_folder
     from focalkit.images import left_out
 
-    for folder in (path for path in paths if path.is_dir()):
+    for folder in filter(is_folder, paths):
         if rest := left_out(folder):
             listed = ", ".join(f"{count} {suffix}" for suffix, count in list(rest.items())[:10])
             print(printable(f"note: {folder}: left out, not images by their names: {listed}"), file=sys.stderr)

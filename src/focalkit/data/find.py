@@ -130,6 +130,8 @@ def open_train_and_val(
 ) -> tuple[DetectionData, DetectionData]:
     """Read both splits that training needs, and check that they belong together.
 
+    Validation may lack classes of training; it then gets the same categories.
+
     Raises:
         InputError: A split is not there.
         DataError: All problems of both splits; the categories differ; both splits are the same file.
@@ -151,13 +153,26 @@ def open_train_and_val(
     problems, warnings = compare_splits(train, val)
     if problems:
         raise DataError(source, problems)
-    return train, replace(val, warnings=(*val.warnings, *warnings))
+    return train, replace(_with_classes_of(train, val), warnings=(*val.warnings, *warnings))
+
+
+def _with_classes_of(train: DetectionData, val: DetectionData) -> DetectionData:
+    """`val` with the classes of `train`, of which it has some."""
+    label_of = {category: label for label, category in enumerate(train.categories)}
+    new = [label_of[category] for category in val.categories]
+    images = tuple(replace(image, labels=tuple(new[label] for label in image.labels)) for image in val.images)
+    return replace(val, categories=train.categories, images=images)
 
 
 def compare_splits(train: DetectionData, val: DetectionData) -> tuple[list[str], list[str]]:
     """What speaks against training on the one split and measuring on the other: (problems, warnings)."""
     problems: list[str] = []
-    if train.categories != val.categories:
+    warnings: list[str] = []
+    lacking = [c.name for c in train.categories if c not in val.categories]
+    if set(val.categories) <= set(train.categories):
+        more = f" and {len(lacking) - 1} more of {train.split}" if len(lacking) > 1 else ""
+        warnings += [f"{val.split} has no class {name!r}{more}: nothing to measure there" for name in lacking[:1]]
+    else:
         differ = sorted({(c.id, c.name) for c in train.categories} ^ {(c.id, c.name) for c in val.categories})
         more = f" and {len(differ) - 10} more" if len(differ) > 10 else ""
         listed = ", ".join(f"{key} {name!r}" for key, name in differ[:10])
@@ -167,7 +182,7 @@ def compare_splits(train: DetectionData, val: DetectionData) -> tuple[list[str],
     if shared and len(shared) == len(val.images):
         problems.append(f"every image of {val.split} is also in {train.split} ({train.source}, {val.source})")
         shared = []
-    warnings = [f"{len(shared)} x {val.split} images are also in {train.split} (first: {i.path})" for i in shared[:1]]
+    warnings += [f"{len(shared)} x {val.split} images are also in {train.split} (first: {i.path})" for i in shared[:1]]
     if not any(train.class_counts()):
         warnings.append(f"no image of {train.split} has a box: there is only background to learn from")
     if not any(val.class_counts()):

@@ -1,0 +1,151 @@
+"""What is not as it should be but plain is taken with a counted warning; what is not plain is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from focalkit.data import open_detection_data, open_train_and_val
+from focalkit.errors import DataError
+from unit.data.tiny_data import annotation, coco_content, write_coco, write_text, write_voc, write_yolo
+
+
+def read(root: Path, **changes: object):
+    return open_detection_data(write_coco(root, content=coco_content(**changes)))
+
+
+def other(**changes: object) -> dict:
+    """An annotation at another place than `annotation()`."""
+    return annotation(bbox=[20, 6, 10, 12], **changes)
+
+
+def without(item: dict, *keys: str) -> dict:
+    return {key: value for key, value in item.items() if key not in keys}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "ids"),
+    [
+        ([annotation(id=4), other(id=4)], (4, 5)),
+        ([without(annotation(), "id"), other(id=9)], (10, 9)),
+        ([annotation(id=None), without(other(), "id")], (1, 2)),
+    ],
+)
+def test_annotation_ids_missing_or_given_twice_are_numbered_again(tmp_path: Path, boxes: list, ids: tuple) -> None:
+    data = read(tmp_path, annotations=boxes)
+    assert data.images[0].annotation_ids == ids
+    assert "x annotation ids are missing or given twice: numbered again" in data.warnings[0]
+
+
+@pytest.mark.parametrize("write", [str, float])
+def test_ids_as_text_or_with_a_point_are_integers(tmp_path: Path, write: type) -> None:
+    content = coco_content()
+    images = [{**i, "id": write(i["id"]) if write is float else str(i["id"])} for i in content["images"]]
+    boxes = [annotation(id=write(1), image_id=write(11), category_id=write(7))]
+    categories = [{**c, "id": write(c["id"])} for c in content["categories"]]
+    data = read(tmp_path, images=images, annotations=boxes, categories=categories)
+    assert (data.category_ids, [i.id for i in data.images]) == ((3, 7), [11, 12])
+    assert (data.images[0].labels, data.images[0].annotation_ids) == ((1,), (1,))
+    assert len(data.warnings) == 5
+
+
+@pytest.mark.parametrize("value", ["1.5", "x", 1.5, True, [1], ""])
+def test_other_ids_are_one_problem_without_those_that_follow_from_it(tmp_path: Path, value: object) -> None:
+    images = [{**coco_content()["images"][0], "id": value}, coco_content()["images"][1]]
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, images=images, annotations=[annotation(image_id=value), other(image_id=value, id=2)])
+    assert len(caught.value.problems) == 1
+
+
+def test_iscrowd_null_is_0(tmp_path: Path) -> None:
+    data = read(tmp_path, annotations=[annotation(iscrowd=None)])
+    assert data.images[0].crowd == (False,)
+    assert "iscrowd null" in data.warnings[0]
+
+
+def test_a_width_of_a_whole_float_is_taken(tmp_path: Path) -> None:
+    images = [{**i, "width": 40.0} for i in coco_content()["images"]]
+    assert read(tmp_path, images=images).images[0].width == 40
+
+
+@pytest.mark.parametrize(
+    "change", [lambda i: without(i, "width", "height"), lambda i: {**i, "width": None, "height": 0}]
+)
+def test_a_size_that_is_not_given_is_read_from_the_file(tmp_path: Path, change) -> None:
+    data = read(tmp_path, images=[change(i) for i in coco_content()["images"]])
+    assert [(i.width, i.height) for i in data.images] == [(40, 30), (40, 30)]
+    assert data.warnings[0].startswith("2 x images have no width and height")
+
+
+@pytest.mark.parametrize("bbox", [..., None, []])
+@pytest.mark.parametrize(
+    "polygon", [[[5, 6, 15, 6, 10, 18]], [[5, 6, 15, 7, 9, 9], [6, 8, 7, 18, 8, 9]], [5, 6, 15, 6, 9, 18]]
+)
+def test_without_bbox_the_box_of_the_polygon_is_taken(tmp_path: Path, bbox: object, polygon: list) -> None:
+    item = annotation(bbox=bbox, segmentation=polygon)
+    data = read(tmp_path, annotations=[without(item, "bbox") if bbox is ... else item])
+    assert data.images[0].boxes == ((5, 6, 15, 18),)
+    assert "the box of the polygon taken" in data.warnings[0]
+
+
+@pytest.mark.parametrize("segmentation", [[], [[1, 2]], {"counts": [1, 2], "size": [3, 4]}, [["a"] * 6], None])
+def test_without_bbox_and_polygon_an_annotation_is_refused(tmp_path: Path, segmentation: object) -> None:
+    with pytest.raises(DataError, match="missing: bbox"):
+        read(tmp_path, annotations=[without(annotation(segmentation=segmentation), "bbox")])
+
+
+def test_boxes_relative_to_the_image_are_refused(tmp_path: Path) -> None:
+    boxes = [annotation(bbox=[0.104, 0.156, 0.3125, 0.3125]), annotation(id=2, bbox=[0, 0, 1, 1])]
+    with pytest.raises(DataError, match=r"looks relative to the image \(0 to 1\), as 2 of 2 boxes do; expected pixels"):
+        read(tmp_path / "coco", annotations=boxes)
+    xml = write_voc(tmp_path / "voc") / "Annotations/a.xml"
+    text = xml.read_text().replace("<difficult>1", "<difficult>0")
+    for old, new in ((">1<", ">0.1<"), (">10<", ">0.4<"), (">20<", ">0.5<")):
+        text = text.replace(old, new)
+    write_text(xml, text.split("<object>")[0] + "<object>" + text.split("<object>")[1] + "</annotation>")
+    with pytest.raises(DataError, match="looks relative"):
+        open_detection_data(tmp_path / "voc")
+
+
+def test_one_tiny_box_among_others_is_a_warning(tmp_path: Path) -> None:
+    boxes = [annotation(id=1), other(id=2), annotation(id=3, bbox=[0, 0, 1, 1])]
+    assert "1 x images have boxes in their first pixel" in read(tmp_path, annotations=boxes).warnings[0]
+
+
+def test_a_box_given_twice_is_kept_once(tmp_path: Path) -> None:
+    data = read(tmp_path / "coco", annotations=[annotation(id=1), annotation(id=2), annotation(id=3, category_id=3)])
+    assert data.images[0].labels == (1, 0)
+    assert data.warnings[0].startswith("1 x boxes are given twice, of one class at one place: one is kept (first: ")
+    write_text(write_yolo(tmp_path / "yolo") / "labels/train/a.txt", "0 .5 .5 .2 .2\n" * 3)
+    data = open_detection_data(tmp_path / "yolo")
+    assert len(data.images[0].boxes) == 1
+    assert any(line.startswith("2 x boxes are given twice") for line in data.warnings)
+
+
+def test_boxes_at_one_place_with_other_masks_are_two(tmp_path: Path) -> None:
+    data = read(tmp_path, annotations=[annotation(id=1, area=50), annotation(id=2, area=60)])
+    assert len(data.images[0].boxes) == 2
+
+
+def test_class_names_that_differ_in_case_or_blanks_are_told(tmp_path: Path) -> None:
+    data = read(tmp_path, annotations=[], categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "A "}])
+    assert data.names == ("a", "A ")
+    assert "class names differ in case or blanks alone: kept apart" in data.warnings[0]
+
+
+def test_validation_may_lack_classes_of_training(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    write_coco(tmp_path, "val", coco_content(annotations=[annotation()], categories=[{"id": 7, "name": "dog"}]))
+    train, val = open_train_and_val(tmp_path)
+    assert val.categories == train.categories
+    assert val.images[0].labels == (train.names.index("dog"),)
+    assert any(line.startswith("val has no class 'cat'") for line in val.warnings)
+
+
+@pytest.mark.parametrize("category", [{"id": 8, "name": "dog"}, {"id": 7, "name": "cow"}])
+def test_validation_with_a_class_that_training_lacks_is_refused(tmp_path: Path, category: dict) -> None:
+    write_coco(tmp_path)
+    boxes = [annotation(category_id=category["id"])]
+    write_coco(tmp_path, "val", json.loads(json.dumps(coco_content(annotations=boxes, categories=[category]))))
+    with pytest.raises(DataError, match="categories of train and val differ"):
+        open_train_and_val(tmp_path)
