@@ -46,9 +46,9 @@ class Sample:
         return self.image.shape[-2], self.image.shape[-1]
 
 
-def fit(sample: Sample, min_size: int, max_size: int, rule: Resize = "focalkit") -> Sample:
+def fit(sample: Sample, min_size: int, max_size: int, resize_mode: Resize = "focalkit") -> Sample:
     """Resize to the evaluation size, keeping the ratio."""
-    return _resized(sample, fit_size(*sample.size, min_size, max_size, rule), rule)
+    return _resized(sample, fit_size(*sample.size, min_size, max_size, resize_mode), resize_mode)
 
 
 def augment(
@@ -57,7 +57,7 @@ def augment(
     min_size: int,
     max_size: int,
     generator: torch.Generator,
-    rule: Resize = "focalkit",
+    resize_mode: Resize = "focalkit",
 ) -> Sample:
     """Crop, resize to a random scale, flip and recolour, as `config` says.
 
@@ -68,10 +68,12 @@ def augment(
         min_size: Short side at scale 1. A crop keeps the scale that the whole image would have had.
         max_size: Bound of the long side at scale 1.
         generator: The only source of chance.
-        rule: Whose rounding and interpolation.
+        resize_mode: Whose rounding and interpolation.
     """
     scale = _uniform(*config.scale, generator)
-    height, width = fit_size(*sample.size, max(1, round(min_size * scale)), max(1, round(max_size * scale)), rule)
+    height, width = fit_size(
+        *sample.size, max(1, round(min_size * scale)), max(1, round(max_size * scale)), resize_mode
+    )
     zoom = height / sample.size[0], width / sample.size[1]
     parts = [min(1.0, 1 / scale)] * 2  # what a larger scale pushes beyond the evaluation size
     if _uniform(0, 1, generator) < config.crop:
@@ -79,7 +81,7 @@ def augment(
     if min(parts) < 1:
         sample = random_crop(sample, parts, generator)
         height, width = (max(1, round(side * z)) for side, z in zip(sample.size, zoom, strict=True))
-    sample = _resized(sample, (height, width), rule)
+    sample = _resized(sample, (height, width), resize_mode)
     if _uniform(0, 1, generator) < config.flip:
         sample = flip(sample)
     if config.color > 0:
@@ -131,11 +133,11 @@ def _clamp(boxes: Tensor, height: int, width: int) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), most)
 
 
-def _resized(sample: Sample, size: tuple[int, int], rule: Resize) -> Sample:
+def _resized(sample: Sample, size: tuple[int, int], resize_mode: Resize) -> Sample:
     def scaled(boxes: Tensor) -> Tensor:
         return _clamp(_plain(functional.resize(_boxes(boxes, sample.size), list(size))), *size)
 
-    image = resize(sample.image, size, rule)
+    image = resize(sample.image, size, resize_mode)
     return Sample(image, scaled(sample.boxes), sample.labels, scaled(sample.ignore_boxes))
 
 

@@ -12,18 +12,20 @@ Resize = Literal["focalkit", "torchvision", "detectron2", "mmdet"]
 """Whose rounding of sizes and whose interpolation."""
 
 
-def fit_size(height: int, width: int, min_size: int, max_size: int, rule: Resize = "focalkit") -> tuple[int, int]:
+def fit_size(
+    height: int, width: int, min_size: int, max_size: int, resize_mode: Resize = "focalkit"
+) -> tuple[int, int]:
     """Size with the short side at `min_size`, unless the long side would pass `max_size`; the ratio is kept.
 
-    Libraries round differently, so that a side may differ by a pixel: `rule` says whose way is taken.
+    Libraries round differently, so that a side may differ by a pixel: `resize_mode` says which library is followed.
 
     Example:
         >>> fit_size(480, 640, 800, 1333)
         (800, 1067)
-        >>> fit_size(480, 640, 800, 1333, rule="torchvision")
+        >>> fit_size(480, 640, 800, 1333, resize_mode="torchvision")
         (800, 1066)
     """
-    if rule == "detectron2":
+    if resize_mode == "detectron2":
         scale = min_size / min(height, width)
         sides = (min_size, scale * width) if height < width else (scale * height, min_size)
         if max(sides) > max_size:
@@ -32,7 +34,7 @@ def fit_size(height: int, width: int, min_size: int, max_size: int, rule: Resize
     else:
         scale = min(min_size / min(height, width), max_size / max(height, width))
         sides = height * scale, width * scale
-    whole = {"focalkit": round, "torchvision": math.floor}.get(rule, _half_up)
+    whole = {"focalkit": round, "torchvision": math.floor}.get(resize_mode, _half_up)
     return max(1, whole(sides[0])), max(1, whole(sides[1]))
 
 
@@ -40,28 +42,28 @@ def _half_up(side: float) -> int:
     return int(side + 0.5)
 
 
-def resize(image: Tensor, size: tuple[int, int], rule: Resize = "focalkit") -> Tensor:
+def resize(image: Tensor, size: tuple[int, int], resize_mode: Resize = "focalkit") -> Tensor:
     """Resize (3, h, w) to `size` = (height, width), bilinear.
 
     Args:
         image: uint8 or floating.
         size: Height and width.
-        rule: "focalkit": with antialiasing; the dtype is kept. "torchvision" (its detectors): without antialiasing, and
-            not rounded to whole grey levels, so uint8 becomes float32 in 0..1. "detectron2": Pillow's, with
-            antialiasing. "mmdet": OpenCV's, without antialiasing, in its fixed-point arithmetic. The last two round to
-            uint8 and take floating images as "torchvision" does.
+        resize_mode: "focalkit": with antialiasing; the dtype is kept. "torchvision" (its detectors): without
+            antialiasing, and not rounded to whole grey levels, so uint8 becomes float32 in 0..1. "detectron2": as
+            Pillow does, with antialiasing. "mmdet": as OpenCV does, without antialiasing, in its fixed-point
+            arithmetic. The last two round to uint8 and take floating images as "torchvision" does.
     """
-    if rule == "focalkit":
+    if resize_mode == "focalkit":
         if tuple(image.shape[-2:]) == tuple(size):
             return image
         from torchvision.transforms.v2 import functional
 
         return functional.resize(image, list(size), antialias=True)
-    if rule == "torchvision" or image.dtype != torch.uint8:
+    if resize_mode == "torchvision" or image.dtype != torch.uint8:
         return F.interpolate(to_unit(image)[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
     if tuple(image.shape[-2:]) == tuple(size):
         return image
-    return _pillow(image, size) if rule == "detectron2" else _fixed_point(image, size)
+    return _pillow(image, size) if resize_mode == "detectron2" else _fixed_point(image, size)
 
 
 def _pillow(image: Tensor, size: tuple[int, int]) -> Tensor:
