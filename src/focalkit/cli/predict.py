@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,6 +101,8 @@ def run(args: Args) -> int:
     files = inputs(args)  # everything is there, before the model is loaded
     drawn = targets(files, args.out / "drawn") if args.draw else {}
     detector, threshold = open_detector(args)
+    if args.draw:
+        note_undrawable(detector.names or ())
     make_folder(args.out)  # a place that cannot be written to is known before the work
     images: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
@@ -186,6 +188,15 @@ def note_left_out(paths: Iterable[Path]) -> None:
         if rest := left_out(folder):
             listed = ", ".join(f"{count} {suffix}" for suffix, count in list(rest.items())[:10])
             print(printable(f"note: {folder}: left out, not images by their names: {listed}"), file=sys.stderr)
+
+
+def note_undrawable(names: Sequence[str]) -> None:
+    """Say which classes are drawn by their number."""
+    from focalkit.images.draw import undrawable
+
+    if missing := undrawable(names):
+        listed = ", ".join(f"class {names.index(name)} = {name}" for name in missing[:10])
+        print(printable(f"note: no font here has the letters of {len(missing)} class names: {listed}"), file=sys.stderr)
 
 
 def targets(files: Iterable[Path], folder: Path) -> dict[Path, Path]:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from focalkit.images._fonts import default_font, font_for
 from focalkit.images.inputs import as_image
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
+
+    from focalkit.images._fonts import Font
 
 Boxes = Tensor | Sequence[Sequence[float]]
 Labels = Tensor | Sequence[int]
@@ -59,7 +62,8 @@ def draw_detections(
         boxes: (n, 4) xyxy in pixels of the image.
         labels: (n,) class indices.
         scores: (n,); shown beside the name. Boxes are drawn lowest score first, so that the surest lie on top.
-        names: Name per class; a class without one is shown by its number.
+        names: Name per class; a class without one, or with letters that no font of this computer has, is shown by its
+            number.
         truth: Boxes (m, 4) and labels (m,), drawn dashed in black and white; the name stands below where there is room.
 
     Returns:
@@ -80,7 +84,7 @@ def draw_detections(
     canvas = to_pil(image)
     pen = ImageDraw.Draw(canvas)
     width = max(1, round(min(canvas.size) / 220))
-    font = _font(max(11, min(40, round(min(canvas.size) / 32))))
+    letters = max(11, min(40, round(min(canvas.size) / 32)))
     order = sorted(rows, key=lambda row: row[2] or 0.0)
     truths = [] if truth is None else _rows(*truth, None)
     for box, _, _ in truths:
@@ -89,15 +93,25 @@ def draw_detections(
         _solid(pen, box, width, class_color(label))
     placed: list[Rect] = []
     for box, label, score in reversed(order):
-        text = _name(label, names) if score is None else f"{_name(label, names)} {score:.2f}"
+        name, font = _name(label, names, letters)
+        text = name if score is None else f"{name} {score:.2f}"
         _label(pen, text, box, font, class_color(label), canvas.size, placed, must=True)
     for box, label, _ in truths:
-        _label(pen, _name(label, names), box, font, (0, 0, 0), canvas.size, placed, must=False)
+        name, font = _name(label, names, letters)
+        _label(pen, name, box, font, (0, 0, 0), canvas.size, placed, must=False)
     return canvas
 
 
-def _name(label: int, names: Sequence[str] | None) -> str:
-    return names[label] if names is not None and 0 <= label < len(names) else f"class {label}"
+def undrawable(names: Sequence[str]) -> list[str]:
+    """The names that no font of this computer has the letters for; they are drawn as `class 3`."""
+    return [name for name in names if font_for(name, 20) is None]
+
+
+def _name(label: int, names: Sequence[str] | None, size: int) -> tuple[str, "Font"]:
+    """The name of a class in a font that can draw it, else its number."""
+    name = names[label] if names is not None and 0 <= label < len(names) else f"class {label}"
+    font = font_for(name, size)
+    return (name, font) if font is not None else (f"class {label}", default_font(size))
 
 
 Row = tuple[tuple[float, float, float, float], int, float | None]
@@ -118,12 +132,6 @@ def _rows(boxes: Boxes, labels: Labels, scores: Tensor | Sequence[float] | None)
 
 def _count(values: Sequence[float] | None) -> str:
     return "no" if values is None else str(len(values))
-
-
-def _font(size: int) -> "ImageFont.ImageFont | ImageFont.FreeTypeFont":
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
 
 
 def _solid(pen: "ImageDraw.ImageDraw", box: Sequence[float], width: int, color: tuple[int, int, int]) -> None:
@@ -159,7 +167,7 @@ def _label(
     pen: "ImageDraw.ImageDraw",
     text: str,
     box: Rect,
-    font: "ImageFont.ImageFont | ImageFont.FreeTypeFont",
+    font: "Font",
     background: tuple[int, int, int],
     size: tuple[int, int],
     placed: list[Rect],
