@@ -14,6 +14,9 @@ from focalkit.tasks import Range as Range
 ALL = frozenset({"tabular", "image", "text", "audio"})
 """The tasks of one class per item, which share losses and sampling."""
 TABLES = frozenset({"tabular"})
+DETECTION = frozenset({"detection"})
+DENSE = ALL | DETECTION
+"""Losses on independent sigmoids serve a dense detector as well."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Method:
         name: As in tables and folders.
         loss: A loss of `focalkit.losses.LOSSES`, or "my_pkg.mod:MyLoss(gamma=1)"; "default" is the task's.
         class_weight: "inverse", "sqrt_inverse", "effective_number(beta=0.999)": weights of items by their class.
-        sampler: "class_balanced", "sqrt", "repeat_factor(t=0.01)", "over", "under", "smote".
+        sampler: "class_balanced", "sqrt", "repeat_factor(t=0.01)", "over", "under", "smote"; of a
+            detector's anchors "anchors(count=256, positive=0.5)".
         augment: "mixup(alpha=0.2)".
         schedule: "drw(start=0.8)": class weights from that share of the steps on.
         adjust: Of the logits after training: "logit_adjustment(tau=1.0)", "prior_correction".
@@ -54,7 +58,7 @@ class Method:
 
     def fits(self, task: str) -> bool:
         """Whether the method makes sense for the task; a task of somebody's own takes what takes every task."""
-        return self.tasks is None or task in self.tasks or (self.tasks == ALL and ":" in task)
+        return self.tasks is None or task in self.tasks or (self.tasks >= ALL and ":" in task)
 
 
 _GAMMA = Range(0.0, 5.0)
@@ -73,27 +77,30 @@ _ROWS = (
     Method("weighted_effective", class_weight="effective_number(beta=0.999)", space={"class_weight.beta": _BETA},
            paper="Cui 2019, arXiv 1901.05555", summary="items weighted by the effective number of their class"),
     Method("alpha_ce", loss="bce(alpha=0.75)", space={"loss.alpha": Range(0.05, 0.95)},
-           paper="Lin 2017, arXiv 1708.02002", summary="alpha-balanced cross-entropy on sigmoids"),
+           paper="Lin 2017, arXiv 1708.02002", tasks=DENSE, summary="alpha-balanced cross-entropy on sigmoids"),
     # losses that look at difficulty
     Method("focal", loss="focal(alpha=None, gamma=2.0)", space={"loss.gamma": _GAMMA},
-           paper="Lin 2017, arXiv 1708.02002", summary="focal loss on sigmoids, without alpha"),
+           paper="Lin 2017, arXiv 1708.02002", tasks=DENSE, summary="focal loss on sigmoids, without alpha"),
     Method("focal_alpha", loss="focal(alpha=0.25, gamma=2.0)",
            space={"loss.gamma": _GAMMA, "loss.alpha": Range(0.05, 0.95)},
-           paper="Lin 2017, arXiv 1708.02002", summary="focal loss with the alpha of the paper's detector"),
+           paper="Lin 2017, arXiv 1708.02002", tasks=DENSE,
+           summary="focal loss with the alpha of the paper's detector"),
     Method("softmax_focal", loss="softmax_focal(gamma=2.0)", space={"loss.gamma": _GAMMA},
            paper="Lin 2017, arXiv 1708.02002", summary="focal loss on a softmax"),
     Method("cb_focal", loss="focal(alpha=None, gamma=1.0)", class_weight="effective_number(beta=0.999)",
            space={"loss.gamma": _GAMMA, "class_weight.beta": _BETA},
-           paper="Cui 2019, arXiv 1901.05555", summary="class-balanced focal loss"),
+           paper="Cui 2019, arXiv 1901.05555", tasks=DENSE, summary="class-balanced focal loss"),
     Method("reduced_focal", loss="reduced_focal", space={"loss.gamma": _GAMMA, "loss.threshold": Range(0.1, 0.9)},
-           paper="Sergievskiy 2019, arXiv 1903.01347", summary="focal above a threshold, cross-entropy below"),
+           paper="Sergievskiy 2019, arXiv 1903.01347", tasks=DENSE,
+           summary="focal above a threshold, cross-entropy below"),
     Method("asl", loss="asl(gamma_pos=0.0, gamma_neg=2.0, margin=0.05)",
            space={"loss.gamma_neg": _GAMMA, "loss.margin": Range(0.0, 0.3)},
-           paper="Ridnik 2021, arXiv 2009.14119", summary="asymmetric loss: only negatives are focused"),
+           paper="Ridnik 2021, arXiv 2009.14119", tasks=DENSE, summary="asymmetric loss: only negatives are focused"),
     Method("poly1", loss="poly1_ce(epsilon=1.0)", space={"loss.epsilon": Range(-1.0, 4.0)},
            paper="Leng 2022, arXiv 2204.12511", summary="cross-entropy plus epsilon (1 - p)"),
     Method("ghm", loss="ghm_c(momentum=0.75)", space={"loss.momentum": Range(0.0, 0.95)},
-           paper="Li 2019, arXiv 1811.05181", summary="examples weighted by the density of their gradient norm"),
+           paper="Li 2019, arXiv 1811.05181", tasks=DENSE,
+           summary="examples weighted by the density of their gradient norm"),
     # losses that know the frequencies
     Method("balanced_softmax", loss="balanced_softmax",
            paper="Ren 2020, arXiv 2007.10740", summary="log counts added to the logits in training"),
@@ -131,6 +138,27 @@ _ROWS = (
            summary="targets softened"),
     Method("mixup", augment="mixup(alpha=0.2)", space={"augment.alpha": Range(0.05, 2.0, log=True)},
            paper="Zhang 2018, arXiv 1710.09412", summary="pairs of items mixed"),
+    # dense detectors: what anchors and boxes alone have
+    Method("ce_no_prior", model="no_prior", tasks=DETECTION, paper="Lin 2017, arXiv 1708.02002",
+           summary="ce, the class output starting at a probability of .5 and not of .01"),
+    Method("focal_star", loss="focal_star", tasks=DETECTION,
+           paper="Lin 2017, arXiv 1708.02002", summary="FL*: cross-entropy of a steeper, shifted logit"),
+    Method("hard_negative_mining", loss="focalkit.tasks.detection.mining:hard_negative_mining(ratio=3.0)",
+           space={"loss.ratio": Range(1.0, 100.0, log=True)}, tasks=DETECTION,
+           paper="Liu 2016, arXiv 1512.02325", summary="all positives, the 3 hardest negatives for each"),
+    Method("ohem", loss="focalkit.tasks.detection.mining:ohem(keep=1024)",
+           space={"loss.keep": Range(128, 8192, log=True, integer=True)}, tasks=DETECTION,
+           paper="Shrivastava 2016, arXiv 1604.03540", summary="the 1,024 hardest anchors of a batch"),
+    Method("sampled_anchors", sampler="anchors(count=256, positive=0.5)", tasks=DETECTION,
+           paper="Ren 2015, arXiv 1506.01497", summary="256 anchors of an image, at most half of them positive"),
+    Method("eqlv2", loss="eqlv2", tasks=DETECTION,
+           paper="Tan 2021, arXiv 2012.08548", summary="the summed gradients of every class balanced"),
+    Method("efl", loss="efl", tasks=DETECTION,
+           paper="Li 2022, arXiv 2201.02593", summary="focal with a gamma per class, from its gradients"),
+    Method("qfl", loss="qfl", model="gfl", tasks=DETECTION,
+           paper="Li 2020, arXiv 2006.04388", summary="another detector: quality focal loss in GFL"),
+    Method("varifocal", loss="varifocal", model="vfnet", tasks=DETECTION,
+           paper="Zhang 2021, arXiv 2008.13367", summary="another detector: varifocal loss in VarifocalNet"),
     # thresholds
     Method("threshold_moving", tasks=None,
            summary="the yardstick's model: every method is judged at a tuned threshold, this one has nothing else"),

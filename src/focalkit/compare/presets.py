@@ -48,5 +48,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
                  "logistic_balanced", "balanced_forest", "easy_ensemble", "rus_boost"),
         tasks=("tabular",),
     ),
+    "paper-tables-mini": Preset(
+        "tables 1a, 1b and 1d of the focal loss paper with a small detector",
+        methods=("ce_no_prior", "ce", "alpha_ce(alpha=0.25)", "alpha_ce(alpha=0.5)", "alpha_ce(alpha=0.75)",
+                 "focal_alpha(alpha=0.5,gamma=0.5)", "focal_alpha(alpha=0.25,gamma=1.0)", "focal_alpha",
+                 "focal_alpha(alpha=0.25,gamma=5.0)", "ohem", "hard_negative_mining"),
+        tasks=("detection",),
+    ),
 })
 # fmt: on

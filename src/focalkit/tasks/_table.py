@@ -9,6 +9,7 @@ from focalkit.errors import InputError
 from ._task import Task
 
 TASKS: dict[str, str] = {
+    "detection": "focalkit.tasks.detection:TASK",
     "image": "focalkit.tasks.image:TASK",
     "tabular": "focalkit.tasks.tabular:TASK",
 }

@@ -1,0 +1,81 @@
+"""From a method to the configuration that a detector trains with."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from focalkit.config import TrainConfig, with_detector
+from focalkit.detection.recipes import DETECTORS
+from focalkit.errors import ConfigError
+from focalkit.losses import argument_names, parse
+from focalkit.training.resolve import resolve
+
+from .._losses import class_weights
+from .._task import Budget
+
+if TYPE_CHECKING:
+    from focalkit.compare.methods import Method
+
+PLAIN = "bce"
+"""Cross-entropy of a dense detector is that of independent sigmoids: background is no class."""
+
+
+def configure(
+    config: TrainConfig, method: "Method", class_counts: Sequence[int], budget: Budget, seed: int
+) -> TrainConfig:
+    """The configuration of the task with everything that the method changes.
+
+    Raises:
+        ConfigError: Something in the method that a detector cannot do.
+    """
+    for name in ("augment", "schedule"):
+        if (asked := getattr(method, name)) is not None:
+            raise ConfigError(f"the task detection has no {name}, the method {method.name!r} asks for {asked!r}")
+    plain = method.loss in ("default", "ce")
+    if method.model in DETECTORS:
+        config = with_detector(config, method.model)  # pyright: ignore[reportArgumentType]
+        plain_loss = DETECTORS[method.model].loss
+    else:
+        plain_loss = PLAIN
+    if method.model == "no_prior":
+        config = replace(config, model=replace(config.model, prior_prob=None))
+    loss = _weighted(plain_loss if plain else method.loss, method.class_weight, class_counts)
+    optim = replace(config.optim, **{k: float(v) for k, v in method.settings.items() if k in ("lr", "weight_decay")})
+    gpu = torch.cuda.is_available()
+    return resolve(
+        replace(
+            config,
+            loss=loss,
+            optim=optim,
+            criterion=replace(config.criterion, **_sampled_anchors(method.sampler)),
+            max_steps=budget.steps or config.max_steps,
+            seed=seed,
+            workers=config.workers if gpu else 0,
+            accelerator="auto" if gpu else "cpu",
+        )
+    ).config
+
+
+def _sampled_anchors(sampler: str | None) -> dict[str, Any]:
+    """The fields of `CriterionConfig` for "anchors(count=256, positive=0.5)"."""
+    if sampler is None:
+        return {}
+    name, arguments = parse(sampler)
+    count, positive = arguments.get("count", 256), arguments.get("positive", 0.5)
+    if name != "anchors" or set(arguments) - {"count", "positive"} or not isinstance(count, int):
+        raise ConfigError(f"cannot use the sampler {sampler!r}; a detector has anchors(count=256, positive=0.5)")
+    return {"sample": count, "sample_positive": positive}
+
+
+def _weighted(loss: str, class_weight: str | None, class_counts: Sequence[int]) -> str:
+    """The loss with a weight for the column of every class, of mean 1 over the columns."""
+    weights = class_weights(class_weight, [max(n, 1) for n in class_counts])
+    if weights is None:
+        return loss
+    if "class_weight" not in argument_names(loss):
+        raise ConfigError(f"the loss {loss!r} takes no class weights")
+    name, arguments = parse(loss)
+    shown = {**arguments, "class_weight": [round(float(w), 6) for w in weights * len(weights) / weights.sum()]}
+    return f"{name}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"

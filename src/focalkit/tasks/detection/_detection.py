@@ -1,0 +1,83 @@
+"""The task of boxes: how they are read and split, and which detector learns them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from focalkit.config import TrainConfig, cpu_small, paper
+
+from .._task import Budget, Inspection, Metric, Range, Source, Splits
+from . import _average_precision as ap
+
+if TYPE_CHECKING:
+    from focalkit.compare.methods import Method
+
+    from ._fitted import DetectionFitted, DetectionModel
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Objects with boxes.
+
+    Attributes:
+        config: Makes the configuration that every method trains with. Of its losses only that of the boxes is used,
+            its paths are not. Without pretrained weights the backbone learns from nothing.
+    """
+
+    name: str = "detection"
+    config: Callable[[], TrainConfig] = cpu_small
+
+    metrics = (
+        Metric("AP", ap.average_precision, of="outputs", summary="COCO's average precision, overlaps .5 to .95"),
+        Metric("AP50", ap.ap50, of="outputs", summary="average precision at an overlap of .5"),
+        Metric("AP75", ap.ap75, of="outputs", summary="average precision at an overlap of .75"),
+        Metric("AP_rare", ap.ap_rare, of="outputs", summary="AP of classes in at most 10 training images"),
+        Metric("AP_common", ap.ap_common, of="outputs", summary="AP of classes in 11 to 100 training images"),
+        Metric("AP_frequent", ap.ap_frequent, of="outputs", summary="AP of classes in more than 100 training images"),
+    )
+    decision_metric: str = ""
+    models: tuple[str, ...] = ("no_prior", "fcos", "atss", "gfl", "vfnet")
+    default_methods: tuple[str, ...] = ("ce", "alpha_ce", "focal_alpha", "hard_negative_mining", "sampled_anchors")
+    resplits: bool = False
+
+    def recognises(self, path: Path) -> bool:
+        """A folder in COCO, Pascal VOC or YOLO form, or its JSON or YAML file."""
+        from ._read import looks_like_boxes
+
+        return looks_like_boxes(path)
+
+    def inspect(self, source: Source, labels: bool = True) -> Inspection:
+        """Classes, empty images, and how anchors match the boxes; wrong labels are not looked for."""
+        from ._inspect import inspect
+
+        return inspect(source, self.config())
+
+    def read(self, source: Source, seed: int) -> Splits:
+        """The data's own parts; where there is no test part, val is it, and images are held out of train for val."""
+        from ._read import read
+
+        return read(source)
+
+    def space(self, model: str) -> Mapping[str, Range]:
+        """Learning rate, for a batch of `optim.lr_batch`, and weight decay."""
+        adamw = self.config().optim.optimizer == "adamw"
+        lr = Range(1e-4, 1e-2, log=True) if adamw else Range(1e-3, 1e-1, log=True)
+        return {"lr": lr, "weight_decay": Range(1e-5, 1e-2, log=True)}
+
+    def fit(self, method: "Method", splits: Splits, budget: Budget, seed: int, out: Path) -> "DetectionFitted":
+        """Train a detector."""
+        from ._fit import fit
+
+        return fit(self, method, splits, budget, seed)
+
+    def load(self, folder: Path) -> "DetectionModel":
+        """A stored detector."""
+        from ._fitted import DetectionModel
+
+        return DetectionModel.load(Path(folder))
+
+
+TASK = Detection()
+PAPER = Detection(config=paper)
+"""Lin et al., 2017, sec. 4: for a GPU, with ImageNet weights that are downloaded."""

@@ -1,0 +1,93 @@
+"""Train a detector under one method: a fixed number of steps, no look at other images on the way."""
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from focalkit.config import TrainConfig
+from focalkit.data import DetectionBatch, DetectionData
+from focalkit.detection import Detector, RetinaNet, build_criterion, build_detector
+from focalkit.detection.models.card import ModelCard
+from focalkit.errors import DivergedError
+from focalkit.training.loaders import train_loader
+from focalkit.training.optim import build_optimizer
+from focalkit.training.schedule import lr_factor, plan_run
+
+from .._task import Budget, Splits
+from ._configure import configure
+from ._fitted import DetectionFitted, DetectionModel
+
+if TYPE_CHECKING:
+    from focalkit.compare.methods import Method
+
+    from ._detection import Detection
+
+
+def fit(task: "Detection", method: "Method", splits: Splits, budget: Budget, seed: int) -> DetectionFitted:
+    """Train; the configuration is the task's with what the method changes.
+
+    Raises:
+        ConfigError: The method asks for what a detector cannot do.
+        DivergedError: A loss that is NaN or infinite.
+    """
+    config = configure(task.config(), method, splits.class_counts, budget, seed)
+    before = torch.get_num_threads()
+    torch.set_num_threads(budget.threads)
+    try:
+        torch.manual_seed(seed)
+        train: DetectionData = splits.train
+        model = build_detector(config.model, train.num_classes, config.backbone_weights, config.pretrained_backbone)
+        card = model.card or ModelCard(config.model)
+        categories = tuple((c.id, c.name) for c in train.categories)
+        model.card = replace(card, categories=categories, min_size=config.min_size, max_size=config.max_size)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        steps = _train(model.to(device), config, train, device, budget.seconds)
+        # subtle: a threshold would cut the methods whose scores are low, not those that rank badly
+        detector = Detector(model.eval(), score_threshold=0.0)
+        facts = {"steps": steps, "detector": config.model.detector, "loss": config.loss, "batch": config.batch_size}
+        facts["parameters"] = sum(p.numel() for p in model.parameters())
+        parts = {"val": splits.val, "test": splits.test}
+        return DetectionFitted(DetectionModel(detector), parts, train.image_counts(), budget.threads, facts)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(
+    model: RetinaNet, config: TrainConfig, data: DetectionData, device: torch.device, seconds: float | None
+) -> int:
+    """Steps taken."""
+    shares = [images / len(data) for images in data.image_counts()]
+    facts = {"num_classes": data.num_classes, "class_counts": data.class_counts(), "frequency": shares}
+    criterion = build_criterion(config, facts).to(device).train()
+    plan, o, began = plan_run(config, len(data)), config.optim, time.perf_counter()
+    optimizer = build_optimizer(model, o, plan.lr)
+    fill = model.pixel_mean.flatten().tolist()
+    loader = train_loader(data, config, fill=fill, rank=0, world=1, start_step=0)
+    model.train()
+    step = 0
+    for epoch in range(plan.epochs):
+        loader.sampler.set_epoch(epoch)  # pyright: ignore[reportAttributeAccessIssue]
+        batch: DetectionBatch
+        for batch in loader:
+            factor = lr_factor(
+                step, total=plan.steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = plan.lr * factor
+            here = batch.to(device, non_blocking=True)
+            losses = criterion(model(here.images), here.targets)
+            total = torch.stack(list(losses.values())).sum()
+            if not bool(total.isfinite()):
+                raise DivergedError(f"the loss is {total.item()} at step {step + 1}; a smaller lr may help")
+            optimizer.zero_grad()
+            total.backward()
+            if o.clip_norm is not None:
+                clip_grad_norm_(model.parameters(), o.clip_norm)
+            optimizer.step()
+            step += 1
+            if step == plan.steps or (seconds is not None and time.perf_counter() - began > seconds):
+                return step
+    return step

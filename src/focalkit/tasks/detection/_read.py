@@ -1,0 +1,117 @@
+"""From COCO, VOC or YOLO data to train, validation and test parts, which every cell shares."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from focalkit.data import DetectionData
+from focalkit.data.find import Layout, compare_splits, find_layout
+from focalkit.errors import DataError, InputError
+
+from .._task import Source, Splits
+
+VAL_SHARE, TEST_SHARE = 0.15, 0.2
+
+
+def looks_like_boxes(path: Path) -> bool:
+    """See `Detection.recognises`. JSON files beside folders of images prove nothing: other data have such, too."""
+    from ..image._find import looks_like_images
+
+    try:
+        layout = find_layout(path)
+    except InputError:
+        return False
+    loose = layout.format == "COCO" and path.is_dir() and any(path.glob("*.json"))
+    return not (loose and looks_like_images(path))
+
+
+def read(source: Source) -> Splits:
+    """The parts; see `Detection.read`.
+
+    Raises:
+        InputError: No data set there, or one without a part to train on.
+        DataError: All problems of all parts; parts that do not belong together; too few images or no boxes.
+    """
+    opened, held_out = read_parts(source), ""
+    if "train" not in opened:
+        if "all" not in opened:
+            raise InputError(f"{source.path}: expected a part train, got {', '.join(opened)}")
+        opened["train"] = opened.pop("all")
+    train, val, test = opened["train"], opened.get("val"), opened.get("test")
+    notes: list[str] = []
+    for other in (val, test):
+        if other is not None:
+            problems, warnings = compare_splits(train, other)
+            if problems:
+                raise DataError(source.path, problems)
+            notes += [line for line in warnings if line not in notes]
+    if test is not None and not any(test.class_counts()):
+        test = None
+    if test is None and val is not None:
+        val, test = None, val
+        held_out = "the test part is the data's val; val is held out of train"
+    random = np.random.default_rng(0)
+    if test is None:
+        train, test = _hold_out(train, TEST_SHARE, random, "test")
+        held_out = "val and test are held out of train"
+    if val is None:
+        train, val = _hold_out(train, VAL_SHARE, random, "val")
+    if not any(train.class_counts()) or not any(test.class_counts()):
+        raise DataError(source.path, ["expected boxes in the train and in the test part, got a part without any"])
+    parts = {"train": train, "val": val, "test": test}
+    sizes = {name: len(data) for name, data in parts.items()}
+    boxes = {name: sum(data.class_counts()) for name, data in parts.items()}
+    return Splits(
+        **parts,
+        classes=train.names,
+        class_counts=tuple(train.class_counts()),
+        sizes=sizes,
+        facts={"boxes": boxes, "split": held_out or "the data's own"},
+        notes=tuple(notes),
+        fingerprint=_fingerprint(parts),
+    )
+
+
+def read_parts(source: Source) -> dict[str, DetectionData]:
+    """Every part that the data have.
+
+    Raises:
+        InputError: No data set there.
+        DataError: All problems of all parts.
+    """
+    layout: Layout = find_layout(source.path)
+    opened: dict[str, DetectionData] = {}
+    problems: list[str] = []
+    for part, reader in layout.splits.items():
+        try:
+            opened[part] = reader(True, False)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(source.path, problems)
+    return opened
+
+
+def _hold_out(
+    data: DetectionData, share: float, random: np.random.Generator, name: str
+) -> tuple[DetectionData, DetectionData]:
+    """The data without a share of their images, and that share as a part of its own."""
+    if len(data) < 4:
+        raise DataError(data.source, [f"expected at least 4 images to hold some out for {name}, got {len(data)}"])
+    chosen = set(random.permutation(len(data))[: max(1, round(share * len(data)))].tolist())
+    kept = tuple(image for i, image in enumerate(data.images) if i not in chosen)
+    held = tuple(image for i, image in enumerate(data.images) if i in chosen)
+    return replace(data, images=kept), replace(data, images=held, split=name, warnings=())
+
+
+def _fingerprint(parts: dict[str, DetectionData]) -> str:
+    digest = hashlib.sha256()
+    for name, data in parts.items():
+        digest.update(json.dumps([name, data.names, len(data)]).encode())
+        for image in data.images:
+            rows = [image.file_name, image.boxes, image.labels, image.crowd, image.path.stat().st_size]
+            digest.update(json.dumps(rows).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,189 @@
+"""The task of boxes on a handful of demo scenes, and its average precision against COCO's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from focalkit.compare import METHODS, Method, compare
+from focalkit.config import ModelConfig, cpu_small
+from focalkit.data import open_detection_data, write_demo_scenes
+from focalkit.detection import Detections
+from focalkit.errors import ConfigError, DataError
+from focalkit.losses import parse
+from focalkit.metrics import coco_ap
+from focalkit.tasks import Budget, Outputs, Source, find_task
+from focalkit.tasks.detection import TASK, Detection
+from focalkit.tasks.detection._average_precision import average_precision, judge, precisions
+from focalkit.tasks.detection._configure import configure
+from focalkit.tasks.detection._fitted import _detections
+
+MODEL = ModelConfig("tiny", "batch", 0, 8, 8, 1, anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0))
+
+
+def tiny():
+    return replace(cpu_small(), min_size=96, max_size=96, batch_size=2, model=MODEL)
+
+
+TINY = Detection(config=tiny)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes")
+    return write_demo_scenes(folder / "demo", train=10, val=4, size=96, classes=3, imbalance=3)
+
+
+@pytest.fixture(scope="module")
+def splits(scenes):
+    return TINY.read(Source(scenes), 0)
+
+
+def test_coco_data_are_boxes_and_a_json_file_beside_folders_of_images_does_not_make_them_so(scenes, tmp_path):
+    assert find_task(scenes) == "detection"
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "0.png")
+    (tmp_path / "train.json").write_text("{}")
+    assert find_task(tmp_path) == "image"
+
+
+def test_without_a_test_part_val_is_it_and_train_gives_a_share_for_val(scenes, splits):
+    val = open_detection_data(scenes, "val")
+    assert [i.path for i in splits.test.images] == [i.path for i in val.images]
+    assert splits.sizes == {"train": 8, "val": 2, "test": 4}
+    assert not {i.path for i in splits.train.images} & {i.path for i in splits.val.images}
+    assert splits.fingerprint == TINY.read(Source(scenes), 5).fingerprint
+    assert splits.class_counts == tuple(splits.train.class_counts())
+
+
+def test_a_part_that_is_another_one_is_refused(scenes, tmp_path):
+    content = (scenes / "annotations" / "instances_train.json").read_text()
+    (tmp_path / "images").symlink_to(scenes / "images" / "train")
+    for part in ("train", "val"):
+        (tmp_path / f"{part}.json").write_text(content)
+    with pytest.raises(DataError, match="also in train"):
+        TINY.read(Source(tmp_path), 0)
+
+
+def test_inspection_counts_boxes_of_all_parts_and_numbers_what_it_found(scenes):
+    found = TASK.inspect(Source(scenes))
+    counts = [open_detection_data(scenes, part).class_counts() for part in ("train", "val")]
+    assert list(found.classes.values()) == np.sum(counts, axis=0).tolist()
+    assert "FK201" in {finding.code for finding in found.findings}
+
+
+def random_outputs(seed):
+    """Boxes near the truth or anywhere, crowds, and scores with ties: judged here, and the same for COCO."""
+    random = np.random.default_rng(seed)
+    parts, truth, results = {}, [], []
+    found, judged, true_rows = [], [], []
+    for image in range(12):
+        m, n = random.integers(0, 7), random.integers(0, 25)
+        low = random.integers(0, 60, (m, 2))
+        boxes = np.concatenate([low, low + random.integers(8, 40, (m, 2))], axis=1).astype(float)
+        labels, crowd = random.integers(0, 4, m), random.random(m) < 0.2
+        near = boxes[random.integers(0, m, n)] if m else np.tile([5.0, 5, 25, 25], (n, 1))
+        shifted = (near + random.integers(-4, 5, (n, 4))).astype(float)
+        scores, own = random.integers(1, 12, n) / 12, random.integers(0, 5, n)
+        found.append(Detections(torch.tensor(shifted), torch.tensor(scores), torch.tensor(own)))
+        judged.append(judge(shifted, scores, own, boxes, labels, crowd))
+        true_rows += [(image, int(k), bool(c)) for k, c in zip(labels, crowd, strict=True)]
+        for box, label, ignored in zip(boxes.tolist(), labels.tolist(), crowd.tolist(), strict=True):
+            place = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            area = place[2] * place[3]
+            row = {"image_id": image, "category_id": label, "bbox": place, "area": area, "iscrowd": int(ignored)}
+            truth.append({"id": len(truth) + 1, **row})
+        results += found[-1].to_coco(image)
+    parts = _detections(found) | {"detections.judged": np.concatenate(judged)}
+    names = ("truth.item", "truth.labels", "truth.crowd")
+    parts |= {name: np.asarray(column) for name, column in zip(names, zip(*true_rows, strict=True), strict=True)}
+    parts["detections.scores"] = np.concatenate([one.scores.numpy() for one in found])
+    content = {
+        "images": [{"id": i} for i in range(12)],
+        "categories": [{"id": k, "name": str(k)} for k in range(5)],
+        "annotations": truth,
+    }
+    outputs = Outputs(np.arange(12), np.zeros((12, 5)), np.zeros((12, 5)), link="sigmoid", parts=parts)
+    return outputs, content, results
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_average_precision_is_that_of_coco(seed):
+    outputs, content, results = random_outputs(seed)
+    expected = coco_ap(content, results)
+    assert average_precision(outputs) == pytest.approx(expected.metrics["AP"], abs=1e-9)
+    for c, found in zip(*precisions(outputs), strict=True):
+        assert found.mean() == pytest.approx(expected.per_class[str(c)]["AP"], abs=1e-9)
+
+
+def test_resampled_images_need_no_new_matching():
+    outputs, content, results = random_outputs(9)
+    drawn = np.array([3, 3, 0, 7, 11, 5, 5, 5])
+    of = {i: [row for row in content["annotations"] if row["image_id"] == i] for i in range(12)}
+    again = {
+        "images": [{"id": i} for i in range(len(drawn))],
+        "categories": content["categories"],
+        "annotations": [{**row, "image_id": i} for i, image in enumerate(drawn) for row in of[image]],
+    }
+    found = [{**row, "image_id": i} for i, image in enumerate(drawn) for row in results if row["image_id"] == image]
+    assert average_precision(outputs.take(drawn)) == pytest.approx(coco_ap(again, found).metrics["AP"], abs=1e-9)
+
+
+FITTING = [name for name, row in METHODS.items() if row.tasks is not None and row.fits("detection")]
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_every_method_makes_a_configuration_that_differs_from_plain_cross_entropy(name, splits):
+    plain = configure(tiny(), METHODS["ce"], splits.class_counts, Budget(steps=3), 0)
+    found = configure(tiny(), METHODS[name], splits.class_counts, Budget(steps=3), 0)
+    assert found != plain
+    assert found.max_steps == 3
+    assert (plain.loss, plain.seed) == ("bce", 0)
+
+
+def test_what_a_detector_cannot_do_is_refused(splits):
+    for method in (Method("a", sampler="smote"), Method("b", augment="mixup"), Method("c", schedule="drw")):
+        with pytest.raises(ConfigError):
+            configure(tiny(), method, splits.class_counts, Budget(), 0)
+
+
+def test_class_weights_are_one_on_average(splits):
+    loss = configure(tiny(), METHODS["cb_focal"], (500, 50, 5), Budget(), 0).loss
+    weights = parse(loss)[1]["class_weight"]
+    assert np.mean(weights) == pytest.approx(1, abs=1e-5)
+    assert weights[2] > weights[1] > weights[0]
+
+
+@pytest.mark.parametrize("name", ["focal_alpha", "ohem", "hard_negative_mining", "sampled_anchors", "varifocal"])
+def test_a_method_trains_and_its_files_give_the_same_boxes(name, splits, tmp_path):
+    fitted = TINY.fit(METHODS[name], splits, Budget(steps=2), 1, tmp_path)
+    outputs = fitted.outputs("test")
+    assert not list(tmp_path.iterdir())
+    assert outputs.logits.shape == outputs.targets.shape == (4, 3)
+    assert (fitted.facts["steps"], outputs.multilabel) == (2, True)
+    fitted.save(tmp_path)
+    found = TINY.load(tmp_path).predict([image.path for image in splits.test.images])
+    np.testing.assert_allclose(found.logits, outputs.logits, atol=1e-4)
+    np.testing.assert_allclose(found.parts["detections.scores"], outputs.parts["detections.scores"], atol=1e-5)
+
+
+def test_methods_start_from_the_same_weights(splits, tmp_path):
+    still = {"lr": 1e-30}
+    first, second = (
+        TINY.fit(replace(METHODS[name], settings=still), splits, Budget(steps=1), 3, tmp_path).model.detector.model
+        for name in ("ce", "hard_negative_mining")
+    )
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in pairs)
+
+
+def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("focalkit.tasks.detection.TASK", TINY)
+    found = compare(scenes, ["ce", "focal_alpha"], out=tmp_path / "out", seeds=2, budget=Budget(steps=2))
+    assert {cell.status for cell in found.cells.values()} == {"done"}
+    assert set(found.values("AP")) == {"ce", "focal_alpha"}
+    assert [v.outcome for v in found.verdicts] == ["yardstick", "one observation"]
+    assert "AP" in found.report().read_text()
