@@ -50,6 +50,15 @@ def test_coco_data_are_boxes_and_a_json_file_beside_folders_of_images_does_not_m
     assert find_task(tmp_path) == "image"
 
 
+def test_folders_of_the_parts_of_coco_are_no_classes(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for part in ("train2017", "val2017"):
+        (tmp_path / part).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / part / "0.png")
+        (tmp_path / "annotations" / f"instances_{part}.json").write_text("{}")
+    assert find_task(tmp_path) == "detection"
+
+
 def test_without_a_test_part_val_is_it_and_train_gives_a_share_for_val(scenes, splits):
     val = open_detection_data(scenes, "val")
     assert [i.path for i in splits.test.images] == [i.path for i in val.images]

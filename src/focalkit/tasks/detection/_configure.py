@@ -52,8 +52,11 @@ def configure(
             criterion=replace(config.criterion, **_sampled_anchors(method.sampler)),
             max_steps=budget.steps or config.max_steps,
             seed=seed,
-            workers=config.workers if gpu else 0,
-            accelerator="auto" if gpu else "cpu",
+            runtime=replace(
+                config.runtime,
+                workers=config.runtime.workers if gpu else 0,
+                accelerator="auto" if gpu else "cpu",
+            ),
         )
     ).config
 

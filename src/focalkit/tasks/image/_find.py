@@ -1,5 +1,6 @@
 """Whether a path holds images, by names alone: `compare` asks this of every task, so nothing is imported here."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from focalkit._pictures import is_picture
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Names of folders, in lower case -> the part they are."""
+_OF_TRAINING = re.compile(r"train(ing)?[-_]?\d*")
+"""A folder of this name, such as train2017, is a part and no class."""
 
 
 def looks_like_images(path: Path) -> bool:
@@ -45,7 +48,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
 
 def class_folders(folder: Path) -> list[Path]:
     """The folders with images directly inside: one class each; none if fewer than two."""
-    if {f.name.lower() for f in _folders(folder)} & {"train", "training"}:
+    if any(_OF_TRAINING.fullmatch(f.name.lower()) for f in _folders(folder)):
         return []
     found = [f for f in _folders(folder) if images_in(f)]
     return found if len(found) > 1 else []
