@@ -4,7 +4,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +34,8 @@ class Args:
     be read is reported and left out; the exit status is then 2.
 
     With a cell of a comparison (`OUT/best`) and a file of new data: a csv with the probability and the decision for
-    every row, into --out (a csv file or a folder) or to stdout.
+    every row, into --out (a csv file or a folder) or to stdout. The winner of a comparison of detectors is used as any
+    other detector.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -87,9 +88,12 @@ def run(args: Args) -> int:
     from focalkit._progress import track
 
     if is_cell_of_comparison(args.run):
-        from focalkit.cli._rows import predict_rows
+        weights = detector_of_cell(args.run)
+        if weights is None:
+            from focalkit.cli._rows import predict_rows
 
-        return predict_rows(args.run, args.paths, None if args.out == STDOUT else args.out, args.json)
+            return predict_rows(args.run, args.paths, None if args.out == STDOUT else args.out, args.json)
+        args = replace(args, run=weights)
     if args.out == STDOUT:
         raise InputError("--out is missing; expected `focalkit predict RUN PATHS... --out DIR`")
     if not args.paths:
@@ -123,6 +127,15 @@ def run(args: Args) -> int:
 def is_cell_of_comparison(run: Path) -> bool:
     """Whether RUN is one, without importing what comparisons need."""
     return any((run / name).is_file() for name in ("cell.json", "plan.json")) or (run.is_file() and run.name == "best")
+
+
+def detector_of_cell(run: Path) -> Path | None:
+    """The weights file of a cell that found boxes; None where its task has one class per item."""
+    from focalkit.compare.predictor import cell_folder
+    from focalkit.compare.store import Cell
+
+    folder = cell_folder(run)
+    return folder / "model.safetensors" if Cell(folder).record.get("task") == "detection" else None
 
 
 def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDetector, Cut]":

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from focalkit.cli.predict import Args, run
 from focalkit.compare import METHODS, Method, compare
 from focalkit.config import ModelConfig, cpu_small
 from focalkit.data import open_detection_data, write_demo_scenes
@@ -17,7 +18,7 @@ from focalkit.metrics import coco_ap
 from focalkit.tasks import Budget, Outputs, Source, find_task
 from focalkit.tasks.detection import TASK, Detection
 from focalkit.tasks.detection._average_precision import average_precision, judge, precisions
-from focalkit.tasks.detection._configure import configure
+from focalkit.tasks.detection._configure import configure, not_enlarged
 from focalkit.tasks.detection._fitted import _detections
 
 MODEL = ModelConfig("tiny", "batch", 0, 8, 8, 1, anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0))
@@ -196,3 +197,11 @@ def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_p
     assert set(found.values("AP")) == {"ce", "focal_alpha"}
     assert [v.outcome for v in found.verdicts] == ["yardstick", "one observation"]
     assert "AP" in found.report().read_text()
+    image = next((scenes / "images" / "val").iterdir())
+    args = Args(tmp_path / "out" / "best", (image,), out=tmp_path / "found", device="cpu", json=True)
+    assert run(args) == 0
+    assert (tmp_path / "found" / "predictions.json").is_file()
+
+
+def test_images_are_not_enlarged(splits):
+    assert (not_enlarged(cpu_small(), splits.train).min_size, not_enlarged(tiny(), splits.train).max_size) == (128, 96)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from focalkit.config import TrainConfig, with_detector
+from focalkit.data import DetectionData
 from focalkit.detection.recipes import DETECTORS
 from focalkit.errors import ConfigError
 from focalkit.losses import argument_names, parse
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 PLAIN = "bce"
 """Cross-entropy of a dense detector is that of independent sigmoids: background is no class."""
+SMALLEST = 128
+"""Pixels; the coarsest map of a detector has one cell for so many."""
 
 
 def configure(
@@ -59,6 +62,12 @@ def configure(
             ),
         )
     ).config
+
+
+def not_enlarged(config: TrainConfig, data: DetectionData) -> TrainConfig:
+    """The configuration with an image size no larger than the data's largest image, but at least SMALLEST."""
+    side = max(SMALLEST, *(max(image.width, image.height) for image in data.images))
+    return replace(config, min_size=min(config.min_size, side), max_size=min(config.max_size, side))
 
 
 def _sampled_anchors(sampler: str | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Detection:
 
     Attributes:
         config: Makes the configuration that every method trains with. Of its losses only that of the boxes is used,
-            its paths are not. Without pretrained weights the backbone learns from nothing.
+            its paths are not, and images are not enlarged. Without pretrained weights the backbone learns from nothing.
     """
 
     name: str = "detection"

@@ -17,7 +17,7 @@ from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import lr_factor, plan_run
 
 from .._task import Budget, Splits
-from ._configure import configure
+from ._configure import configure, not_enlarged
 from ._fitted import DetectionFitted, DetectionModel
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def fit(task: "Detection", method: "Method", splits: Splits, budget: Budget, see
         ConfigError: The method asks for what a detector cannot do.
         DivergedError: A loss that is NaN or infinite.
     """
-    config = configure(task.config(), method, splits.class_counts, budget, seed)
+    own = not_enlarged(task.config(), splits.train)
+    config = configure(own, method, splits.class_counts, budget, seed)
     before = torch.get_num_threads()
     torch.set_num_threads(budget.threads)
     try:

@@ -7,6 +7,7 @@ from focalkit.detection import AnchorGrid, MaxIoUAssigner
 from focalkit.findings import check_boxes, check_classes
 
 from .._task import Inspection, Source
+from ._configure import not_enlarged
 from ._read import read_parts
 
 
@@ -14,6 +15,7 @@ def inspect(source: Source, config: TrainConfig) -> Inspection:
     """Classes, empty images, anchors at the size that the network sees; see `Task.inspect`."""
     opened = read_parts(source)
     data = opened.get("train") or next(iter(opened.values()))
+    config = not_enlarged(config, data)
     m, c = config.model, config.criterion
     grid = AnchorGrid(sizes=m.anchor_sizes, scales=m.anchor_scales, ratios=m.anchor_ratios)
     assigner = MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou)
