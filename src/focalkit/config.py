@@ -156,6 +156,16 @@ class DataConfig:
     """With --train-json / --val-json: the directory that file names are relative to"""
     repair: bool = False
     """Leave out boxes without area and clip boxes that reach out of their image, instead of stopping"""
+    split: str | None = None
+    """Divide a data set without splits: shares of train, val and perhaps test, such as 80/10/10"""
+    split_seed: int = 0
+    """Of that division; runs of several seeds share it"""
+    classes: str | None = None
+    """Use these classes alone, such as cat,dog; boxes of others are left out"""
+    merge: tuple[str, ...] = ()
+    """Classes that become one, such as car,truck=vehicle"""
+    single_class: bool = False
+    """Every box becomes one of the single class `object`"""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from focalkit.data._records import Category as Category
     from focalkit.data._records import DetectionData as DetectionData
     from focalkit.data._records import ImageRecord as ImageRecord
+    from focalkit.data._selection import Selection as Selection
     from focalkit.data.dataset import DetectionBatch as DetectionBatch
     from focalkit.data.dataset import DetectionDataset as DetectionDataset
     from focalkit.data.dataset import collate as collate
@@ -23,6 +24,7 @@ _HOME = {
     "DetectionData": "_records",
     "DetectionDataset": "dataset",
     "ImageRecord": "_records",
+    "Selection": "_selection",
     "collate": "dataset",
     "open_detection_data": "find",
     "open_train_and_val": "find",
@@ -35,6 +37,7 @@ __all__ = [
     "DetectionData",
     "DetectionDataset",
     "ImageRecord",
+    "Selection",
     "collate",
     "open_detection_data",
     "open_train_and_val",

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from focalkit.data import coco, voc, yolo
 from focalkit.data._records import DetectionData
+from focalkit.data._selection import Selection, choose_classes, divide
 from focalkit.data._splits import canonical
 from focalkit.errors import DataError, InputError
 
+_ALL = Selection()
 _FORMATS = {"COCO": coco, "Pascal VOC": voc, "YOLO": yolo}
 
 
@@ -70,6 +72,7 @@ def open_detection_data(
     images: Path | str | None = None,
     check: bool = True,
     repair: bool = False,
+    selection: Selection = _ALL,
 ) -> DetectionData:
     """Read one split of a COCO, Pascal VOC or YOLO data set, and check it.
 
@@ -82,9 +85,10 @@ def open_detection_data(
         check: Open every image (its header) to see that it is there and has the size the annotations say.
         repair: Leave out boxes without area and clip boxes that reach out of their image, with counted warnings,
             instead of stopping.
+        selection: What is used of the data: a part by share and seed, some classes, merged classes.
 
     Raises:
-        InputError: The data or the split is not there; `images` without a JSON file.
+        InputError: The data or the split is not there; `images` without a JSON file; a selection that does not fit.
         DataError: All problems of the split, one line each.
 
     Example:
@@ -95,6 +99,18 @@ def open_detection_data(
             f"{images}: an image folder (--images) goes with --train-json or --val-json, and neither was given"
         )
     split = canonical(split)
+    if selection.shares:
+        whole = _whole_split(path, val_json)
+        data = open_detection_data(path, whole, train_json=train_json, images=images, check=check, repair=repair)
+        parts = divide(data, selection)
+        if split not in parts:
+            raise InputError(f"--split {selection.split}: has no share for {split!r}; it makes {', '.join(parts)}")
+        return choose_classes(parts[split], selection)  # the classes of the whole
+    if selection != _ALL:
+        data = open_detection_data(
+            path, split, train_json=train_json, val_json=val_json, images=images, check=check, repair=repair
+        )
+        return choose_classes(data, selection, strict=split in ("train", "all"))
     given = {"train": train_json, "val": val_json}.get(split)
     if given is not None:
         return coco.read(split, coco.files(Path(given), Path(images) if images else None), check=check, repair=repair)
@@ -105,8 +121,19 @@ def open_detection_data(
         raise InputError(
             f"{path}: a {layout.format} data set with the split{'s' * (len(layout.splits) > 1)} "
             f"{', '.join(layout.splits)}, but no {split!r}. {_how_to_give(layout.format, split)}"
+            + (", or divide what is there with --split 80/10/10" if len(layout.splits) == 1 else "")
         )
     return layout.splits[split](check, repair)
+
+
+def _whole_split(path: Path | str | None, val_json: Path | str | None) -> str:
+    """The one split that --split divides: "all", or "train" where there is nothing else."""
+    if path is None and val_json is None:
+        return "train"
+    splits = list(find_layout(path).splits) if path is not None else ["train"]
+    if val_json is not None or len(splits) > 1:
+        raise InputError(f"{path or val_json}: has splits already ({', '.join(splits)}); leave --split away")
+    return splits[0]
 
 
 def _how_to_give(form: str, split: str) -> str:
@@ -127,6 +154,7 @@ def open_train_and_val(
     images: Path | str | None = None,
     check: bool = True,
     repair: bool = False,
+    selection: Selection = _ALL,
 ) -> tuple[DetectionData, DetectionData]:
     """Read both splits that training needs, and check that they belong together.
 
@@ -141,8 +169,9 @@ def open_train_and_val(
     for split in ("train", "val"):
         try:
             data = open_detection_data(
-                path, split, train_json=train_json, val_json=val_json, images=images, check=check, repair=repair
-            )
+                path, split, train_json=train_json, val_json=val_json, images=images, check=check, repair=repair,
+                selection=Selection(selection.split, selection.seed),
+            )  # fmt: skip
             opened.append(data)
         except DataError as error:
             problems += error.problems
@@ -153,7 +182,8 @@ def open_train_and_val(
     problems, warnings = compare_splits(train, val)
     if problems:
         raise DataError(source, problems)
-    return train, replace(_with_classes_of(train, val), warnings=(*val.warnings, *warnings))
+    val = replace(_with_classes_of(train, val), warnings=(*val.warnings, *warnings))
+    return choose_classes(train, selection), choose_classes(val, selection)
 
 
 def _with_classes_of(train: DetectionData, val: DetectionData) -> DetectionData:

@@ -10,7 +10,7 @@ import torch
 from focalkit._files import write_json_atomic
 from focalkit._runs import RunDir
 from focalkit.config import TrainConfig
-from focalkit.data import Category, DetectionData, open_detection_data
+from focalkit.data import Category, DetectionData, Selection, open_detection_data
 from focalkit.detection import Detector
 from focalkit.detection.build import assigner_of
 from focalkit.detection.weights import LayoutName
@@ -180,6 +180,7 @@ def open_split(config: TrainConfig | None, path: Path | None, split: str, *, che
         images=config.data.images,
         check=check,
         repair=repair,
+        selection=Selection.of(config.data),
     )
 
 

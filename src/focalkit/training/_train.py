@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from focalkit._config_io import config_to_dict, differences
 from focalkit._runs import SCHEMA, RunDir, claim
 from focalkit.config import TrainConfig
-from focalkit.data import DetectionData, open_train_and_val
+from focalkit.data import DetectionData, Selection, open_train_and_val
 from focalkit.data.loading import LoadingError, deaths_explained
 from focalkit.detection import RetinaNet, build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_losses
@@ -272,6 +272,7 @@ def _read(config: TrainConfig, *, check: bool) -> tuple[DetectionData, Detection
         images=config.data.images,
         repair=config.data.repair,
         check=check,
+        selection=Selection.of(config.data),
     )
 
 
