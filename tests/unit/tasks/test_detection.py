@@ -82,7 +82,8 @@ def test_inspection_counts_boxes_of_all_parts_and_numbers_what_it_found(scenes):
     found = TASK.inspect(Source(scenes))
     counts = [open_detection_data(scenes, part).class_counts() for part in ("train", "val")]
     assert list(found.classes.values()) == np.sum(counts, axis=0).tolist()
-    assert "FK201" in {finding.code for finding in found.findings}
+    assert {finding.code for finding in found.findings} == {"FK102"}
+    assert 0 < found.facts["foreground"] < 0.1
 
 
 def random_outputs(seed):
