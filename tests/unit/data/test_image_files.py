@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from focalkit.cli.predict import note_left_out
 from focalkit.errors import InputError
 from focalkit.images import as_image, find_images, left_out, read_image
 
@@ -63,3 +64,12 @@ def test_linked_folders_are_read(tmp_path: Path) -> None:
     Image.new("RGB", (4, 3)).save(tmp_path / "there/a.png")
     (tmp_path / "here/linked").symlink_to(tmp_path / "there")
     assert find_images(tmp_path / "here") == [tmp_path / "here/linked/a.png"]
+
+
+def test_predict_says_what_it_leaves_out_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    note_left_out([tmp_path, tmp_path / "none", Path("x" * 5000)])
+    assert capsys.readouterr().err == ""
+    for name in ("a.mp4", "b.mp4", "c.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    note_left_out([tmp_path])
+    assert capsys.readouterr().err.rstrip().endswith("left out, not images by their names: 2 .mp4, 1 .txt")
