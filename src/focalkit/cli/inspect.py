@@ -72,7 +72,9 @@ def _task_of(args: Args) -> str | None:
 
     if args.data is None or args.train_json or args.val_json or not args.data.exists():
         return None
-    return next((name for name in TASKS if name != "detection" and open_task(name).recognises(args.data)), None)
+    tasks = ["detection", *(name for name in TASKS if name != "detection")]  # boxes first: their images lie in folders
+    found = next((name for name in tasks if open_task(name).recognises(args.data)), None)
+    return None if found == "detection" else found
 
 
 def inspect_items(args: Args, task: str) -> int:

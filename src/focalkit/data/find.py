@@ -32,13 +32,7 @@ def find_layout(path: Path | str) -> Layout:
         InputError: Nothing or more than one format was recognised; says what was looked for and what was there.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder")
-    found: dict[str, Layout] = {}
-    for name, reader in _FORMATS.items():
-        places = reader.find(path)
-        if places:
-            found[name] = Layout(name, {split: _opener(reader, split, where) for split, where in places.items()})
+    found = find_layouts(path)
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
@@ -49,6 +43,22 @@ def find_layout(path: Path | str) -> Layout:
         )
     looked = "".join(f"\n  {reader.LOOKED_FOR}" for reader in _FORMATS.values())
     raise InputError(f"{path}: no data set was recognised. Looked for{looked}\nFound {_listing(path)}")
+
+
+def find_layouts(path: Path) -> dict[str, Layout]:
+    """Every format that is recognised at `path`, by name.
+
+    Raises:
+        InputError: There is nothing at `path`; several data sets of one format lie there.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    found: dict[str, Layout] = {}
+    for name, reader in _FORMATS.items():
+        places = reader.find(path)
+        if places:
+            found[name] = Layout(name, {split: _opener(reader, split, where) for split, where in places.items()})
+    return found
 
 
 def _opener(reader, split: str, where) -> Callable[[bool, bool], DetectionData]:
@@ -182,11 +192,11 @@ def open_train_and_val(
     problems, warnings = compare_splits(train, val)
     if problems:
         raise DataError(source, problems)
-    val = replace(_with_classes_of(train, val), warnings=(*val.warnings, *warnings))
+    val = replace(with_classes_of(train, val), warnings=(*val.warnings, *warnings))
     return choose_classes(train, selection), choose_classes(val, selection)
 
 
-def _with_classes_of(train: DetectionData, val: DetectionData) -> DetectionData:
+def with_classes_of(train: DetectionData, val: DetectionData) -> DetectionData:
     """`val` with the classes of `train`, of which it has some."""
     label_of = {category: label for label, category in enumerate(train.categories)}
     new = [label_of[category] for category in val.categories]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from focalkit.cli import main
 from focalkit.data import open_detection_data
 from focalkit.data.find import find_layout
 from focalkit.errors import DataError, InputError
@@ -206,3 +207,12 @@ def test_a_rotated_box_without_a_finite_angle_is_refused(tmp_path: Path) -> None
     write_text(write_voc(tmp_path) / "Annotations/a.xml", text)
     with pytest.raises(DataError, match="has no bndbox"):
         open_detection_data(tmp_path)
+
+
+def test_inspect_takes_folders_of_images_beside_annotations_for_boxes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_voc(tmp_path)
+    save_image(tmp_path / "drawn/a.png")
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "Pascal VOC data set" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """The task of boxes on a handful of demo scenes, and its average precision against COCO's."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -206,3 +208,17 @@ def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_p
 
 def test_images_are_not_enlarged(splits):
     assert (not_enlarged(cpu_small(), splits.train).min_size, not_enlarged(tiny(), splits.train).max_size) == (128, 96)
+
+
+def test_validation_that_lacks_a_class_keeps_the_labels_of_train(scenes, tmp_path):
+    folder = shutil.copytree(scenes, tmp_path / "demo")
+    file = folder / "annotations/instances_val.json"
+    content = json.loads(file.read_text())
+    first = min(c["id"] for c in content["categories"])
+    content["categories"] = [c for c in content["categories"] if c["id"] != first]
+    content["annotations"] = [a for a in content["annotations"] if a["category_id"] != first]
+    file.write_text(json.dumps(content))
+    splits = TINY.read(Source(folder), 0)
+    assert splits.test.categories == splits.train.categories
+    wanted = sorted(a["category_id"] for a in content["annotations"])
+    assert sorted(splits.test.category_ids[k] for i in splits.test.images for k in i.labels) == wanted

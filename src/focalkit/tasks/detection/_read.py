@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from focalkit.data import DetectionData
-from focalkit.data.find import Layout, compare_splits, find_layout
+from focalkit.data.find import Layout, compare_splits, find_layout, find_layouts, with_classes_of
 from focalkit.errors import DataError, InputError
 
 from .._task import Source, Splits
@@ -21,11 +21,11 @@ def looks_like_boxes(path: Path) -> bool:
     from ..image._find import looks_like_images
 
     try:
-        layout = find_layout(path)
+        layouts = find_layouts(path)
     except InputError:
         return False
-    loose = layout.format == "COCO" and path.is_dir() and any(path.glob("*.json"))
-    return not (loose and looks_like_images(path))
+    loose = list(layouts) == ["COCO"] and path.is_dir() and any(path.glob("*.json"))
+    return bool(layouts) and not (loose and looks_like_images(path))
 
 
 def read(source: Source) -> Splits:
@@ -40,14 +40,16 @@ def read(source: Source) -> Splits:
         if "all" not in opened:
             raise InputError(f"{source.path}: expected a part train, got {', '.join(opened)}")
         opened["train"] = opened.pop("all")
-    train, val, test = opened["train"], opened.get("val"), opened.get("test")
+    train = opened["train"]
     notes: list[str] = []
-    for other in (val, test):
-        if other is not None:
-            problems, warnings = compare_splits(train, other)
+    for part in ("val", "test"):
+        if part in opened:
+            problems, warnings = compare_splits(train, opened[part])
             if problems:
                 raise DataError(source.path, problems)
+            opened[part] = with_classes_of(train, opened[part])
             notes += [line for line in warnings if line not in notes]
+    val, test = opened.get("val"), opened.get("test")
     if test is not None and not any(test.class_counts()):
         test = None
     if test is None and val is not None:
