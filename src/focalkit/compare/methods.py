@@ -160,7 +160,7 @@ _ROWS = (
     Method("varifocal", loss="varifocal", model="vfnet", tasks=DETECTION,
            paper="Zhang 2021, arXiv 2008.13367", summary="another detector: varifocal loss in VarifocalNet"),
     # thresholds
-    Method("threshold_moving", tasks=None,
+    Method("threshold_moving",
            summary="the yardstick's model: every method is judged at a tuned threshold, this one has nothing else"),
     # peers that are a whole model
     Method("logistic", model="logistic", tasks=TABLES, summary="logistic regression"),

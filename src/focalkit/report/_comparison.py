@@ -257,12 +257,14 @@ def _how(comparison: Comparison, done: dict[str, Cell]) -> list[tuple[str, str]]
     run = _read(cell.folder / "run.json") if cell is not None else {}
     splits = "every seed splits the data anew" if plan.resplits else "all seeds share the data's split"
     tuning = f"{plan.tune} trials per method, on validation only" if plan.tune else "none: methods as they stand"
+    decides = comparison.task.decision_metric
+    thresholds = "tuned on validation for every method" if decides else "none: nothing is decided, only ranked"
     budget = ", ".join(f"{k} {v}" for k, v in vars(plan.budget).items() if v is not None)
     rows = [
         ("Methods", f"{len(plan.methods)}, each with the same initial weights, splits and budget for a seed"),
         ("Seeds", f"{', '.join(map(str, plan.seeds))}; {splits}"),
         ("Tuning", tuning),
-        ("Thresholds", "tuned on validation for every method; the test part was read once, afterwards"),
+        ("Thresholds", f"{thresholds}; the test part was read once, afterwards"),
         ("Budget", budget),
         ("Intervals", "95 %, Howe's for seeds and items; p-values after Holm's correction over the methods"),
         ("Smallest difference that matters", str(plan.rope or "chosen from the yardstick's spread")),

@@ -199,7 +199,10 @@ def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_p
     assert {cell.status for cell in found.cells.values()} == {"done"}
     assert set(found.values("AP")) == {"ce", "focal_alpha"}
     assert [v.outcome for v in found.verdicts] == ["yardstick", "one observation"]
-    assert "AP" in found.report().read_text()
+    page = found.report().read_text()
+    assert "AP" in page
+    assert 'id="curves"' not in page
+    assert "nothing is decided" in page
     image = next((scenes / "images" / "val").iterdir())
     args = Args(tmp_path / "out" / "best", (image,), out=tmp_path / "found", device="cpu", json=True)
     assert run(args) == 0
