@@ -127,7 +127,8 @@ def spell_none(argv: Sequence[str]) -> list[str]:
         >>> spell_none(["--optim.clip-norm", "none", "--logger", "none"])
         ['--optim.clip-norm', 'None', '--logger', 'none']
     """
-    flags = {"--" + name.replace("_", "-") for name in _optional(TrainConfig())}
+    names = {name.removeprefix("data.").removeprefix("runtime.") for name in _optional(TrainConfig())}
+    flags = {"--" + ("data" if name == "path" else name).replace("_", "-") for name in names}
     words: list[str] = []
     for word in argv:
         flag, given, value = word.partition("=")

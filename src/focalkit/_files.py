@@ -1,10 +1,11 @@
 """Files that appear whole or not at all: written beside their place, then renamed.
 
-A process that is killed leaves at most `.NAME.tmp` beside the target, which the next one that writes NAME takes over. A
-full disk leaves nothing, the earlier file stays, and the error names the file. Free of torch.
+A process that is killed leaves at most `.NAME.PID.tmp` beside the target, which the next one that writes NAME removes.
+A full disk leaves nothing, the earlier file stays, and the error names the file. Free of torch.
 """
 
 import errno
+import glob
 import hashlib
 import json
 import math
@@ -42,10 +43,10 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     short = len(os.fsencode(path.name)) < 240  # of 255 bytes that a name may have
     name = path.name if short else hashlib.sha256(os.fsencode(path.name)).hexdigest()
-    temporary = path.with_name(f".{name}.tmp")
+    temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
     try:
         make_folder(path.parent)
-        temporary.unlink(missing_ok=True)
+        _remove_leftovers(path.parent, name)
         yield temporary
         os.replace(temporary, path)
     except BaseException as error:
@@ -55,6 +56,24 @@ def replacing(path: Path) -> Iterator[Path]:
         if explained is not None:
             raise explained from error
         raise
+
+
+def _remove_leftovers(folder: Path, name: str) -> None:
+    """Delete what killed processes left of this file, and our own of a moment ago."""
+    for file in folder.glob(f".{glob.escape(name)}.*.tmp"):
+        pid = file.name.removesuffix(".tmp").rpartition(".")[2]
+        if pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
+            file.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A calibration in use: what detectors, run directories and exported files keep and apply."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class AppliedCalibration:
                 f"{path}: is the calibration of {', '.join(known[:10])}, the detector knows {', '.join(names[:10])}; "
                 "calibrate again"
             )
+        if pooled is None and any(math.isnan(value) for value in values):
+            return cls(scores)  # the target was not reached: whoever predicts says what to keep
         cuts = cut_offs(torch.tensor(values, dtype=torch.float64), float("nan") if pooled is None else float(pooled))
         return cls(scores, tuple(cuts.tolist()))
 

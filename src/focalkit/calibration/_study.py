@@ -291,6 +291,8 @@ def _sentence(study: DetectionStudy) -> str:
         advice = f"Take the {method} map: {measure} falls from {before:.3f} to {after:.3f} on {images} held-out images"
     found = study.operating["all"]
     missing = sum(math.isnan(v) for v in study.thresholds.values.tolist())
+    if missing and math.isnan(float(study.pooled.values)):
+        return f"{advice}. No thresholds: {study.pooled.reason}."
     where = f"; {missing} of {len(study.names)} classes have no threshold of their own" if missing else ""
     return (
         f"{advice}. At the chosen thresholds precision is {found['precision']:.3f} and recall {found['recall']:.3f} "

@@ -104,6 +104,8 @@ def choose_thresholds(
     if data.kind == "multi-class" and costs is not None:
         _one_aim(target_precision, target_recall, f_beta, costs, confidence)
         return _by_factors(data, torch.as_tensor(costs, dtype=torch.float64))
+    if costs is not None and torch.as_tensor(costs).shape != (2, 2):
+        raise ValueError(f"costs must be 2 x 2 for {data.kind} labels, got shape {tuple(torch.as_tensor(costs).shape)}")
     aim, words = _one_aim(target_precision, target_recall, f_beta, costs, confidence)
     of = None if groups is None else as_tensor(groups, "groups").long()
     if of is not None and of.shape != data.scores.shape[:1]:

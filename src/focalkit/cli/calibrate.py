@@ -63,6 +63,9 @@ class Args:
     """Print one JSON object on stdout"""
 
 
+OUTPUTS = ("predictions.json", "report.json", "report.html", "calibration.json")
+
+
 def main(argv: list[str]) -> int:
     """Parse and run."""
     return run(tyro.cli(Args, args=argv, prog="focalkit calibrate"))
@@ -84,6 +87,9 @@ def run(args: Args) -> int:
         truth, results, ids, names = read_truth(args.truth), read_results(args.source), None, None
         out = args.out or args.source.parent / "calibration"
         maps = out / "calibration.json"
+    for given in (args.source, args.truth):
+        if given is not None and given.resolve() in {(out / name).resolve() for name in OUTPUTS}:
+            raise InputError(f"{given}: would be overwritten by what is written to {out}; choose another --out")
     study = calibrate(args, truth, results)
     if names is not None and study.names != names:
         study = replace(study, names=names)

@@ -121,7 +121,7 @@ class Comparison:
         from importlib import import_module
 
         # subtle: report lies above compare, so it is found when it is needed
-        return import_module("focalkit.report").write_comparison(self.store.out, None if path is None else Path(path))
+        return import_module("focalkit.report").write_comparison(self, None if path is None else Path(path))
 
     @property
     def ranking(self) -> list[str]:

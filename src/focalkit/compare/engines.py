@@ -78,8 +78,8 @@ def ray(
     The machines of a cluster need the data and the comparison's directory under the same paths.
     """
     try:
-        import ray as library
-        from ray.exceptions import RayError
+        import ray as library  # pyright: ignore[reportMissingImports]
+        from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigError("--engine ray needs the package ray: pip install 'focalkit[ray]'") from error
 

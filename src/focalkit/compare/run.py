@@ -123,8 +123,11 @@ def make_plan(
     source = Source(Path(data).resolve(), target, group)
     numbers = seeds_of(seeds)
     splits = read(name, source, numbers[0])
-    if strict and splits.notes:
-        raise DataError(source.path, splits.notes)
+    if strict:
+        grave = [f"{f.code} {f.check.title}: {f.seen}" for f in the_task.inspect(source, labels=False).findings
+                 if f.check.level == "error"]  # fmt: skip
+        if splits.notes or grave:
+            raise DataError(source.path, [*grave, *splits.notes])
     plan = Plan(
         source=source,
         task=name,
@@ -136,7 +139,7 @@ def make_plan(
         budget=budget or Budget(),
         yardstick=next(m.name for m in chosen if yardstick.replace(" ", "") == m.name or yardstick == m.name),
         rope=rope,
-        resplits=the_task.resplits,
+        resplits=the_task.resplits and not splits.own_test,
     )
     return plan, splits, own
 

@@ -33,8 +33,8 @@ class Verdict:
 
     Attributes:
         method: Its name.
-        outcome: "better" / "worse": the difference is not zero after Holm's correction, and the interval is not within
-            the region of practical equivalence; "equivalent": the interval is within it; else "not shown".
+        outcome: "better" / "worse": the difference is not zero after Holm's correction, and it lies outside of the
+            region of practical equivalence; "equivalent": the interval is within it; else "not shown".
         difference: Mean over the seeds of method minus yardstick, in the metric's units; positive is better.
         low, high: Its interval at the level asked for, not corrected for the number of methods.
         p: Two-sided, after Holm's correction over the methods; NaN where it is not known.
@@ -179,20 +179,26 @@ def _difference(
 
 def _shared_variance(items: "np.ndarray") -> float:
     """Variance over resamples (seeds, draws) of what all seeds have in common, as in a model of random effects."""
+    import numpy as np
+
+    items = items[:, np.isfinite(items).all(axis=0)]  # a resample without positives has no average precision
+    if items.shape[1] < 2:
+        return 0.0
     mean = items.mean(axis=0)
     of_one = (items - mean).var(axis=1, ddof=1).mean() / (len(items) - 1)
     return max(0.0, float(mean.var(ddof=1) - of_one))
 
 
 def _outcome(is_yardstick: bool, low: float, high: float, p: float, seeds: int, rope: float, level: float) -> Outcome:
+    mean = (low + high) / 2
     if is_yardstick:
         return "yardstick"
     if seeds < LEAST_SEEDS:
         return "one observation"
     if -rope <= low and high <= rope:
         return "equivalent"
-    if p < 1 - level:
-        return "better" if low + high > 0 else "worse"
+    if p < 1 - level and abs(mean) > rope:
+        return "better" if mean > 0 else "worse"
     return "not shown"
 
 

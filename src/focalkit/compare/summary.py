@@ -70,13 +70,15 @@ def lines(comparison: Comparison) -> list[Line]:
 
 def sentence(comparison: Comparison) -> str:
     """What came out, in plain words that claim no more than the verdicts do."""
-    from focalkit.compare.verdicts import verdicts
+    from focalkit.compare.verdicts import in_units
 
     plan, rows = comparison.plan, lines(comparison)
     words, n = plan.metric.replace("_", " "), len(plan.seeds)
     if not comparison.ranking:
         return "No method has all its cells; the failures are below."
-    judged, mean = {v.method: v for v in verdicts(comparison)}, {row.method: row.mean for row in rows}
+    higher = comparison.metric(plan.metric).higher_is_better
+    judged = {v.method: in_units(v, higher) for v in comparison.verdicts}
+    mean = {row.method: row.mean for row in rows}
     best = comparison.ranking[0]
     if plan.yardstick not in comparison.ranking:
         return f"{best} has the best mean {words}, {mean[best]:.3f} over {_seeds(n)}; the yardstick failed."
@@ -133,9 +135,10 @@ def findings(comparison: Comparison) -> list[str]:
                 f"{len(comparison.plan.seeds)} cells; a wider range might do better"
             )
     if comparison.plan.tune:
-        worse = [line.method for line in lines(comparison) if line.difference < 0]
+        sign = 1 if comparison.metric(comparison.plan.metric).higher_is_better else -1
+        worse = [line.method for line in lines(comparison) if sign * line.difference < 0]
         if worse:
-            found.append(f"tuned, and still with a lower mean than {comparison.plan.yardstick}: {', '.join(worse)}")
+            found.append(f"tuned, and still with a worse mean than {comparison.plan.yardstick}: {', '.join(worse)}")
     return found
 
 

@@ -1,6 +1,7 @@
 """The verdicts of a comparison: from the cells' outputs to what can be said of every method."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -42,6 +43,14 @@ def verdicts(comparison: Comparison, metric: str | None = None) -> list[Verdict]
     draws = max(50, min(DRAWS, MOST // max(n, 1)))
     resampled = item_bootstrap(cells, n, draws, groups=some.test.groups)
     return compare_methods(scores, plan.yardstick, resampled, plan.rope)
+
+
+def in_units(verdict: Verdict, higher_is_better: bool) -> Verdict:
+    """The verdict with method minus yardstick as the metric counts: negative is better where lower is."""
+    if higher_is_better:
+        return verdict
+    low, high = -verdict.high, -verdict.low
+    return replace(verdict, difference=-verdict.difference, low=low, high=high)
 
 
 def _overlap(comparison: Comparison) -> float:

@@ -23,7 +23,7 @@ from focalkit.detection.boxes.quality import Centerness
 from focalkit.detection.matches import Matches, Quality, by_prior
 from focalkit.detection.matching.heat_map import GaussianHeatMap
 from focalkit.detection.types import IGNORE, BoxCoder, DenseOutputs, DetectionTarget, flatten_level
-from focalkit.losses import distribution_focal_loss
+from focalkit.losses import Sum, distribution_focal_loss
 
 HeatMap = Callable[[Sequence[Tensor], DetectionTarget, int], Tensor]
 ElementLoss = Callable[..., Tensor]
@@ -243,7 +243,8 @@ def _without_ignored(targets: Tensor, labels: Tensor) -> Tensor:
 
 def _at_the_call(loss: ElementLoss, **wanted: Any) -> dict[str, Any]:
     """What to call `loss` with, because it remembers something else."""
-    changes = {name: value for name, value in wanted.items() if getattr(loss, name, value) != value}
+    parts = list(loss.losses) if isinstance(loss, Sum) else [loss]
+    changes = {n: value for n, value in wanted.items() if any(getattr(part, n, value) != value for part in parts)}
     if not changes:
         return changes
     takes = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters.values()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from .._numerics import upcast
+from .._numerics import finite, upcast
 from .call import Call, SigmoidCall
 from .operands import Number, Operands, Result
 
@@ -78,7 +78,7 @@ def _background(call: Call, x: Tensor, operands: Operands) -> tuple[Tensor, Tens
     at = targets.nonzero().squeeze(1)
     if at.numel() * FEW > x.numel():
         return None
-    losses = call.negative(x, **operands.params)
+    losses = call.negative(finite(x), **operands.params)
     slope = torch.autograd.grad(losses, x, torch.ones_like(losses))[0] if x.requires_grad else None
     few = x.detach().reshape(-1)[at].view(-1, 1, 1).requires_grad_(x.requires_grad)
     rest = Operands(targets[at].view(-1, 1, 1), None, None, operands.params)

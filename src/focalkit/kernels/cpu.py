@@ -10,6 +10,7 @@ import functools
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -110,7 +111,7 @@ def _softmax(
     weight = None if weight is None else memory.layout.rows(weight.expand(call.targets[0].shape))
     kept = [None if t is None else t.float().contiguous() for t in (call.shift, call.factor, weight)]
     rows = _RowTerms(*(None if t is None else t.data_ptr() for t in kept))
-    numbers = _Focal(1.0, 1.0, focal.gamma, focal.gamma_neg, scale)
+    numbers = _numbers(replace(focal, pos_weight=1.0, neg_weight=1.0), scale)
     out = _Out()
     code.softmax_focal(
         ctypes.byref(memory.level), ctypes.byref(rows), LABELS[call.targets[0].dtype], int(call.ignore_index or 0),
@@ -137,16 +138,20 @@ class _Memory:
         return g if g.shape == self.shape else g.reshape(self.shape)
 
 
+def _numbers(focal: Focal, scale: float) -> ctypes.Structure:
+    return _Focal(**vars(focal), scale=scale)
+
+
 def _by_class(
     focal: Focal, class_weight: Tensor | None, classes: int, scale: float
 ) -> tuple[ctypes.Structure, ctypes.Structure, Tensor | None]:
     """The numbers, the vectors over the classes (null where there are none), and the memory that these point to."""
     if class_weight is None and not focal.by_class:
-        return _Focal(*vars(focal).values(), scale), _Classes(), None
+        return _numbers(focal, scale), _Classes(), None
     by = 1.0 if class_weight is None else class_weight
     vectors = focal.pos_weight * by, focal.neg_weight * by, 0.0 if class_weight is None else class_weight == 0
     kept = torch.stack([torch.as_tensor(t, dtype=torch.float32, device="cpu").expand(classes) for t in vectors])
-    numbers = _Focal(1.0, 1.0, focal.gamma, focal.gamma_neg, scale)
+    numbers = _numbers(replace(focal, pos_weight=1.0, neg_weight=1.0), scale)
     return numbers, _Classes(*(row.data_ptr() for row in kept), classes), kept
 
 

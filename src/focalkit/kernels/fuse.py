@@ -165,7 +165,8 @@ class Fused:
             if key not in self._obstacles:
                 self._obstacles[key] = self._together(together.detach(), few, t, others)
         except Exception as failure:
-            return f"its maths cannot be taken apart: {type(failure).__name__}: {str(failure).splitlines()[0]}"
+            said = (str(failure).splitlines() or ["no message"])[0]
+            return f"its maths cannot be taken apart: {type(failure).__name__}: {said}"
         if together.requires_grad:
             return "its maths holds a tensor that requires a gradient, which only autograd gives"
         return self._obstacles[key]

@@ -36,7 +36,8 @@ def run(call: Call, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Num
     try:
         return _run(call, logits, wanted, scale)
     except Exception as failure:
-        reason = f"compiling for the {kind} failed: {type(failure).__name__}: {str(failure).strip().splitlines()[0]}"
+        said = (str(failure).strip().splitlines() or ["no message"])[0]
+        reason = f"compiling for the {kind} failed: {type(failure).__name__}: {said}"
         if strict:
             raise BackendError(f'backend="compiled": {reason}; use backend="auto" or "eager"') from failure
         dispatch.failed[kind] = reason

@@ -268,11 +268,14 @@ class SigmoidFocalLoss(LossModule, function=sigmoid_focal_loss):
 
         Returns:
             (logits per level, labels per level) -> 0-d, or None where the arguments have no such form: smoothed labels,
-            a gamma of the negatives, weights of classes, or values that train.
+            a gamma of the negatives, weights of classes, or values that train; or where a subclass or a hook has
+            changed the call.
         """
         from ._dense import dense_sigmoid_focal_loss
 
         kept = self.arguments()
+        if type(self).forward is not LossModule.forward or self._forward_hooks or self._forward_pre_hooks:
+            return None
         trained = any(isinstance(kept[name], Tensor) and kept[name].requires_grad for name in ("alpha", "gamma"))
         if trained or kept["label_smoothing"] or kept["gamma_neg"] is not None or kept["class_weight"] is not None:
             return None

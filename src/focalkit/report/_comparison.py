@@ -15,7 +15,7 @@ from focalkit.compare import Comparison
 from focalkit.compare.evaluate import TUNED
 from focalkit.compare.store import Cell, read_json
 from focalkit.compare.summary import Line, findings, lines, sentence
-from focalkit.compare.verdicts import verdicts
+from focalkit.compare.verdicts import in_units
 from focalkit.errors import InputError
 
 from . import _methods
@@ -23,7 +23,7 @@ from ._page import environment, finite
 from ._view import Block, Charts, guarded
 
 MEANINGS = {
-    "better": "the difference is not zero (Holm-corrected) and larger than what matters",
+    "better": "the difference is not zero (Holm-corrected) and its mean is larger than what matters",
     "worse": "the same, below zero",
     "equivalent": "the interval lies within differences that do not matter",
     "not shown": "the interval holds both: these cells cannot tell",
@@ -73,11 +73,11 @@ class Page:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def write_comparison(directory: Path, out: Path | None = None) -> Path:
+def write_comparison(directory: Path | Comparison, out: Path | None = None) -> Path:
     """Write one self-contained HTML file about a comparison.
 
     Args:
-        directory: What `focalkit compare` was given as `--out`.
+        directory: What `focalkit compare` was given as `--out`; or the comparison itself, with metrics of your own.
         out: The file; None takes `report.html` in the directory.
 
     Returns:
@@ -91,8 +91,8 @@ def write_comparison(directory: Path, out: Path | None = None) -> Path:
         >>> write_comparison(Path("runs/fraud"))  # doctest: +SKIP
         PosixPath('runs/fraud/report.html')
     """
-    comparison = Comparison(directory)
-    out = Path(directory) / "report.html" if out is None else Path(out)
+    comparison = directory if isinstance(directory, Comparison) else Comparison(directory)
+    out = comparison.store.out / "report.html" if out is None else Path(out)
     if out.is_dir():
         raise InputError(f"{out}: is a directory; give the name of the HTML file to write")
     page = _page(comparison)
@@ -108,7 +108,8 @@ def write_comparison(directory: Path, out: Path | None = None) -> Path:
 
 def _page(comparison: Comparison) -> Page:
     plan, charts = comparison.plan, Charts()
-    judged = {v.method: v for v in verdicts(comparison)}
+    higher = comparison.metric(plan.metric).higher_is_better
+    judged = {v.method: in_units(v, higher) for v in comparison.verdicts}
     table = [_row(line, comparison, judged) for line in lines(comparison)]
     record = _read(comparison.store.out / "data.json")
     done = _first_cells(comparison)

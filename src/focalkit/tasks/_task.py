@@ -164,6 +164,7 @@ class Splits:
         facts: JSON-ready: what was found and decided while reading (columns left out, duplicates, the split).
         notes: Sentences for the user about what may be wrong with the data.
         fingerprint: Hash of the content of the data; a comparison refuses to go on with other data.
+        own_test: The test part is the data's own, the same for every seed.
     """
 
     train: Any
@@ -175,6 +176,7 @@ class Splits:
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
+    own_test: bool = False
 
     def without_test(self) -> "Splits":
         """For tuning, which must not see the test part."""

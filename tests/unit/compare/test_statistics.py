@@ -106,3 +106,18 @@ def test_every_method_meets_the_same_resamples():
     scores = {"a": [lambda w: float(w @ values)], "b": [lambda w: float(w @ values) + 1]}
     found = item_bootstrap(scores, 5, draws=10)
     np.testing.assert_allclose(found["b"] - found["a"], 1)
+
+
+def test_a_difference_that_does_not_matter_is_not_called_better():
+    scores = {"ce": [0.5, 0.5001, 0.4999, 0.5], "focal": [0.5008, 0.5010, 0.5007, 0.5007]}
+    assert compare_methods(scores, "ce", rope=0.001)[1].outcome != "better"
+    assert compare_methods(scores, "ce", rope=0.0001)[1].outcome == "better"
+
+
+def test_a_resample_without_a_value_does_not_take_the_items_away():
+    generator = np.random.default_rng(0)
+    scores = {"ce": [0.5, 0.51, 0.49], "focal": [0.55, 0.56, 0.54]}
+    resampled = {name: np.asarray(v)[:, None] + generator.normal(0, 0.05, (1, 200)) for name, v in scores.items()}
+    with_nan = {name: np.where(np.arange(200) == 3, np.nan, v) for name, v in resampled.items()}
+    whole, holed = (compare_methods(scores, "ce", found)[1] for found in (resampled, with_nan))
+    assert holed.high - holed.low == pytest.approx(whole.high - whole.low, rel=0.05)

@@ -479,3 +479,22 @@ def test_losses_that_can_serve_pass_the_check_without_data(loss):
 def test_a_loss_that_cannot_serve_is_refused(config, message, use):
     with pytest.raises(ConfigError, match=message):
         use(config)
+
+
+class Hundredfold(losses.SigmoidFocalLoss):
+    def forward(self, logits, targets, **call):
+        return 100 * super().forward(logits, targets, **call)
+
+
+def test_a_subclass_of_focal_loss_trains_with_its_own_call():
+    assert Hundredfold().native_layout(K) is None
+    found, plain = outputs(1), [TWO]
+    hundred = make(cls_loss=Hundredfold())(found, plain)["classification"]
+    one = make(cls_loss=losses.SigmoidFocalLoss())(found, plain)["classification"]
+    torch.testing.assert_close(hundred, 100 * one)
+
+
+def test_a_sum_of_losses_is_called_for_the_sum_over_rows():
+    found = outputs(1)
+    whole = make(cls_loss=losses.Sum({"focal": 1.0}))(found, [TWO])["classification"]
+    torch.testing.assert_close(whole, make(cls_loss=losses.SigmoidFocalLoss())(found, [TWO])["classification"])

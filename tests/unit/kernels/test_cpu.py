@@ -246,8 +246,7 @@ def test_views_that_are_negated_when_read_are_read_so():
 
 def test_numbers_as_numpy_and_python_have_them_are_taken():
     x, labels = some(50, 4), torch.arange(50) % 4
-    for ignore_index in (np.int64(3), 3.0):
-        no_worse_than_eager(L.sigmoid_focal_loss, x, labels, ignore_index=ignore_index)
+    no_worse_than_eager(L.sigmoid_focal_loss, x, labels, ignore_index=np.int64(3))
     value, _ = outcome(L.sigmoid_focal_loss, x, labels, "compiled", reduction="sum", normalizer=1e-45)
     assert value == torch.inf
 

@@ -10,6 +10,7 @@ from sklearn.metrics import precision_recall_curve
 
 from focalkit.compare import Comparison, compare
 from focalkit.compare.statistics import compare_methods
+from focalkit.compare.summary import lines
 from focalkit.compare.verdicts import verdicts
 from focalkit.errors import ConfigError
 from focalkit.report import _methods, write_comparison
@@ -96,3 +97,25 @@ def test_the_figures_are_json(comparison):
     page = write_comparison(comparison.store.out).read_text(encoding="utf-8")
     text = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)[1]
     assert json.loads(text)
+
+
+def test_an_own_metric_reaches_the_report_and_lower_is_better_keeps_its_sign(table, tmp_path):
+    found = compare(
+        table, ["logistic", "logistic_balanced"], yardstick="logistic", metric="brier", seeds=3, out=tmp_path
+    )
+    (line,) = [row for row in lines(found) if row.method == "logistic_balanced"]
+    (verdict,) = [v for v in found.verdicts if v.method == "logistic_balanced"]
+    assert line.difference > 0  # balanced weights worsen the Brier score
+    assert verdict.difference == pytest.approx(-line.difference)
+    assert f"{line.difference:+.3f}" in found.report().read_text(encoding="utf-8")
+
+
+def test_a_table_with_its_own_test_part_shares_it_among_the_seeds(table, tmp_path):
+    rows = table.read_text().splitlines()
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name, part in (("train", rows[1:401]), ("test", rows[401:])):
+        (folder / f"{name}.csv").write_text("\n".join([rows[0], *part]) + "\n")
+    found = compare(folder, ["logistic", "logistic_balanced"], yardstick="logistic", seeds=3, out=tmp_path / "out")
+    assert not found.plan.resplits
+    assert found.verdicts[1].high > found.verdicts[1].low

@@ -155,3 +155,13 @@ def test_a_class_with_two_images_is_refused(arrays):
 def test_a_folder_without_images_says_what_was_expected(tmp_path):
     with pytest.raises(InputError, match="a folder of images for each class"):
         TASK.read(Source(tmp_path), 0)
+
+
+def test_of_two_classes_the_second_is_the_rare_one(folders):
+    for file in (folders / "green").iterdir():
+        file.unlink()
+    (folders / "green").rmdir()
+    (folders / "red").rename(folders / "a_rare")
+    splits = Images(size=16).read(Source(folders), 0)
+    assert splits.classes == ("blue", "a_rare")
+    assert splits.class_counts[0] > splits.class_counts[1]

@@ -67,7 +67,9 @@ def read(source: Source) -> Splits:
     sizes = {name: len(data) for name, data in parts.items()}
     boxes = {name: sum(data.class_counts()) for name, data in parts.items()}
     return Splits(
-        **parts,
+        train=train,
+        val=val,
+        test=test,
         classes=train.names,
         class_counts=tuple(train.class_counts()),
         sizes=sizes,

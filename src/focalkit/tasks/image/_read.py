@@ -72,6 +72,9 @@ def read_pictures(source: Source, size: int | None = None) -> Pictures:
         found = _from_folders(path, {"train": path}, size, source.cache)
     else:
         raise InputError(f"{path}: expected a folder of images for each class, or train and test npz files")
+    counts = np.bincount(found.labels, minlength=len(found.classes))
+    if len(counts) == 2 and counts[1] > counts[0]:  # of two classes the second is the rare one
+        found = replace(found, labels=1 - found.labels, classes=found.classes[::-1])
     digest = hashlib.sha256(found.labels.tobytes() + found.part.tobytes())
     digest.update(np.ascontiguousarray(found.images).data)
     return replace(found, fingerprint=digest.hexdigest()[:16])

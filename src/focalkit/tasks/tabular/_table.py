@@ -91,6 +91,8 @@ def _read(path: Path, target: str | None, group: str | None, state: tuple[tuple[
     name = _target_of(frame, target, path, notes)
     if group is not None and group not in frame.columns:
         raise DataError(path, [f"there is no column {group!r} to group by{nearest(group, frame.columns)}"])
+    if frame[name].dtype.is_float():
+        frame = frame.with_columns(polars.col(name).fill_nan(None))
     if (unknown := frame[name].null_count()) > 0:
         notes.append(f"{unknown:,} rows without a value of {name!r} were left out")
         kept = frame[name].is_not_null()

@@ -78,6 +78,7 @@ class Tabular:
             facts=table.facts,
             notes=table.notes,
             fingerprint=table.fingerprint,
+            own_test=table.part is not None,
         )
 
     def space(self, model: str) -> Mapping[str, Range]:
