@@ -72,6 +72,12 @@ def test_the_parts_of_npz_files_are_kept_and_validation_comes_from_where_it_is_t
     assert of_test.class_counts == (60, 30, 12)
 
 
+def test_npz_files_of_images_are_images_and_those_of_a_table_a_table(arrays, tmp_path):
+    assert find_task(arrays) == find_task(arrays / "train.npz") == "image"
+    np.savez(tmp_path / "table.npz", X=np.zeros((9, 2)), y=np.arange(9) % 2)
+    assert find_task(tmp_path / "table.npz") == "tabular"
+
+
 def test_the_long_tail_is_the_exponential_profile():
     # Cui et al. (2019): CIFAR-10 at a ratio of 100
     labels = np.repeat(np.arange(10), 5000)

@@ -1,11 +1,12 @@
 """Whether a path holds images, by names alone: `compare` asks this of every task, so nothing is imported here."""
 
 import re
-import zipfile
 from pathlib import Path
 
 from focalkit._files import walk
 from focalkit._pictures import is_picture
+
+from .._npz import holds_images
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Names of folders, in lower case -> the part they are."""
@@ -18,16 +19,6 @@ def looks_like_images(path: Path) -> bool:
     if path.is_file():
         return path.suffix == ".npz" and holds_images(path)
     return bool(npz_parts(path)) or bool(class_folders(path)) or bool(split_folders(path))
-
-
-def holds_images(file: Path) -> bool:
-    """Whether an npz file has the arrays of images: `images`, or `jpeg` with `offsets`; and `labels`."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
-        return False
-    return "labels" in names and ("images" in names or {"jpeg", "offsets"} <= names)
 
 
 def npz_parts(folder: Path) -> dict[str, Path]:

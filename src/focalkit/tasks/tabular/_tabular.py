@@ -9,6 +9,7 @@ import numpy as np
 
 from focalkit.errors import DataError
 
+from .._npz import holds_images
 from .._scores import DECISION, PROBABILITY, RANKING
 from .._task import Budget, Inspection, Range, Source, Splits
 from ._read import format_of
@@ -45,10 +46,9 @@ class Tabular:
     resplits: bool = True
 
     def recognises(self, path: Path) -> bool:
-        """A file that ends like a table, or a folder with train and test tables."""
-        if path.is_dir():
-            return any(format_of(f) == f.name[len("train") :] for f in path.glob("train.*"))
-        return format_of(path) is not None
+        """A file that ends like a table, or a folder with train and test tables; npz files of images are none."""
+        files = [f for f in path.glob("train.*") if f.name == f"train{format_of(f)}"] if path.is_dir() else [path]
+        return any(format_of(f) is not None and not holds_images(f) for f in files)
 
     def inspect(self, source: Source, labels: bool = True) -> Inspection:
         """Classes, copies, columns, and labels that look wrong."""
