@@ -239,7 +239,9 @@ def check_labels(labels: Tensor, classes: int, ignore_index: int, lowest: int, l
 def vector(name: str, value: Any, classes: int, like: Tensor, loss: str) -> Tensor:
     """`value` as a tensor over the classes, on the device and in the dtype of `like`."""
     has_dtype = isinstance(value, Tensor) or hasattr(value, "__array__")
-    out = torch.as_tensor(value, dtype=None if has_dtype else like.dtype)
+    # subtle: on a device of its own, or a default device would take a tensor along
+    device = value.device if isinstance(value, Tensor) else "cpu"
+    out = torch.as_tensor(value, dtype=None if has_dtype else like.dtype, device=device)
     if out.is_complex():
         raise TypeError(f"{loss}: {name} must be real, got {out.dtype}")
     out = out.to(like)
