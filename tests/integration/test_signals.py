@@ -13,7 +13,7 @@ import pytest
 from focalkit._config_io import config_to_dict
 from focalkit._files import write_json_atomic
 from focalkit._runs import RunDir
-from focalkit.config import ModelConfig, OptimConfig, TrainConfig
+from focalkit.config import DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig
 from focalkit.data import write_demo_scenes
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
@@ -25,16 +25,13 @@ def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("settings")
     data = write_demo_scenes(folder / "scenes", train=12, val=4, size=96, classes=2, imbalance=4)
     config = TrainConfig(
-        data=data,
+        data=DataConfig(data),
         epochs=10_000,
         evaluate_every=1_000,
         batch_size=4,
         min_size=32,
         max_size=32,
-        workers=2,
-        accelerator="cpu",
-        log_every=1,
-        logger="none",
+        runtime=RuntimeConfig(workers=2, accelerator="cpu", log_every=1, logger="none"),
         model=ModelConfig("tiny", fpn_channels=8, head_channels=8, head_depth=1),
         optim=OptimConfig("sgd", lr=1e-3, warmup_steps=0),
     )
