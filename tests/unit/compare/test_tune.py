@@ -17,6 +17,12 @@ from focalkit.tasks._scores import average_precision, macro_f1
 BAD = Method("bad", loss="bce", tasks=None)
 
 
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """What worker processes are given is pickled by the name of this module, which lies below the checkout."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])
+
+
 @pytest.fixture
 def tuned(toy, data: Path, tmp_path: Path):
     return compare(data, ["ce", Method("other", tasks=None, loss="focal")], out=tmp_path / "out", seeds=2, tune=4)
