@@ -1,5 +1,6 @@
 """OpenVINO files (.xml beside .bin): converted from ONNX, run by OpenVINO on the CPU."""
 
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -14,11 +15,20 @@ from focalkit.export import _packages
 from focalkit.export._metadata import KEY, parse
 
 
+@functools.cache
+def core() -> Any:
+    """The one core of this process, which is never closed.
+
+    Subtle: OpenVINO's CPU plugin sets a signal stack when it is created and puts the earlier one back when it is
+    destroyed. Of two cores that are not destroyed in reverse order, one leaves a stack that has been freed, and then
+    the next signal (of a loading process that ends, say) is a segmentation fault: seen with OpenVINO 2026.4.
+    """
+    return _packages.openvino().Core()
+
+
 def convert(model: Any) -> Any:
     """An ONNX model in memory as an OpenVINO one."""
-    openvino = _packages.openvino()
-
-    return openvino.Core().read_model(model.SerializeToString())
+    return core().read_model(model.SerializeToString())
 
 
 def join(raw: Any, post: Any) -> Any:
@@ -51,14 +61,11 @@ def save(model: Any, info: Mapping[str, Any], path: Path) -> list[Path]:
 
 def load(path: Path) -> tuple[dict[str, Any], Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]]:
     """Metadata and the function that runs the file."""
-    openvino = _packages.openvino()
-
-    core = openvino.Core()
-    model = core.read_model(path)
+    model = core().read_model(path)
     info = parse(str(model.get_rt_info(KEY).value) if model.has_rt_info(KEY) else None, path)
     # subtle: on processors with bfloat16, OpenVINO takes it unless told otherwise, and scores move by .01
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = core.compile_model(model, "CPU", settings)
+    compiled = core().compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
 
     def run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from focalkit.export import export_detector, load_exported
+from focalkit.export import _openvino, export_detector, load_exported
 
 CALIBRATION = 4
 
@@ -43,11 +43,10 @@ def test_onnx_runtime_quantises_the_convolutions(detector, images, exported, tmp
 def test_openvino_quantises_the_convolutions(detector, images, exported, tmp_path, capsys):
     pytest.importorskip("nncf")
     pytest.importorskip("onnxscript")
-    import openvino
 
     exported("onnx", False)
     path = export_detector(detector, tmp_path / "i.xml", format="openvino", calibrate_on=images[:CALIBRATION]).path
     assert capsys.readouterr().out == "", "progress goes to stderr"
     near(path, detector, images)
-    model = openvino.Core().read_model(path)
+    model = _openvino.core().read_model(path)
     assert sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops()) >= 10
