@@ -29,12 +29,11 @@ from focalkit.data import open_detection_data, write_demo_scenes
 from focalkit.detection import Detector
 from focalkit.evaluation import evaluate_detector
 from focalkit.export import FORMATS, export_detector, load_exported
-from focalkit.export._export import Format
 from focalkit.training import train
 
 HERE = Path(__file__).parent
 SIDE = 128
-ROWS: dict[str, tuple[Format | None, bool]] = {
+ROWS: dict[str, tuple[str | None, bool]] = {
     "PyTorch": (None, False),
     "ONNX Runtime": ("onnx", False),
     "OpenVINO": ("openvino", False),

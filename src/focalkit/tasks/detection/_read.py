@@ -18,7 +18,7 @@ VAL_SHARE, TEST_SHARE = 0.15, 0.2
 
 def looks_like_boxes(path: Path) -> bool:
     """See `Detection.recognises`. JSON files beside folders of images prove nothing: other data have such, too."""
-    from ..image._find import looks_like_images
+    from ..image.find import looks_like_images
 
     try:
         layouts = find_layouts(path)

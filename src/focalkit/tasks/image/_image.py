@@ -11,7 +11,7 @@ from focalkit.errors import DataError
 
 from .._scores import DECISION, PROBABILITY, RANKING, balanced_accuracy
 from .._task import Array, Budget, Inspection, Metric, Range, Source, Splits
-from ._find import looks_like_images
+from .find import looks_like_images
 
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method

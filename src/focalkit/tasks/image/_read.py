@@ -16,7 +16,7 @@ from focalkit._progress import track
 from focalkit.errors import DataError, InputError
 
 from .._task import Source
-from ._find import class_folders, images_in, npz_parts, split_folders
+from .find import class_folders, images_in, npz_parts, split_folders
 
 SMALL, LARGE = 64, 64
 """Square images up to SMALL pixels keep their size; others are brought to LARGE."""
