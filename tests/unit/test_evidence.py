@@ -1,0 +1,34 @@
+"""docs/evidence.md is what the committed result files say."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("evidence_page")
+
+
+def test_the_page_is_what_the_results_say(script):
+    for name, text in script.pages(ROOT / "benchmarks" / "results").items():
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == text, "run scripts/evidence_page.py"
+
+
+def test_absent_results_leave_their_sections_out(script, tmp_path):
+    page = script.pages(tmp_path)["evidence.md"]
+    assert page.startswith("# When does focal loss help?")
+    assert "No results are committed yet." in page
+    row = {"method": "ce", "mean": 0.5, "difference": 0, "low": 0, "high": 0, "verdict": "yardstick"}
+    other = {"method": "focal", "mean": 0.4, "difference": -0.1, "low": -0.12, "high": -0.08, "verdict": "worse"}
+    result = {"command": "focalkit compare cifar", "machine": "2 cores", "minutes": 12.2, "rows": [row, other]}
+    (tmp_path / "cifar10_lt.json").write_text(json.dumps(result))
+    page = script.pages(tmp_path)["evidence.md"]
+    assert "`focalkit compare cifar`, 2 cores, 12 minutes; `benchmarks/results/cifar10_lt.json`." in page
+    assert "| focal | 0.400 | -0.100 (-0.120 to -0.080) | worse |" in page
+    assert page.count("\n## ") == 1
