@@ -6,6 +6,7 @@
         checkpoints/        best.ckpt, last.ckpt
         predictions.json  evaluation.json  gallery/  report.html  tensorboard/
         evaluations/NAME/   the same of another data set
+        autopsy.json        of a training that stopped at a loss or gradient that is not finite
         calibration.json    maps of scores and thresholds, where `focalkit calibrate` was called; calibration/
 
 Free of torch. What this file does not do: it neither trains nor evaluates.
@@ -36,6 +37,7 @@ _FILES = (
     "evaluation.json",
     "report.html",
     "calibration.json",
+    "autopsy.json",
 )
 _FOLDERS = ("checkpoints", "gallery", "evaluations", "calibration", "tensorboard", "wandb", "mlruns")
 

@@ -140,6 +140,8 @@ class OptimConfig:
     """Largest norm of the gradient; none does not clip"""
     ema_decay: float | None = None
     """Evaluate and keep an exponential moving average of the weights"""
+    not_finite: Literal["stop", "skip"] = "stop"
+    """A loss or gradient that is NaN or infinite ends the run, or its step is left out (ten in a row end the run)"""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig,
 from focalkit.data import write_demo_scenes
 from focalkit.detection import build_criterion, build_retinanet
 from focalkit.errors import ConfigError, FocalkitError
+from focalkit.report import write_report
 from focalkit.training import DivergedError, _train, train
+from focalkit.training.checkpoint import read_checkpoint
+from focalkit.training.module import DetectionModule
 
 STEPS, EPOCHS = 3, 2  # per epoch; in all
 
@@ -216,6 +219,45 @@ def test_a_diverging_run_says_which_step_and_what_to_try(config, tmp_path):
     with pytest.raises(DivergedError, match=r"loss of step \d is not finite.*learning rate 1e\+30(.|\n)*--optim.lr"):
         train(replace(config, optim=wild, runtime=replace(config.runtime, logger="none")), tmp_path / "r")
     assert not RunDir(tmp_path / "r").finished
+
+
+def nan_at_step(module: type, step: int, monkeypatch) -> None:
+    """The losses of one optimiser step become NaN, as a bad batch makes them."""
+    real = module._losses
+
+    def losses(self, outputs, targets):
+        bad = self.training and self.global_step + 1 == step
+        return {name: loss * torch.nan if bad else loss for name, loss in real(self, outputs, targets).items()}
+
+    monkeypatch.setattr(module, "_losses", losses)
+
+
+def test_a_diverged_run_keeps_an_autopsy_and_its_page(config, tmp_path, monkeypatch):
+    nan_at_step(DetectionModule, 5, monkeypatch)
+    run = RunDir(tmp_path / "r")
+    with pytest.raises(DivergedError, match="loss of step 5"):
+        train(config, run.path)
+    found = json.loads((run.path / "autopsy.json").read_text())
+    assert (found["step"], found["losses"]["box"], found["checkpoint"]["step"]) == (5, "nan", STEPS)
+    assert len(found["images"]) == config.batch_size
+    assert all(i["file_name"].endswith(".jpg") for i in found["images"])
+    assert len(found["logits"]) == 5
+    assert all(low <= high for low, high in found["logits"])
+    page = write_report([run.path], run.path / "report.html").read_text()
+    assert "Why training stopped" in page
+    assert found["images"][0]["file_name"] in page
+    monkeypatch.undo()
+    assert train(config, run.path, resume=True)["finished"]
+    assert not (run.path / "autopsy.json").exists()
+
+
+def test_a_bad_step_can_be_left_out(config, tmp_path, monkeypatch):
+    nan_at_step(DetectionModule, 5, monkeypatch)
+    run = RunDir(tmp_path / "r")
+    assert train(replace(config, optim=replace(config.optim, not_finite="skip")), run.path)["finished"]
+    assert run.read_metrics()[-1]["kind"] == "val"
+    assert [r for r in run.read_metrics() if r.get("skipped") == 1]
+    assert all(v.isfinite().all() for v in read_checkpoint(run.checkpoint("last"))["model"].values())
 
 
 def test_accumulated_passes_make_the_same_number_of_steps(config, tmp_path):

@@ -76,13 +76,17 @@ def main(argv: list[str]) -> int:
     args = tyro.cli(Args, args=argv, prog="focalkit train", default=Args(out=tyro.MISSING, train=Settings.of(base)))
     if note:
         print(note, file=sys.stderr)
-    from focalkit.training import train
+    from focalkit.training import DivergedError, train
 
     was_finished = args.resume and RunDir(args.out).finished
     command = shlex.join(["focalkit", "train", *argv])
-    result = train(
-        args.train.config(), args.out, resume=args.resume, force=args.force, command=command, trust=args.trust
-    )
+    try:
+        result = train(
+            args.train.config(), args.out, resume=args.resume, force=args.force, command=command, trust=args.trust
+        )
+    except DivergedError as error:
+        where = args.out / ("autopsy.json" if report(args) else "report.html")
+        raise DivergedError(f"{error}\n  what was seen: {where}") from error
     if not result:  # not the first process of a job that torchrun or Slurm started
         return 0
     # a run that was finished may have been killed between these

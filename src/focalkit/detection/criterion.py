@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from focalkit.detection.matches import Matches, matches_of
 from focalkit.detection.terms import TermSum
-from focalkit.detection.types import Assignment, DenseOutputs, DetectionTarget
+from focalkit.detection.types import IGNORE, Assignment, DenseOutputs, DetectionTarget
 
 EMA_MOMENTUM = 0.9
 EMA_START = 100.0
@@ -28,7 +28,8 @@ class DetectionCriterion(nn.Module):
 
     Args:
         matcher: (priors per level, target) -> Assignment, such as `MaxIoUAssigner()`, or `Sampled(matcher, sampler)` to
-            train on a sample of the priors.
+            train on a sample of the priors. What the last call matched is kept in `seen`, for logs: 0-d tensors
+            "positives" (of the batch) and "ignored" (a share of the priors).
         terms: Name -> term. A term is a module that takes (`DenseOutputs`, `Matches`) and returns a `TermSum`:
             `ClassTerm`, `QualityClassTerm` or `HeatMapTerm`; `BoxTerm`, `DistributionTerm`, `QualityTerm`; yours.
         normalizer: The divisor. "batch": positives of the batch. "image": each image's own positives, then the mean
@@ -61,6 +62,7 @@ class DetectionCriterion(nn.Module):
         self.matcher = matcher
         self.terms = nn.ModuleDict(dict(terms))
         self.normalizer = normalizer
+        self.seen: dict[str, Tensor] = {}
         if normalizer == "ema":
             self.register_buffer("running_positives", torch.tensor(EMA_START))
 
@@ -79,6 +81,7 @@ class DetectionCriterion(nn.Module):
             counts as all background.
         """
         assignments = self.assign(outputs, targets)
+        self.seen = _seen(assignments)
         if self.normalizer != "image":
             sums, counts = self._sums(outputs, matches_of(outputs, targets, assignments))
             return _divided(sums, *self._divisor(counts))
@@ -117,6 +120,13 @@ def _divided(sums: Mapping[str, TermSum], divisor: Tensor, counts: Tensor) -> di
         name: term.total / (divisor if term.weight is None else divisor * next(mean_weights))
         for name, term in sums.items()
     }
+
+
+@torch.no_grad()
+def _seen(assignments: Sequence[Assignment]) -> dict[str, Tensor]:
+    positives = torch.stack([(a.gt_index >= 0).sum() for a in assignments]).sum()
+    ignored = torch.stack([(a.labels == IGNORE).float().mean() for a in assignments]).mean()
+    return {"positives": positives, "ignored": ignored}
 
 
 def _image(outputs: DenseOutputs, i: int) -> DenseOutputs:

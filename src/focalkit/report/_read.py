@@ -42,6 +42,7 @@ class RunRecord:
     val: tuple[Json, ...] = ()
     result: Json = field(default_factory=dict)
     evaluation: Json = field(default_factory=dict)
+    autopsy: Json = field(default_factory=dict)
     pictures: tuple[Picture, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -95,6 +96,9 @@ def read_run(path: Path) -> RunRecord:
         val=tuple(r for r in records if r.get("kind") == "val"),
         result=result,
         evaluation=evaluation,
+        autopsy=_read_part(
+            path / "autopsy.json", "autopsy", "Training did not stop at a loss that is not finite", notes
+        ),
         pictures=_read_pictures(path, evaluation),
         notes=notes,
     )

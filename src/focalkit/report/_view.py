@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from . import _classes, _curves
+from . import _autopsy, _classes, _curves
 from ._format import DASH, METRICS, ap, count, duration, flatten, plural, setting
 from ._plot import Figure, run_color, smoothed
 from ._read import Json, Picture, RunRecord, number
@@ -91,6 +91,7 @@ class RunView:
     config_json: str
     environment: list[tuple[str, str]]
     status: str
+    autopsy: _autopsy.AutopsyView | None  # where training stopped at a loss or gradient that is not finite
 
 
 def view_run(run: RunRecord, label: str, index: int, charts: Charts) -> RunView:
@@ -120,6 +121,7 @@ def view_run(run: RunRecord, label: str, index: int, charts: Charts) -> RunView:
         config_json=json.dumps(run.config, indent=2, ensure_ascii=False, default=str),
         environment=_environment(run),
         status=_status(run),
+        autopsy=attempt(lambda: _autopsy.view(run.autopsy), "")[0] if run.autopsy else None,
     )
 
 
@@ -170,6 +172,8 @@ def _status(run: RunRecord) -> str:
     last = max((s for r in (*run.train, *run.val) if (s := number(r.get("step"))) is not None), default=None)
     where = f" It stopped or stands at step {last:,.0f}." if last is not None else ""
     note = run.notes.get("result", "This run has not finished.")
+    if run.autopsy:
+        return f"Training stopped: a loss or a gradient became NaN or infinite.{where}"
     return f"{note}{where} Continue it with focalkit train --resume."
 
 

@@ -134,7 +134,8 @@ def fit(job: Job) -> dict[str, Any]:
         L.seed_everything(config.seed, workers=True, verbose=False)
         plan = plan_run(config, len(data[0].images))
         module, started = _module(config, *data, plan, resumed=start_step > 0, trust=job.trust)
-        log = RunLog(run, batch_size=config.batch_size, every=config.runtime.log_every)
+        names = {image.id: image.file_name for image in data[0].images}
+        log = RunLog(run, batch_size=config.batch_size, every=config.runtime.log_every, names=names)
         checkpoints = Checkpoints(run, log, seconds=config.runtime.checkpoint_seconds)
         trainer = build_trainer(
             config, run.path, _callbacks(config, plan, log, checkpoints), epochs=plan.epochs, start_step=start_step
@@ -219,6 +220,7 @@ def _open_run(job: Job, data: DetectionData, device: str, start_step: int) -> No
     if not start_step:
         run.write_run(run_record(job.config, data, command=job.command, device=device))
     run.truncate_metrics(start_step)
+    (run.path / "autopsy.json").unlink(missing_ok=True)
     complete_best(run)
 
 

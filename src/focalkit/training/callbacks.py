@@ -3,15 +3,17 @@
 import os
 import signal
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
-from focalkit._runs import RunDir
+from focalkit._runs import RunDir, write_json_atomic
 from focalkit.errors import DivergedError
-from focalkit.training.checkpoint import write_weights
+from focalkit.training.autopsy import Autopsy
+from focalkit.training.checkpoint import last_step, write_weights
 from focalkit.training.losses import NotFiniteError
 from focalkit.training.module import DetectionModule
 
@@ -20,11 +22,12 @@ class RunLog(Callback):
     """Writes `metrics.jsonl` and feeds the logger, every few steps, at the end of an epoch and after an evaluation.
 
     Reading the losses waits for the device, so it is done here only; a loss that is not finite is noticed at that time,
-    and always before a checkpoint is written. `latest` and `rows` are for the progress display.
+    and always before a checkpoint is written. Then `autopsy.json` says what that step was like. `names` are the file
+    names of the training images; `latest` is for the progress display.
     """
 
-    def __init__(self, run: RunDir, *, batch_size: int, every: int) -> None:
-        self.run, self.batch_size, self.every = run, batch_size, every
+    def __init__(self, run: RunDir, *, batch_size: int, every: int, names: Mapping[int, str]) -> None:
+        self.run, self.batch_size, self.every, self.names = run, batch_size, every, names
         self.latest: dict[str, float] = {}
         self.images_per_second = 0.0
         self._since, self._step = 0.0, 0
@@ -64,15 +67,18 @@ class RunLog(Callback):
         try:
             losses = pl_module.window.read()
         except NotFiniteError as error:
-            raise DivergedError(_advice(error, pl_module.lr_at(error.step - 1))) from None
+            autopsy = _autopsy(error, trainer, pl_module, self.run, self.names)
+            if trainer.is_global_zero:
+                write_json_atomic(self.run.path / "autopsy.json", autopsy.to_json())
+            raise DivergedError(autopsy.summary()) from None
         if not losses:
             return
         now, step = time.perf_counter(), trainer.global_step
         self.images_per_second = self.batch_size * (step - self._step) / max(now - self._since, 1e-9)
         self._since, self._step = now, step
         self.latest = losses
-        lr = pl_module.lr_at(step - 1)
-        self._write(trainer, "train", losses | {"lr": lr, "images_per_second": round(self.images_per_second, 2)})
+        facts = {"lr": pl_module.lr_at(step - 1), "images_per_second": round(self.images_per_second, 2)}
+        self._write(trainer, "train", losses | facts | pl_module.window.facts)
 
     def _write(self, trainer: L.Trainer, kind: str, values: dict[str, float]) -> None:
         if not trainer.is_global_zero:
@@ -83,12 +89,26 @@ class RunLog(Callback):
             logger.log_metrics({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
 
-def _advice(error: NotFiniteError, lr: float) -> str:
-    values = ", ".join(f"{name} {value:.4g}" for name, value in error.values.items())
-    return (
-        f"training diverged: the loss of step {error.step} is not finite ({values}; learning rate {lr:.3g}).\n"
-        f"  Try a lower --optim.lr, a longer --optim.warmup-steps, a smaller --optim.clip-norm, or --precision 32;\n"
-        f"  `focalkit inspect DATA` looks for bad boxes. The last checkpoint is from before this step"
+def _autopsy(
+    error: NotFiniteError, trainer: L.Trainer, module: DetectionModule, run: RunDir, names: Mapping[int, str]
+) -> Autopsy:
+    facts, last = error.facts, run.checkpoint("last")
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    rows = [row for row in run.read_metrics() if row["kind"] == "train"]
+    return Autopsy(
+        step=error.step,
+        losses=error.values,
+        images=[{"id": i, "file_name": names.get(i, "")} for i in facts["images"]],
+        logits=facts["logits"],
+        positives=facts.get("positives"),
+        ignored=facts.get("ignored"),
+        gradient_norm=facts.get("gradient_norm"),
+        lr=module.lr_at(error.step - 1),
+        warmup_steps=module.optim.warmup_steps,
+        precision=str(trainer.precision),
+        amp_scale=None if scaler is None else float(scaler.get_scale()),
+        checkpoint={"file": f"checkpoints/{last.name}", "step": last_step(run)} if last.is_file() else None,
+        history=rows[-10:],
     )
 
 

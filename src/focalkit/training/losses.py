@@ -1,15 +1,40 @@
-"""The losses of the last few steps, kept on the device, and the check that they are finite."""
+"""What the last few steps were like, kept on the device: losses, matching, logits, gradients; and which went wrong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-class NotFiniteError(Exception):
-    """Which step's loss is not finite; `RunLog` makes a `DivergedError` of it."""
+@dataclass(frozen=True)
+class Seen:
+    """What one forward pass saw.
 
-    def __init__(self, step: int, values: dict[str, float]) -> None:
-        super().__init__(step, values)
-        self.step, self.values = step, values
+    Attributes:
+        images: Ids of the images.
+        extremes: (levels, 2): smallest and largest class logit of each level, None where a model has no levels.
+        counts: 0-d values of the matching, such as "positives" and "ignored".
+    """
+
+    images: Sequence[int] = ()
+    extremes: Tensor | None = None
+    counts: dict[str, Tensor] = field(default_factory=dict)
+
+
+class NotFiniteError(Exception):
+    """The first step whose loss or gradient is not finite; `RunLog` makes a `DivergedError` of it.
+
+    Attributes:
+        step: Counted from 1.
+        values: Its losses, the mean over the processes.
+        facts: What that step saw: "images", "logits" (per level), the matching, "gradient_norm" where it is known.
+    """
+
+    def __init__(self, step: int, values: dict[str, float], facts: dict[str, Any]) -> None:
+        super().__init__(step, values, facts)
+        self.step, self.values, self.facts = step, values, facts
 
 
 class LossWindow:
@@ -25,38 +50,101 @@ class LossWindow:
     """
 
     def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self.facts: dict[str, float] = {}
+        """Of the last read: means of what the matching counted, and of the gradient's norm."""
+        self.skipped = 0
+        self._start_over()
+
+    def _start_over(self) -> None:
         self.steps: list[int] = []
         self.rows: list[Tensor] = []
-        self.names: tuple[str, ...] = ()
+        self.seen: list[Seen] = []
+        self.norms: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add(self, step: int, losses: dict[str, Tensor]) -> None:
+    def add(self, step: int, losses: dict[str, Tensor], seen: Seen | None = None) -> None:
         """Remember the 0-d losses of optimiser step `step` (several forward passes may share one)."""
         self.names = tuple(losses)
         self.steps.append(step)
         self.rows.append(torch.stack([v.detach().float() for v in losses.values()]))
+        self.seen.append(seen or Seen())
+
+    def add_norm(self, step: int, norm: Tensor) -> None:
+        """Remember the norm of the gradient of optimiser step `step`, before it was clipped."""
+        self.norms[step] = norm.detach().float()
+
+    def is_finite(self, step: int) -> bool:
+        """Whether the losses of optimiser step `step` are finite here; it waits for the device."""
+        return all(bool(row.isfinite().all()) for s, row in zip(self.steps, self.rows, strict=True) if s == step)
+
+    def skip(self, step: int) -> None:
+        """Forget optimiser step `step`, which was not taken."""
+        kept = [i for i, s in enumerate(self.steps) if s != step]
+        self.rows, self.seen = [self.rows[i] for i in kept], [self.seen[i] for i in kept]
+        self.steps = [self.steps[i] for i in kept]
+        self.norms.pop(step, None)
+        self.skipped += 1
 
     def read(self) -> dict[str, float]:
         """Mean of each loss since the last read, over the passes and over all processes; empty where there were none.
 
-        Every process must call it at the same step.
+        `facts` then has the other means: of what the matching counted, of the gradient's norm, and the number of steps
+        that were skipped. Every process must call it at the same step.
 
         Raises:
-            NotFiniteError: With the first step whose loss is not finite.
+            NotFiniteError: With the first step whose loss or gradient is not finite.
         """
         if not self.rows:
             return {}
-        table = torch.stack(self.rows)
-        if torch.distributed.is_initialized():
-            torch.distributed.all_reduce(table)
-            table /= torch.distributed.get_world_size()
-        table = table.cpu()
-        steps, self.steps, self.rows = self.steps, [], []
-        finite = table.isfinite().all(dim=1)
-        if not finite.all():
-            first = int((~finite).nonzero()[0, 0])
-            raise NotFiniteError(steps[first], dict(zip(self.names, table[first].tolist(), strict=True)))
+        table, steps, seen, norms = _mean_of_ranks(torch.stack(self.rows)), self.steps, self.seen, self.norms
+        self._start_over()
+        good = table.isfinite().all(dim=1)
+        good &= torch.tensor([bool(norms[s].isfinite()) if s in norms else True for s in steps])
+        if not good.all():
+            first = int((~good).nonzero()[0, 0])
+            values = dict(zip(self.names, table[first].tolist(), strict=True))
+            raise NotFiniteError(steps[first], values, _facts(seen[first], norms.get(steps[first])))
+        counted = {n for s in seen for n in s.counts}
+        self.facts = {n: float(torch.stack([s.counts[n].float() for s in seen]).mean()) for n in sorted(counted)}
+        if norms:
+            self.facts["gradient_norm"] = float(torch.stack(list(norms.values())).mean())
+        if self.skipped:
+            self.facts["skipped"] = self.skipped
         means = dict(zip(self.names, table.mean(dim=0).tolist(), strict=True))
         return {"loss": sum(means.values()), **means}
+
+
+def _mean_of_ranks(table: Tensor) -> Tensor:
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(table)
+        table /= torch.distributed.get_world_size()
+    return table.cpu()
+
+
+def _facts(seen: Seen, norm: Tensor | None) -> dict[str, Any]:
+    """What every process saw at a step, as plain values."""
+    mine: dict[str, Any] = {
+        "images": list(seen.images),
+        "logits": [] if seen.extremes is None else seen.extremes.tolist(),
+        **{name: float(value) for name, value in seen.counts.items()},
+    }
+    if norm is not None:
+        mine["gradient_norm"] = float(norm)
+    if not torch.distributed.is_initialized():
+        return mine
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, mine)
+    extremes = zip(*(p["logits"] for p in parts), strict=True)
+    logits = [[_least(low for low, _ in level), _most(high for _, high in level)] for level in map(list, extremes)]
+    return mine | {"images": [i for p in parts for i in p["images"]], "logits": logits}
+
+
+def _least(values: Any) -> float:
+    return float(torch.tensor(list(values)).amin())  # unlike min, NaN where one is
+
+
+def _most(values: Any) -> float:
+    return float(torch.tensor(list(values)).amax())

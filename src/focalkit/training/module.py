@@ -6,15 +6,17 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from focalkit.config import OptimConfig
 from focalkit.data import DetectionBatch, DetectionData
 from focalkit.detection import DenseOutputs, DensePostprocess, DetectionCriterion, DetectionTarget, RetinaNet
 from focalkit.detection.inference.predict import detect
-from focalkit.training.losses import LossWindow
+from focalkit.training.losses import LossWindow, Seen
 from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import Plan, lr_factor
+
+SKIPS_IN_A_ROW = 10
 
 
 class DetectionModule(L.LightningModule):
@@ -54,11 +56,41 @@ class DetectionModule(L.LightningModule):
         self.val_metrics: dict[str, float] = {}
         self._val_losses: list[tuple[int, Tensor]] = []
         self._detections: list[dict[str, Any]] = []
+        self._skips = 0
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
-        losses = self._losses(self.model(batch.images), batch.targets)
-        self.window.add(self.global_step + 1, losses)
+        outputs = self.model(batch.images)
+        losses = self._losses(outputs, batch.targets)
+        self.window.add(self.global_step + 1, losses, self._seen(outputs, batch.targets))
         return torch.stack(list(losses.values())).sum()
+
+    def _seen(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> Seen:
+        extremes = [torch.stack(level.detach().aminmax()) for level in outputs.logits]
+        return Seen([t.image_id for t in targets], torch.stack(extremes).float(), self.criterion.seen)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, remember the norm, and leave a step out that is not finite if the configuration says so.
+
+        Among several processes the gradients are averaged by now, so that all decide alike.
+        """
+        step, parameters = self.global_step + 1, [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if gradient_clip_val:
+            nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        scaled = self.trainer.precision == "16-mixed"  # there an infinite gradient is routine: the scaler leaves it out
+        if self.optim.not_finite == "skip" and not scaled:
+            self._skips = 0 if norm.isfinite() and self.window.is_finite(step) else self._skips + 1
+            if 0 < self._skips < SKIPS_IN_A_ROW:
+                self.window.skip(step)
+                optimizer.zero_grad(set_to_none=True)
+                return
+        if not scaled:
+            self.window.add_norm(step, norm)
 
     def on_validation_epoch_start(self) -> None:
         self._val_losses, self._detections = [], []
