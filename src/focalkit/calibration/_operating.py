@@ -1,8 +1,7 @@
-"""Score cut-offs of a detector per class, and what it does at them."""
+"""Score cut-offs of a detector per class."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -85,41 +84,3 @@ def detection_thresholds(
 def cut_offs(values: Tensor, pooled: float) -> Tensor:
     """Thresholds to apply: a class without one takes the pooled one; all is kept where there is none either."""
     return values.nan_to_num(0.0 if math.isnan(pooled) else pooled)
-
-
-def at_operating_point(matches: DetectionMatches, cuts: Tensor) -> dict[str, Any]:
-    """Precision, recall and F1 per class and over all of them, at one cut-off per class."""
-    rows = matches.counted
-    kept = rows.scores >= cuts[rows.labels]
-    k = len(rows.names)
-    hits = torch.bincount(rows.labels[kept & rows.correct], minlength=k)
-    said = torch.bincount(rows.labels[kept], minlength=k)
-    truths = rows.num_truths
-    classes = [
-        {"name": name, **_rates(*map(int, numbers))}
-        for name, *numbers in zip(rows.names, hits, said, truths, strict=True)
-    ]
-    return {"all": _rates(int(hits.sum()), int(said.sum()), int(truths.sum())), "classes": classes}
-
-
-def over_thresholds(matches: DetectionMatches, steps: int = 101) -> Mapping[str, list[float]]:
-    """Precision, recall and F1 of all classes together at thresholds from 0 to 1."""
-    rows = matches.counted
-    grid = torch.linspace(0, 1, steps, dtype=torch.float64)
-    truths = int(rows.num_truths.sum())
-    said = len(rows) - torch.searchsorted(rows.scores.sort().values, grid)
-    right = rows.scores[rows.correct].sort().values
-    hits = len(right) - torch.searchsorted(right, grid)
-    lines = [_rates(h, s, truths) for h, s in zip(hits.tolist(), said.tolist(), strict=True)]
-    return {"threshold": grid.tolist(), **{key: [row[key] for row in lines] for key in ("precision", "recall", "f1")}}
-
-
-def _rates(hits: int, said: int, truths: int) -> dict[str, Any]:
-    return {
-        "precision": hits / said if said else math.nan,
-        "recall": hits / truths if truths else math.nan,
-        "f1": 2 * hits / (said + truths) if said + truths else math.nan,
-        "true_positives": hits,
-        "false_positives": said - hits,
-        "missed": truths - hits,
-    }

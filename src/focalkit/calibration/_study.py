@@ -17,11 +17,13 @@ from ..metrics import (
     match_coco,
     matches_calibration_error,
     matches_lrp,
+    operating_point,
+    over_thresholds,
     reliability_curve,
     select_images,
 )
 from ._detection import METHODS, DetectionCalibration, DetectionMethod
-from ._operating import at_operating_point, cut_offs, detection_thresholds, over_thresholds
+from ._operating import cut_offs, detection_thresholds
 from ._select import Selection, select_method, targets_of
 from ._thresholds import Thresholds
 
@@ -202,7 +204,7 @@ def calibrate_detections(
     cuts = cut_offs(thresholds.values, float(pooled.values))
     table = _table({tau: m.in_images(judged) for tau, m in at.items()}, maps, ground_truth)
     before, after = at[0.5].in_images(judged), calibrated.in_images(judged)
-    operating = at_operating_point(after, cuts)
+    operating = operating_point(after, cuts)
     study = DetectionStudy(
         maps=maps,
         target=target,
@@ -214,7 +216,7 @@ def calibrate_detections(
         curves={
             "before": _curve(before, target),
             "after": _curve(after, target),
-            "over_thresholds": dict(over_thresholds(after)),
+            "over_thresholds": over_thresholds(after),
         },
         confusion=confusion_matrix(after, cuts),
         names=at[0.5].names,

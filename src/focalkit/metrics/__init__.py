@@ -12,6 +12,9 @@ from focalkit.metrics.detection_calibration import matches_calibration_error as 
 from focalkit.metrics.detection_matches import DetectionMatches as DetectionMatches
 from focalkit.metrics.detection_matches import match_coco as match_coco
 from focalkit.metrics.detection_matches import select_images as select_images
+from focalkit.metrics.error_kinds import ERROR_KINDS as ERROR_KINDS
+from focalkit.metrics.error_kinds import ErrorKinds as ErrorKinds
+from focalkit.metrics.error_kinds import error_kinds as error_kinds
 from focalkit.metrics.lrp_error import LRP as LRP
 from focalkit.metrics.lrp_error import lrp as lrp
 from focalkit.metrics.lrp_error import matches_lrp as matches_lrp
@@ -19,6 +22,8 @@ from focalkit.metrics.matching import Matches as Matches
 from focalkit.metrics.matching import best_f1_threshold as best_f1_threshold
 from focalkit.metrics.matching import iou_matrix as iou_matrix
 from focalkit.metrics.matching import match_detections as match_detections
+from focalkit.metrics.operating import operating_point as operating_point
+from focalkit.metrics.operating import over_thresholds as over_thresholds
 from focalkit.metrics.proper_scores import BrierDecomposition as BrierDecomposition
 from focalkit.metrics.proper_scores import brier_decomposition as brier_decomposition
 from focalkit.metrics.proper_scores import brier_score as brier_score
@@ -27,10 +32,12 @@ from focalkit.metrics.reliability import ReliabilityCurve as ReliabilityCurve
 from focalkit.metrics.reliability import reliability_curve as reliability_curve
 
 __all__ = [
+    "ERROR_KINDS",
     "LRP",
     "BrierDecomposition",
     "CocoResult",
     "DetectionMatches",
+    "ErrorKinds",
     "Matches",
     "ReliabilityCurve",
     "best_f1_threshold",
@@ -41,6 +48,7 @@ __all__ = [
     "coco_ap",
     "confusion_matrix",
     "detection_calibration_error",
+    "error_kinds",
     "expected_calibration_error",
     "iou_matrix",
     "lrp",
@@ -49,6 +57,8 @@ __all__ = [
     "matches_calibration_error",
     "matches_lrp",
     "negative_log_likelihood",
+    "operating_point",
+    "over_thresholds",
     "reliability_curve",
     "select_images",
     "smooth_calibration_error",

@@ -1,0 +1,192 @@
+"""What a detector's errors are, in the six kinds of TIDE (Bolya et al., 2020, arXiv 2008.08115), and what each costs.
+
+A false positive is, the first that applies, with IoU to the boxes of its image:
+
+    localisation    a box of its class at IoU .1 to .5
+    classification  a box of another class at .5 or more
+    duplicate       a box of its class at .5 or more, which a better scored detection took
+    background      no box above .1
+    both            what is left: a box of another class at .1 to .5
+
+A box not found is "missed" where no localisation or classification error points at it. The bounds .5 and .1 are the
+matches' own IoU threshold and `background_iou`. What a kind costs is the AP that mending it alone would add: detections
+of the first two become right (the best scored one for each box, the others vanish), the next three vanish, missed boxes
+are no longer asked for.
+
+Not here: TIDE's special errors (all false positives, all false negatives), masks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .detection_calibration import per_class
+from .detection_matches import DetectionMatches
+from .matching import iou_matrix
+
+ERROR_KINDS = {
+    "classification": "in the right place, called another class",
+    "localisation": "the right class, its box too far off",
+    "both": "near a box of another class, and too far off",
+    "duplicate": "a box that was found already",
+    "background": "where nothing is",
+    "missed": "a box that nothing points at",
+}
+"""Kind -> what it is, in TIDE's order."""
+RECALLS = torch.arange(101, dtype=torch.float64) * 0.01  # as NumPy and so pycocotools have them: .57 is 57 * .01
+
+
+@dataclass(frozen=True)
+class ErrorKinds:
+    """What `error_kinds` found.
+
+    Attributes:
+        counts: Kind -> number of detections, or of boxes for "missed".
+        per_class: Kind -> (k,) the same by the class that was said, for "missed" by the class of the box.
+        costs: Kind -> AP that mending this kind alone would add; 0 where it would add none.
+        average_precision: At the matches' own IoU threshold, of the detections looked at.
+    """
+
+    counts: dict[str, int]
+    per_class: dict[str, tuple[int, ...]]
+    costs: dict[str, float]
+    average_precision: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        per_class = {kind: list(counts) for kind, counts in self.per_class.items()}
+        return {**self.__dict__, "per_class": per_class}
+
+
+def error_kinds(
+    matches: DetectionMatches,
+    score_threshold: float | Sequence[float] | Tensor = 0.0,
+    *,
+    background_iou: float = 0.1,
+) -> ErrorKinds:
+    """Count the errors of each kind, and what each kind costs in AP.
+
+    Args:
+        matches: What `match_coco` returned; those in crowds count for nothing.
+        score_threshold: Detections scored lower are left out: one number, or one per class in ascending category id.
+        background_iou: Overlap up to which a detection lies on background; below the matches' own IoU threshold.
+
+    Raises:
+        ValueError: `background_iou` is negative or not below the IoU threshold of the matches.
+
+    Example:
+        >>> truth = {
+        ...     "images": [{"id": 1}],
+        ...     "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        ...     "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 50, 50]}],
+        ... }
+        >>> found = [{"image_id": 1, "category_id": 2, "bbox": [0, 0, 50, 40], "score": 0.9}]
+        >>> error_kinds(match_coco(truth, found)).counts["classification"]
+        1
+    """
+    if not 0 <= background_iou < matches.iou_threshold:
+        raise ValueError(
+            f"background_iou must be at least 0 and below the matches' {matches.iou_threshold:g}, got {background_iou}"
+        )
+    rows = matches.where(matches.scores >= per_class(score_threshold, matches)[matches.labels]).counted
+    rows = rows.where(rows.scores.argsort(descending=True, stable=True))
+    kinds, aims = _kinds(rows, background_iou)
+    found = torch.zeros(len(rows.truth_labels), dtype=torch.bool)
+    found[rows.gt_index[rows.correct]] = True
+    missed = ~found
+    missed[aims[aims >= 0]] = False
+
+    k = len(rows.names)
+    per_kind = {
+        kind: torch.bincount(rows.truth_labels[missed] if kind == "missed" else rows.labels[kinds == at], minlength=k)
+        for at, kind in enumerate(ERROR_KINDS)
+    }
+    classes = rows.num_truths.nonzero()[:, 0]
+    before = _average_precision(rows.labels, rows.correct, rows.num_truths, classes)
+    costs = {}
+    for at, kind in enumerate(ERROR_KINDS):
+        if kind == "missed":
+            after = _average_precision(rows.labels, rows.correct, rows.num_truths - per_kind[kind], classes)
+        else:
+            after = _mended(rows, kinds == at, aims, found, classes)
+        costs[kind] = max(0.0, after - before)
+    return ErrorKinds(
+        counts={kind: int(counts.sum()) for kind, counts in per_kind.items()},
+        per_class={kind: tuple(counts.tolist()) for kind, counts in per_kind.items()},
+        costs=costs,
+        average_precision=before,
+    )
+
+
+def _kinds(rows: DetectionMatches, background_iou: float) -> tuple[Tensor, Tensor]:
+    """(n,) places in ERROR_KINDS, -1 for right ones; (n,) the box that a mended detection would take, -1 for none."""
+    least = rows.iou_threshold
+    names = list(ERROR_KINDS)
+    kinds, aims = torch.full((len(rows),), -1), torch.full((len(rows),), -1)
+    for of, boxes in _by_image(rows):
+        overlaps = iou_matrix(rows.boxes[of], rows.truth_boxes[boxes])
+        same = rows.labels[of, None] == rows.truth_labels[boxes]
+        # a column of zeros stands for no box
+        own, own_at = _best(overlaps.masked_fill(~same, 0))
+        other, other_at = _best(overlaps.masked_fill(same, 0))
+        near = (own >= background_iou) & (own < least) & (own > 0)
+        kind = torch.full((len(of),), names.index("both"))
+        kind[torch.maximum(own, other) <= background_iou] = names.index("background")
+        kind[own >= least] = names.index("duplicate")
+        kind[other >= least] = names.index("classification")
+        kind[near] = names.index("localisation")
+        aim = torch.where(near, own_at, torch.where(other >= least, other_at, -1))
+        kinds[of] = kind
+        aims[of] = torch.where(aim >= 0, boxes[aim.clamp(min=0)] if len(boxes) else aim, -1)
+    return kinds, aims
+
+
+def _by_image(rows: DetectionMatches) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places of the wrong detections and of the boxes of each image that has wrong ones."""
+    wrong = (~rows.correct).nonzero()[:, 0]
+    wrong = wrong[rows.images[wrong].argsort(stable=True)]
+    truths = rows.truth_images.argsort(stable=True)
+    images, counts = rows.images[wrong].unique_consecutive(return_counts=True)
+    ends = torch.searchsorted(rows.truth_images[truths], torch.stack([images, images + 1], 1)).tolist()
+    for of, (first, last) in zip(wrong.split(counts.tolist()), ends, strict=True):
+        yield of, truths[first:last]
+
+
+def _best(overlaps: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest overlap of each row and where; 0 and -1 without columns."""
+    if not overlaps.shape[1]:
+        return torch.zeros(len(overlaps), dtype=overlaps.dtype), torch.full((len(overlaps),), -1)
+    return tuple(overlaps.max(1))  # pyright: ignore[reportReturnType]
+
+
+def _mended(rows: DetectionMatches, wrong: Tensor, aims: Tensor, found: Tensor, classes: Tensor) -> float:
+    """AP when these detections become right at the boxes they aim at, if those are free, or vanish."""
+    free = found.logical_not()
+    labels, correct, kept = rows.labels.clone(), rows.correct.clone(), ~wrong
+    for row in (wrong & (aims >= 0)).nonzero()[:, 0].tolist():  # best score first
+        box = int(aims[row])
+        if free[box]:
+            free[box] = False
+            labels[row], correct[row], kept[row] = rows.truth_labels[box], True, True
+    return _average_precision(labels[kept], correct[kept], rows.num_truths, classes)
+
+
+def _average_precision(labels: Tensor, correct: Tensor, truths: Tensor, classes: Tensor) -> float:
+    """COCO's AP of detections in the order of their scores: precision at 101 recalls, mean over the given classes."""
+    found = []
+    for c in classes.tolist():
+        total = int(truths[c])
+        if not total:
+            found.append(0.0)
+            continue
+        right = correct[labels == c].double()
+        hits = right.cumsum(0)
+        precision = hits / torch.arange(1, len(hits) + 1)
+        precision = precision.flip(0).cummax(0).values.flip(0)  # the best at this recall or more
+        at = torch.searchsorted(hits / total, RECALLS)
+        reached = at < len(hits)
+        found.append(float(precision[at[reached]].sum() / len(RECALLS)))
+    return sum(found) / len(found) if found else float("nan")
