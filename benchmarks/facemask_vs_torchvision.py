@@ -9,7 +9,8 @@ each library's RetinaNet is: losses, matching, normaliser, P6, anchors' rounding
 
 Recipes: "preset" is cpu-small: its augmentation and rate on both sides, its losses on focalkit's; "paper" flips images
 only, has a rate of 5e-4, and on focalkit's side the paper's losses (focal with gamma 2 and alpha .25, smooth L1).
-Channels are those of pyramid and towers; torchvision's own models have 256.
+Channels are those of pyramid and towers; torchvision's own models have 256. Images are resized to fit `--size` pixels,
+the preset's 416 unless told otherwise.
 
 Each finished run is added to the result file at once; runs that are there already are not repeated.
 """
@@ -52,6 +53,8 @@ from focalkit.training.schedule import lr_factor, plan_run
 HERE = Path(__file__).parent
 SIDES = ("focalkit", "torchvision")
 METRICS = ("AP", "AP50", "AP75")
+CASE = ("recipe", "channels", "size", "steps")
+"""What runs that are compared have in common."""
 
 
 class Pyramid(nn.Module):
@@ -173,8 +176,8 @@ def train_focalkit(config: TrainConfig) -> dict[str, Any]:
     return {"metrics": metrics, "seconds": time.monotonic() - started}
 
 
-def settings(recipe: str, channels: int, steps: int, seed: int) -> TrainConfig:
-    preset = cpu_small()
+def settings(recipe: str, channels: int, size: int, steps: int, seed: int) -> TrainConfig:
+    preset = replace(cpu_small(), min_size=size, max_size=size)
     model = replace(preset.model, fpn_channels=channels, head_channels=channels)
     config = replace(
         preset, model=model, max_steps=steps, seed=seed, runtime=replace(preset.runtime, logger="none", workers=0)
@@ -192,15 +195,15 @@ def settings(recipe: str, channels: int, steps: int, seed: int) -> TrainConfig:
 
 def table(results: dict[str, Any]) -> str:
     """Markdown: means over seeds, and the difference paired by seed with its 95 % interval (Student's t)."""
-    lines = ["| recipe, channels, steps, seeds | | AP | AP50 | AP75 |", "|---|---|---|---|---|"]
-    cases = dict.fromkeys((r["recipe"], r["channels"], r["steps"]) for r in results["runs"])
-    for recipe, channels, steps in cases:
-        chosen = [r for r in results["runs"] if (r["recipe"], r["channels"], r["steps"]) == (recipe, channels, steps)]
+    lines = ["| recipe, channels, size, steps, seeds | | AP | AP50 | AP75 |", "|---|---|---|---|---|"]
+    cases = dict.fromkeys(tuple(run[name] for name in CASE) for run in results["runs"])
+    for case in cases:
+        chosen = [run for run in results["runs"] if tuple(run[name] for name in CASE) == case]
         by = {side: {r["seed"]: r["metrics"] for r in chosen if r["side"] == side} for side in SIDES}
         seeds = sorted(set(by["focalkit"]) & set(by["torchvision"]))
         if len(seeds) < 2:
             continue
-        name = f"{recipe}, {channels}, {steps}, {len(seeds)}"
+        name = ", ".join(map(str, (*case, len(seeds))))
         for side in SIDES:
             means = [short(mean(by[side][s][m] for s in seeds)) for m in METRICS]
             lines.append(f"| {name} | {side} | " + " | ".join(means) + " |")
@@ -228,6 +231,7 @@ def main() -> None:
     parser.add_argument("--backbone-weights", type=Path)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--size", type=int, default=cpu_small().max_size, help="pixels that images are resized to fit")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--recipe", choices=["preset", "paper"], default="preset")
     parser.add_argument("--table", action="store_true", help="print the result file's table; train nothing")
@@ -242,17 +246,17 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data, val = open_train_and_val(args.data)
     for seed, side in product(args.seeds, SIDES):
-        key = {"recipe": args.recipe, "channels": args.channels, "steps": args.steps, "side": side, "seed": seed}
+        key = {**{name: getattr(args, name) for name in CASE}, "side": side, "seed": seed}
         if any(all(run[k] == v for k, v in key.items()) for run in results["runs"]):
             print(f"{key}: there already", file=sys.stderr)
             continue
-        config = settings(args.recipe, args.channels, args.steps, seed)
+        config = settings(args.recipe, args.channels, args.size, args.steps, seed)
         config = replace(config, data=DataConfig(args.data), backbone_weights=args.backbone_weights)
         run = train_focalkit(config) if side == "focalkit" else train_torchvision(config, data, val, device)
         results["runs"].append({**key, "device": device, "threads": torch.get_num_threads(), **run})
         results |= {
             "command": "python benchmarks/facemask_vs_torchvision.py --data DATA --backbone-weights WEIGHTS "
-            "--recipe RECIPE --channels CHANNELS --steps STEPS --seeds SEED ...",
+            "--recipe RECIPE --channels CHANNELS --size SIZE --steps STEPS --seeds SEED ...",
             "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
             "machine": torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()}-core CPU",
             "python": platform.python_version(),

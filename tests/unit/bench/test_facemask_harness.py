@@ -134,7 +134,7 @@ def made_up(differences: list[float], recipe: str) -> list[dict]:
     for seed, d in enumerate(differences):
         for side, ap in (("focalkit", 0.3 + d), ("torchvision", 0.3)):
             metrics = {"AP": ap, "AP50": ap, "AP75": ap}
-            key = {"recipe": recipe, "channels": 64, "steps": 9, "side": side, "seed": seed}
+            key = {"recipe": recipe, "channels": 64, "size": 416, "steps": 9, "side": side, "seed": seed}
             runs.append({**key, "metrics": metrics})
     return runs
 
@@ -143,9 +143,9 @@ def test_the_table_shows_a_difference_only_where_the_interval_leaves_out_zero(ha
     # mean .1, standard deviation .01: 4.303 * .01 / sqrt(3) = .0248 to either side
     runs = made_up([0.09, 0.10, 0.11], "preset") + made_up([-0.1, 0.0, 0.1], "paper")
     lines = harness.table({"runs": runs}).splitlines()
-    assert lines[2].startswith("| preset, 64, 9, 3 | focalkit | .400 |")
-    assert lines[4].startswith("| preset, 64, 9, 3 | difference | .100 (.075 to .125) |")
-    assert lines[7].startswith("| paper, 64, 9, 3 | difference | .000 (-.248 to .248), no difference shown |")
+    assert lines[2].startswith("| preset, 64, 416, 9, 3 | focalkit | .400 |")
+    assert lines[4].startswith("| preset, 64, 416, 9, 3 | difference | .100 (.075 to .125) |")
+    assert lines[7].startswith("| paper, 64, 416, 9, 3 | difference | .000 (-.248 to .248), no difference shown |")
 
 
 def test_the_table_of_the_docs_is_that_of_the_result_file(harness):
