@@ -190,6 +190,8 @@ class RuntimeConfig:
     """Time between checkpoints within an epoch: what a killed run loses at most"""
     logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"
     """Beside metrics.jsonl, which is always written"""
+    deterministic: bool = False
+    """Algorithms that repeat bit for bit, slower where torch has a choice; on a CPU with as many threads as before"""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,16 @@ def weights(run: RunDir) -> dict[str, torch.Tensor]:
     return checkpoint["model"] | {f"current.{n}": v for n, v in checkpoint["current_model_state"].items()}
 
 
+def test_deterministic_runs_are_bit_equal_whatever_the_number_of_workers(config, tmp_path):
+    found = []
+    for workers in (0, 2):
+        runtime = replace(config.runtime, deterministic=True, workers=workers, checkpoint_seconds=60.0)
+        train(replace(config, epochs=1, runtime=runtime), tmp_path / str(workers))
+        found.append(weights(RunDir(tmp_path / str(workers))))
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def assert_equal(resumed: RunDir, whole: RunDir) -> None:
     ours, theirs = weights(resumed), weights(whole)
     assert {n: v.shape for n, v in ours.items()} == {n: v.shape for n, v in theirs.items()}

@@ -27,7 +27,7 @@ from focalkit.detection.weights.transfer import check_structure, transfer
 from focalkit.errors import ConfigError, FocalkitError
 from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog, StopAtOnce
 from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint, stopped_early
-from focalkit.training.engine import DetectionLoaders, build_trainer, check_devices
+from focalkit.training.engine import DetectionLoaders, algorithms_kept, build_trainer, check_devices
 from focalkit.training.launch import ProcessDiedError, in_every_process, is_first_process, several_to_start
 from focalkit.training.module import DetectionModule
 from focalkit.training.progress import RunProgress
@@ -45,6 +45,7 @@ MAY_CHANGE = (
     "runtime.accelerator",
     "runtime.logger",
     "runtime.log_every",
+    "runtime.deterministic",
     "runtime.checkpoint_seconds",
 )
 """Settings that a resumed run takes from the caller: they say where and how to run, not what."""
@@ -130,7 +131,7 @@ def fit(job: Job) -> dict[str, Any]:
     data = _read(config, check=not job.checked)
     start_step = last_step(run) if job.resume else 0
     last = run.checkpoint("last") if start_step else None
-    with quiet_lightning():
+    with quiet_lightning(), algorithms_kept():
         L.seed_everything(config.seed, workers=True, verbose=False)
         plan = plan_run(config, len(data[0].images))
         module, started = _module(config, *data, plan, resumed=start_step > 0, trust=job.trust)

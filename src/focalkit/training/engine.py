@@ -1,7 +1,9 @@
 """Lightning's Trainer and DataModule for one run."""
 
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
@@ -18,6 +20,7 @@ from focalkit.training.checkpoint import WholeFiles
 from focalkit.training.loaders import train_loader, val_loader
 
 NEVER = 10**9
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # Lightning sets it where algorithms are to be deterministic
 
 
 class DetectionLoaders(L.LightningDataModule):
@@ -76,6 +79,7 @@ def build_trainer(
         # torch's SyncBatchNorm exists for GPUs only; on several CPU processes each normalises its own images
         sync_batchnorm=ranks > 1 and on_gpu and live_norm,
         use_distributed_sampler=False,
+        deterministic="warn" if config.runtime.deterministic else None,
         logger=build_logger(config, out, start_step),
         callbacks=callbacks,
         plugins=[WholeFiles()],
@@ -84,6 +88,23 @@ def build_trainer(
         log_every_n_steps=NEVER,
         default_root_dir=out,
     )
+
+
+@contextmanager
+def algorithms_kept() -> Iterator[None]:
+    """After the block torch chooses its algorithms as before it, whatever `deterministic` has set."""
+    enabled, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(WORKSPACE)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop(WORKSPACE, None)
 
 
 def check_devices(config: TrainConfig) -> None:
