@@ -29,13 +29,13 @@ class Args:
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """A file or folder"""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Directory of the comparison"""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Directory of the comparison (default: runs/NAME, after the data)"""
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD...", help_behavior_hint="")] = ()
     """Methods by name, with arguments ("focal(gamma=1)"), losses of the catalog, Python files with methods of your own
     (default: those that the task recommends; --list shows all)"""
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
-    """quick, thorough, losses, sampling, peers, paper-tables-mini: methods and seeds in one word; other flags still
+    """quick, thorough, losses, sampling, peers, cifar-lt, paper-tables-mini: methods and seeds in one word; other flags still
     count"""
     task: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """What kind of data these are (default: found by looking)"""
@@ -78,7 +78,7 @@ def run(args: Args) -> int:
     """Plan, run, and say what came out."""
     from focalkit.compare.presets import PRESETS
     from focalkit.compare.run import make_plan, run_plan
-    from focalkit.tasks import Budget, find_task
+    from focalkit.tasks import Budget, find_task, open_task
 
     if args.list:
         print(method_table(args.task or find_task(args.data)))
@@ -88,10 +88,12 @@ def run(args: Args) -> int:
     if args.steps is not None and args.steps < 1:
         raise InputError(f"--steps must be at least 1, got {args.steps}")
     preset = PRESETS[args.preset or "default"]
+    task = _task_of(args, preset)
+    out = args.out or Path("runs") / args.data.resolve().name.partition(".")[0]
     plan, splits, _ = make_plan(
         args.data,
         args.methods or preset.methods or None,
-        task=args.task or _task_of(args, preset),
+        task=task,
         seeds=args.seeds if args.seeds is not None else preset.seeds,
         tune=args.tune if args.tune is not None else preset.tune,
         yardstick=args.yardstick,
@@ -99,7 +101,7 @@ def run(args: Args) -> int:
         rope=args.rope,
         target=args.target,
         group=args.group,
-        budget=Budget(steps=args.steps or preset.steps),
+        budget=Budget(steps=args.steps or preset.steps.get(open_task(task).name)),
         strict=args.strict,
     )
     say = (lambda text: print(text, file=sys.stderr)) if args.json else print
@@ -114,25 +116,25 @@ def run(args: Args) -> int:
     from focalkit.cli._live import watching
 
     try:
-        with watching(plan, args.out, args.jobs, quiet=args.json) as progress:
-            comparison = run_plan(plan, splits, args.out, engine=args.engine, jobs=args.jobs, progress=progress)
+        with watching(plan, out, args.jobs, quiet=args.json) as progress:
+            comparison = run_plan(plan, splits, out, engine=args.engine, jobs=args.jobs, progress=progress)
     except KeyboardInterrupt:
         print(f"\nstopped; what is finished is kept, and the same command goes on:\n  {_again()}", file=sys.stderr)
         raise
     if args.json:
-        print(json.dumps(result(comparison, args.out)))
+        print(json.dumps(result(comparison, out)))
     else:
-        print(ending(comparison, args))
+        print(ending(comparison, out))
     return 0 if comparison.ranking else 1
 
 
-def _task_of(args: Args, preset: "Preset") -> str | None:
-    from focalkit.tasks import find_task
+def _task_of(args: Args, preset: "Preset") -> str:
+    from focalkit.tasks import find_task, open_task
 
-    task = find_task(args.data)
-    if preset.tasks and task not in preset.tasks:
+    task = args.task or find_task(args.data)
+    if preset.tasks and open_task(task).name not in preset.tasks:
         raise InputError(f"the preset {args.preset!r} is for {', '.join(preset.tasks)}; these data are for {task}")
-    return task
+    return args.task or preset.task or task
 
 
 def method_table(task: str) -> str:
@@ -151,6 +153,7 @@ def announcement(plan: "Plan", splits: Any) -> str:
     more = f", and {len(counts) - 8} more classes" if len(counts) > 8 else ""
     sizes = ", ".join(f"{part} {n:,}" for part, n in splits.sizes.items())
     target = f", target {splits.facts['target']!r}" if "target" in splits.facts else ""
+    target += f", long tail {splits.facts['profile']} of lt_counts.json" if "profile" in splits.facts else ""
     cells = len(plan.methods) * len(plan.seeds)
     trained = len({(plan.base_of(m) or m.name) for m in plan.methods}) * len(plan.seeds)
     fits = f"{cells} cells" + (f", {trained} of them trained" if trained < cells else "")
@@ -189,19 +192,18 @@ def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
     return json.loads(dump_json(value))
 
 
-def ending(comparison: "Comparison", args: Args) -> str:
+def ending(comparison: "Comparison", out: Path) -> str:
     """The sentence, the table, and what to do next."""
     from focalkit.cli._live import result_table
     from focalkit.compare.summary import findings, sentence
 
-    out = shlex.quote(str(args.out))
     text = ["", sentence(comparison), "", result_table(comparison), ""]
     text += [f"note: {line}" for line in findings(comparison)]
     text.append(f"report   {comparison.report()}")
-    text.append(f"results  {args.out / 'results.csv'}")
+    text.append(f"results  {out / 'results.csv'}")
     if comparison.best is not None:
-        text.append(f"best     {args.out / 'best'} ({comparison.best.folder.parent.name})")
-        text += ["next:", f"  focalkit predict {out}/best NEW_DATA --out predictions.csv"]
+        text.append(f"best     {out / 'best'} ({comparison.best.folder.parent.name})")
+        text += ["next:", f"  focalkit predict {shlex.quote(str(out / 'best'))} NEW_DATA --out predictions.csv"]
     return "\n".join(text)
 
 

@@ -1,7 +1,7 @@
 """Named settings of a comparison."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 
@@ -14,22 +14,26 @@ class Preset:
         methods: Names; () for those that the task recommends.
         seeds: How many.
         tune: Trials per method and split.
-        steps: Most steps of a fit; None leaves them to the task.
+        steps: Most steps of a fit by task; tasks that are not named decide themselves.
         tasks: Where it makes sense; () everywhere.
+        task: Another task than the one found by looking, as "module:attribute": with a model of its own.
     """
 
     summary: str
     methods: tuple[str, ...] = ()
     seeds: int = 3
     tune: int = 0
-    steps: int | None = None
+    steps: Mapping[str, int] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
+    task: str | None = None
 
+
+_LONG_TAILS = ("ce", "focal", "cb_focal", "ldam_drw", "balanced_softmax", "logit_adjusted")
 
 # fmt: off
 PRESETS: Mapping[str, Preset] = MappingProxyType({
     "default": Preset("the methods that the task recommends, 3 seeds"),
-    "quick": Preset("two seeds and short trainings: a first look", seeds=2, steps=300),
+    "quick": Preset("short trainings: a first look", steps={"tabular": 300, "image": 800, "detection": 300}),
     "thorough": Preset("10 seeds, 20 trials per method", seeds=10, tune=20),
     "losses": Preset(
         "every loss on the same network, without sampling",
@@ -47,6 +51,10 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         methods=("hist_gb", "hist_gb_balanced", "hist_gb_oversample", "hist_gb_undersample", "logistic",
                  "logistic_balanced", "balanced_forest", "easy_ensemble", "rus_boost"),
         tasks=("tabular",),
+    ),
+    "cifar-lt": Preset(
+        "long-tailed CIFAR as Cao et al. (2019) train it: ResNet-32, 200 epochs, ratio 100; needs a GPU",
+        methods=_LONG_TAILS, tasks=("image",), task="focalkit.tasks.image:CIFAR_LT",
     ),
     "paper-tables-mini": Preset(
         "tables 1a, 1b and 1d of the focal loss paper with a small detector",

@@ -1,7 +1,7 @@
 """`compare`: plan, make the cells that are missing, evaluate all."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,7 +172,7 @@ def run_plan(
                 raise ConfigError(f"{out}: holds a comparison; choose another --out")
             plan = check_continues(store.read_plan(), plan, out)
         store.write_plan(plan)
-        inspection = open_task(plan.task).inspect(plan.source, labels=False)
+        inspection = open_task(plan.task).inspect(replace(plan.source, cache=out / "cache"), labels=False)
         write_json_atomic(out / "data.json", data_record(splits, inspection))
         store.clean()
         missing = [job for job in plan.jobs(out) if store.cell(job.method.name, job.seed).status != "done"]

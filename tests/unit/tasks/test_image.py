@@ -1,16 +1,21 @@
 """The task of images on pictures made here: squares of one colour per class, a few of them rare."""
 
+import io
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from focalkit.compare import compare
 from focalkit.compare.methods import METHODS
 from focalkit.errors import DataError, InputError
 from focalkit.tasks import Budget, Source, find_task
-from focalkit.tasks.image import TASK, Images
+from focalkit.tasks.image import TASK, Images, _read
 from focalkit.tasks.image._fit import _augmented, _schedule
 from focalkit.tasks.image._network import build_network
+from focalkit.tasks.image._read import _LAST
 from focalkit.tasks.image._split import long_tail
 
 COLOURS = {"blue": (20, 30, 220), "green": (20, 200, 40), "red": (220, 20, 30)}
@@ -56,13 +61,53 @@ def test_folders_are_split_by_class_and_no_copy_of_an_image_is_in_two_parts(fold
     assert all(len(np.unique(getattr(splits, part).labels)) == 3 for part in ("train", "val", "test"))
 
 
-def test_an_image_is_decoded_once_for_a_comparison(folders, tmp_path, monkeypatch):
+def test_an_image_file_is_decoded_once_for_a_comparison(folders, tmp_path, monkeypatch):
+    from focalkit import images
+
+    opened, read = Counter(), images.read_image
+    monkeypatch.setattr("focalkit.images.read_image", lambda path: opened.update([path]) or read(path))
+    # planning, inspecting and the cells of two seeds ask for the images; another process finds them in the cache
+    compare(folders, ["ce"], out=tmp_path / "out", seeds=2, budget=Budget(steps=1))
+    _LAST.clear()
+    TASK.read(Source(folders, cache=tmp_path / "out" / "cache"), 0)
+    assert len(opened) == 42
+    assert set(opened.values()) == {1}
+
+
+def test_images_of_npz_files_are_decoded_once_for_a_comparison(arrays, tmp_path, monkeypatch):
+    encoded, decode = [], _read._decode_all
+    for part in ("train", "test"):
+        with np.load(arrays / f"{part}.npz") as archive:
+            images, labels = archive["images"], archive["labels"]
+        files = [io.BytesIO() for _ in images]
+        for image, file in zip(images, files, strict=True):
+            Image.fromarray(image).save(file, "png")
+        raw = [file.getvalue() for file in files]
+        offsets = np.cumsum([0, *map(len, raw)])
+        np.savez(arrays / f"{part}.npz", jpeg=np.frombuffer(b"".join(raw), np.uint8), offsets=offsets, labels=labels)
+    monkeypatch.setattr(_read, "_decode_all", lambda *given: encoded.append(given[2].name) or decode(*given))
+    found = compare(arrays, ["ce"], out=tmp_path / "out", seeds=2, budget=Budget(steps=1))
+    assert sorted(encoded) == ["test.npz", "train.npz"]
+    assert found.store.cell("ce", 1).status == "done"
+
+
+def test_files_that_changed_are_decoded_again(folders, tmp_path):
     source = Source(folders, cache=tmp_path / "cache")
-    first = Images(size=16).read(source, 0)
-    monkeypatch.setattr("focalkit.images.read_image", lambda path: pytest.fail("decoded again"))
-    again = Images(size=16).read(source, 0)
-    np.testing.assert_array_equal(first.train.images, again.train.images)
-    assert first.fingerprint == again.fingerprint
+    before = Images(size=16).read(source, 0)
+    Image.fromarray(picture((9, 9, 9), 0)).save(folders / "red" / "0.png")
+    assert Images(size=16).read(source, 0).fingerprint != before.fingerprint
+
+
+def test_the_steepest_of_nested_long_tails_is_taken_and_an_imbalance_asked_for_goes_before_it(arrays):
+    (arrays / "lt_counts.json").write_text('{"IF2": [60, 30, 12], "IF10": [50, 20, 5], "rule": "the first of each"}')
+    splits = Images(val_from="test").read(Source(arrays), 0)
+    assert splits.class_counts == (50, 20, 5)
+    assert splits.facts["profile"] == "IF10"
+    assert splits.train.ids[:2].tolist() == ["train/0", "train/1"]
+    assert Images(val_from="test", imbalance=4).read(Source(arrays), 0).class_counts == (60, 30, 12)
+    (arrays / "lt_counts.json").write_text('{"IF2": [60, 30]}')
+    with pytest.raises(DataError, match="images of each of the 3 classes"):
+        Images().read(Source(arrays), 0)
 
 
 def test_the_parts_of_npz_files_are_kept_and_validation_comes_from_where_it_is_told(arrays):

@@ -37,7 +37,8 @@ class Images:
             else 64.
         epochs: Passes over as many items as the training part has, unless the budget says how many steps.
         imbalance: Training items are dropped until the classes, in their order, follow an exponential profile with
-            this ratio of the first to the last (Cui et al., 2019, sec. 5.1); None keeps all.
+            this ratio of the first to the last (Cui et al., 2019, sec. 5.1); None keeps all, or the steepest profile of
+            `lt_counts.json` where the folder has one.
         val_from: Where validation images are held out of, if the data have none: "test" where the test part is
             balanced on purpose and the training part is not.
         lr, weight_decay, batch: Of SGD with momentum 0.9.
@@ -59,7 +60,7 @@ class Images:
     metrics = (BALANCED, *DECISION, *RANKING, *PROBABILITY)
     decision_metric: str = "balanced_accuracy"
     models: tuple[str, ...] = ("small", "resnet32")
-    default_methods: tuple[str, ...] = ("ce", "focal", "cb_focal", "drw", "balanced_softmax", "logit_adjusted")
+    default_methods: tuple[str, ...] = ("ce", "focal", "cb_focal", "ldam_drw", "balanced_softmax", "logit_adjusted")
     resplits: bool = False
 
     def recognises(self, path: Path) -> bool:
@@ -70,20 +71,23 @@ class Images:
         """Classes, copies, and labels that look wrong to a model that sees thumbnails of 8 x 8 pixels."""
         from ._inspect import inspect
 
-        return inspect(source, labels)
+        return inspect(source, labels, self.size)
 
     def read(self, source: Source, seed: int) -> Splits:
         """The images, decoded once and kept in the comparison's cache."""
         from ._read import read_pictures
-        from ._split import split
+        from ._split import nested_profile, split
 
         found = read_pictures(source, self.size)
-        train, val, test = split(found, source, self.imbalance, self.val_from)
+        profile = nested_profile(source.path, len(found.classes)) if self.imbalance is None else None
+        train, val, test = split(found, source, self.imbalance, self.val_from, profile and profile[1])
         counts = np.bincount(found.labels[train], minlength=len(found.classes))
         if not counts.all():
             lacking = ", ".join(repr(c) for c, n in zip(found.classes, counts, strict=True) if not n)
             raise DataError(source.path, [f"the train part has no image of class {lacking}"])
         facts = {**found.facts, "imbalance": self.imbalance, "size": found.images.shape[1]}
+        if profile is not None:
+            facts["profile"] = profile[0]
         return Splits(
             train=found.take(train),
             val=found.take(val),

@@ -13,9 +13,9 @@ SIDE = 8
 """Pixels of a side that the small model behind `labels` sees."""
 
 
-def inspect(source: Source, labels: bool = False) -> Inspection:
+def inspect(source: Source, labels: bool = False, size: int | None = None) -> Inspection:
     """Classes, copies, and labels that look wrong; see `Task.inspect`."""
-    pictures = read_pictures(source)
+    pictures = read_pictures(source, size)
     digests = (hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in pictures.images)
     hashes = np.frombuffer(b"".join(digests), dtype=np.uint64)
     parts = {part: np.flatnonzero(pictures.part == i) for i, part in enumerate(PARTS)}

@@ -1,10 +1,12 @@
 """From folders of folders or npz files to one array of images of one size, decoded once for a whole comparison."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,9 +65,9 @@ def read_pictures(source: Source, size: int | None = None) -> Pictures:
     """
     path = Path(source.path)
     if path.is_file():
-        found = _from_npz({"train": path}, size)
+        found = _from_npz({"train": path}, size, source.cache)
     elif files := npz_parts(path):
-        found = _from_npz(files, size)
+        found = _from_npz(files, size, source.cache)
     elif folders := split_folders(path):
         found = _from_folders(path, folders, size, source.cache)
     elif class_folders(path):
@@ -80,37 +82,82 @@ def read_pictures(source: Source, size: int | None = None) -> Pictures:
     return replace(found, fingerprint=digest.hexdigest()[:16])
 
 
-def _from_npz(files: Mapping[str, Path], size: int | None) -> Pictures:
-    images, labels, parts, ids, names = [], [], [], [], None
+def _from_npz(files: Mapping[str, Path], size: int | None, cache: Path | None) -> Pictures:
+    labels, parts, ids, names = [], [], [], None
     for part, file in files.items():
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = dict(archive.items())
-            values = np.asarray(arrays["labels"]).astype(np.int64).reshape(-1)
-            decoded = arrays["images"] if "images" in arrays else _decode_all(arrays["jpeg"], arrays["offsets"], file)
-        except (ValueError, KeyError, OSError) as error:
-            raise DataError(file, [f"not arrays of images: {error}"]) from error
-        decoded = np.asarray(decoded)
-        if decoded.ndim == 3:
-            decoded = np.repeat(decoded[..., None], 3, axis=3)
-        if decoded.dtype != np.uint8 or decoded.ndim != 4 or decoded.shape[3] != 3 or len(decoded) != len(values):
-            got = f"{decoded.dtype} {decoded.shape} and {len(values)} labels"
-            raise DataError(file, [f"expected uint8 images (n, h, w, 3) and n labels, got {got}"])
-        names = names or ([str(n) for n in arrays["classes"].tolist()] if "classes" in arrays else None)
-        images.append(decoded)
-        labels.append(values)
-        parts.append(np.full(len(values), PARTS.index(part)))
-        ids += [f"{file.stem}/{i}" for i in range(len(values))]
+        with _arrays(file) as archive:
+            labels.append(np.asarray(archive["labels"]).astype(np.int64).reshape(-1))
+            names = names or ([str(n) for n in archive["classes"].tolist()] if "classes" in archive else None)
+        parts.append(np.full(len(labels[-1]), PARTS.index(part)))
+        ids += [f"{file.stem}/{i}" for i in range(len(labels[-1]))]
     every = np.concatenate(labels)
     k = max(int(every.max(initial=-1)) + 1, len(names or ()))
     if every.min(initial=0) < 0 or k < 2:
         raise DataError(next(iter(files.values())), [f"expected labels from 0 up of at least two classes, got {k}"])
-    sizes = {array.shape[1:3] for array in images}
-    own = images[0].shape[1]
-    side = size or (own if sizes == {(own, own)} and own <= SMALL else LARGE)
-    stacked = np.concatenate([_resized(array, side) for array in images])
+    counts = [len(of_file) for of_file in labels]
+    images = _once(list(files.values()), size, cache, lambda: _decode_npz(list(files.values()), counts, size))
     classes = tuple(names) if names else tuple(map(str, range(k)))
-    return Pictures(stacked, every, np.asarray(ids), np.concatenate(parts), classes)
+    return Pictures(images, every, np.asarray(ids), np.concatenate(parts), classes)
+
+
+def _decode_npz(files: Sequence[Path], counts: Sequence[int], size: int | None) -> NDArray[np.uint8]:
+    found = []
+    for file, n in zip(files, counts, strict=True):
+        with _arrays(file) as archive:
+            if "images" in archive:
+                images = np.asarray(archive["images"])
+            else:
+                images = _decode_all(archive["jpeg"], archive["offsets"], file)
+        if images.ndim == 3:
+            images = np.repeat(images[..., None], 3, axis=3)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != n:
+            got = f"{images.dtype} {images.shape} and {n} labels"
+            raise DataError(file, [f"expected uint8 images (n, h, w, 3) and n labels, got {got}"])
+        found.append(images)
+    sizes = {array.shape[1:3] for array in found}
+    own = found[0].shape[1]
+    side = size or (own if sizes == {(own, own)} and own <= SMALL else LARGE)
+    return np.concatenate([_resized(array, side) for array in found])
+
+
+@contextlib.contextmanager
+def _arrays(file: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """The arrays of an npz file, each read when it is asked for."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            yield archive
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(file, [f"not arrays of images: {error}"]) from error
+
+
+_LAST: dict[str, NDArray[np.uint8]] = {}
+"""The images that this process read last: planning, inspecting and fitting ask for the same ones."""
+
+
+def _once(
+    files: Sequence[Path], size: int | None, cache: Path | None, decode: Callable[[], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """The images of files, decoded only if neither this process nor the cache of the comparison has them."""
+    state = [[str(file), file.stat().st_mtime_ns, file.stat().st_size] for file in files]
+    key = hashlib.sha256(json.dumps([size, state]).encode()).hexdigest()[:16]
+    if cache is None:
+        images = _LAST[key] if key in _LAST else decode()
+    else:
+        kept = cache / f"images-{key}.npy"
+        if not kept.is_file():
+            _write(kept, _LAST[key] if key in _LAST else decode())
+        images = np.load(kept, mmap_mode="r", allow_pickle=False)  # memory that all processes share
+    _LAST.clear()
+    _LAST[key] = images
+    return images
+
+
+def _write(file: Path, images: NDArray[np.uint8]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    whole = file.with_suffix(f".{os.getpid()}.tmp")
+    with whole.open("wb") as out:
+        np.save(out, images, allow_pickle=False)
+    whole.replace(file)
 
 
 def _decode_all(data: NDArray[np.uint8], offsets: NDArray[np.int64], file: Path) -> NDArray[np.uint8]:
@@ -157,23 +204,11 @@ def _from_folders(path: Path, folders: Mapping[str, Path], size: int | None, cac
         if (folder / name).is_dir()
         for file in images_in(folder / name)
     ]
-    side = size or LARGE
     ids = np.asarray([str(file.relative_to(path)) for _, _, file in files])
     labels = np.asarray([names.index(name) for _, name, _ in files], dtype=np.int64)
     parts = np.asarray([PARTS.index(part) for part, _, _ in files], dtype=np.int64)
-    state = [[str(file), file.stat().st_mtime_ns, file.stat().st_size] for _, _, file in files]
-    key = hashlib.sha256(json.dumps([side, state]).encode()).hexdigest()[:16]
-    kept = None if cache is None else cache / f"images-{key}.npy"
-    if kept is not None and kept.is_file():
-        images = np.load(kept, mmap_mode="r", allow_pickle=False)
-    else:
-        images = _decode_files([file for _, _, file in files], side)
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            whole = kept.with_suffix(f".{os.getpid()}.tmp")
-            with whole.open("wb") as out:
-                np.save(out, images, allow_pickle=False)
-            whole.replace(kept)
+    paths = [file for _, _, file in files]
+    images = _once(paths, size, cache, lambda: _decode_files(paths, size or LARGE))
     return Pictures(images, labels, ids, parts, tuple(names))
 
 
