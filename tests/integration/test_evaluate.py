@@ -15,7 +15,15 @@ from focalkit.config import DataConfig, ModelConfig, RuntimeConfig, TrainConfig
 from focalkit.data import Category, open_detection_data
 from focalkit.detection import DenseOutputs, DensePostprocess, Detections, Detector, build_retinanet
 from focalkit.errors import ConfigError, InputError
-from focalkit.evaluation import align_categories, coco_results, evaluate, evaluate_run, write_gallery
+from focalkit.evaluation import (
+    MISTAKE_KINDS,
+    align_categories,
+    coco_results,
+    evaluate,
+    evaluate_run,
+    match_split,
+    write_gallery,
+)
 from focalkit.evaluation.gallery import tidy_gallery
 from focalkit.metrics import coco_ap
 
@@ -201,7 +209,9 @@ def test_evaluate_run_writes_what_a_report_needs(run):
     predictions = json.loads((run.path / "predictions.json").read_text())
     assert {p["category_id"] for p in predictions} <= {4, 9}
     assert coco_ap(val(run.read_config().data.path).to_coco(), predictions).metrics == pytest.approx(found["metrics"])
-    assert {e["kind"] for e in found["gallery"]} >= {"mistake"}
+    assert {e["kind"] for e in found["gallery"]} & set(MISTAKE_KINDS)
+    assert set(found["mistakes"]["counts"]) == set(MISTAKE_KINDS)
+    assert found["mistakes"]["costs"]["AP50"] == pytest.approx(found["metrics"]["AP50"])
     for entry in found["gallery"]:
         with Image.open(run.path / entry["file"]) as picture:
             assert picture.format == "JPEG"
@@ -283,14 +293,16 @@ def test_gallery_shows_the_best_the_worst_and_the_surest_mistakes(scenes, tmp_pa
     }
     (tmp_path / "gallery").mkdir()
     (tmp_path / "gallery" / "best-9.jpg").write_text("of an earlier evaluation")
-    entries, threshold = write_gallery(val(scenes), found, tmp_path, each=2)
-    assert threshold == 0.8  # below it there are only mistakes
+    split = match_split(val(scenes), found)
+    entries = write_gallery(split, tmp_path, each=2)
+    assert split.threshold == pytest.approx(0.8)  # below it there are only mistakes
     shown = [(e["kind"], e["image_id"], e["score"], e["caption"]) for e in entries]
     assert shown == [
         ("best", 1, 1.0, "2 of 2 objects found, no false positives at scores from 0.80 (F1 1.00)"),
         ("best", 4, 0.8, "2 of 3 objects found, no false positives at scores from 0.80 (F1 0.80)"),
         ("worst", 2, 0.0, "0 of 1 object found, 1 false positive at scores from 0.80 (F1 0.00)"),
-        ("mistake", 2, 0.95, "green at score 0.95: the ground truth is red"),
+        ("classification", 2, 0.95, "green at score 0.95: the ground truth is red"),
+        ("missed", 4, 0.0, "red: found by no box of score 0.80 or more"),
     ]
     assert (tmp_path / "gallery" / "best-9.jpg").is_file(), "until nothing names it"
     tidy_gallery(entries, tmp_path)
@@ -300,29 +312,31 @@ def test_gallery_shows_the_best_the_worst_and_the_surest_mistakes(scenes, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("box", "k", "words"),
+    ("box", "k", "kind", "words"),
     [
-        ((1, 1), 1, "a second box on an object"),
-        ((1, 1), 0, "the ground truth is green"),
-        ((1.5, 1), 1, "badly placed, IoU 0.33 with the ground truth"),
-        ((1.5, 1), 0, "badly placed, IoU 0.33, and the ground truth is green"),
-        ((2, 2), 0, "no annotated object here"),
+        ((1, 1), 1, "duplicate", "a second box on an object"),
+        ((1, 1), 0, "classification", "the ground truth is green"),
+        ((1.5, 1), 1, "localisation", "badly placed, IoU 0.33 with the ground truth"),
+        ((1.5, 1), 0, "both", "badly placed, IoU 0.33, and the ground truth is green"),
+        ((2, 2), 0, "background", "no annotated object here"),
     ],
 )
-def test_captions_say_what_is_wrong(scenes, tmp_path, box, k, words):
+def test_captions_say_what_is_wrong(scenes, tmp_path, box, k, kind, words):
     data = val(scenes)
     found = {record.id: detections() for record in data.images}
     found[4] = detections((1, 1, 1, 0.99), (*box, k, 0.98), (0, 2, 0, 0.97), (3, 3, 1, 0.97))
-    entries, _ = write_gallery(data, found, tmp_path)
-    (caption,) = [e["caption"] for e in entries if e["kind"] == "mistake"]
+    entries = write_gallery(match_split(data, found), tmp_path)
+    (caption,) = [e["caption"] for e in entries if e["kind"] == kind]
     assert words in caption
 
 
 def test_a_detector_that_finds_nothing_has_a_gallery_of_misses(scenes, tmp_path):
     data = val(scenes)
-    entries, threshold = write_gallery(data, {r.id: detections() for r in data.images}, tmp_path)
-    assert threshold == 0.5
-    assert [(e["kind"], e["image_id"]) for e in entries] == [("worst", 4), ("worst", 1), ("worst", 2)]
+    split = match_split(data, {r.id: detections() for r in data.images})
+    entries = write_gallery(split, tmp_path)
+    assert split.threshold == 0.5
+    assert [(e["kind"], e["image_id"]) for e in entries[:3]] == [("worst", 4), ("worst", 1), ("worst", 2)]
+    assert {e["kind"] for e in entries[3:]} == {"missed"}
 
 
 # --- command line -----------------------------------------------------------------------------------------------------

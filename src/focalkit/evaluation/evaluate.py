@@ -19,6 +19,7 @@ from focalkit.detection import Assignment, DenseOutputs, Detections, DetectionTa
 from focalkit.detection.analysis import LossConcentration
 from focalkit.detection.inference.predict import Observer
 from focalkit.evaluation.gallery import tidy_gallery, write_gallery
+from focalkit.evaluation.matched import match_split
 from focalkit.evaluation.predict import coco_results, predict_split
 from focalkit.metrics import CocoResult, coco_ap
 
@@ -138,11 +139,13 @@ def evaluate_into(
     make_folder(folder)  # a place that cannot be written to is known before the work
     concentration = None if matcher is None else _Concentration(LossConcentration(matcher), len(data))
     found = evaluate(detector, data, batch_size=batch_size, workers=workers, observe=concentration)
-    shown, threshold = write_gallery(data, found.detections, folder, f"gallery{ending}", each=pictures)
+    matched = match_split(data, found.detections)
+    shown = write_gallery(matched, folder, f"gallery{ending}", each=pictures)
     evaluation = {
         **found.summary(train_counts),
         "gallery": shown,
-        "best_f1_threshold": threshold,
+        "best_f1_threshold": round(matched.threshold, 4),
+        "mistakes": matched.mistakes(),
         "loss_concentration": None if concentration is None else concentration.curves(),
     }
     # the evaluation names the pictures, so it comes last, and those of the earlier one go when nothing names them

@@ -1,13 +1,14 @@
-"""Pictures of what a detector does on a split: its best images, its worst, and its most confident mistakes.
+"""Pictures of what a detector does on a split: its best images, its worst, and its mistakes of every kind.
 
-Images are ranked by their F1 at IoU 0.5, at the score threshold with the best F1 over the whole split. Detections are
-drawn solid, the ground truth dashed. Which picture, and what its caption says, is decided here; the drawing is
-`focalkit.images.draw`'s.
+Images are ranked by their F1 at IoU 0.5, at the score threshold with the best F1 over the whole split; mistakes are of
+the kinds of `mistakes.py`. Detections are drawn solid, the ground truth dashed. Which picture, and what its caption
+says, is decided here; the drawing is `focalkit.images.draw`'s.
 """
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor
 
 from focalkit._files import write_bytes_atomic
-from focalkit.data import DetectionData, ImageRecord
-from focalkit.detection import Detections
+from focalkit.data import ImageRecord
+from focalkit.evaluation.matched import MatchedImage, MatchedSplit
+from focalkit.evaluation.mistakes import MISTAKE_KINDS
 from focalkit.images.draw import draw_detections, to_pil
-from focalkit.metrics import Matches, best_f1_threshold, iou_matrix, match_detections
+from focalkit.metrics import iou_matrix
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,49 +35,62 @@ PER_IMAGE = 2
 
 
 @dataclass(frozen=True)
-class _Matched:
-    """An image, its ground truth, and its detections from the threshold on with what they match."""
+class Shown:
+    """A picture with its caption.
 
+    Attributes:
+        kind: "best", "worst", or a key of `MISTAKE_KINDS`.
+        record: The image.
+        caption: A sentence.
+        score: The image's F1, or the score of the detection; 0 of a box that none has found.
+        picture: RGB.
+    """
+
+    kind: str
     record: ImageRecord
-    boxes: Tensor
-    labels: Tensor
-    found: Detections
-    matches: Matches
+    caption: str
+    score: float
+    picture: "Image.Image"
 
 
-def write_gallery(
-    data: DetectionData, detections: Mapping[int, Detections], folder: Path, name: str = "gallery", *, each: int = 6
-) -> tuple[list[dict[str, Any]], float]:
+def pictures(split: MatchedSplit, each: int, mistakes: int) -> Iterator[Shown]:
+    """At most `each` best and worst images, and at most `mistakes` of every kind."""
+    names = split.names
+    best, worst = rank(split.images, each)
+    for kind, images in (("best", best), ("worst", worst)):
+        for image in images:
+            yield Shown(kind, image.record, _summary(image, split.threshold), image.f1, _whole(image, names))
+    for kind in list(MISTAKE_KINDS)[:-1]:
+        for image, row in surest(split.images, kind, mistakes):
+            score = float(image.found.scores[row])
+            yield Shown(kind, image.record, describe(image, row, names), score, _detail(image, row, names))
+    for image, row in largest_missed(split.images, mistakes):
+        caption = f"{names[int(image.labels[row])]}: found by no box of score {split.threshold:.2f} or more"
+        yield Shown("missed", image.record, caption, 0.0, _around_missed(image, row, names))
+
+
+def write_gallery(split: MatchedSplit, folder: Path, name: str = "gallery", *, each: int = 6) -> list[dict[str, Any]]:
     """Write `folder/name/*.jpg`. Pictures of an earlier gallery stay until `tidy_gallery` removes them.
 
     Args:
-        data: The split.
-        detections: Per image id, in pixels of the file.
+        split: What `match_split` returns.
         folder: Where the run's files lie.
         name: Subfolder.
-        each: At most this many pictures of each kind.
+        each: At most this many of the best and of the worst images, and half as many of every kind of mistake.
 
     Returns:
-        Entries {"kind": "best" | "worst" | "mistake", "file", "image_id", "file_name", "caption", "score"} with the
-        file relative to `folder`, and the threshold. The score is the image's F1, or the false positive's score.
+        Entries {"kind": "best" | "worst" | a key of `MISTAKE_KINDS`, "file", "image_id", "file_name", "caption",
+        "score"} with the file relative to `folder`. The score is the image's F1, or the detection's.
     """
-    matched, threshold = _match_all(data, detections)
     entries: list[dict[str, Any]] = []
-
-    def add(kind: str, number: int, record: ImageRecord, caption: str, score: float, picture: "Image.Image") -> None:
-        file = f"{name}/{_save(picture, folder / name, f'{kind}-{number}')}"
-        shown = record.file_name or record.path.name
-        entry = {"kind": kind, "file": file, "image_id": record.id, "file_name": shown, "caption": caption}
-        entries.append({**entry, "score": round(score, 4)})
-
-    best, worst = rank(matched, each)
-    for kind, images in (("best", best), ("worst", worst)):
-        for number, image in enumerate(images, 1):
-            add(kind, number, image.record, _summary(image, threshold), image.matches.f1, _whole(image, data.names))
-    for number, (image, row) in enumerate(mistakes(matched, each), 1):
-        score = float(image.found.scores[row])
-        add("mistake", number, image.record, describe(image, row, data.names), score, _detail(image, row, data.names))
-    return entries, round(threshold, 4)
+    numbers: Counter[str] = Counter()
+    for one in pictures(split, each, (each + 1) // 2):
+        numbers[one.kind] += 1
+        file = f"{name}/{_save(one.picture, folder / name, f'{one.kind}-{numbers[one.kind]}')}"
+        shown = one.record.file_name or one.record.path.name
+        entry = {"kind": one.kind, "file": file, "image_id": one.record.id, "file_name": shown}
+        entries.append({**entry, "caption": one.caption, "score": round(one.score, 4)})
+    return entries
 
 
 def tidy_gallery(entries: Sequence[Mapping[str, Any]], folder: Path, name: str = "gallery") -> None:
@@ -86,90 +101,66 @@ def tidy_gallery(entries: Sequence[Mapping[str, Any]], folder: Path, name: str =
             old.unlink(missing_ok=True)
 
 
-def _match_all(data: DetectionData, detections: Mapping[int, Detections]) -> tuple[list[_Matched], float]:
-    truths = [_ground_truth(record) for record in data.images]
-    everything = [detections[record.id] for record in data.images]
-    threshold, best = best_f1_threshold(
-        [d.scores for d in everything], [_match(d, t) for d, t in zip(everything, truths, strict=True)]
-    )
-    if best == 0:  # no true positive at any threshold: show the highest scores
-        threshold = min(0.5, max((float(d.scores.max()) for d in everything if len(d)), default=0.5))
-    matched = []
-    for record, found, truth in zip(data.images, everything, truths, strict=True):
-        found = found.above(threshold)
-        matched.append(_Matched(record, truth[0], truth[1], found, _match(found, truth)))
-    return matched, threshold
-
-
-GroundTruth = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Boxes, labels, boxes of crowds, labels of crowds."""
-
-
-def _ground_truth(record: ImageRecord) -> GroundTruth:
-    boxes = torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4)
-    labels = torch.tensor(record.labels, dtype=torch.int64)
-    crowd = torch.tensor(record.crowd, dtype=torch.bool)
-    return boxes[~crowd], labels[~crowd], boxes[crowd], labels[crowd]
-
-
-def _match(found: Detections, truth: GroundTruth) -> Matches:
-    boxes, labels, crowd_boxes, crowd_labels = truth
-    return match_detections(
-        found.boxes, found.scores, found.labels, boxes, labels, crowd_boxes=crowd_boxes, crowd_labels=crowd_labels
-    )
-
-
-def rank(matched: Sequence[_Matched], each: int) -> tuple[list[_Matched], list[_Matched]]:
+def rank(matched: Sequence[MatchedImage], each: int) -> tuple[list[MatchedImage], list[MatchedImage]]:
     """The best and the worst images, none in both. Of equal F1, those with more boxes come first."""
     by_boxes = sorted(matched, key=lambda j: -len(j.boxes))
-    best = [j for j in sorted(by_boxes, key=lambda j: -j.matches.f1) if j.matches.f1 > 0 and len(j.boxes)][:each]
+    best = [j for j in sorted(by_boxes, key=lambda j: -j.f1) if j.f1 > 0 and len(j.boxes)][:each]
     taken = {j.record.id for j in best}
-    rest = [j for j in by_boxes if j.record.id not in taken and j.matches.f1 < 1]
-    return best, sorted(rest, key=lambda j: j.matches.f1)[:each]
+    rest = [j for j in by_boxes if j.record.id not in taken and j.f1 < 1]
+    return best, sorted(rest, key=lambda j: j.f1)[:each]
 
 
-def mistakes(matched: Sequence[_Matched], each: int) -> list[tuple[_Matched, int]]:
-    """(image, row of its detections) of the false positives with the highest scores."""
-    found = []
+def surest(matched: Sequence[MatchedImage], kind: str, each: int) -> list[tuple[MatchedImage, int]]:
+    """(image, row of its detections) of the mistakes of a kind with the highest scores."""
+    found, place = [], list(MISTAKE_KINDS).index(kind)
     for image in matched:
-        rows = (~image.matches.correct & ~image.matches.ignored).nonzero().flatten().tolist()
+        rows = (image.mistakes.kind == place).nonzero().flatten().tolist()
         found += [(image, row) for row in sorted(rows, key=lambda r: -float(image.found.scores[r]))[:PER_IMAGE]]
     return sorted(found, key=lambda f: -float(f[0].found.scores[f[1]]))[:each]
 
 
-def describe(image: _Matched, row: int, names: Sequence[str]) -> str:
-    """Why a detection is a false positive: duplicate, class, place, or nothing there."""
-    label = int(image.found.labels[row])
+def largest_missed(matched: Sequence[MatchedImage], each: int) -> list[tuple[MatchedImage, int]]:
+    """(image, row of its boxes) of the largest boxes that were missed."""
+    found = []
+    for image in matched:
+        rows = image.mistakes.missed.nonzero().flatten().tolist()
+        found += [(image, row) for row in sorted(rows, key=lambda r: -_area(image.boxes[r]))[:PER_IMAGE]]
+    return sorted(found, key=lambda f: -_area(f[0].boxes[f[1]]))[:each]
+
+
+def describe(image: MatchedImage, row: int, names: Sequence[str]) -> str:
+    """What a detection is mistaken about."""
+    label, about = int(image.found.labels[row]), int(image.mistakes.gt_index[row])
     said = f"{names[label]} at score {float(image.found.scores[row]):.2f}"
     if not len(image.boxes):
         return f"{said}: this image has no annotated object"
-    overlap = iou_matrix(image.found.boxes[row : row + 1], image.boxes)[0]
-    same = overlap.masked_fill(image.labels != label, 0)
-    other = overlap.masked_fill(image.labels == label, 0)
-    other_name = names[int(image.labels[int(other.argmax())])]
-    if float(same.max()) >= 0.5:
+    kind = list(MISTAKE_KINDS)[int(image.mistakes.kind[row])]
+    if kind == "background":
+        return f"{said}: no annotated object here"
+    if kind == "duplicate":
         return f"{said}: a second box on an object that one of higher score has found"
-    if float(other.max()) >= 0.5:
-        return f"{said}: the ground truth is {other_name}"
-    if float(same.max()) >= 0.1:
-        return f"{said}: badly placed, IoU {float(same.max()):.2f} with the ground truth"
-    if float(other.max()) >= 0.1:
-        return f"{said}: badly placed, IoU {float(other.max()):.2f}, and the ground truth is {other_name}"
-    return f"{said}: no annotated object here"
+    true = names[int(image.labels[about])]
+    if kind == "classification":
+        return f"{said}: the ground truth is {true}"
+    overlap = float(iou_matrix(image.found.boxes[row : row + 1], image.boxes)[0, about])
+    if kind == "localisation":
+        return f"{said}: badly placed, IoU {overlap:.2f} with the ground truth"
+    return f"{said}: badly placed, IoU {overlap:.2f}, and the ground truth is {true}"
 
 
-def _summary(image: _Matched, threshold: float) -> str:
-    total, true_positives = len(image.boxes), int(image.matches.found.sum())
-    false_positives = int((~image.matches.correct & ~image.matches.ignored).sum())
+def _summary(image: MatchedImage, threshold: float) -> str:
+    matches = image.mistakes.matches
+    total, true_positives = len(image.boxes), int(matches.found.sum())
+    false_positives = int((~matches.correct & ~matches.ignored).sum())
     found = f"{true_positives} of {total} object{'s' * (total != 1)} found" if total else "no objects"
     others = f"{false_positives or 'no'} false positive{'s' * (false_positives != 1)}"
-    return f"{found}, {others} at scores from {threshold:.2f} (F1 {image.matches.f1:.2f})"
+    return f"{found}, {others} at scores from {threshold:.2f} (F1 {image.f1:.2f})"
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _whole(image: _Matched, names: Sequence[str]) -> "Image.Image":
+def _whole(image: MatchedImage, names: Sequence[str]) -> "Image.Image":
     canvas = to_pil(image.record.path)
     long = max(canvas.size)
     zoom = min(max(long, SIDES[0]), SIDES[1]) / long
@@ -178,22 +169,39 @@ def _whole(image: _Matched, names: Sequence[str]) -> "Image.Image":
     return draw_detections(canvas, d.boxes * zoom, d.labels, d.scores, names, truth=(image.boxes * zoom, image.labels))
 
 
-def _detail(image: _Matched, row: int, names: Sequence[str]) -> "Image.Image":
+def _detail(image: MatchedImage, row: int, names: Sequence[str]) -> "Image.Image":
     """The false positive and the ground truth around it, enlarged."""
+    return _enlarged(image, image.found.boxes[row], [row], names)
+
+
+def _around_missed(image: MatchedImage, row: int, names: Sequence[str]) -> "Image.Image":
+    """The box that was missed and what was found around it, enlarged."""
+    window = _around(image.boxes[row].tolist(), to_pil(image.record.path).size)
+    return _enlarged(image, image.boxes[row], _inside(image.found.boxes, window), names)
+
+
+def _enlarged(image: MatchedImage, box: Tensor, rows: Sequence[int], names: Sequence[str]) -> "Image.Image":
+    """What is around `box`, with these rows of the detections and the ground truth."""
     canvas = to_pil(image.record.path)
-    box = image.found.boxes[row]
-    left, top, right, bottom = _around(box.tolist(), canvas.size)
+    left, top, right, bottom = window = _around(box.tolist(), canvas.size)
     zoom = CROP / max(right - left, bottom - top)
     size = (max(1, round((right - left) * zoom)), max(1, round((bottom - top) * zoom)))
-    canvas = canvas.crop((left, top, right, bottom)).resize(size)
+    canvas = canvas.crop(window).resize(size)
     shift = torch.tensor([left, top, left, top], dtype=torch.float32)
-    near = [
-        i for i, b in enumerate(image.boxes.tolist()) if b[0] < right and b[2] > left and b[1] < bottom and b[3] > top
-    ]
+    near = _inside(image.boxes, window)
     truth = ((image.boxes[near] - shift) * zoom, image.labels[near])
-    d = image.found
-    here = slice(row, row + 1)
+    d, here = image.found, list(rows)
     return draw_detections(canvas, (d.boxes[here] - shift) * zoom, d.labels[here], d.scores[here], names, truth=truth)
+
+
+def _inside(boxes: Tensor, window: tuple[int, int, int, int]) -> list[int]:
+    """Rows of the boxes that reach into a window."""
+    left, top, right, bottom = window
+    return [i for i, b in enumerate(boxes.tolist()) if b[0] < right and b[2] > left and b[1] < bottom and b[3] > top]
+
+
+def _area(box: Tensor) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
 def _around(box: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
