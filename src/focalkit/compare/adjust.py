@@ -8,9 +8,9 @@ import numpy as np
 
 from focalkit._config_io import nearest
 from focalkit.errors import ConfigError
-from focalkit.tasks import Outputs
+from focalkit.tasks import Array, Outputs
 
-ADJUSTMENTS = ("logit_adjustment", "prior_correction")
+ADJUSTMENTS = ("logit_adjustment", "prior_correction", "tau_norm")
 
 
 def adjusted(outputs: Outputs, adjust: str | None, class_counts: Sequence[int], facts: Mapping[str, Any]) -> Outputs:
@@ -21,12 +21,15 @@ def adjusted(outputs: Outputs, adjust: str | None, class_counts: Sequence[int], 
         adjust: "logit_adjustment(tau=1.0)": minus tau log prior (Menon et al., 2021, eq. 9): the class that is most
             probable if all were equally frequent. "prior_correction": minus the log of how much more often than in
             the data the training saw each class, by sampling or weights (Elkan, 2001): probabilities at the true
-            frequencies. None leaves them.
+            frequencies. "tau_norm(tau=1.0)": without biases, the weights of class c divided by the tau-th power of
+            their norm (Kang et al., 2020, sec. 4); as a common factor that decides nothing, times that of the mean
+            norm, so that the logits keep their size. None leaves them.
         class_counts: Of the training data.
-        facts: Of the fit; "training_prior" is the share of each class as the model was taught it.
+        facts: Of the fit; "training_prior" is the share of each class as the model was taught it, "classifier" holds
+            the norms and biases of a linear one.
 
     Raises:
-        ConfigError: Another adjustment.
+        ConfigError: Another adjustment, or one that the model cannot have.
     """
     if adjust is None:
         return outputs
@@ -34,6 +37,8 @@ def adjusted(outputs: Outputs, adjust: str | None, class_counts: Sequence[int], 
 
     name, arguments = parse(adjust)
     prior = np.asarray(class_counts, dtype=np.float64) / max(sum(class_counts), 1)
+    if name == "tau_norm":
+        return replace(outputs, logits=_tau_normalised(outputs.logits, float(arguments.get("tau", 1.0)), facts))
     if name == "logit_adjustment":
         shift = -float(arguments.get("tau", 1.0)) * np.log(prior.clip(1e-12))
     elif name == "prior_correction":
@@ -41,3 +46,10 @@ def adjusted(outputs: Outputs, adjust: str | None, class_counts: Sequence[int], 
     else:
         raise ConfigError(f"there is no adjustment {name!r}{nearest(name, list(ADJUSTMENTS))}")
     return replace(outputs, logits=(outputs.logits + shift).astype(np.float32))
+
+
+def _tau_normalised(logits: Array, tau: float, facts: Mapping[str, Any]) -> Array:
+    if "classifier" not in facts:
+        raise ConfigError("tau_norm needs a network whose last layer is linear, with its norms in the facts of the fit")
+    norms, biases = (np.asarray(facts["classifier"][name]) for name in ("norms", "biases"))
+    return ((logits - biases) * (norms.mean() / norms.clip(1e-12)) ** tau).astype(np.float32)

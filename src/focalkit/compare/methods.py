@@ -14,6 +14,7 @@ from focalkit.tasks import Range as Range
 ALL = frozenset({"tabular", "image", "text", "audio"})
 """The tasks of one class per item, which share losses and sampling."""
 TABLES = frozenset({"tabular"})
+IMAGES = frozenset({"image"})
 DETECTION = frozenset({"detection"})
 DENSE = ALL | DETECTION
 """Losses on independent sigmoids serve a dense detector as well."""
@@ -32,8 +33,10 @@ class Method:
         sampler: "class_balanced", "sqrt", "repeat_factor(t=0.01)", "over", "under", "smote"; of a
             detector's anchors "anchors(count=256, positive=0.5)".
         augment: "mixup(alpha=0.2)".
-        schedule: "drw(start=0.8)": class weights from that share of the steps on.
-        adjust: Of the logits after training: "logit_adjustment(tau=1.0)", "prior_correction".
+        schedule: "drw(start=0.8)": class weights from that share of the steps on; "crt(start=0.8)": from there on a
+            new classifier on features that stay; "self_distillation(start=0.5, weight=0.5, temperature=2.0)": from
+            there on a new network, which learns from the first one as well.
+        adjust: Of the logits after training: "logit_adjustment(tau=1.0)", "prior_correction", "tau_norm(tau=1.0)".
         model: "default" is the task's network; other names are peers that are a whole model ("hist_gb").
         settings: Values that tuning found, or that you set, for names of the task's own space: "lr", "weight_decay".
         space: What tuning may move beside the task's own space: "loss.gamma", "class_weight.beta", "sampler.t", ...
@@ -65,6 +68,7 @@ _GAMMA = Range(0.0, 5.0)
 _TAU = Range(0.0, 2.0)
 _BETA = Range(0.9, 0.99999)
 _SMOOTHING = Range(0.0, 0.3)
+_RARE = Range(1e-3, 0.2, log=True)
 
 # fmt: off
 _ROWS = (
@@ -118,6 +122,16 @@ _ROWS = (
            paper="Cao 2019, arXiv 1906.07413", summary="cross-entropy, class weights at the end"),
     Method("seesaw", loss="seesaw", space={"loss.p": Range(0.0, 2.0), "loss.q": Range(0.0, 4.0)},
            paper="Wang 2021, arXiv 2008.10032", summary="frequent classes punish rarer ones less"),
+    Method("eql", loss="eql(threshold=0.05)", space={"loss.threshold": _RARE},
+           paper="Tan 2020, arXiv 2003.05176", summary="on sigmoids, rare classes are no negatives of other items"),
+    Method("seql", loss="seql(threshold=0.05)",
+           space={"loss.threshold": _RARE, "loss.drop_prob": Range(0.5, 1.0)},
+           paper="Tan 2020, arXiv 2003.05176", summary="rare classes leave the softmax of other items at random"),
+    # two stages: features first, then the classifier
+    Method("crt", schedule="crt(start=0.8)", space={"schedule.start": Range(0.5, 0.9)}, tasks=IMAGES,
+           paper="Kang 2020, arXiv 1910.09217", summary="cross-entropy, then a new classifier on balanced batches"),
+    Method("tau_norm", adjust="tau_norm(tau=1.0)", space={"adjust.tau": _TAU}, tasks=IMAGES,
+           paper="Kang 2020, arXiv 1910.09217", summary="cross-entropy, then the classifier's weights of equal norm"),
     # sampling
     Method("oversample", sampler="over", summary="rows of rarer classes repeated until the classes are equal"),
     Method("undersample", sampler="under", summary="rows of frequent classes dropped until the classes are equal"),
@@ -138,6 +152,15 @@ _ROWS = (
            summary="targets softened"),
     Method("mixup", augment="mixup(alpha=0.2)", space={"augment.alpha": Range(0.05, 2.0, log=True)},
            paper="Zhang 2018, arXiv 1710.09412", summary="pairs of items mixed"),
+    Method("self_distillation", schedule="self_distillation(start=0.5, weight=0.5, temperature=2.0)", tasks=IMAGES,
+           space={"schedule.weight": Range(0.0, 1.0), "schedule.temperature": Range(1.0, 8.0, log=True)},
+           paper="Furlanello 2018, arXiv 1805.04770", summary="half of the steps for a teacher, half for its pupil"),
+    # hard items
+    Method("ohem_items", loss="focalkit.tasks.mining:ohem(keep=0.5)", space={"loss.keep": Range(0.1, 1.0)},
+           paper="Shrivastava 2016, arXiv 1604.03540", summary="the hardest half of every batch"),
+    Method("hard_negatives", loss="focalkit.tasks.mining:hard_negative_mining(ratio=3.0)",
+           space={"loss.ratio": Range(1.0, 100.0, log=True)},
+           paper="Liu 2016, arXiv 1512.02325", summary="two classes: the rare one, the 3 hardest others for each"),
     # dense detectors: what anchors and boxes alone have
     Method("ce_no_prior", model="no_prior", tasks=DETECTION, paper="Lin 2017, arXiv 1708.02002",
            summary="ce, the class output starting at a probability of .5 and not of .01"),
@@ -151,9 +174,9 @@ _ROWS = (
            paper="Shrivastava 2016, arXiv 1604.03540", summary="the 1,024 hardest anchors of a batch"),
     Method("sampled_anchors", sampler="anchors(count=256, positive=0.5)", tasks=DETECTION,
            paper="Ren 2015, arXiv 1506.01497", summary="256 anchors of an image, at most half of them positive"),
-    Method("eqlv2", loss="eqlv2", tasks=DETECTION,
+    Method("eqlv2", loss="eqlv2", tasks=DENSE,
            paper="Tan 2021, arXiv 2012.08548", summary="the summed gradients of every class balanced"),
-    Method("efl", loss="efl", tasks=DETECTION,
+    Method("efl", loss="efl", tasks=DENSE,
            paper="Li 2022, arXiv 2201.02593", summary="focal with a gamma per class, from its gradients"),
     Method("qfl", loss="qfl", model="gfl", tasks=DETECTION,
            paper="Li 2020, arXiv 2006.04388", summary="another detector: quality focal loss in GFL"),

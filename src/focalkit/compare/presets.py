@@ -33,7 +33,7 @@ _LONG_TAILS = ("ce", "focal", "cb_focal", "ldam_drw", "balanced_softmax", "logit
 # fmt: off
 PRESETS: Mapping[str, Preset] = MappingProxyType({
     "default": Preset("the methods that the task recommends, 3 seeds"),
-    "quick": Preset("short trainings: a first look", steps={"tabular": 300, "image": 800, "detection": 300}),
+    "quick": Preset("short trainings: a first look", steps={"tabular": 300, "image": 600, "detection": 300}),
     "thorough": Preset("10 seeds, 20 trials per method", seeds=10, tune=20),
     "losses": Preset(
         "every loss on the same network, without sampling",

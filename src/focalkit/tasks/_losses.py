@@ -28,7 +28,12 @@ CLASS_WEIGHTS = {
     "sqrt_inverse": lambda counts: weights.inverse_frequency(counts, power=0.5),
     "effective_number": weights.effective_number,
 }
-SCHEDULES = ("drw",)
+SCHEDULES: dict[str, dict[str, float]] = {
+    "drw": {"start": 0.8},
+    "crt": {"start": 0.8},
+    "self_distillation": {"start": 0.5, "weight": 0.5, "temperature": 2.0},
+}
+"""Name -> its arguments with their defaults; `start` is a share of the training."""
 
 
 class MethodLoss(nn.Module):
@@ -38,14 +43,21 @@ class MethodLoss(nn.Module):
         method: Its loss, class_weight and schedule are used.
         class_counts: Training items per class; the loss and the weights may need them.
         default: The task's loss, for methods that name none.
+        schedules: Those that the task's fit knows.
 
     Raises:
-        ConfigError: A loss or weighting that does not exist or does not take class indices.
+        ConfigError: A loss, weighting or schedule that does not exist or does not fit.
     """
 
     class_weight: Tensor | None
 
-    def __init__(self, method: "Method", class_counts: Sequence[int], default: str = "ce") -> None:
+    def __init__(
+        self,
+        method: "Method",
+        class_counts: Sequence[int],
+        default: str = "ce",
+        schedules: Sequence[str] = ("drw",),
+    ) -> None:
         super().__init__()
         spec = default if method.loss == "default" else method.loss
         name, given = parse(spec)
@@ -59,7 +71,8 @@ class MethodLoss(nn.Module):
         known = {"class_counts": counts, "num_classes": len(columns), "frequency": [n / sum(counts) for n in columns]}
         takes = argument_names(spec)
         self.loss = build(spec, **{k: v for k, v in known.items() if k in takes and k not in given})
-        self.start = _start(method.schedule)
+        schedule, settings = read_schedule(method.schedule, schedules)
+        self.start = settings["start"] if schedule == "drw" else 0.0
         w = class_weights(method.class_weight, counts)
         self.register_buffer("class_weight", None if w is None else torch.tensor(w, dtype=torch.float32))
 
@@ -125,12 +138,25 @@ def mixup_alpha(augment: str | None) -> float | None:
     return float(alpha)
 
 
-def _start(schedule: str | None) -> float:
-    """From which share of the training on the class weights count."""
+def read_schedule(schedule: str | None, known: Sequence[str]) -> tuple[str, dict[str, float]]:
+    """The name and all arguments of "crt(start=0.8)"; None is ("none", {}).
+
+    Raises:
+        ConfigError: Not one of `known`, or an argument it does not have, or one out of range.
+
+    Example:
+        >>> read_schedule("drw", ["drw"])
+        ('drw', {'start': 0.8})
+    """
     if schedule is None:
-        return 0.0
-    name, arguments = parse(schedule)
-    start = arguments.get("start", 0.8)
-    if name not in SCHEDULES or set(arguments) - {"start"} or not 0 <= start < 1:
-        raise ConfigError(f"cannot use the schedule {schedule!r}; expected drw(start=0.8) with start in [0, 1)")
-    return float(start)
+        return "none", {}
+    name, given = parse(schedule)
+    if name not in known or set(given) - set(SCHEDULES[name]):
+        usual = (f"{n}({', '.join(f'{k}={v}' for k, v in SCHEDULES[n].items())})" for n in known)
+        raise ConfigError(f"cannot use the schedule {schedule!r}; expected {' or '.join(usual)}")
+    found = {**SCHEDULES[name], **given}
+    if not 0 <= found["start"] < 1 or not 0 <= found.get("weight", 0) <= 1 or found.get("temperature", 1) <= 0:
+        raise ConfigError(
+            f"schedule {schedule!r}: start must be in [0, 1), weight in [0, 1] and temperature greater than 0"
+        )
+    return name, found

@@ -13,10 +13,10 @@ from focalkit.compare.methods import METHODS
 from focalkit.errors import DataError, InputError
 from focalkit.tasks import Budget, Source, find_task
 from focalkit.tasks.image import TASK, Images, _read
-from focalkit.tasks.image._fit import _augmented, _schedule
 from focalkit.tasks.image._network import build_network
 from focalkit.tasks.image._read import _LAST
 from focalkit.tasks.image._split import long_tail
+from focalkit.tasks.image._train import _augmented, _schedule
 
 COLOURS = {"blue": (20, 30, 220), "green": (20, 200, 40), "red": (220, 20, 30)}
 

@@ -47,14 +47,23 @@ class ResidualNetwork(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(inputs, classes)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
+        self.reset_head()
+
+    def reset_head(self) -> None:
+        """Draw the classifier anew."""
+        nn.init.kaiming_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images in 0..1 -> logits."""
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images in 0..1 -> (b, d), what the classifier `head` sees."""
         x = F.relu(self.norm(self.stem((images - 0.5) * 4)))
-        return self.head(self.stages(x).mean(dim=(2, 3)))
+        return self.stages(x).mean(dim=(2, 3))
 
 
 def build_network(name: str, classes: int, size: int) -> ResidualNetwork:

@@ -1,0 +1,119 @@
+"""One training of a network on images: SGD with momentum, random crops and flips, a fixed number of steps."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from focalkit.sampling import epoch_indices
+
+if TYPE_CHECKING:
+    from ._read import Pictures
+
+WARM_UP = 0.05
+"""Share of the training over which the rate rises from 0."""
+SLOW_AFTER = 0.2
+CROP = 1 / 8
+"""Largest shift of a random crop, in image sides."""
+
+Pairs = Sequence[tuple[float, Tensor]]
+"""(weight, labels (b,)) of a batch: one pair, or two where images are mixed."""
+Objective = Callable[[Tensor, Pairs, float], Tensor]
+"""Images (b, 3, h, w) in 0..1, their labels, and the share of the training that is done -> the value to descend."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all trainings of one fit share.
+
+    Attributes:
+        data: Training images.
+        batch: Images of a step.
+        rate, weight_decay: Of SGD.
+        decay_at: See `Images`.
+        mixup: Its alpha, or None.
+        seed: Of the order of the images.
+        generator: Of crops, flips and mixing.
+        ends: `time.perf_counter` at which training stops.
+    """
+
+    data: "Pictures"
+    batch: int
+    rate: float
+    weight_decay: float
+    decay_at: tuple[float, ...]
+    mixup: float | None
+    seed: int
+    generator: np.random.Generator
+    ends: float
+
+
+def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None, steps: int) -> int:
+    """Change the parameters of `module` in so many steps, with a schedule of their own; how many there were."""
+    device = next(module.parameters()).device
+    optimizer = torch.optim.SGD(_groups(module, run.weight_decay), lr=run.rate, momentum=0.9, nesterov=True)
+    batches = _batches(sampler, run, device)
+    for step in range(steps):
+        share = step / steps
+        for group in optimizer.param_groups:
+            group["lr"] = run.rate * _schedule(share, run.decay_at)
+        images, labels = next(batches)
+        pairs = [(1.0, labels)]
+        if run.mixup is not None:
+            mix = float(run.generator.beta(run.mixup, run.mixup))
+            other = torch.from_numpy(run.generator.permutation(len(labels))).to(device)
+            images = mix * images + (1 - mix) * images[other]
+            pairs = [(mix, labels), (1 - mix, labels[other])]
+        value = objective(images, pairs, share)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        if time.perf_counter() > run.ends:
+            return step + 1
+    return steps
+
+
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Weights decay; biases and what BatchNorm scales by do not."""
+    weights = [p for p in module.parameters() if p.ndim > 1]
+    others = [p for p in module.parameters() if p.ndim <= 1]
+    return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _schedule(share: float, decay_at: tuple[float, ...]) -> float:
+    """The rate as a share of its largest value, after `share` of the training."""
+    if share < WARM_UP:
+        return (share + 1e-3) / WARM_UP
+    if decay_at:
+        return 0.01 ** sum(share >= at for at in decay_at)
+    return 0.5 * (1 + math.cos(math.pi * max(0.0, share - SLOW_AFTER) / (1 - SLOW_AFTER)))
+
+
+def _batches(sampler: str | None, run: Run, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endlessly (images (b, 3, h, w) in 0..1, labels (b,)), cropped and flipped at random."""
+    epoch = 0
+    while True:
+        order = epoch_indices(sampler, run.data.labels, run.seed, epoch)
+        for start in range(0, max(1, len(order) - run.batch + 1), run.batch):
+            chosen = order[start : start + run.batch]
+            images = torch.from_numpy(_augmented(run.data.images[chosen], run.generator)).to(device)
+            yield images.permute(0, 3, 1, 2).float() / 255, torch.from_numpy(run.data.labels[chosen]).to(device)
+        epoch += 1
+
+
+def _augmented(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Every image shifted by up to an eighth of its side, black coming in, and half of them mirrored."""
+    n, side = images.shape[:2]
+    shift = max(1, round(side * CROP))
+    padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
+    top, left = generator.integers(0, 2 * shift + 1, size=(2, n))
+    found = np.ascontiguousarray(windows[np.arange(n), top, left].transpose(0, 2, 3, 1))
+    mirrored = generator.random(n) < 0.5
+    found[mirrored] = found[mirrored, :, ::-1]
+    return found
