@@ -14,6 +14,7 @@ from focalkit.detection.boxes.points import PointGrid as PointGrid
 from focalkit.detection.boxes.points import square_grid as square_grid
 from focalkit.detection.boxes.quality import Centerness as Centerness
 from focalkit.detection.boxes.quality import PredictedIoU as PredictedIoU
+from focalkit.detection.boxes.whole_image import WholeImage as WholeImage
 from focalkit.detection.build import build_criterion as build_criterion
 from focalkit.detection.build import build_detector as build_detector
 from focalkit.detection.build import build_retinanet as build_retinanet
@@ -28,6 +29,7 @@ from focalkit.detection.matching.atss import ATSSAssigner as ATSSAssigner
 from focalkit.detection.matching.center import CenterAssigner as CenterAssigner
 from focalkit.detection.matching.fcos import PointAssigner as PointAssigner
 from focalkit.detection.matching.heat_map import GaussianHeatMap as GaussianHeatMap
+from focalkit.detection.matching.hungarian import HungarianMatcher as HungarianMatcher
 from focalkit.detection.matching.libraries import Detectron2Assigner as Detectron2Assigner
 from focalkit.detection.matching.libraries import MMDetAssigner as MMDetAssigner
 from focalkit.detection.matching.libraries import TorchvisionAssigner as TorchvisionAssigner
@@ -44,6 +46,7 @@ from focalkit.detection.models.point_head import PointHead as PointHead
 from focalkit.detection.models.retinanet import RetinaNet as RetinaNet
 from focalkit.detection.recipes import DETECTORS as DETECTORS
 from focalkit.detection.recipes import Recipe as Recipe
+from focalkit.detection.set_criterion import SetCriterion as SetCriterion
 from focalkit.detection.terms import BoxTerm as BoxTerm
 from focalkit.detection.terms import ClassTerm as ClassTerm
 from focalkit.detection.terms import DistributionTerm as DistributionTerm
@@ -55,6 +58,7 @@ from focalkit.detection.terms import side_distribution_loss as side_distribution
 from focalkit.detection.types import BACKGROUND as BACKGROUND
 from focalkit.detection.types import IGNORE as IGNORE
 from focalkit.detection.types import Assignment as Assignment
+from focalkit.detection.types import Denoising as Denoising
 from focalkit.detection.types import DenseOutputs as DenseOutputs
 from focalkit.detection.types import DetectionTarget as DetectionTarget
 from focalkit.detection.types import flatten_level as flatten_level
@@ -89,6 +93,7 @@ __all__ = [
     "Centerness",
     "ClassTerm",
     "DeltaXYWH",
+    "Denoising",
     "DenseOutputs",
     "DensePostprocess",
     "DetectionCriterion",
@@ -101,6 +106,7 @@ __all__ = [
     "DistributionTerm",
     "GaussianHeatMap",
     "HeatMapTerm",
+    "HungarianMatcher",
     "MMDetAssigner",
     "Matches",
     "MaxIoUAssigner",
@@ -115,9 +121,11 @@ __all__ = [
     "RetinaNet",
     "RetinaNetHead",
     "Sampled",
+    "SetCriterion",
     "TermSum",
     "TiledDetector",
     "TorchvisionAssigner",
+    "WholeImage",
     "build_backbone",
     "build_criterion",
     "build_detector",

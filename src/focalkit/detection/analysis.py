@@ -11,7 +11,7 @@ loss, and the bin's centre gives the loss of its members to about 1e-6 relative.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from focalkit.detection.types import BACKGROUND, IGNORE, Assignment, DenseOutputs, DetectionTarget, flatten_level
+from focalkit.detection.criterion import Matcher, assign
+from focalkit.detection.types import BACKGROUND, IGNORE, DenseOutputs, DetectionTarget, flatten_level
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0)
 # subtle: for gamma = 2 nearly everything happens in the last per cent, so the last positions are closer together
@@ -28,9 +29,6 @@ FRACTIONS = (*(i / 100 for i in range(100)), *(0.99 + i / 1000 for i in range(1,
 _RANGE = 64.0  # beyond it the loss is 0 (u > 0) or the logit of a diverged model (u < 0)
 _PER_UNIT = 256
 _BINS = int(2 * _RANGE * _PER_UNIT)
-
-
-Matching = Callable[[Sequence[Tensor], DetectionTarget], Assignment]
 
 
 @dataclass(frozen=True)
@@ -121,16 +119,16 @@ class LossConcentration:
     """Collects the signed logits of batches; memory does not grow with their number.
 
     Args:
-        assigner: (priors per level, target) -> Assignment, as the criterion matches: `MaxIoUAssigner(...)`.
+        assigner: As the criterion matches: `MaxIoUAssigner(...)`.
     """
 
-    def __init__(self, assigner: Matching) -> None:
+    def __init__(self, assigner: Matcher) -> None:
         self.assigner = assigner
         self.histogram = LogitHistogram(*torch.zeros(2, _BINS, dtype=torch.float64))
 
     def add(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> None:
         """Count a batch."""
-        labels = torch.stack([self.assigner(outputs.priors, target).labels for target in targets])
+        labels = torch.stack([found.labels for found in assign(self.assigner, outputs, targets)])
         start = 0
         for level in outputs.logits:
             flat = flatten_level(level, outputs.num_classes)
@@ -144,7 +142,7 @@ class LossConcentration:
 
 def loss_concentration(
     model: nn.Module,
-    assigner: Matching,
+    assigner: Matcher,
     batches: Iterable[tuple[Tensor, Sequence[DetectionTarget]]],
     gammas: Sequence[float] = GAMMAS,
     *,
@@ -154,7 +152,7 @@ def loss_concentration(
 
     Args:
         model: Images (b, 3, H, W) -> `DenseOutputs`.
-        assigner: (priors per level, target) -> Assignment, as the criterion matches: `criterion.matcher`.
+        assigner: As the criterion matches: `criterion.matcher`.
         batches: Pairs of images in [0, 1], on the model's device, and targets.
         gammas: One pair of curves each.
         max_negatives: Stop after the batch that reaches this many negatives (the paper used 1e7).

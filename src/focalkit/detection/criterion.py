@@ -1,7 +1,7 @@
 """What a dense detector is trained to minimise: a matcher, terms, and the number of positives that divides them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -15,7 +15,24 @@ EMA_MOMENTUM = 0.9
 EMA_START = 100.0
 """detectron2's values for its running number of positives."""
 
-Matcher = Callable[[Sequence[Tensor], DetectionTarget], Assignment]
+
+class OutputMatcher(Protocol):
+    """A matcher that looks at what the model predicts, not at the priors alone."""
+
+    def match(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> list[Assignment]: ...
+
+
+Matcher: TypeAlias = Callable[[Sequence[Tensor], DetectionTarget], Assignment] | OutputMatcher
+
+
+def assign(matcher: Matcher, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> list[Assignment]:
+    """Match every image of a batch."""
+    b = len(outputs.logits[0])
+    if len(targets) != b:
+        raise ValueError(f"expected one target for each of the {b} images, got {len(targets)}")
+    if callable(matcher):
+        return [matcher(outputs.priors, target) for target in targets]
+    return matcher.match(outputs, targets)
 
 
 class DetectionCriterion(nn.Module):
@@ -28,8 +45,9 @@ class DetectionCriterion(nn.Module):
 
     Args:
         matcher: (priors per level, target) -> Assignment, such as `MaxIoUAssigner()`, or `Sampled(matcher, sampler)` to
-            train on a sample of the priors. What the last call matched is kept in `seen`, for logs: 0-d tensors
-            "positives" (of the batch) and "ignored" (a share of the priors).
+            train on a sample of the priors; or one with `match(outputs, targets)`, such as `HungarianMatcher`. What the
+            last call matched is kept in `seen`, for logs: 0-d tensors "positives" (of the batch) and "ignored" (a share
+            of the priors).
         terms: Name -> term. A term is a module that takes (`DenseOutputs`, `Matches`) and returns a `TermSum`:
             `ClassTerm`, `QualityClassTerm` or `HeatMapTerm`; `BoxTerm`, `DistributionTerm`, `QualityTerm`; yours.
         normalizer: The divisor. "batch": positives of the batch. "image": each image's own positives, then the mean
@@ -68,10 +86,7 @@ class DetectionCriterion(nn.Module):
 
     def assign(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> list[Assignment]:
         """Match every image of the batch."""
-        b = len(outputs.logits[0])
-        if len(targets) != b:
-            raise ValueError(f"expected one target for each of the {b} images, got {len(targets)}")
-        return [self.matcher(outputs.priors, target) for target in targets]
+        return assign(self.matcher, outputs, targets)
 
     def forward(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> dict[str, Tensor]:
         """Losses of a batch, normalised and weighted; minimise their sum.
@@ -81,15 +96,31 @@ class DetectionCriterion(nn.Module):
             counts as all background.
         """
         assignments = self.assign(outputs, targets)
-        self.seen = _seen(assignments)
+        self.seen = seen_in(assignments)
+        return self.judge(outputs, targets, assignments)
+
+    def judge(
+        self,
+        outputs: DenseOutputs,
+        targets: Sequence[DetectionTarget],
+        assignments: Sequence[Assignment],
+        layers: int = 1,
+    ) -> dict[str, Tensor]:
+        """As the call, with the matching given.
+
+        Args:
+            outputs: Of b images, or of b images by each of several layers, layer after layer along the batch axis.
+            targets, assignments: One for each row of the outputs' batch axis.
+            layers: How many layers there are; their losses are added, not averaged.
+        """
         if self.normalizer != "image":
             sums, counts = self._sums(outputs, matches_of(outputs, targets, assignments))
-            return _divided(sums, *self._divisor(counts))
+            return _divided(sums, *self._divisor(counts / layers))
         images = []
         for i, (target, assignment) in enumerate(zip(targets, assignments, strict=True)):
             one = _image(outputs, i)
             sums, counts = self._sums(one, matches_of(one, [target], [assignment]))
-            images.append(_divided(sums, counts[0].clamp(min=1) * len(targets), counts))
+            images.append(_divided(sums, counts[0].clamp(min=1) * (len(targets) / layers), counts))
         return {name: torch.stack([image[name] for image in images]).sum() for name in self.terms}
 
     def _sums(self, outputs: DenseOutputs, matches: Matches) -> tuple[dict[str, TermSum], Tensor]:
@@ -123,7 +154,8 @@ def _divided(sums: Mapping[str, TermSum], divisor: Tensor, counts: Tensor) -> di
 
 
 @torch.no_grad()
-def _seen(assignments: Sequence[Assignment]) -> dict[str, Tensor]:
+def seen_in(assignments: Sequence[Assignment]) -> dict[str, Tensor]:
+    """Positives of the batch, and the share of its priors that is ignored; 0-d."""
     positives = torch.stack([(a.gt_index >= 0).sum() for a in assignments]).sum()
     ignored = torch.stack([(a.labels == IGNORE).float().mean() for a in assignments]).mean()
     return {"positives": positives, "ignored": ignored}

@@ -89,7 +89,11 @@ class QualityClassTerm(nn.Module):
         self.quality = quality
 
     def forward(self, outputs: DenseOutputs, matches: Matches) -> TermSum:
-        quality = matches.positives.spread(matches.positives.measure(self.quality))[..., None]  # (b, n, 1)
+        positives = matches.positives
+        quality = positives.measure(self.quality)
+        # subtle: a positive whose box misses stays one; losses take exactly 0 for a negative
+        quality = torch.where(positives.counts, quality.clamp(min=torch.finfo(quality.dtype).tiny), quality)
+        quality = positives.spread(quality)[..., None]  # (b, n, 1)
         soft = quality.new_zeros(*matches.labels.shape, outputs.num_classes)
         soft = soft.scatter(2, matches.labels.clamp(min=0)[..., None], quality)
         return TermSum(_over_classes(self.loss, self.call, outputs, _without_ignored(soft, matches.labels)))

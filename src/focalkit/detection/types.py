@@ -90,6 +90,9 @@ class DenseOutputs:
         num_classes: K.
         quality: Per level (b, a, h, w), before the sigmoid: how good each box is, such as FCOS's centerness; None
             where the model does not say.
+        earlier: What the earlier layers of a decoder say of the same images, layer after layer along the batch axis,
+            (layers * b, ...); None where there is one layer. Detections do not need it; `SetCriterion` does.
+        denoising: What a decoder makes of noised ground truth; None where it was not given any.
     """
 
     logits: tuple[Tensor, ...]
@@ -97,6 +100,8 @@ class DenseOutputs:
     priors: tuple[Tensor, ...]
     num_classes: int
     quality: tuple[Tensor, ...] | None = None
+    earlier: "DenseOutputs | None" = None
+    denoising: "Denoising | None" = None
 
 
 class PriorGrid(Protocol):
@@ -144,3 +149,16 @@ class Assignment:
 
     labels: Tensor
     gt_index: Tensor
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """What a decoder made of noised ground truth, and which box each noised query was made of.
+
+    Attributes:
+        outputs: Of all layers, layer after layer along the batch axis: (layers * b, ...).
+        assignments: One per image of the batch, b of them; the same for every layer.
+    """
+
+    outputs: DenseOutputs
+    assignments: tuple[Assignment, ...]

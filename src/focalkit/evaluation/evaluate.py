@@ -5,18 +5,17 @@ Free of Lightning. What it does not do: other metrics than COCO's, several devic
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from focalkit._files import make_folder, replacing_all
 from focalkit._runs import dump_json
 from focalkit.data import DetectionData
-from focalkit.detection import Assignment, DenseOutputs, Detections, DetectionTarget, Detector
+from focalkit.detection import DenseOutputs, Detections, DetectionTarget, Detector
 from focalkit.detection.analysis import LossConcentration
+from focalkit.detection.criterion import Matcher
 from focalkit.detection.inference.predict import Observer
 from focalkit.evaluation.gallery import tidy_gallery, write_gallery
 from focalkit.evaluation.matched import match_split
@@ -117,7 +116,7 @@ def evaluate_into(
     detector: Detector,
     data: DetectionData,
     *,
-    matcher: Callable[[Sequence[Tensor], DetectionTarget], Assignment] | None = None,
+    matcher: Matcher | None = None,
     batch_size: int = 8,
     workers: int = 0,
     train_counts: Sequence[int] | None = None,

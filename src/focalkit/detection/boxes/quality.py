@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from focalkit._boxes import overlap
+from focalkit._boxes import area, overlap
 from focalkit.detection.boxes.points import distances
 from focalkit.detection.types import BoxCoder
 
@@ -60,6 +60,24 @@ def iou(one: Tensor, other: Tensor) -> Tensor:
     """
     shared, union = overlap(one, other)
     return shared / union.clamp(min=torch.finfo(shared.dtype).tiny)
+
+
+def generalised_iou(one: Tensor, other: Tensor) -> Tensor:
+    """IoU less the empty share of the enclosing box (Rezatofighi et al., 2019, arXiv 1902.09630), in [-1, 1].
+
+    Args:
+        one, other: (..., 4), xyxy, broadcast against each other.
+
+    Example:
+        >>> box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+        >>> generalised_iou(box, box + 4)           # two quarters of the enclosing square
+        tensor([-0.5000])
+    """
+    shared, union = overlap(one, other)
+    low, high = torch.minimum(one[..., :2], other[..., :2]), torch.maximum(one[..., 2:], other[..., 2:])
+    enclosing = area(torch.cat([low, high], dim=-1))
+    tiny = torch.finfo(shared.dtype).tiny
+    return shared / union.clamp(min=tiny) - (enclosing - union) / enclosing.clamp(min=tiny)
 
 
 def centerness(priors: Tensor, true: Tensor) -> Tensor:
