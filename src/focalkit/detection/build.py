@@ -168,8 +168,15 @@ def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None)
     cls_loss = losses.build(cls_spec, class_dim=-1, reduction="sum", **known)
     box_loss = losses.build(box_spec, reduction="sum")
     c, coder, matcher = config.criterion, recipe.coder(config.model), assigner_of(config)
+    if c.sample is not None:
+        if not callable(matcher):
+            raise ConfigError(
+                f"criterion.sample draws among priors that are matched by their place; {config.model.detector} matches"
+                " predictions"
+            )
+        matcher = Sampled(matcher, BalancedSampler(c.sample, c.sample_positive))
     return DetectionCriterion(
-        matcher if c.sample is None else Sampled(matcher, BalancedSampler(c.sample, c.sample_positive)),
+        matcher,
         recipe.terms(cls_loss, partial(BoxTerm, box_loss, coder, space, box_weight), coder),
         c.normalizer,
     )
