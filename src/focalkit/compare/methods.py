@@ -198,6 +198,8 @@ _ROWS = (
            summary="gradient-boosted trees on fewer frequent rows"),
     Method("hist_gb_smote", model="hist_gb", sampler="smote(k=5)", tasks=TABLES,
            paper="Chawla 2002, arXiv 1106.1813", summary="gradient-boosted trees on invented rare rows"),
+    Method("hist_gb_under_bagging", model="bagged_hist_gb", tasks=TABLES,
+           summary="ten gradient boostings, each on all rare and as many frequent rows, averaged"),
     Method("balanced_forest", model="balanced_forest", tasks=TABLES, paper="Chen 2004",
            summary="random forest whose trees see as many frequent as rare rows"),
     Method("easy_ensemble", model="easy_ensemble", tasks=TABLES, paper="Liu 2009",

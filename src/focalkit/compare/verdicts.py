@@ -1,6 +1,6 @@
 """The verdicts of a comparison: from the cells' outputs to what can be said of every method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +16,13 @@ MOST = 2_000_000
 """Items drawn in all: with many test items fewer draws do, since each says more."""
 
 
-def verdicts(comparison: Comparison, metric: str | None = None) -> list[Verdict]:
+def verdicts(
+    comparison: Comparison,
+    metric: str | None = None,
+    *,
+    yardstick: str | None = None,
+    methods: Sequence[str] | None = None,
+) -> list[Verdict]:
     """What can be said of every method beside the yardstick, in the plan's order.
 
     Where all seeds have the same test items these are resampled beside the seeds; where every seed splits the data
@@ -25,24 +31,25 @@ def verdicts(comparison: Comparison, metric: str | None = None) -> list[Verdict]
     Args:
         comparison: The yardstick must have finished at least once.
         metric: Name of a metric; None takes the plan's.
+        yardstick: What the others are compared with; None takes the plan's.
+        methods: Which are compared, the yardstick among them; None takes all. The fewer, the weaker the correction.
     """
     plan, wanted = comparison.plan, comparison.metric(metric or comparison.plan.metric)
     sign = 1 if wanted.higher_is_better else -1
-    values = comparison.values(wanted.name)
-    scores = {
-        m.name: np.array([sign * values.get(m.name, {}).get(seed, np.nan) for seed in plan.seeds]) for m in plan.methods
-    }
+    names = [m.name for m in plan.methods if methods is None or m.name in methods]
+    base, values = yardstick or plan.yardstick, comparison.values(wanted.name)
+    scores = {name: np.array([sign * values.get(name, {}).get(seed, np.nan) for seed in plan.seeds]) for name in names}
     if plan.resplits:
-        return compare_methods(scores, plan.yardstick, rope=plan.rope, overlap=_overlap(comparison))
-    samples = {m.name: {s.seed: s for s in comparison.samples().get(m.name, [])} for m in plan.methods}
+        return compare_methods(scores, base, rope=plan.rope, overlap=_overlap(comparison))
+    samples = {name: {s.seed: s for s in comparison.samples().get(name, [])} for name in names}
     some = next((s for found in samples.values() for s in found.values()), None)
     if some is None:
-        return compare_methods(scores, plan.yardstick, rope=plan.rope)
+        return compare_methods(scores, base, rope=plan.rope)
     cells = {name: [_scorer(found.get(seed), wanted, sign) for seed in plan.seeds] for name, found in samples.items()}
     n = len(some.test)
     draws = max(50, min(DRAWS, MOST // max(n, 1)))
     resampled = item_bootstrap(cells, n, draws, groups=some.test.groups)
-    return compare_methods(scores, plan.yardstick, resampled, plan.rope)
+    return compare_methods(scores, base, resampled, plan.rope)
 
 
 def in_units(verdict: Verdict, higher_is_better: bool) -> Verdict:

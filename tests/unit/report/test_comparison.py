@@ -71,6 +71,13 @@ def test_verdicts_of_resplit_data_allow_for_the_overlap(comparison):
     assert found == compare_methods(scores, "logistic", overlap=sizes["test"] / sizes["train"])[1]
 
 
+def test_another_yardstick_turns_the_difference_round(comparison):
+    plain, balanced = "logistic", "logistic_balanced"
+    there = next(v for v in verdicts(comparison) if v.method == balanced)
+    back = next(v for v in verdicts(comparison, yardstick=balanced, methods=[plain, balanced]) if v.method == plain)
+    assert (back.difference, back.p) == (pytest.approx(-there.difference), pytest.approx(there.p))
+
+
 def two_classes(n=300):
     generator = np.random.default_rng(1)
     targets = (generator.random(n) < 0.2).astype(np.int64)

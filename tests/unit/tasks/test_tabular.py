@@ -20,7 +20,7 @@ from focalkit.tasks._scores import average_precision
 from focalkit.tasks.tabular import _train as training
 from focalkit.tasks.tabular._columns import Rows
 from focalkit.tasks.tabular._encode import Encoder
-from focalkit.tasks.tabular._forest import of_hist_gb, of_trees
+from focalkit.tasks.tabular._forest import averaged, of_hist_gb, of_trees
 from focalkit.tasks.tabular._network import TableNetwork
 
 TABLES = open_task("tabular")
@@ -51,7 +51,9 @@ def test_models_learn(splits, tmp_path: Path, name: str):
     assert average_precision(outputs.probabilities, outputs.targets) > 0.5  # by chance .15
 
 
-@pytest.mark.parametrize("name", ["ce", "logistic", "hist_gb", "balanced_forest", "rus_boost", "easy_ensemble"])
+@pytest.mark.parametrize(
+    "name", ["ce", "logistic", "hist_gb", "hist_gb_under_bagging", "balanced_forest", "rus_boost", "easy_ensemble"]
+)
 def test_a_stored_model_says_the_same(csv: Path, splits, tmp_path: Path, name: str):
     fitted = TABLES.fit(METHODS[name], splits, Budget(steps=10), 0, tmp_path)
     fitted.save(tmp_path)
@@ -124,6 +126,21 @@ def test_boosted_trees_as_arrays_predict_as_scikit_learn(classes: int, gaps: boo
     found = of_hist_gb(model).logits(x).astype(float)
     p = np.exp(found) / np.exp(found).sum(1, keepdims=True)
     np.testing.assert_allclose(p, model.predict_proba(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_averaged_boostings_are_the_mean_of_their_probabilities(classes: int):
+    random = np.random.default_rng(3)
+    x = np.concatenate([random.integers(0, 6, (400, 1)), random.normal(size=(400, 2))], 1).astype(float)
+    x[random.random(x.shape) < 0.05] = np.nan
+    y = ((x[:, 0] % 3 == 1) * 1 + (x[:, 1] > 0.5)) % classes
+    models = [
+        HistGradientBoostingClassifier(max_iter=8, categorical_features=[0]).fit(x[rows], y[rows])
+        for rows in (x[:, 0] < 3, np.arange(400) < 200)  # the first never saw codes 3 to 5
+    ]
+    found = averaged([of_hist_gb(model) for model in models]).logits(x)
+    mean = np.mean([model.predict_proba(x) for model in models], 0)
+    np.testing.assert_allclose(np.exp(found.astype(float)), mean, atol=1e-6)
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -9,7 +9,7 @@ from .._losses import MethodLoss, training_prior
 from .._task import Budget, Metric, Outputs, Splits
 from ._encode import Encoder
 from ._fitted import Part, TableFitted, TableModel
-from ._peers import fit_peer
+from ._peers import UNDER_BAGGING, fit_peer
 from ._train import Rows, batch_size_of, train_network
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def fit(method: "Method", splits: Splits, budget: Budget, seed: int, metric: Met
         k = len(splits.classes)
         threads = budget.threads if train.rows.numbers.size + train.rows.codes.size > LARGE else 1
         body, about = fit_peer(method, encoder, train.rows, train.labels, k, threads, seed)
-        if method.model in ("balanced_forest", "easy_ensemble", "rus_boost"):
+        if method.model in UNDER_BAGGING:
             about["training_prior"] = [1 / k] * k
         return TableFitted(TableModel(schema, splits.classes, method.model, encoder, body), parts, facts | about)
     before = torch.get_num_threads()

@@ -175,6 +175,35 @@ def of_trees(trees: list[tuple[Any, float, int]], how: Combine, classes: int) ->
     return Forest(**joined, choices=empty, roots=np.array(roots), member=members, start=start, combine=_index(how))
 
 
+def averaged(boosted: list[Forest]) -> Forest:
+    """One forest whose members are whole boostings; what they say as probabilities is averaged."""
+    offset = np.cumsum([0, *(len(forest.feature) for forest in boosted)])
+    rows = np.cumsum([0, *(len(forest.choices) for forest in boosted)])
+    width = max(forest.choices.shape[1] for forest in boosted)
+    parts: dict[str, list[Any]] = {name: [] for name in (*_NODE, "choices", "roots")}
+    for forest, first, row in zip(boosted, offset, rows, strict=False):
+        binary = COMBINES[int(forest.combine[0])] == "binary_logit"
+        value = forest.value.copy()
+        begin = forest.roots[0], forest.roots[1] if len(forest.roots) > 1 else len(forest.feature)
+        value[slice(*begin)] += np.where(forest.feature[slice(*begin), None] < 0, forest.start, 0)
+        # subtle: a code beyond what one member knew goes where its missing values go, in the widened table as before
+        known = forest.choices.shape[1]
+        wide = np.zeros((len(forest.choices), width), dtype=bool)
+        wide[:, :known] = forest.choices
+        for node in np.flatnonzero(forest.choice >= 0):
+            wide[forest.choice[node], known:] = forest.missing_left[node]
+        parts["choices"].append(wide)
+        parts["value"].append(np.concatenate([np.zeros_like(value), value], 1) if binary else value)
+        parts["choice"].append(np.where(forest.choice >= 0, forest.choice + row, -1))
+        for name in ("left", "right", "roots"):
+            parts[name].append(getattr(forest, name) + first)
+        for name in ("feature", "threshold", "missing_left"):
+            parts[name].append(getattr(forest, name))
+    joined = {name: np.concatenate(values) for name, values in parts.items()}
+    member = np.repeat(np.arange(len(boosted)), [len(forest.roots) for forest in boosted])
+    return Forest(**joined, member=member, start=np.zeros(joined["value"].shape[1]), combine=_index("softmax"))
+
+
 _NODE = ("feature", "threshold", "left", "right", "value", "missing_left", "choice")
 
 

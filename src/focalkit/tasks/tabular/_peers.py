@@ -11,17 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focalkit.errors import ConfigError
-from focalkit.sampling import resample_table, under_bagging
+from focalkit.sampling import epoch_indices, resample_table, under_bagging
 
 from .._losses import class_weights
 from ._columns import Rows
 from ._encode import Encoder
-from ._forest import Forest, of_hist_gb, of_trees
+from ._forest import Forest, averaged, of_hist_gb, of_trees
 
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method
 
-PEERS = ("logistic", "hist_gb", "balanced_forest", "easy_ensemble", "rus_boost")
+PEERS = ("logistic", "hist_gb", "bagged_hist_gb", "balanced_forest", "easy_ensemble", "rus_boost")
+UNDER_BAGGING = ("bagged_hist_gb", "balanced_forest", "easy_ensemble", "rus_boost")
+"""Those that sample by themselves: every member sees as many rows of one class as of another."""
+BAGS = 10
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def inputs(model: str, encoder: Encoder, rows: Rows) -> NDArray[Any]:
     """What a peer looks at."""
     if model == "logistic":
         return encoder.standard(rows)
-    return encoder.plain(rows) if model == "hist_gb" else encoder.filled(rows)
+    return encoder.plain(rows) if model in ("hist_gb", "bagged_hist_gb") else encoder.filled(rows)
 
 
 def fit_peer(
@@ -63,7 +66,7 @@ def fit_peer(
     for name in ("loss", "schedule", "augment"):
         if getattr(method, name) not in (None, "default"):
             raise ConfigError(f"{method.name}: the model {method.model!r} has no {name}; leave it out")
-    if method.model in ("balanced_forest", "easy_ensemble", "rus_boost") and (method.sampler or method.class_weight):
+    if method.model in UNDER_BAGGING and (method.sampler or method.class_weight):
         raise ConfigError(f"{method.name}: the model {method.model!r} samples by itself; leave sampler and weights out")
     from threadpoolctl import threadpool_limits
 
@@ -81,7 +84,10 @@ def fit_peer(
         if method.model == "logistic":
             return _logistic(x, labels, weight, method.settings, k)
         if method.model == "hist_gb":
-            return _hist_gb(x, labels, weight, method.settings, categorical, seed)
+            model = _hist_gb(x, labels, weight, method.settings, categorical, seed)
+            return of_hist_gb(model), {"rounds": int(model.n_iter_)}
+        if method.model == "bagged_hist_gb":
+            return _bagged_hist_gb(x, labels, method.settings, categorical, seed)
         return _ensemble(method.model, x, labels, method.settings, threads, seed, k)
 
 
@@ -113,7 +119,7 @@ def _hist_gb(
     settings: Mapping[str, float],
     categorical: list[int],
     seed: int,
-) -> tuple[Forest, dict[str, Any]]:
+) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(
@@ -126,8 +132,18 @@ def _hist_gb(
         early_stopping=False,  # pyright: ignore[reportArgumentType]
         random_state=seed,
     )
-    model.fit(x, y, weight)
-    return of_hist_gb(model), {"rounds": int(model.n_iter_)}
+    return model.fit(x, y, weight)
+
+
+def _bagged_hist_gb(
+    x: NDArray[Any], y: NDArray[np.int64], settings: Mapping[str, float], categorical: list[int], seed: int
+) -> tuple[Forest, dict[str, Any]]:
+    """The same boosting on several balanced subsets, each with all rows of the rarest class; probabilities averaged."""
+    members = []
+    for bag in range(int(settings.get("n_estimators", BAGS))):
+        chosen = np.sort(epoch_indices("under", y, BAGS * seed + bag, 0))
+        members.append(of_hist_gb(_hist_gb(x[chosen], y[chosen], None, settings, categorical, seed)))
+    return averaged(members), {"rounds": sum(len(member.roots) for member in members)}
 
 
 def _ensemble(
@@ -158,6 +174,6 @@ def _ensemble(
 def _categorical(model: str, encoder: Encoder, width: int) -> list[int]:
     """Columns that hold codes."""
     c = len(encoder.levels)
-    if model == "hist_gb":
+    if model in ("hist_gb", "bagged_hist_gb"):
         return list(range(c))
     return list(range(width - c, width)) if model != "logistic" else []
