@@ -12,6 +12,9 @@ from typing import Literal, TypeAlias
 DetectorName: TypeAlias = Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet"]
 """The detectors there are; what each is made of is said in `focalkit.detection`, which this file does not import."""
 
+LayoutName: TypeAlias = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet"]
+"""Whose names the weights in a file have; "auto" looks at them. `focalkit.detection.load_weights` explains them."""
+
 
 @dataclass(frozen=True)
 class NumericsConfig:
@@ -225,6 +228,10 @@ class TrainConfig:
     init: Path | None = None
     """Start from this trained detector: a run, or a weights file of ours, torchvision, Detectron2 or MMDetection. The
     model is the file's unless told otherwise"""
+    layout: LayoutName = "auto"
+    """Whose names the weights of `init` have: auto looks at them"""
+    coco80: bool = False
+    """Of an `init` of torchvision with 91 class channels: keep the 80 classes of COCO"""
     backbone_weights: Path | None = None
     """ImageNet weights of the backbone: .pth, .safetensors or .npz (needs no network)"""
     pretrained_backbone: bool = False

@@ -129,6 +129,44 @@ def test_other_libraries_files_bring_their_structure_and_numerics(layout, asked,
     assert model.backbone_norm == "frozen"
 
 
+def test_the_file_is_read_once(scenes, donor, tmp_path, monkeypatch):
+    import focalkit.detection
+    import focalkit.training._train
+
+    reads = []
+
+    def counted(*args, **kwargs):
+        reads.append(args)
+        return load_weights(*args, **kwargs)
+
+    monkeypatch.setattr(focalkit.detection, "load_weights", counted)
+    monkeypatch.setattr(focalkit.training._train, "load_weights", counted)
+    flags = "--preset cpu-small --max-steps 1 --batch-size 4 --min-size 64 --max-size 64 --workers 0 --logger none"
+    words = [*flags.split(), "--accelerator", "cpu", "--data", str(scenes), "--out", str(tmp_path / "run")]
+    assert main(["train", *words, "--init", str(donor)]) == 0
+    assert len(reads) == 1
+
+
+def test_layout_and_coco80_say_how_the_file_is_read(tmp_path, monkeypatch, capsys):
+    import focalkit.training
+
+    given = []
+    monkeypatch.setattr(focalkit.training, "train", lambda config, out, **more: given.append((config, more["init"])))
+    theirs, file = retinanet(91, "resnet18", fpn_channels=8, head_channels=8, head_depth=1), tmp_path / "theirs.pth"
+    save_weights(theirs, file, layout="torchvision")
+    words = ["train", "--out", str(tmp_path / "run"), "--preset", "cpu-small", "--init", str(file)]
+    assert main([*words, "--layout", "mmdet"]) == 2
+    assert "no RetinaNet of MMDetection" in capsys.readouterr().err
+    assert main([*words, "--layout", "torchvision", "--coco80"]) == 0
+    ((config, init),) = given
+    assert (config.init, config.layout, config.coco80, init.num_classes) == (file, "torchvision", True, 80)
+
+
+def test_layout_and_coco80_without_a_file_are_an_error(config, tmp_path):
+    with pytest.raises(ConfigError, match="layout and coco80 say how the file of init is read, and init names none"):
+        train(replace(config, init=None, coco80=True), tmp_path / "run")
+
+
 def test_a_file_that_is_missing_or_needs_code_is_refused(donor, tmp_path, capsys):
     assert main(["train", "--out", str(tmp_path / "run"), "--init", str(tmp_path / "none.pth")]) == 2
     assert "none.pth" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """What the flags of several commands share."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -8,10 +8,6 @@ from focalkit.errors import InputError
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch that is off: `--name` alone, without a `--no-name` beside it."""
-
-
-LayoutName = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet"]
-"""Whose names the weights in a file have; `focalkit.detection.load_weights` explains them."""
 
 
 def require_threshold(value: float | None) -> None:

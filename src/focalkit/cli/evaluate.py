@@ -10,8 +10,9 @@ import tyro
 
 from focalkit._text import printable
 from focalkit.cli._exported import open_exported
-from focalkit.cli._flags import Flag, LayoutName, require_threshold
+from focalkit.cli._flags import Flag, require_threshold
 from focalkit.cli._format import number
+from focalkit.config import LayoutName
 
 MEANINGS = {
     "AP": "mean over IoU .50 to .95",

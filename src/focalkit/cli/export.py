@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from focalkit.cli._flags import Flag, LayoutName
+from focalkit.cli._flags import Flag
+from focalkit.config import LayoutName
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:

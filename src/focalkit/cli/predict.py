@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from focalkit._text import printable
-from focalkit.cli._flags import Flag, LayoutName, require_threshold
+from focalkit.cli._flags import Flag, require_threshold
+from focalkit.config import LayoutName
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -15,9 +15,14 @@ from focalkit._runs import RunDir
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
 from focalkit.cli._format import number
-from focalkit.config import PRESETS, DataConfig, DetectorName, ModelConfig, RuntimeConfig, TrainConfig, with_detector
+from focalkit.config import PRESETS, DataConfig, DetectorName, RuntimeConfig, TrainConfig, with_detector
+
+if TYPE_CHECKING:
+    from focalkit.detection import RetinaNet
 
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
+READ_FROM = ("init", "layout", "coco80")
+"""Settings that say how the detector to start from is read."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +77,19 @@ class Args:
 
 def main(argv: list[str]) -> int:
     argv = spell_none(argv)
-    base, note = starting_point(argv)
-    args = tyro.cli(Args, args=argv, prog="focalkit train", default=Args(out=tyro.MISSING, train=Settings.of(base)))
-    if note:
-        print(note, file=sys.stderr)
+    base = starting_point(argv)
+    default = Args(out=tyro.MISSING, train=Settings.of(base.config))
+    args = tyro.cli(Args, args=argv, prog="focalkit train", default=default)
+    if base.note:
+        print(base.note, file=sys.stderr)
     from focalkit.training import DivergedError, train
 
     was_finished = args.resume and RunDir(args.out).finished
-    command = shlex.join(["focalkit", "train", *argv])
+    command, config = shlex.join(["focalkit", "train", *argv]), args.train.config()
+    init = base.init if all(getattr(config, n) == getattr(base.config, n) for n in READ_FROM) else None
     try:
         result = train(
-            args.train.config(), args.out, resume=args.resume, force=args.force, command=command, trust=args.trust
+            config, args.out, resume=args.resume, force=args.force, command=command, trust=args.trust, init=init
         )
     except DivergedError as error:
         where = args.out / ("autopsy.json" if report(args) else "report.html")
@@ -100,25 +107,42 @@ def main(argv: list[str]) -> int:
     return 1 if unevaluated else 0
 
 
-def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:
-    """What the flags are put over, and a line about a choice that nobody made."""
+@dataclass(frozen=True)
+class Base:
+    """What the flags are put over.
+
+    Attributes:
+        config: Preset and file, and the structure of the detector to start from.
+        note: A line about a choice that nobody made.
+        init: The detector to start from, as `config` says how to read it.
+    """
+
+    config: TrainConfig
+    note: str = ""
+    init: "RetinaNet | None" = None
+
+
+def starting_point(argv: list[str]) -> Base:
+    """Read what the settings are put over: the preset, the file, the detector to start from."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--preset", choices=["default", *PRESETS])
     early.add_argument("--config", type=Path)
     early.add_argument("--out", type=Path)
-    early.add_argument("--init")
+    early.add_argument("--init", type=Path)
+    early.add_argument("--layout")
+    early.add_argument("--coco80", action="store_true", default=None)
     early.add_argument("--model.detector", dest="detector")
     early.add_argument("--resume", action="store_true")
     early.add_argument("--trust", action="store_true")
     try:
         given, _ = early.parse_known_args(argv)
     except argparse.ArgumentError:  # tyro will say it better
-        return TrainConfig(), ""
+        return Base(TrainConfig())
     if given.resume and given.out and RunDir(given.out).exists:
         stored = RunDir(given.out).read_config()
         if not given.trust:
             refuse_code(stored, given.out / "run.json")
-        return (stored if given.config is None else load_config(given.config, stored, trust=given.trust)), ""
+        return Base(stored if given.config is None else load_config(given.config, stored, trust=given.trust))
     note = ""
     if given.preset is None and given.config is None and not {"-h", "--help"} & set(argv):
         given.preset = "default" if _has_gpu() else "cpu-small"
@@ -129,24 +153,18 @@ def starting_point(argv: list[str]) -> tuple[TrainConfig, str]:
     def with_file() -> TrainConfig:
         return base if given.config is None else load_config(given.config, base, trust=given.trust)
 
-    init = given.init or with_file().init
-    if init is not None and str(init).lower() != "none" and not {"-h", "--help"} & set(argv):
-        model = model_of(Path(init), given.trust)
+    named = {name: getattr(given, name) for name in READ_FROM if getattr(given, name) is not None}
+    asked, init = replace(with_file(), **named), None
+    if asked.init is not None and str(asked.init).lower() != "none" and not {"-h", "--help"} & set(argv):
+        from focalkit.detection import load_weights
+
+        init = load_weights(asked.init, asked.layout, asked.coco80, given.trust)
+        assert init.card is not None
+        model = init.card.config  # the run's too, unless told otherwise
         base = replace(with_detector(base, model.detector), model=model)
     # a preset's losses are for its own detector
-    asked = given.detector if given.detector in DETECTORS else with_file().model.detector
-    base = with_detector(base, asked)
-    config = with_file()
-    return config, note
-
-
-def model_of(path: Path, trust: bool) -> ModelConfig:
-    """The structure of the detector in a file, which a run that starts from it has unless told otherwise."""
-    from focalkit.detection import load_weights
-
-    card = load_weights(path, trust=trust).card
-    assert card is not None
-    return card.config
+    base = with_detector(base, given.detector if given.detector in DETECTORS else with_file().model.detector)
+    return Base(with_file() if init is None else replace(with_file(), **named), note, init)
 
 
 def evaluate(args: Args) -> list[str]:

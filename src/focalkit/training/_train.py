@@ -62,7 +62,7 @@ class Job:
     checked: bool
     command: str
     notes: tuple[str, ...]
-    trust: bool = False
+    init: RetinaNet | None
 
 
 def train(
@@ -73,6 +73,7 @@ def train(
     force: bool = False,
     command: str = "",
     trust: bool = False,
+    init: RetinaNet | None = None,
 ) -> dict[str, Any]:
     """Train a detector into the run directory `out`.
 
@@ -87,6 +88,7 @@ def train(
         force: Delete the run that is there.
         command: Recorded in `run.json`.
         trust: Read `config.init` even if that runs code from the file; see `focalkit.detection.load_weights`.
+        init: The detector in `config.init`, from a caller who has read it already.
 
     Returns:
         What `result.json` holds: "metrics" (of the best evaluation), "best_epoch", "epochs", "steps", "seconds",
@@ -113,10 +115,10 @@ def train(
             return run.read_result()
     # what is wrong is known now, and not after a large data set has been checked
     check_losses(config)
-    if config.init is not None and not (resume and last_step(run)):
-        _read_init(config, trust)
+    resumed = resume and last_step(run) > 0
+    init = None if config.init is None or resumed else _checked_init(config, trust, init)
     several = several_to_start(config)
-    job = Job(config, run.path, resume, force, several or not first, command or " ".join(sys.argv), notes, trust)
+    job = Job(config, run.path, resume, force, several or not first, command or " ".join(sys.argv), notes, init)
     if several:
         _read(config, check=True)  # once, and not in every process
         with _stops_explained(job.out):
@@ -134,7 +136,7 @@ def fit(job: Job) -> dict[str, Any]:
     with quiet_lightning(), algorithms_kept():
         L.seed_everything(config.seed, workers=True, verbose=False)
         plan = plan_run(config, len(data[0].images))
-        module, started = _module(config, *data, plan, resumed=start_step > 0, trust=job.trust)
+        module, started = _module(config, *data, plan, resumed=start_step > 0, init=job.init)
         names = {image.id: image.file_name for image in data[0].images}
         log = RunLog(run, batch_size=config.batch_size, every=config.runtime.log_every, names=names)
         checkpoints = Checkpoints(run, log, seconds=config.runtime.checkpoint_seconds)
@@ -163,7 +165,7 @@ def fit(job: Job) -> dict[str, Any]:
 
 
 def _module(
-    config: TrainConfig, train: DetectionData, val: DetectionData, plan: Plan, *, resumed: bool, trust: bool
+    config: TrainConfig, train: DetectionData, val: DetectionData, plan: Plan, *, resumed: bool, init: RetinaNet | None
 ) -> tuple[DetectionModule, list[str]]:
     """The module, and notes on the weights that it starts from."""
     # a resumed run has its weights in the checkpoint
@@ -171,8 +173,8 @@ def _module(
     categories = [{"id": c.id, "name": c.name} for c in train.categories]
     model = build_detector(config.model, train.num_classes, weights, pretrained=pretrained)
     notes = []
-    if config.init is not None and not resumed:
-        notes.append(f"note: {transfer(model, _read_init(config, trust), train.names, config.init)}")
+    if init is not None and not resumed:
+        notes.append(f"note: {transfer(model, init, train.names, config.init)}")
     shares = [images / len(train) for images in train.image_counts()]
     facts = {"num_classes": train.num_classes, "class_counts": train.class_counts(), "frequency": shares}
     module = DetectionModule(
@@ -187,15 +189,16 @@ def _module(
     return module, notes
 
 
-def _read_init(config: TrainConfig, trust: bool) -> RetinaNet:
-    """The detector to start from.
+def _checked_init(config: TrainConfig, trust: bool, found: RetinaNet | None) -> RetinaNet:
+    """The detector to start from; read, where that has not been done.
 
     Raises:
         InputError: It cannot be read.
         ConfigError: It is of another structure than the model of the configuration.
     """
     assert config.init is not None
-    found = load_weights(config.init, trust=trust)
+    if found is None:
+        found = load_weights(config.init, config.layout, config.coco80, trust)
     assert found.card is not None
     check_structure(config.model, found.card.config, config.init)
     return found

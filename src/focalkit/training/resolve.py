@@ -101,6 +101,8 @@ def _check(config: TrainConfig) -> None:
     if any(not 0 < m < 1 for m in o.milestones):
         problems.append(f"optim.milestones are fractions of the run, between 0 and 1, got {list(o.milestones)}")
     problems += _parts_out_of_range(config)
+    if config.init is None and (config.layout != "auto" or config.coco80):
+        problems.append("layout and coco80 say how the file of init is read, and init names none")
     if config.pretrained_backbone and config.backbone_weights is not None:
         problems.append("pretrained_backbone downloads weights and backbone_weights names a file: give one of them")
     if problems:

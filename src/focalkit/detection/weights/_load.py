@@ -4,13 +4,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from focalkit._config_io import config_from_dict
 from focalkit._runs import READS, RunDir, checked_categories
-from focalkit.config import NumericsConfig
+from focalkit.config import LayoutName, NumericsConfig
 from focalkit.detection.build import build_detector, build_retinanet
 from focalkit.detection.models.backbone_weights import listed, misfits, nearest
 from focalkit.detection.models.card import ModelCard
@@ -23,8 +23,6 @@ from focalkit.detection.weights.checkpoint import load_checkpoint
 from focalkit.detection.weights.layouts import detectron2, mmdet, torchvision
 from focalkit.detection.weights.layouts.layout import DROPPED, Layout, Style
 from focalkit.errors import ConfigError, InputError
-
-LayoutName = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet"]
 
 LAYOUTS: dict[LayoutName, Layout] = {
     "torchvision": torchvision.LAYOUT,
