@@ -20,7 +20,7 @@ from focalkit.compare.evaluate import (
 )
 from focalkit.compare.store import Cell, Store
 from focalkit.errors import ConfigError
-from focalkit.tasks import TASKS, Metric, Outputs, open_task
+from focalkit.tasks import Metric, Outputs, is_built_in, open_task
 
 if TYPE_CHECKING:
     import polars
@@ -58,7 +58,7 @@ class Comparison:
     def __init__(self, out: str | Path, metrics: Sequence[Metric] = (), *, task: str | None = None) -> None:
         self.store = Store(Path(out))
         self.plan = self.store.read_plan()
-        if self.plan.task not in TASKS and self.plan.task != task:
+        if not is_built_in(self.plan.task) and self.plan.task != task:
             raise ConfigError(f"{out}: its task {self.plan.task!r} is not focalkit's; give task={self.plan.task!r} too")
         self.task = open_task(self.plan.task)
         self.metrics = (*self.task.metrics, *metrics)

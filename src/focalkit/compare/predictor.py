@@ -10,7 +10,7 @@ from focalkit.compare.adjust import adjusted
 from focalkit.compare.evaluate import Thresholds, default_thresholds, tuned_thresholds
 from focalkit.compare.store import Cell
 from focalkit.errors import ConfigError
-from focalkit.tasks import TASKS, Array, Model, Outputs, Task, open_task
+from focalkit.tasks import Array, Model, Outputs, Task, is_built_in, open_task
 
 
 class Predictor:
@@ -46,7 +46,7 @@ class Predictor:
             why = f"the cell failed: {cell.record['error']}" if cell.status == "failed" else "there is no finished cell"
             raise ConfigError(f"{run}: {why}; expected OUT/best or OUT/cells/METHOD/seedN of `focalkit compare`")
         name = cell.record["task"]
-        if name not in TASKS and name != task:
+        if not is_built_in(name) and name != task:
             raise ConfigError(f"{run}: its task {name!r} is not focalkit's; give task={name!r} too")
         the_task: Task = open_task(name)
         metric = next((m for m in the_task.metrics if m.name == the_task.decision_metric), None)

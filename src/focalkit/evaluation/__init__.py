@@ -5,10 +5,6 @@ from focalkit.evaluation.evaluate import evaluate as evaluate
 from focalkit.evaluation.gallery import write_gallery as write_gallery
 from focalkit.evaluation.matched import MatchedSplit as MatchedSplit
 from focalkit.evaluation.matched import match_split as match_split
-from focalkit.evaluation.mistakes import MISTAKE_KINDS as MISTAKE_KINDS
-from focalkit.evaluation.mistakes import Mistakes as Mistakes
-from focalkit.evaluation.mistakes import find_mistakes as find_mistakes
-from focalkit.evaluation.mistakes import mistake_costs as mistake_costs
 from focalkit.evaluation.predict import align_categories as align_categories
 from focalkit.evaluation.predict import coco_results as coco_results
 from focalkit.evaluation.predict import predict_split as predict_split
@@ -17,19 +13,15 @@ from focalkit.evaluation.run import evaluate_file as evaluate_file
 from focalkit.evaluation.run import evaluate_run as evaluate_run
 
 __all__ = [
-    "MISTAKE_KINDS",
     "Evaluation",
     "MatchedSplit",
-    "Mistakes",
     "align_categories",
     "coco_results",
     "evaluate",
     "evaluate_detector",
     "evaluate_file",
     "evaluate_run",
-    "find_mistakes",
     "match_split",
-    "mistake_costs",
     "predict_split",
     "write_gallery",
 ]

@@ -144,7 +144,6 @@ def evaluate_into(
         **found.summary(train_counts),
         "gallery": shown,
         "best_f1_threshold": round(matched.threshold, 4),
-        "mistakes": matched.mistakes(),
         "loss_concentration": None if concentration is None else concentration.curves(),
     }
     # the evaluation names the pictures, so it comes last, and those of the earlier one go when nothing names them

@@ -19,9 +19,8 @@ from torch import Tensor
 from focalkit._files import write_bytes_atomic
 from focalkit.data import ImageRecord
 from focalkit.evaluation.matched import MatchedImage, MatchedSplit
-from focalkit.evaluation.mistakes import MISTAKE_KINDS
 from focalkit.images.draw import draw_detections, to_pil
-from focalkit.metrics import iou_matrix
+from focalkit.metrics import ERROR_KINDS, iou_matrix
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +38,7 @@ class Shown:
     """A picture with its caption.
 
     Attributes:
-        kind: "best", "worst", or a key of `MISTAKE_KINDS`.
+        kind: "best", "worst", or a key of `ERROR_KINDS`.
         record: The image.
         caption: A sentence.
         score: The image's F1, or the score of the detection; 0 of a box that none has found.
@@ -59,8 +58,8 @@ def pictures(split: MatchedSplit, each: int, mistakes: int) -> Iterator[Shown]:
     best, worst = rank(split.images, each)
     for kind, images in (("best", best), ("worst", worst)):
         for image in images:
-            yield Shown(kind, image.record, _summary(image, split.threshold), image.f1, _whole(image, names))
-    for kind in list(MISTAKE_KINDS)[:-1]:
+            yield Shown(kind, image.record, _summary(image, split.threshold), image.matches.f1, _whole(image, names))
+    for kind in list(ERROR_KINDS)[:-1]:
         for image, row in surest(split.images, kind, mistakes):
             score = float(image.found.scores[row])
             yield Shown(kind, image.record, describe(image, row, names), score, _detail(image, row, names))
@@ -79,7 +78,7 @@ def write_gallery(split: MatchedSplit, folder: Path, name: str = "gallery", *, e
         each: At most this many of the best and of the worst images, and half as many of every kind of mistake.
 
     Returns:
-        Entries {"kind": "best" | "worst" | a key of `MISTAKE_KINDS`, "file", "image_id", "file_name", "caption",
+        Entries {"kind": "best" | "worst" | a key of `ERROR_KINDS`, "file", "image_id", "file_name", "caption",
         "score"} with the file relative to `folder`. The score is the image's F1, or the detection's.
     """
     entries: list[dict[str, Any]] = []
@@ -104,17 +103,17 @@ def tidy_gallery(entries: Sequence[Mapping[str, Any]], folder: Path, name: str =
 def rank(matched: Sequence[MatchedImage], each: int) -> tuple[list[MatchedImage], list[MatchedImage]]:
     """The best and the worst images, none in both. Of equal F1, those with more boxes come first."""
     by_boxes = sorted(matched, key=lambda j: -len(j.boxes))
-    best = [j for j in sorted(by_boxes, key=lambda j: -j.f1) if j.f1 > 0 and len(j.boxes)][:each]
+    best = [j for j in sorted(by_boxes, key=lambda j: -j.matches.f1) if j.matches.f1 > 0 and len(j.boxes)][:each]
     taken = {j.record.id for j in best}
-    rest = [j for j in by_boxes if j.record.id not in taken and j.f1 < 1]
-    return best, sorted(rest, key=lambda j: j.f1)[:each]
+    rest = [j for j in by_boxes if j.record.id not in taken and j.matches.f1 < 1]
+    return best, sorted(rest, key=lambda j: j.matches.f1)[:each]
 
 
 def surest(matched: Sequence[MatchedImage], kind: str, each: int) -> list[tuple[MatchedImage, int]]:
     """(image, row of its detections) of the mistakes of a kind with the highest scores."""
-    found, place = [], list(MISTAKE_KINDS).index(kind)
+    found, place = [], list(ERROR_KINDS).index(kind)
     for image in matched:
-        rows = (image.mistakes.kind == place).nonzero().flatten().tolist()
+        rows = (image.kinds == place).nonzero().flatten().tolist()
         found += [(image, row) for row in sorted(rows, key=lambda r: -float(image.found.scores[r]))[:PER_IMAGE]]
     return sorted(found, key=lambda f: -float(f[0].found.scores[f[1]]))[:each]
 
@@ -123,38 +122,39 @@ def largest_missed(matched: Sequence[MatchedImage], each: int) -> list[tuple[Mat
     """(image, row of its boxes) of the largest boxes that were missed."""
     found = []
     for image in matched:
-        rows = image.mistakes.missed.nonzero().flatten().tolist()
+        rows = image.missed.nonzero().flatten().tolist()
         found += [(image, row) for row in sorted(rows, key=lambda r: -_area(image.boxes[r]))[:PER_IMAGE]]
     return sorted(found, key=lambda f: -_area(f[0].boxes[f[1]]))[:each]
 
 
 def describe(image: MatchedImage, row: int, names: Sequence[str]) -> str:
     """What a detection is mistaken about."""
-    label, about = int(image.found.labels[row]), int(image.mistakes.gt_index[row])
+    label = int(image.found.labels[row])
     said = f"{names[label]} at score {float(image.found.scores[row]):.2f}"
     if not len(image.boxes):
         return f"{said}: this image has no annotated object"
-    kind = list(MISTAKE_KINDS)[int(image.mistakes.kind[row])]
+    kind = list(ERROR_KINDS)[int(image.kinds[row])]
     if kind == "background":
         return f"{said}: no annotated object here"
     if kind == "duplicate":
         return f"{said}: a second box on an object that one of higher score has found"
-    true = names[int(image.labels[about])]
+    own = (image.labels == label) == (kind == "localisation")
+    overlaps = iou_matrix(image.found.boxes[row : row + 1], image.boxes)[0].masked_fill(~own, 0)
+    true, overlap = names[int(image.labels[overlaps.argmax()])], float(overlaps.max())
     if kind == "classification":
         return f"{said}: the ground truth is {true}"
-    overlap = float(iou_matrix(image.found.boxes[row : row + 1], image.boxes)[0, about])
     if kind == "localisation":
         return f"{said}: badly placed, IoU {overlap:.2f} with the ground truth"
     return f"{said}: badly placed, IoU {overlap:.2f}, and the ground truth is {true}"
 
 
 def _summary(image: MatchedImage, threshold: float) -> str:
-    matches = image.mistakes.matches
+    matches = image.matches
     total, true_positives = len(image.boxes), int(matches.found.sum())
     false_positives = int((~matches.correct & ~matches.ignored).sum())
     found = f"{true_positives} of {total} object{'s' * (total != 1)} found" if total else "no objects"
     others = f"{false_positives or 'no'} false positive{'s' * (false_positives != 1)}"
-    return f"{found}, {others} at scores from {threshold:.2f} (F1 {image.f1:.2f})"
+    return f"{found}, {others} at scores from {threshold:.2f} (F1 {image.matches.f1:.2f})"
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------

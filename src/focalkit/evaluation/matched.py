@@ -1,32 +1,39 @@
-"""A split's detections beside its ground truth, matched once: what galleries show and what the report counts."""
+"""A split's detections beside its ground truth, matched once: what a gallery shows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from focalkit.data import DetectionData, ImageRecord
 from focalkit.detection import Detections
-from focalkit.evaluation.mistakes import MISTAKE_KINDS, Mistakes, find_mistakes, mistake_costs
-from focalkit.metrics import best_f1_threshold
+from focalkit.evaluation.predict import coco_results
+from focalkit.metrics import ERROR_KINDS, DetectionMatches, Matches, best_f1_threshold, kinds_of_detections, match_coco
+
+_BACKGROUND = list(ERROR_KINDS).index("background")
 
 
 @dataclass(frozen=True)
 class MatchedImage:
-    """An image, its boxes without crowds, and its detections from the threshold on with what they find and mistake."""
+    """An image with m boxes, crowds not among them, and its n detections from the threshold on.
+
+    Attributes:
+        boxes, labels: (m, 4), (m,).
+        found: The detections.
+        matches: Which of them are right.
+        kinds: int64 (n,): place in `ERROR_KINDS`, -1 for right ones and those in crowds.
+        missed: bool (m,): not found, and no detection is wrong about it in place or class alone.
+    """
 
     record: ImageRecord
     boxes: Tensor
     labels: Tensor
     found: Detections
-    mistakes: Mistakes
-
-    @property
-    def f1(self) -> float:
-        """See `focalkit.metrics.Matches`."""
-        return self.mistakes.matches.f1
+    matches: Matches
+    kinds: Tensor
+    missed: Tensor
 
 
 @dataclass(frozen=True)
@@ -34,22 +41,27 @@ class MatchedSplit:
     """The images of a split at one score threshold.
 
     Attributes:
-        images: In the order of the split.
+        data: The split.
+        matches: Of all its detections, whatever they score.
         threshold: Detections that score less are left out of `images`.
-        names: Of the classes.
-        everything: Of every image, whatever the score.
     """
 
-    images: Sequence[MatchedImage]
+    data: DetectionData
+    matches: DetectionMatches
     threshold: float
-    names: Sequence[str]
-    everything: Sequence[Mistakes]
 
-    def mistakes(self) -> dict[str, Any]:
-        """{"counts": kind -> how many at the threshold, "costs": what `mistake_costs` says of all}."""
-        each = [image.mistakes.counts for image in self.images]
-        counts = {kind: sum(found[kind] for found in each) for kind in MISTAKE_KINDS}
-        return {"counts": counts, "costs": mistake_costs(self.everything)}
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the classes."""
+        return self.matches.names
+
+    @cached_property
+    def images(self) -> list[MatchedImage]:
+        """In the order of the split."""
+        rows = self.matches.where(self.matches.scores >= self.threshold)
+        kinds, aims = kinds_of_detections(rows)
+        place = {key: i for i, key in enumerate(rows.image_ids)}
+        return [_image(record, place[record.id], rows, kinds, aims) for record in self.data.images]
 
 
 def match_split(
@@ -63,26 +75,34 @@ def match_split(
         threshold: None takes the one with the best F1 over the split; where nothing is right, the highest score there
             is, at most .5.
     """
-    found = [detections[record.id] for record in data.images]
-    everything: list[Mistakes] = []
-    truths: list[tuple[Tensor, Tensor]] = []
-    for record, one in zip(data.images, found, strict=True):
-        boxes = torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4)
-        labels = torch.tensor(record.labels, dtype=torch.int64)
-        crowd = torch.tensor(record.crowd, dtype=torch.bool)
-        truths.append((boxes[~crowd], labels[~crowd]))
-        everything.append(
-            find_mistakes(
-                one.boxes, one.scores, one.labels, *truths[-1], crowd_boxes=boxes[crowd], crowd_labels=labels[crowd]
-            )
-        )
-    if threshold is None:
-        scores = [one.scores for one in found]
-        threshold, best = best_f1_threshold(scores, [one.matches for one in everything])
-        if best == 0:
-            threshold = min(0.5, max((float(s.max()) for s in scores if len(s)), default=0.5))
-    images = [
-        MatchedImage(record, *truth, one.above(threshold), judged.above(threshold))
-        for record, truth, one, judged in zip(data.images, truths, found, everything, strict=True)
-    ]
-    return MatchedSplit(images, threshold, data.names, everything)
+    matches = match_coco(data.to_coco(), coco_results(detections, data.category_ids))
+    return MatchedSplit(data, matches, _best(matches) if threshold is None else threshold)
+
+
+def _best(matches: DetectionMatches) -> float:
+    found = torch.zeros(len(matches.truth_labels), dtype=torch.bool)
+    threshold, f1 = best_f1_threshold(
+        [matches.scores], [Matches(matches.correct, matches.ignored, matches.gt_index, found)]
+    )
+    if f1 == 0:  # no true positive at any threshold: show the highest scores
+        return min(0.5, float(matches.scores.max()) if len(matches) else 0.5)
+    return threshold
+
+
+def _image(record: ImageRecord, place: int, rows: DetectionMatches, kinds: Tensor, aims: Tensor) -> MatchedImage:
+    mine, truth = (rows.images == place).nonzero()[:, 0], (rows.truth_images == place).nonzero()[:, 0]
+    start = int(truth[0]) if len(truth) else 0  # boxes are in the order of their images
+    gt_index = torch.where(rows.gt_index[mine] >= 0, rows.gt_index[mine] - start, -1)
+    found = torch.zeros(len(truth), dtype=torch.bool)
+    found[gt_index[gt_index >= 0]] = True
+    missed = ~found
+    missed[aims[mine][aims[mine] >= 0] - start] = False
+    return MatchedImage(
+        record,
+        rows.truth_boxes[truth].float(),
+        rows.truth_labels[truth],
+        Detections(rows.boxes[mine].float(), rows.scores[mine].float(), rows.labels[mine], rows.names),
+        Matches(rows.correct[mine], rows.ignored[mine], gt_index, found),
+        kinds[mine],
+        missed,
+    )

@@ -15,6 +15,7 @@ from focalkit.metrics.detection_matches import select_images as select_images
 from focalkit.metrics.error_kinds import ERROR_KINDS as ERROR_KINDS
 from focalkit.metrics.error_kinds import ErrorKinds as ErrorKinds
 from focalkit.metrics.error_kinds import error_kinds as error_kinds
+from focalkit.metrics.error_kinds import kinds_of_detections as kinds_of_detections
 from focalkit.metrics.lrp_error import LRP as LRP
 from focalkit.metrics.lrp_error import lrp as lrp
 from focalkit.metrics.lrp_error import matches_lrp as matches_lrp
@@ -51,6 +52,7 @@ __all__ = [
     "error_kinds",
     "expected_calibration_error",
     "iou_matrix",
+    "kinds_of_detections",
     "lrp",
     "match_coco",
     "match_detections",

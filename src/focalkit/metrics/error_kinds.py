@@ -10,8 +10,8 @@ A false positive is, the first that applies, with IoU to the boxes of its image:
 
 A box not found is "missed" where no localisation or classification error points at it. The bounds .5 and .1 are the
 matches' own IoU threshold and `background_iou`. What a kind costs is the AP that mending it alone would add: detections
-of the first two become right (the best scored one for each box, the others vanish), the next three vanish, missed boxes
-are no longer asked for.
+of the first two become right, of several at one box the best scored one of either kind, as in the authors' code; the
+others vanish, as those of the next three kinds do; missed boxes are no longer asked for.
 
 Not here: TIDE's special errors (all false positives, all false negatives), masks.
 """
@@ -93,7 +93,7 @@ def error_kinds(
         )
     rows = matches.where(matches.scores >= per_class(score_threshold, matches)[matches.labels]).counted
     rows = rows.where(rows.scores.argsort(descending=True, stable=True))
-    kinds, aims = _kinds(rows, background_iou)
+    kinds, aims = kinds_of_detections(rows, background_iou=background_iou)
     found = torch.zeros(len(rows.truth_labels), dtype=torch.bool)
     found[rows.gt_index[rows.correct]] = True
     missed = ~found
@@ -106,12 +106,16 @@ def error_kinds(
     }
     classes = rows.num_truths.nonzero()[:, 0]
     before = _average_precision(rows.labels, rows.correct, rows.num_truths, classes)
+    surest = _surest(aims, found)
     costs = {}
     for at, kind in enumerate(ERROR_KINDS):
         if kind == "missed":
             after = _average_precision(rows.labels, rows.correct, rows.num_truths - per_kind[kind], classes)
         else:
-            after = _mended(rows, kinds == at, aims, found, classes)
+            mended = (kinds == at) & surest
+            right, kept, labels = rows.correct | mended, (kinds != at) | mended, rows.labels.clone()
+            labels[mended] = rows.truth_labels[aims[mended]]
+            after = _average_precision(labels[kept], right[kept], rows.num_truths, classes)
         costs[kind] = max(0.0, after - before)
     return ErrorKinds(
         counts={kind: int(counts.sum()) for kind, counts in per_kind.items()},
@@ -121,14 +125,23 @@ def error_kinds(
     )
 
 
-def _kinds(rows: DetectionMatches, background_iou: float) -> tuple[Tensor, Tensor]:
-    """(n,) places in ERROR_KINDS, -1 for right ones; (n,) the box that a mended detection would take, -1 for none."""
-    least = rows.iou_threshold
+def kinds_of_detections(matches: DetectionMatches, *, background_iou: float = 0.1) -> tuple[Tensor, Tensor]:
+    """What each of n detections is.
+
+    Args:
+        matches: What `match_coco` returned.
+        background_iou: See `error_kinds`.
+
+    Returns:
+        int64 (n,): place in `ERROR_KINDS`, -1 for right ones and those in crowds.
+        int64 (n,): the box that one wrong in place or class alone points at, among the matches' boxes; -1 for others.
+    """
+    least = matches.iou_threshold
     names = list(ERROR_KINDS)
-    kinds, aims = torch.full((len(rows),), -1), torch.full((len(rows),), -1)
-    for of, boxes in _by_image(rows):
-        overlaps = iou_matrix(rows.boxes[of], rows.truth_boxes[boxes])
-        same = rows.labels[of, None] == rows.truth_labels[boxes]
+    kinds, aims = torch.full((len(matches),), -1), torch.full((len(matches),), -1)
+    for of, boxes in _by_image(matches):
+        overlaps = iou_matrix(matches.boxes[of], matches.truth_boxes[boxes])
+        same = matches.labels[of, None] == matches.truth_labels[boxes]
         # a column of zeros stands for no box
         own, own_at = _best(overlaps.masked_fill(~same, 0))
         other, other_at = _best(overlaps.masked_fill(same, 0))
@@ -146,7 +159,7 @@ def _kinds(rows: DetectionMatches, background_iou: float) -> tuple[Tensor, Tenso
 
 def _by_image(rows: DetectionMatches) -> Iterator[tuple[Tensor, Tensor]]:
     """Places of the wrong detections and of the boxes of each image that has wrong ones."""
-    wrong = (~rows.correct).nonzero()[:, 0]
+    wrong = (~rows.correct & ~rows.ignored).nonzero()[:, 0]
     wrong = wrong[rows.images[wrong].argsort(stable=True)]
     truths = rows.truth_images.argsort(stable=True)
     images, counts = rows.images[wrong].unique_consecutive(return_counts=True)
@@ -162,16 +175,14 @@ def _best(overlaps: Tensor) -> tuple[Tensor, Tensor]:
     return tuple(overlaps.max(1))  # pyright: ignore[reportReturnType]
 
 
-def _mended(rows: DetectionMatches, wrong: Tensor, aims: Tensor, found: Tensor, classes: Tensor) -> float:
-    """AP when these detections become right at the boxes they aim at, if those are free, or vanish."""
-    free = found.logical_not()
-    labels, correct, kept = rows.labels.clone(), rows.correct.clone(), ~wrong
-    for row in (wrong & (aims >= 0)).nonzero()[:, 0].tolist():  # best score first
-        box = int(aims[row])
-        if free[box]:
-            free[box] = False
-            labels[row], correct[row], kept[row] = rows.truth_labels[box], True, True
-    return _average_precision(labels[kept], correct[kept], rows.num_truths, classes)
+def _surest(aims: Tensor, found: Tensor) -> Tensor:
+    """(n,) bool: the first detection at each box that was not found; detections best score first."""
+    seen, first = set(found.nonzero()[:, 0].tolist()), torch.zeros(len(aims), dtype=torch.bool)
+    for row in (aims >= 0).nonzero()[:, 0].tolist():
+        if (box := int(aims[row])) not in seen:
+            seen.add(box)
+            first[row] = True
+    return first
 
 
 def _average_precision(labels: Tensor, correct: Tensor, truths: Tensor, classes: Tensor) -> float:

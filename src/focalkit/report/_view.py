@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from focalkit.evaluation import MISTAKE_KINDS
+from focalkit.metrics import ERROR_KINDS
 
 from . import _autopsy, _classes, _curves
 from ._format import DASH, METRICS, ap, count, duration, flatten, plural, setting
@@ -19,7 +19,7 @@ GALLERY = {
     "best": ("Best images", "The highest F1 at IoU 0.5."),
     "worst": ("Worst images", "The lowest F1 at IoU 0.5."),
     "mistake": ("Most confident mistakes", "The wrong detections with the highest scores, and what is around them."),
-    **{kind: (kind.capitalize(), f"{what[:1].upper()}{what[1:]}.") for kind, what in MISTAKE_KINDS.items()},
+    **{kind: (kind.capitalize(), f"{what[:1].upper()}{what[1:]}.") for kind, what in ERROR_KINDS.items()},
 }
 GROUPS = {
     "": "Training",

@@ -5,6 +5,7 @@ A task of your own is a module attribute of the form `focalkit.tasks.Task`, name
 
 from ._table import TASKS as TASKS
 from ._table import find_task as find_task
+from ._table import is_built_in as is_built_in
 from ._table import open_task as open_task
 from ._task import Array as Array
 from ._task import Budget as Budget
@@ -32,5 +33,6 @@ __all__ = [
     "Splits",
     "Task",
     "find_task",
+    "is_built_in",
     "open_task",
 ]

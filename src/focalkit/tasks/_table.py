@@ -34,6 +34,11 @@ def open_task(name: str) -> Task:
         raise InputError(f"cannot import the task {name!r}: {error}; the form is my_pkg.mod:TASK") from error
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a task is focalkit's own, so that opening it imports nobody else's code."""
+    return name in TASKS or name.startswith("focalkit.")
+
+
 def find_task(path: Path) -> str:
     """The name of the task that the data at `path` look like.
 

@@ -67,6 +67,14 @@ def test_of_two_errors_at_one_box_the_better_scored_is_mended():
     assert ours.costs["localisation"] == pytest.approx(0.5)  # up to 1: the second vanishes
 
 
+def test_one_box_is_mended_once_by_the_surest_detection_wrong_about_it():
+    # the surest is wrong in place, so mending classes only takes the other one away, as in the authors' code
+    truth, found = scene([(1, DOG)], [(1, 0.9, HALF_DOG), (2, 0.8, DOG)])
+    ours = error_kinds(match_coco(truth, found))
+    assert (ours.counts["localisation"], ours.counts["classification"]) == (1, 1)
+    assert (ours.costs["localisation"], ours.costs["classification"]) == (pytest.approx(1.0), 0)
+
+
 def random_scene(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     rng = np.random.default_rng(seed)
     truth: dict[str, Any] = {
