@@ -18,6 +18,7 @@ from focalkit.errors import ConfigError, InputError
 from focalkit.evaluation import (
     align_categories,
     coco_results,
+    decisions,
     evaluate,
     evaluate_run,
     match_split,
@@ -214,6 +215,40 @@ def test_evaluate_run_writes_what_a_report_needs(run):
             assert picture.format == "JPEG"
 
 
+def test_decisions_are_those_of_their_thresholds_and_count_every_box_once():
+    truth = {
+        "images": [{"id": i} for i in range(1, 31)],
+        "categories": [{"id": 4, "name": "red"}, {"id": 9, "name": "green"}],
+        "annotations": [{"image_id": i, "category_id": 4, "bbox": [0, 0, 10, 10]} for i in range(1, 31)],
+    }
+    right = [{"image_id": i, "category_id": 4, "score": 0.8, "bbox": [0, 0, 10, 9]} for i in range(1, 25)]
+    wrong = [{"image_id": i, "category_id": 4, "score": 0.3, "bbox": [50, 0, 10, 9]} for i in range(1, 31)]
+    named = [{"image_id": i, "category_id": 9, "score": 0.9, "bbox": [0, 0, 10, 10]} for i in (29, 30)]
+    found = decisions(truth, right + wrong + named)
+    assert found["thresholds"]["values"] == [0.8, 0.8], "green has no right ones: the threshold of all classes"
+    assert found["operating"]["all"] == {
+        "precision": 24 / 26,
+        "recall": 0.8,
+        "f1": 48 / 56,
+        "true_positives": 24,
+        "false_positives": 2,
+        "missed": 6,
+    }
+    assert found["confusion"] == [[24, 2, 4], [0, 0, 0], [0, 0, 0]]
+    assert {kind: row["count"] for kind, row in found["errors"].items()} == {
+        "classification": 2,
+        "localisation": 0,
+        "both": 0,
+        "duplicate": 0,
+        "background": 0,
+        "missed": 4,
+    }
+    assert found["errors"]["background"]["cost"] == 0.0  # of all detections; they lie below the right ones
+    assert found["D-ECE"] == pytest.approx((24 * 0.2 + 30 * 0.3 + 2 * 0.9) / 56)
+    assert decisions(truth, []) is None
+    assert decisions({**truth, "annotations": []}, right) is None
+
+
 def test_evaluate_run_keeps_what_training_knew(run):
     found = evaluate_run(run.path, pictures=0, device="cpu")
     assert run.read_result() == {"metrics": found["metrics"], "seconds": 12.5, "finished": True}
@@ -344,12 +379,15 @@ def test_the_command_prints_the_numbers(run, scenes, capsys):
     table = capsys.readouterr().out
     assert "AP50" in table
     assert "green        3" in table
+    assert "threshold of the largest F1, chosen on these images: precision " in table
+    assert "a box that nothing points at" in table
     assert table.endswith(f"next     focalkit report {run.path}\n")
     assert main(["evaluate", str(run.path), "--out", str(run.path / "elsewhere")]) == 0
     assert "focalkit report" not in capsys.readouterr().out  # it is no run directory
     assert main(["evaluate", str(run.path), "--json", "--out", str(run.path / "again")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["metrics"] == run.read_result()["metrics"]
+    assert {"thresholds", "operating", "confusion", "errors"} < set(found["decisions"])
     assert (run.path / "again" / "evaluation.json").is_file()
 
 

@@ -172,9 +172,10 @@ class DetectionCalibration:
             else:
                 self._classes[c] = (positives / (positives + MIN_POSITIVES), own)
         if few:
+            have = "1 class has" if len(few) == 1 else f"{len(few)} classes have"
             notes.append(
-                f"{len(few)} classes have fewer than {self.min_positives} true positives, or true positives alone, and "
-                f"take the map of all classes pooled: {_listed(few)}"
+                f"{have} fewer than {self.min_positives} true positives, or true positives alone; the map of all "
+                f"classes pooled is taken: {_listed(few)}"
             )
         if turned:
             notes.append(f"maps of {_listed(turned)} would fall with the score: the pooled map is taken")

@@ -95,8 +95,11 @@ class DetectionStudy:
         return {
             "recommendation": self.recommendation,
             "notes": list(self.notes),
+            "target": self.target,
+            "split": {**self.split, "fit": len(self.split["fit"]), "judged": len(self.split["judged"])},
             "table": self.table,
             "selections": {t: {"method": s.method, "brier": s.scores} for t, s in self.selections.items()},
+            "thresholds": {**self.thresholds.to_dict(), "pooled": self.pooled.to_dict()},
             "operating": self.operating,
             "curves": self.curves,
             "confusion": self.confusion.tolist(),
@@ -189,7 +192,7 @@ def calibrate_detections(
         fitted = DetectionCalibration(chosen)  # pyright: ignore[reportArgumentType]
         boxes = box_features(rows) if chosen == "box" else None
         maps[name] = fitted.fit(rows.scores, rows.labels, targets_of(rows, name), boxes, names=rows.names)
-        notes += [f"map to {name}: {note}" for note in fitted.notes]
+        notes.append(fitted.notes)
 
     aims = {"target_precision": target_precision, "target_recall": target_recall, "f_beta": f_beta, "costs": costs}
     if all(value is None for value in aims.values()):
@@ -222,7 +225,7 @@ def calibrate_detections(
         names=at[0.5].names,
         category_ids=at[0.5].category_ids,
         split=split,
-        notes=tuple(notes),
+        notes=_noted(*notes),
         recommendation="",
     )
     return replace(study, recommendation=_sentence(study))
@@ -281,6 +284,16 @@ def _ap(rows: DetectionMatches, ground_truth: Mapping[str, Any]) -> float:
 def _curve(rows: DetectionMatches, target: str) -> dict[str, Any]:
     counted = rows.counted
     return reliability_curve(counted.scores, targets_of(counted, target), groups=counted.images).to_dict()
+
+
+def _noted(precision: Sequence[str], localisation: Sequence[str]) -> tuple[str, ...]:
+    """The notes of the two maps; what both say once."""
+    both = [f"both maps: {note}" for note in precision if note in localisation]
+    return (
+        *both,
+        *(f"map to precision: {note}" for note in precision if note not in localisation),
+        *(f"map to precision times IoU: {note}" for note in localisation if note not in precision),
+    )
 
 
 def _sentence(study: DetectionStudy) -> str:

@@ -94,6 +94,8 @@ def run(args: Args) -> int:
     if names is not None and study.names != names:
         study = replace(study, names=names)
     write(study, truth, results, out, maps, ids)
+    if args.source.is_dir() and args.out is None:
+        refresh_report(args.source)
     if args.json:
         numbers = {"recommendation": study.recommendation, "table": study.table, "operating": study.operating["all"]}
         print(as_json({"out": str(out), "calibration": str(maps), **numbers}))
@@ -179,8 +181,16 @@ def write(
         calibrated = [{**row, "category_id": ids[row["category_id"]]} for row in calibrated]
     write_json_atomic(out / "predictions.json", calibrated, indent=None)
     write_json_atomic(out / "report.json", study.report_dict())
-    write_calibration_page(study.report_dict(), study.calibration_dict(), DETECTION_MEASURES, out / "report.html")
+    write_calibration_page(study.report_dict(), DETECTION_MEASURES, out / "report.html")
     write_json_atomic(maps, study.calibration_dict())
+
+
+def refresh_report(run: Path) -> None:
+    """Write the run's report.html again, with the calibration in it, where there is one."""
+    from focalkit.report import write_report
+
+    if (run / "report.html").is_file():
+        write_report([run], run / "report.html")
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """`focalkit evaluate`: COCO AP of a trained run, over all classes and per class."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from focalkit._files import dump_json
 from focalkit._text import printable
 from focalkit.cli._exported import open_exported
 from focalkit.cli._flags import Flag, require_threshold
@@ -95,14 +95,16 @@ def run(args: Args) -> int:
         found = evaluate_run(
             args.run, args.data, args.split, out=args.out, device=args.device, score_threshold=args.score_threshold
         )
-    print(json.dumps(as_json(args, found)) if args.json else as_text(args, found))
+    print(dump_json(as_json(args, found)) if args.json else as_text(args, found))
     return 0
 
 
 def as_json(args: Args, found: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers without the curves and the gallery, which are in evaluation.json."""
     keys = ("split", "data", "num_images", "metrics", "per_class", "score_threshold", "speed")
-    return {"run": str(args.run), **{key: found[key] for key in keys}}
+    shown = ("D-ECE", "LaECE_0", "thresholds", "operating", "confusion", "errors")
+    decided = found["decisions"] and {key: found["decisions"][key] for key in shown}
+    return {"run": str(args.run), **{key: found[key] for key in keys}, "decisions": decided}
 
 
 def as_text(args: Args, found: Mapping[str, Any]) -> str:
@@ -114,7 +116,9 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         "",
         *(f"{name:<6} {number(found['metrics'][name])}  {what}" for name, what in MEANINGS.items()),
         "",
-        *class_table(found["per_class"]),
+        *class_table(found["per_class"], found["decisions"]),
+        "",
+        *decision_lines(found["decisions"]),
     ]
     if written := found.get("written"):
         lines += ["", f"written  {written}"]
@@ -125,14 +129,47 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
     return printable("\n".join(lines))
 
 
-def class_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Class, boxes and AP, the most frequent first."""
+def class_table(rows: Sequence[Mapping[str, Any]], decided: Mapping[str, Any] | None) -> list[str]:
+    """Class, boxes, AP, and what the threshold of its largest F1 reaches, the most frequent first."""
     ordered = sorted(rows, key=lambda row: -row["count"])
     width = max([5, *(len(row["name"]) for row in ordered[:SHOWN])])
-    lines = [f"{'class':<{width}}  {'boxes':>7}  {'AP':>6}  {'AP50':>6}  {'AP75':>6}"]
+    head = f"{'class':<{width}}  {'boxes':>7}  {'AP':>6}  {'AP50':>6}  {'AP75':>6}"
+    at = {}
+    if decided is not None:
+        head += f"  {'threshold':>9}  {'precision':>9}  {'recall':>6}"
+        for cut, row in zip(decided["thresholds"]["values"], decided["operating"]["classes"], strict=True):
+            at[row["name"]] = f"  {share(cut):>9}  {share(row['precision']):>9}  {share(row['recall']):>6}"
+    lines = [head]
     for row in ordered[:SHOWN]:
         numbers = "  ".join(number(row[key]) for key in ("AP", "AP50", "AP75"))
-        lines.append(f"{row['name']:<{width}}  {row['count']:>7}  {numbers}")
+        lines.append(f"{row['name']:<{width}}  {row['count']:>7}  {numbers}{at.get(row['name'], '')}")
     if len(ordered) > SHOWN:
         lines.append(f"... and {len(ordered) - SHOWN} more classes, in evaluation.json")
     return lines
+
+
+def decision_lines(decided: Mapping[str, Any] | None) -> list[str]:
+    """The operating point, the kinds of errors there, and how far scores are from what they should say."""
+    from focalkit.metrics import ERROR_KINDS
+
+    if decided is None:
+        return ["nothing was detected, or there is nothing to detect: no thresholds, no kinds of errors"]
+    at = decided["operating"]["all"]
+    return [
+        f"at each class's threshold of the largest F1, chosen on these images: precision {share(at['precision'])}, "
+        f"recall {share(at['recall'])}, F1 {share(at['f1'])}",
+        "",
+        f"{'error':<14}  {'there':>6}  {'AP50 it costs':>13}",
+        *(
+            f"{kind:<14}  {row['count']:>6}  {share(row['cost']):>13}  {ERROR_KINDS[kind]}"
+            for kind, row in decided["errors"].items()
+        ),
+        "",
+        f"scores are {share(decided['D-ECE'])} from the precision they should say (D-ECE), {share(decided['LaECE_0'])} "
+        "from precision times IoU (LaECE_0)",
+    ]
+
+
+def share(value: float | None) -> str:
+    """Three decimals; a dash for what is undefined."""
+    return "-" if value is None or value != value else f"{value:.3f}"

@@ -1,5 +1,6 @@
 """From detectors to numbers and pictures, for a run, a weights file, an exported file and a checkpoint alike."""
 
+from focalkit.evaluation.decisions import decisions as decisions
 from focalkit.evaluation.evaluate import Evaluation as Evaluation
 from focalkit.evaluation.evaluate import evaluate as evaluate
 from focalkit.evaluation.gallery import write_gallery as write_gallery
@@ -17,6 +18,7 @@ __all__ = [
     "MatchedSplit",
     "align_categories",
     "coco_results",
+    "decisions",
     "evaluate",
     "evaluate_detector",
     "evaluate_file",

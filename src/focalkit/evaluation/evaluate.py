@@ -1,4 +1,4 @@
-"""The numbers and pictures of a detector on a split: COCO AP, predictions, gallery, concentration of the loss.
+"""The numbers and pictures of a detector on a split: COCO AP, decisions, predictions, gallery, concentration of loss.
 
 Free of Lightning. What it does not do: other metrics than COCO's, several devices.
 """
@@ -17,6 +17,7 @@ from focalkit.detection import DenseOutputs, Detections, DetectionTarget, Detect
 from focalkit.detection.analysis import LossConcentration
 from focalkit.detection.criterion import Matcher
 from focalkit.detection.inference.predict import Observer
+from focalkit.evaluation.decisions import decisions
 from focalkit.evaluation.gallery import tidy_gallery, write_gallery
 from focalkit.evaluation.matched import match_split
 from focalkit.evaluation.predict import coco_results, predict_split
@@ -63,6 +64,7 @@ class Evaluation:
             "metrics": self.coco.metrics,
             **_class_tables(self.data, self.coco, train_counts),
             "pr": self.coco.curves,
+            "decisions": decisions(self.data.to_coco(), self.predictions()),
             "score_threshold": self.score_threshold,
             "speed": {"images_per_second": round(self.images_per_second, 3), "device": self.device},
         }

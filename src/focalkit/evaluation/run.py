@@ -145,10 +145,11 @@ def evaluate_detector(
         ConfigError: The data has a class that the detector does not know.
     """
     found = evaluate(detector, with_classes_of(detector, data, "the detector"), label=label)
+    summary = found.summary()
     if out is not None:
         write_json_atomic(out / "predictions.json", found.predictions(), indent=None)
-        write_json_atomic(out / "evaluation.json", found.summary())
-    return found.summary()
+        write_json_atomic(out / "evaluation.json", summary)
+    return summary
 
 
 def evaluated_threshold(run: Path) -> float | None:

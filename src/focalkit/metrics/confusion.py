@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .detection_calibration import per_class
-from .detection_matches import DetectionMatches
+from .detection_matches import DetectionMatches, by_image
 from .matching import iou_matrix
 
 
@@ -37,18 +37,16 @@ def confusion_matrix(matches: DetectionMatches, score_threshold: float | Sequenc
     k = len(rows.names)
     predicted = torch.full((len(rows.truth_labels),), k, dtype=torch.int64)
     predicted[rows.gt_index[rows.correct]] = rows.labels[rows.correct]
-    left = rows.where(~rows.correct)
     spurious = torch.zeros(k, dtype=torch.int64)
-    for image in left.images.unique().tolist():
-        mine = left.where(left.images == image)
-        free = ((rows.truth_images == image) & (predicted == k)).nonzero()[:, 0]
-        overlaps = iou_matrix(mine.boxes, rows.truth_boxes[free])
-        for row in mine.scores.argsort(descending=True, stable=True).tolist():
-            best = int(overlaps[row].argmax()) if len(free) else -1
-            if best >= 0 and overlaps[row, best] >= max(rows.iou_threshold, 1e-12):
-                predicted[free[best]] = mine.labels[row]
+    for mine, boxes in by_image(rows, ~rows.correct):
+        free = boxes[predicted[boxes] == k]
+        overlaps = iou_matrix(rows.boxes[mine], rows.truth_boxes[free])
+        for at in rows.scores[mine].argsort(descending=True, stable=True).tolist():
+            best = int(overlaps[at].argmax()) if len(free) else -1
+            if best >= 0 and overlaps[at, best] >= max(rows.iou_threshold, 1e-12):
+                predicted[free[best]] = rows.labels[mine[at]]
                 overlaps[:, best] = -1
             else:
-                spurious[mine.labels[row]] += 1
+                spurious[rows.labels[mine[at]]] += 1
     table = torch.bincount(rows.truth_labels * (k + 1) + predicted, minlength=k * (k + 1)).view(k, k + 1)
     return torch.cat([table, torch.cat([spurious, spurious.new_zeros(1)])[None]])

@@ -8,7 +8,7 @@ Not here: masks, keypoints, LVIS's federated rule.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -202,6 +202,17 @@ def match_coco(
         iou_threshold=iou_threshold,
     )
     return every.where(torch.tensor(kept, dtype=torch.bool))
+
+
+def by_image(matches: DetectionMatches, kept: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places of the detections at which a bool (n,) is true, in their order, and of the boxes, image by image."""
+    rows = kept.nonzero()[:, 0]
+    rows = rows[matches.images[rows].argsort(stable=True)]
+    truths = matches.truth_images.argsort(stable=True)
+    images, counts = matches.images[rows].unique_consecutive(return_counts=True)
+    ends = torch.searchsorted(matches.truth_images[truths], torch.stack([images, images + 1], 1)).tolist()
+    for of, (first, last) in zip(rows.split(counts.tolist()), ends, strict=True):
+        yield of, truths[first:last]
 
 
 def select_images(ground_truth: Mapping[str, Any], image_ids: Iterable[Any]) -> dict[str, Any]:

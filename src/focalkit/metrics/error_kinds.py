@@ -16,7 +16,7 @@ others vanish, as those of the next three kinds do; missed boxes are no longer a
 Not here: TIDE's special errors (all false positives, all false negatives), masks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from .detection_calibration import per_class
-from .detection_matches import DetectionMatches
+from .detection_matches import DetectionMatches, by_image
 from .matching import iou_matrix
 
 ERROR_KINDS = {
@@ -139,7 +139,7 @@ def kinds_of_detections(matches: DetectionMatches, *, background_iou: float = 0.
     least = matches.iou_threshold
     names = list(ERROR_KINDS)
     kinds, aims = torch.full((len(matches),), -1), torch.full((len(matches),), -1)
-    for of, boxes in _by_image(matches):
+    for of, boxes in by_image(matches, ~matches.correct & ~matches.ignored):
         overlaps = iou_matrix(matches.boxes[of], matches.truth_boxes[boxes])
         same = matches.labels[of, None] == matches.truth_labels[boxes]
         # a column of zeros stands for no box
@@ -155,17 +155,6 @@ def kinds_of_detections(matches: DetectionMatches, *, background_iou: float = 0.
         kinds[of] = kind
         aims[of] = torch.where(aim >= 0, boxes[aim.clamp(min=0)] if len(boxes) else aim, -1)
     return kinds, aims
-
-
-def _by_image(rows: DetectionMatches) -> Iterator[tuple[Tensor, Tensor]]:
-    """Places of the wrong detections and of the boxes of each image that has wrong ones."""
-    wrong = (~rows.correct & ~rows.ignored).nonzero()[:, 0]
-    wrong = wrong[rows.images[wrong].argsort(stable=True)]
-    truths = rows.truth_images.argsort(stable=True)
-    images, counts = rows.images[wrong].unique_consecutive(return_counts=True)
-    ends = torch.searchsorted(rows.truth_images[truths], torch.stack([images, images + 1], 1)).tolist()
-    for of, (first, last) in zip(wrong.split(counts.tolist()), ends, strict=True):
-        yield of, truths[first:last]
 
 
 def _best(overlaps: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,8 +19,8 @@ from focalkit.compare.verdicts import in_units
 from focalkit.errors import InputError
 
 from . import _methods
+from ._charts import Block, Charts, guarded
 from ._page import environment, finite
-from ._view import Block, Charts, guarded
 
 MEANINGS = {
     "better": "the difference is not zero (Holm-corrected) and its mean is larger than what matters",

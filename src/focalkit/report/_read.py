@@ -42,6 +42,7 @@ class RunRecord:
     val: tuple[Json, ...] = ()
     result: Json = field(default_factory=dict)
     evaluation: Json = field(default_factory=dict)
+    calibration: Json = field(default_factory=dict)
     autopsy: Json = field(default_factory=dict)
     pictures: tuple[Picture, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
@@ -96,6 +97,7 @@ def read_run(path: Path) -> RunRecord:
         val=tuple(r for r in records if r.get("kind") == "val"),
         result=result,
         evaluation=evaluation,
+        calibration=_read_calibration(path),
         autopsy=_read_part(
             path / "autopsy.json", "autopsy", "Training did not stop at a loss that is not finite", notes
         ),
@@ -133,6 +135,14 @@ def _read_part(path: Path, part: str, absent: str, notes: dict[str, str]) -> Jso
     if problem:
         notes[part] = f"{path.name}: {problem}."
     return value
+
+
+def _read_calibration(path: Path) -> Json:
+    """The numbers of the calibration that the run applies; empty where it applies none."""
+    if not (path / "calibration.json").is_file():
+        return {}
+    value, _ = _read_object(path / "calibration" / "report.json")
+    return value if "curves" in value and "thresholds" in value else {}
 
 
 def _read_lines(path: Path, notes: dict[str, str]) -> list[Json]:

@@ -1,20 +1,18 @@
 """One run as the template shows it: every part is filled, or carries the sentence that stands in its place."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from focalkit.metrics import ERROR_KINDS
 
-from . import _autopsy, _classes, _curves
+from . import _autopsy, _classes, _curves, _decisions
+from ._charts import Block, Chart, Charts, attempt, guarded
 from ._format import DASH, METRICS, ap, count, duration, flatten, plural, setting
-from ._plot import Figure, run_color, smoothed
+from ._plot import run_color, smoothed
 from ._read import Json, Picture, RunRecord, number
 
-T = TypeVar("T")
-DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 GALLERY = {
     "best": ("Best images", "The highest F1 at IoU 0.5."),
     "worst": ("Worst images", "The lowest F1 at IoU 0.5."),
@@ -31,40 +29,6 @@ GROUPS = {
     "optim": "Optimiser",
 }
 DATA_KEYS = ("min_size", "max_size")
-
-
-@dataclass
-class Charts:
-    """Collects the figures of the page under the ids that the template uses."""
-
-    figures: dict[str, Figure] = field(default_factory=dict)
-
-    def add(self, shape: Figure | None, title: str, caption: str = "") -> "list[Chart]":
-        """A list with the chart, or an empty one where there is nothing to draw."""
-        if shape is None:
-            return []
-        chart = Chart(f"chart-{len(self.figures) + 1}", title, caption, shape["layout"]["height"])
-        self.figures[chart.id] = shape
-        return [chart]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Title and place of one figure."""
-
-    id: str
-    title: str
-    caption: str
-    height: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of the report: charts, or a note, or both; `options` fill the class selector of the first chart."""
-
-    charts: list[Chart] = field(default_factory=list)
-    note: str = ""
-    options: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -84,6 +48,7 @@ class RunView:
     classes: Block
     class_rows: list[_classes.ClassRow]
     recall: Block
+    decisions: _decisions.DecisionsView
     gallery: list[tuple[str, str, list[Picture]]]
     gallery_note: str
     histogram: Block
@@ -114,6 +79,7 @@ def view_run(run: RunRecord, label: str, index: int, charts: Charts) -> RunView:
         classes=guarded(lambda: _per_class(run, rows or [], rows_note, label, index, charts), "AP per class"),
         class_rows=rows or [],
         recall=guarded(lambda: _recall(run, label, index, charts), "Precision and recall"),
+        decisions=_decisions.view(run, charts),
         gallery=list(_gallery(run)),
         gallery_note="" if run.pictures else unevaluated(run, "gallery"),
         histogram=guarded(lambda: _histogram(run, index, charts), "Class histogram"),
@@ -126,20 +92,6 @@ def view_run(run: RunRecord, label: str, index: int, charts: Charts) -> RunView:
         status=_status(run),
         autopsy=attempt(lambda: _autopsy.view(run.autopsy), "")[0] if run.autopsy else None,
     )
-
-
-def attempt(build: Callable[[], T], what: str) -> tuple[T | None, str]:
-    """The part, or a sentence on why the recorded data do not have the expected form."""
-    try:
-        return build(), ""
-    except DAMAGED as error:
-        return None, f"{what}: the recorded data do not have the expected form ({type(error).__name__}: {error})."
-
-
-def guarded(build: Callable[[], Block], what: str) -> Block:
-    """The block, or a block that holds only the note."""
-    block, note = attempt(build, what)
-    return block or Block(note=note)
 
 
 def unevaluated(run: RunRecord, what: str) -> str:

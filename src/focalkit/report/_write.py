@@ -12,10 +12,11 @@ from focalkit._runs import write_text_atomic
 from focalkit.errors import InputError
 
 from . import _classes, _compare, _curves
+from ._charts import Block, Charts, attempt, guarded
 from ._format import METRICS, ap
 from ._page import environment, finite
 from ._read import RunRecord, read_run
-from ._view import Block, Charts, attempt, guarded, unevaluated, view_run
+from ._view import unevaluated, view_run
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def test_it_writes_maps_thresholds_numbers_and_a_page(
     assert len(stored["thresholds"]["values"]) == 3
     assert sorted(stored["split"]["fit"] + stored["split"]["judged"]) == list(range(120))
     page = (tmp_path / "report.html").read_text()
-    assert all(word in page for word in ("D-ECE", "Reliability", "found as", "lynx"))
+    assert all(word in page for word in ("D-ECE", "After calibration", "found as", "lynx"))
     report = json.loads((tmp_path / "report.json").read_text())
     assert 2 * report["table"]["D-ECE"]["precision"] < report["table"]["D-ECE"]["before"]
 

@@ -24,7 +24,9 @@ def photos(run: Path) -> list[Path]:
 def test_a_run_keeps_its_calibration_and_its_detector_applies_it(calibrated_run: Path, capsys: pytest.CaptureFixture):
     plain = Detector.from_run(calibrated_run, "cpu")
     assert plain.calibration is None
+    (calibrated_run / "report.html").write_text("of the training")
     assert calibrate(calibrated_run, "--json") == 0
+    assert "After calibration" in (calibrated_run / "report.html").read_text(encoding="utf-8")
     table = json.loads(capsys.readouterr().out)["table"]
     assert table["D-ECE"]["precision"] < 0.5 * table["D-ECE"]["before"]
     assert table["AP"]["precision"] == pytest.approx(table["AP"]["before"], abs=1e-3)

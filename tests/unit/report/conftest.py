@@ -59,9 +59,52 @@ def fake_run(
         "class_histogram": {"names": list(classes), "train": counts, "val": [c // 4 for c in counts]},
         "score_threshold": 0.05,
         "speed": {"images_per_second": 38.2},
+        "decisions": made_decisions(classes),
     }
     _dump(run / "evaluation.json", evaluation)
     return run
+
+
+def made_decisions(classes: tuple[str, ...], bins: int = 10) -> dict[str, Any]:
+    """What `focalkit.evaluation.decisions` finds: smooth curves, an empty bin, a class without detections."""
+    k = len(classes)
+    middles = [(i + 0.5) / bins for i in range(bins)]
+    counts = [600 // (i + 1) for i in range(bins - 1)] + [0]
+    accuracy = [m**1.5 if n else None for m, n in zip(middles, counts, strict=True)]
+    rates = {"precision": 0.7, "recall": 0.6, "f1": 0.646, "true_positives": 60, "false_positives": 26, "missed": 40}
+    last = {"precision": None, "recall": 0.0, "f1": 0.0, "true_positives": 0, "false_positives": 0, "missed": 4}
+    reasons = ["largest F1: precision 0.7, recall 0.6"] * (k - 1)
+    kinds = ("classification", "localisation", "both", "duplicate", "background", "missed")
+    return {
+        "D-ECE": 0.081,
+        "LaECE_0": 0.12,
+        "reliability": {
+            "edges": [i / bins for i in range(bins + 1)],
+            "confidence": [m if n else None for m, n in zip(middles, counts, strict=True)],
+            "accuracy": accuracy,
+            "counts": counts,
+            "low": [None if a is None else a - 0.02 for a in accuracy],
+            "high": [None if a is None else a + 0.02 for a in accuracy],
+        },
+        "over_thresholds": {
+            "threshold": [0.0, 0.5, 1.0],
+            "precision": [0.2, 0.7, None],
+            "recall": [0.9, 0.6, 0.0],
+            "f1": [0.33, 0.65, 0.0],
+        },
+        "thresholds": {
+            "values": [0.5] * (k - 1) + [0.45],
+            "interval": [[0.4, 0.6]] * (k - 1) + [[None, None]],
+            "reason": [*reasons, "0 true positives, fewer than 20: the cut-off of all classes pooled"],
+            "pooled": {"values": 0.45},
+        },
+        "operating": {
+            "all": rates,
+            "classes": [{"name": c, **(rates if i < k - 1 else last)} for i, c in enumerate(classes)],
+        },
+        "confusion": [[60 if r == c else (26 if c == k or r == k else 1) for c in range(k + 1)] for r in range(k + 1)],
+        "errors": {kind: {"count": 10 * i, "cost": 0.02 * i} for i, kind in enumerate(kinds)},
+    }
 
 
 @pytest.fixture

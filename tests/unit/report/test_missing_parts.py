@@ -10,7 +10,17 @@ from focalkit.report import write_report
 from focalkit.report._read import number, read_run
 
 MakeRun = Callable[..., Path]
-PARTS = ("per_class", "pr", "gallery", "loss_concentration", "class_histogram", "metrics", "speed")
+PARTS = (
+    "per_class",
+    "pr",
+    "gallery",
+    "loss_concentration",
+    "class_histogram",
+    "metrics",
+    "speed",
+    "decisions",
+    "mistakes",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +38,7 @@ def test_a_run_without_evaluation_keeps_its_curves_and_says_so(make_run: MakeRun
     run = make_run()
     (run / "evaluation.json").unlink()
     text = text_of(run)
-    assert text.count("The run has not been evaluated: there is no evaluation.json.") == 5
+    assert text.count("The run has not been evaluated: there is no evaluation.json.") == 8
     assert "Total loss" in text
 
 
@@ -141,3 +151,12 @@ def test_an_evaluation_on_other_data_than_the_runs_own_names_them(make_run: Make
         (content["config"] if file == "run.json" else content).update(change)
         (run / file).write_text(json.dumps(content))
     assert (f"120 validation images of {measured}" in text_of(run)) is shown
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"curves": 1, "thresholds": {}}', '{"curves": {}}'])
+def test_a_damaged_calibration_is_no_crash(content: str, make_run: MakeRun):
+    run = make_run(pictures=0)
+    (run / "calibration").mkdir()
+    (run / "calibration.json").write_text("{}")
+    (run / "calibration" / "report.json").write_text(content)
+    assert "0.410" in text_of(run)

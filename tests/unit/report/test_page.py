@@ -82,6 +82,9 @@ def test_one_run_shows_its_ap_and_every_part(make_run: MakeRun):
         "Learning curves",
         "AP per class",
         "Precision and recall",
+        "Do scores mean what they say?",
+        "Operating point",
+        "Errors",
         "Predictions against the truth",
     ]
     headings += ["Class histogram", "Where the loss sits", "Configuration", "Environment"]
@@ -168,7 +171,8 @@ def test_plotly_gets_names_it_cannot_take_for_markup(make_run: MakeRun):
     figures = page(make_run(classes=("<b>bold</b>", "b", "c"))).figures()
     for trace in (t for f in figures.values() for t in f["data"]):
         for row in trace.get("customdata", ()):
-            assert "<" not in row[0]
+            assert "<" not in str(row)
+        assert not any("<" in str(text) for axis in "xy" for text in trace.get(axis, ()))
     assert not any("<" in text for f in figures.values() for text in f["layout"]["yaxis"].get("ticktext", ()))
 
 
