@@ -26,6 +26,8 @@ HEAVY = [
     "optuna",
     "imblearn",
     "ray",
+    "lightgbm",
+    "xgboost",
     "PIL",
 ]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -46,6 +48,7 @@ PACKAGES = [
     "tasks",
     "testing",
     "training",
+    "trees",
 ]
 
 

@@ -175,6 +175,38 @@ def of_trees(trees: list[tuple[Any, float, int]], how: Combine, classes: int) ->
     return Forest(**joined, choices=empty, roots=np.array(roots), member=members, start=start, combine=_index(how))
 
 
+def of_nodes(trees: list[list[tuple[int, float, bool, int, int, float]]], k: int, start: NDArray[np.float64]) -> Forest:
+    """Boosted trees of numbers alone, tree t of class t mod k; k is 1 for two classes.
+
+    Args:
+        trees: Per node its feature (-1 at a leaf), threshold, whether NaN goes to the left, left, right, value.
+        k: Scores of a row.
+        start: (k,) what the trees' values are added to.
+    """
+    sizes = [len(tree) for tree in trees]
+    roots = np.cumsum([0, *sizes])[:-1]
+    first = np.repeat(roots, sizes)
+    feature, threshold, missing_left, left, right, value = (
+        np.array(column) for column in zip(*(node for tree in trees for node in tree), strict=True)
+    )
+    values = np.zeros((len(value), k))
+    values[np.arange(len(value)), np.repeat(np.arange(len(trees)) % k, sizes)] = value
+    return Forest(
+        feature=feature.astype(np.int64),
+        threshold=threshold,
+        left=left + first,
+        right=right + first,
+        value=values,
+        missing_left=missing_left,
+        choice=np.full(len(feature), -1),
+        choices=np.zeros((0, 1), dtype=bool),
+        roots=roots,
+        member=np.zeros(len(trees), dtype=np.int64),
+        start=np.asarray(start, dtype=np.float64),
+        combine=_index("binary_logit" if k == 1 else "logits"),
+    )
+
+
 def averaged(boosted: list[Forest]) -> Forest:
     """One forest whose members are whole boostings; what they say as probabilities is averaged."""
     offset = np.cumsum([0, *(len(forest.feature) for forest in boosted)])

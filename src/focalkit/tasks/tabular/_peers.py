@@ -14,6 +14,7 @@ from focalkit.errors import ConfigError
 from focalkit.sampling import epoch_indices, resample_table, under_bagging
 
 from .._losses import class_weights
+from ._boosters import BOOSTERS, fit_booster
 from ._columns import Rows
 from ._encode import Encoder
 from ._forest import Forest, averaged, of_hist_gb, of_trees
@@ -21,7 +22,18 @@ from ._forest import Forest, averaged, of_hist_gb, of_trees
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method
 
-PEERS = ("logistic", "hist_gb", "bagged_hist_gb", "balanced_forest", "easy_ensemble", "rus_boost")
+PEERS = (
+    "logistic",
+    "hist_gb",
+    "bagged_hist_gb",
+    "lightgbm",
+    "xgboost",
+    "balanced_forest",
+    "easy_ensemble",
+    "rus_boost",
+)
+WITH_GAPS = ("hist_gb", "bagged_hist_gb", *BOOSTERS)
+"""Those that take NaN for a missing value."""
 UNDER_BAGGING = ("bagged_hist_gb", "balanced_forest", "easy_ensemble", "rus_boost")
 """Those that sample by themselves: every member sees as many rows of one class as of another."""
 BAGS = 10
@@ -52,7 +64,9 @@ def inputs(model: str, encoder: Encoder, rows: Rows) -> NDArray[Any]:
     """What a peer looks at."""
     if model == "logistic":
         return encoder.standard(rows)
-    return encoder.plain(rows) if model in ("hist_gb", "bagged_hist_gb") else encoder.filled(rows)
+    if model not in WITH_GAPS:
+        return encoder.filled(rows)
+    return encoder.plain(rows).astype(np.float32 if model == "xgboost" else np.float64)
 
 
 def fit_peer(
@@ -63,7 +77,7 @@ def fit_peer(
     Raises:
         ConfigError: The method asks for what this peer does not have.
     """
-    for name in ("loss", "schedule", "augment"):
+    for name in ("schedule", "augment") if method.model in BOOSTERS else ("loss", "schedule", "augment"):
         if getattr(method, name) not in (None, "default"):
             raise ConfigError(f"{method.name}: the model {method.model!r} has no {name}; leave it out")
     if method.model in UNDER_BAGGING and (method.sampler or method.class_weight):
@@ -86,6 +100,8 @@ def fit_peer(
         if method.model == "hist_gb":
             model = _hist_gb(x, labels, weight, method.settings, categorical, seed)
             return of_hist_gb(model), {"rounds": int(model.n_iter_)}
+        if method.model in BOOSTERS:
+            return fit_booster(method, x, labels, weight, k, threads, seed)
         if method.model == "bagged_hist_gb":
             return _bagged_hist_gb(x, labels, method.settings, categorical, seed)
         return _ensemble(method.model, x, labels, method.settings, threads, seed, k)
@@ -174,6 +190,6 @@ def _ensemble(
 def _categorical(model: str, encoder: Encoder, width: int) -> list[int]:
     """Columns that hold codes."""
     c = len(encoder.levels)
-    if model in ("hist_gb", "bagged_hist_gb"):
+    if model in WITH_GAPS:
         return list(range(c))
     return list(range(width - c, width)) if model != "logistic" else []

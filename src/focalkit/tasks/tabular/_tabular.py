@@ -30,7 +30,16 @@ class Tabular:
     name: str = "tabular"
     metrics = (*RANKING, *DECISION, *PROBABILITY)
     decision_metric: str = "macro_f1"
-    models: tuple[str, ...] = ("logistic", "hist_gb", "bagged_hist_gb", "balanced_forest", "easy_ensemble", "rus_boost")
+    models: tuple[str, ...] = (
+        "logistic",
+        "hist_gb",
+        "bagged_hist_gb",
+        "lightgbm",
+        "xgboost",
+        "balanced_forest",
+        "easy_ensemble",
+        "rus_boost",
+    )
     default_methods: tuple[str, ...] = (
         "ce",
         "focal",
