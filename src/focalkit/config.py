@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-DetectorName: TypeAlias = Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet"]
+DetectorName: TypeAlias = Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet", "rtdetrv2"]
 """The detectors there are; what each is made of is said in `focalkit.detection`, which this file does not import."""
 
 LayoutName: TypeAlias = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet"]
@@ -47,8 +47,32 @@ class NumericsConfig:
     """Subtracted from red, green, blue in 0..1; none takes the backbone's"""
     pixel_std: tuple[float, float, float] | None = None
     """Divides red, green, blue"""
-    resize: Literal["focalkit", "torchvision", "detectron2", "mmdet"] = "focalkit"
-    """Whose rounding of sizes and whose interpolation"""
+    resize: Literal["focalkit", "torchvision", "detectron2", "mmdet", "square"] = "focalkit"
+    """Whose rounding of sizes and whose interpolation; "square" keeps no ratio, as set predictors' authors do"""
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The encoder and decoder of a set predictor (`rtdetrv2`); their width is `fpn_channels`. Others have none."""
+
+    layers: int = 6
+    """Layers of the decoder: the authors' RT-DETRv2 have 3 on resnet18vd, 4 on resnet34vd, 6 on resnet50vd"""
+    queries: int = 300
+    """Predictions per image: some times the objects of the fullest image"""
+    expansion: float = 1.0
+    """Width of the encoder's fusion blocks: the authors' have 0.5 on resnet18vd and resnet34vd, 1 on resnet50vd"""
+    heads: int = 8
+    """Of all attention"""
+    points: int = 4
+    """Points that a head looks at on each map"""
+    feedforward: int = 1024
+    """Width of the networks behind attention"""
+    denoising: int = 100
+    """Queries made of noised ground truth in training, half of them to be mended; 0 does without"""
+    label_noise: float = 0.5
+    """Twice the share of their labels that is drawn anew"""
+    box_noise: float = 1.0
+    """Largest shift of their sides, in halves of the box's size"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +80,8 @@ class ModelConfig:
     """The structure of the detector: enough, with the number of classes, to build it again."""
 
     backbone: str = "resnet50"
-    """resnet18 .. resnet152, resnext50_32x4d, resnext101_32x8d, mobilenet_v2, mobilenet_v2_tf, tiny"""
+    """resnet18 .. resnet152, resnext50_32x4d, resnext101_32x8d, mobilenet_v2, mobilenet_v2_tf, tiny,
+    resnet18vd, resnet34vd, resnet50vd"""
     backbone_norm: Literal["frozen", "batch"] = "frozen"
     """BatchNorm of the backbone: fixed statistics and scales, or live (needed when training from scratch)"""
     freeze_at: int = 2
@@ -80,6 +105,7 @@ class ModelConfig:
     numerics: NumericsConfig = field(default_factory=NumericsConfig)
     detector: DetectorName = "retinanet"
     """RetinaNet, or a relative of it made of the same parts"""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _around(backbone: nn.Module, config: ModelConfig, num_classes: int, card: Mo
     recipe, numerics = DETECTORS[config.detector], config.numerics
     priors, coder = recipe.priors(config), recipe.coder(config)
     channels: Any = backbone.channels
-    return RetinaNet(
+    return recipe.model(
         backbone=backbone,
         neck=recipe.neck(channels, config),
         head=recipe.head(config, num_classes, priors, coder),
@@ -175,7 +175,7 @@ def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None)
                 " predictions"
             )
         matcher = Sampled(matcher, BalancedSampler(c.sample, c.sample_positive))
-    return DetectionCriterion(
+    return recipe.criterion(
         matcher,
         recipe.terms(cls_loss, partial(BoxTerm, box_loss, coder, space, box_weight), coder),
         c.normalizer,

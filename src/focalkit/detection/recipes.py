@@ -11,22 +11,31 @@ from typing import Any
 
 from torch import nn
 
+from focalkit import losses
 from focalkit.config import CriterionConfig, ModelConfig
 from focalkit.detection.boxes.anchors import AnchorGrid
 from focalkit.detection.boxes.center_size import CenterSizeCoder
 from focalkit.detection.boxes.deltas import DeltaXYWH
 from focalkit.detection.boxes.points import DistanceCoder, DistributionCoder, PointGrid, square_grid
 from focalkit.detection.boxes.quality import Centerness, PredictedIoU
-from focalkit.detection.criterion import Matcher
+from focalkit.detection.boxes.whole_image import WholeImage
+from focalkit.detection.criterion import DetectionCriterion, Matcher
 from focalkit.detection.matching.atss import ATSSAssigner
 from focalkit.detection.matching.center import CenterAssigner
 from focalkit.detection.matching.fcos import PointAssigner
+from focalkit.detection.matching.hungarian import HungarianMatcher
 from focalkit.detection.matching.libraries import LIBRARIES
 from focalkit.detection.matching.max_iou import MaxIoUAssigner
 from focalkit.detection.models.center_neck import CenterNeck
+from focalkit.detection.models.detr.decoder import SetHead
+from focalkit.detection.models.detr.denoising import ContrastiveDenoising
+from focalkit.detection.models.detr.detector import DetectionModel, SetDetector
+from focalkit.detection.models.detr.hybrid_encoder import HybridEncoder
 from focalkit.detection.models.fpn import FPN
 from focalkit.detection.models.head import RetinaNetHead
 from focalkit.detection.models.point_head import PointHead
+from focalkit.detection.models.retinanet import RetinaNet
+from focalkit.detection.set_criterion import SetCriterion
 from focalkit.detection.terms import (
     BoxTerm,
     ClassTerm,
@@ -66,6 +75,8 @@ class Recipe:
         box_spaces: Where a box loss may compare, "deltas" or "boxes"; a loss outside the catalog in the first.
         iou_threshold: Of suppression; 1 suppresses nothing.
         peak_window: See `DensePostprocess`.
+        model: What holds the backbone, the neck and the head.
+        criterion: (matcher, terms, normalizer) -> what is minimised.
     """
 
     title: str
@@ -82,6 +93,8 @@ class Recipe:
     box_spaces: tuple[Space, ...] = ("deltas", "boxes")
     iou_threshold: float = 0.6  # what the code of all authors but RetinaNet's has
     peak_window: int = 1
+    model: Callable[..., DetectionModel] = RetinaNet
+    criterion: Callable[[Matcher, Terms, Any], DetectionCriterion | SetCriterion] = DetectionCriterion
 
 
 def pyramid(channels: Sequence[int], model: ModelConfig) -> FPN:
@@ -145,6 +158,41 @@ def iou_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> 
 
 def heat_map_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
     return {"classification": HeatMapTerm(loss), "box": box()}
+
+
+def hybrid_encoder(channels: Sequence[int], model: ModelConfig) -> HybridEncoder:
+    d = model.decoder
+    return HybridEncoder(channels, model.fpn_channels, heads=d.heads, feedforward=d.feedforward, expansion=d.expansion)
+
+
+def set_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: BoxCoder) -> SetHead:
+    d = model.decoder
+    return SetHead(
+        model.fpn_channels,
+        num_classes,
+        channels=model.fpn_channels,
+        layers=d.layers,
+        queries=d.queries,
+        heads=d.heads,
+        feedforward=d.feedforward,
+        points=d.points,
+        denoising=ContrastiveDenoising(d.denoising, d.label_noise, d.box_noise) if d.denoising else None,
+        prior_prob=model.prior_prob,
+    )
+
+
+def set_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
+    """The class target is what the loss asks for: the IoU where it learns qualities, else the class."""
+    learns_quality = any(type(loss) is line.module for line in losses.LOSSES.values() if line.targets == "quality")
+    return {
+        "classification": QualityClassTerm(loss, PredictedIoU(coder)) if learns_quality else ClassTerm(loss),
+        "box": box(),
+        "giou": BoxTerm(losses.GIoULoss(reduction="sum"), coder, "boxes", 2.0),
+    }
+
+
+SHARES = CenterSizeCoder((1.0, 1.0, 1.0, 1.0))
+"""Centre and size as shares of the prior, which is the image."""
 
 
 RETINANET = Recipe(
@@ -212,5 +260,31 @@ CENTERNET = Recipe(
     peak_window=3,
 )
 
-DETECTORS = {"retinanet": RETINANET, "fcos": FCOS, "atss": ATSS, "gfl": GFL, "vfnet": VFNET, "centernet": CENTERNET}
+RTDETRV2 = Recipe(
+    title="RT-DETRv2",
+    priors=lambda model: WholeImage(),
+    coder=lambda model: SHARES,
+    neck=hybrid_encoder,
+    head=set_head,
+    matcher=lambda model, _: HungarianMatcher(SHARES),
+    terms=set_terms,
+    loss="varifocal",
+    box_loss="l1",
+    box_weight=5.0,
+    class_targets=("binary", "quality"),
+    box_spaces=("deltas",),
+    iou_threshold=1.0,  # each object has one query, so nothing is suppressed
+    model=SetDetector,
+    criterion=SetCriterion,
+)
+
+DETECTORS = {
+    "retinanet": RETINANET,
+    "fcos": FCOS,
+    "atss": ATSS,
+    "gfl": GFL,
+    "vfnet": VFNET,
+    "centernet": CENTERNET,
+    "rtdetrv2": RTDETRV2,
+}
 """Recipes by the name that `model.detector` takes."""

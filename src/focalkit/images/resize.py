@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Resize = Literal["focalkit", "torchvision", "detectron2", "mmdet"]
-"""Whose rounding of sizes and whose interpolation."""
+Resize = Literal["focalkit", "torchvision", "detectron2", "mmdet", "square"]
+"""Whose rounding of sizes and whose interpolation; "square" does not keep the ratio."""
 
 
 def fit_size(
@@ -18,6 +18,7 @@ def fit_size(
     """Size with the short side at `min_size`, unless the long side would pass `max_size`; the ratio is kept.
 
     Libraries round differently, so that a side may differ by a pixel: `resize_mode` says which library is followed.
+    "square" makes both sides `min_size`, whatever the ratio.
 
     Example:
         >>> fit_size(480, 640, 800, 1333)
@@ -25,6 +26,8 @@ def fit_size(
         >>> fit_size(480, 640, 800, 1333, resize_mode="torchvision")
         (800, 1066)
     """
+    if resize_mode == "square":
+        return min_size, min_size
     if resize_mode == "detectron2":
         scale = min_size / min(height, width)
         sides = (min_size, scale * width) if height < width else (scale * height, min_size)
@@ -48,12 +51,12 @@ def resize(image: Tensor, size: tuple[int, int], resize_mode: Resize = "focalkit
     Args:
         image: uint8 or floating.
         size: Height and width.
-        resize_mode: "focalkit": with antialiasing; the dtype is kept. "torchvision" (its detectors): without
+        resize_mode: "focalkit" and "square": with antialiasing; the dtype is kept. "torchvision" (its detectors): without
             antialiasing, and not rounded to whole grey levels, so uint8 becomes float32 in 0..1. "detectron2": as
             Pillow does, with antialiasing. "mmdet": as OpenCV does, without antialiasing, in its fixed-point
             arithmetic. The last two round to uint8 and take floating images as "torchvision" does.
     """
-    if resize_mode == "focalkit":
+    if resize_mode in ("focalkit", "square"):
         if tuple(image.shape[-2:]) == tuple(size):
             return image
         from torchvision.transforms.v2 import functional

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from focalkit.detection.models.backbone_weights import download, is_folded, load_into, read_weights
+from focalkit.detection.models.detr.resnet_vd import RESNETS_VD, resnet_vd
 from focalkit.detection.models.frozen_norm import FrozenNorm, fold_norms, take_in_norms
 from focalkit.errors import ConfigError, InputError
 
@@ -30,10 +31,11 @@ RESNETS = {  # name -> blocks in each stage, whether they are bottlenecks, group
     "resnext101_32x8d": ((3, 4, 23, 3), True, 32, 8),
     "resnext101_64x4d": ((3, 4, 23, 3), True, 64, 4),
 }
-BACKBONES = (*RESNETS, "mobilenet_v2", "mobilenet_v2_tf", "tiny")
+BACKBONES = (*RESNETS, *RESNETS_VD, "mobilenet_v2", "mobilenet_v2_tf", "tiny")
 """Names that `retinanet` and `--model.backbone` take."""
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+AS_THEY_ARE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 PLUS_MINUS_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -135,9 +137,11 @@ def build_backbone(
             raise ConfigError(
                 "mobilenet_v2_tf has its BatchNorm folded into the convolutions: set backbone_norm to frozen"
             )
-    if name.startswith("mobilenet"):
-        if stride_in_1x1:
-            raise ConfigError(f"stride_in_1x1 belongs to the bottlenecks of ResNet, {name} has none")
+    if stride_in_1x1 and name not in RESNETS:
+        raise ConfigError(f"stride_in_1x1 belongs to the bottlenecks of ResNet, {name} has none")
+    if name in RESNETS_VD:
+        backbone = _resnet_vd(name, _norm_layer(norm, norm_eps), freeze_at)
+    elif name.startswith("mobilenet"):
         backbone = _mobilenet(name, _norm_layer(norm, norm_eps), freeze_at)
     else:
         backbone = _resnet(name, _norm_layer(norm, norm_eps), freeze_at, stride_in_1x1)
@@ -185,6 +189,13 @@ def _resnet(name: str, norm_layer: Callable[..., nn.Module], freeze_at: int, str
     stages = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
     channels = [planes * block.expansion for planes in (128, 256, 512)]
     return StagedBackbone(layers, stages, channels, freeze_at=freeze_at)
+
+
+def _resnet_vd(name: str, norm_layer: Callable[..., nn.Module], freeze_at: int) -> StagedBackbone:
+    layers, stages, channels = resnet_vd(name, norm_layer)
+    for layer in layers.values():
+        take_in_norms(layer)
+    return StagedBackbone(layers, stages, channels, AS_THEY_ARE, freeze_at)
 
 
 def _mobilenet(name: str, norm_layer: Callable[..., nn.Module], freeze_at: int) -> StagedBackbone:

@@ -68,16 +68,24 @@ class RetinaNet(nn.Module):
         Args:
             images: Floating (b, 3, H, W) in [0, 1]. H and W may be anything; multiples of 32 waste nothing.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise ValueError(
-                f"expected float images (b, 3, h, w) in [0, 1], got {images.dtype} {tuple(images.shape)};"
-                " see focalkit.detection.pad_batch"
-            )
-        x = (images - self.pixel_mean.view(3, 1, 1)) / self.pixel_std.view(3, 1, 1)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = normalised(images, self.pixel_mean, self.pixel_std)
         logits, deltas, *quality = self.head(self.neck(self.backbone(x)))
         shapes = [(level.shape[-2], level.shape[-1]) for level in logits]
         priors = self.priors(shapes, images.device, (images.shape[-2], images.shape[-1]))
         return DenseOutputs(
             tuple(logits), tuple(deltas), priors, self.num_classes, tuple(quality[0]) if quality else None
         )
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Images (b, 3, h, w) less the mean colour, divided by its deviation (3,), in channels_last.
+
+    Raises:
+        ValueError: They are no images.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ValueError(
+            f"expected float images (b, 3, h, w) in [0, 1], got {images.dtype} {tuple(images.shape)};"
+            " see focalkit.detection.pad_batch"
+        )
+    return ((images - mean.view(3, 1, 1)) / std.view(3, 1, 1)).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,193 @@
+"""The decoder of RT-DETRv2: proposals from the encoder's maps, refined layer by layer (Zhao et al., 2024, sec. 4)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from focalkit.detection.models.detr.attention import DeformableAttention, Shapes
+from focalkit.detection.models.detr.denoising import ContrastiveDenoising, NoisedQueries
+from focalkit.detection.models.detr.layers import ConvNorm, Perceptron, inverse_sigmoid
+from focalkit.losses import prior_bias
+
+GRID = 0.05
+"""Side of a proposal's first box on the finest level, as a share of the image; twice as much on each further one."""
+MARGIN = 0.01
+"""Cells whose first box has a centre or a side nearer to 0 or 1 than this are no proposals."""
+
+
+class Layers(NamedTuple):
+    """What every layer says: logits (layers, b, q, k); boxes (layers, b, q, 4), centre and size as shares."""
+
+    logits: Tensor
+    boxes: Tensor
+
+
+class DecoderLayer(nn.Module):
+    """Queries look at each other, then at the maps around their boxes; each step normalised after it is added."""
+
+    def __init__(self, channels: int, heads: int, feedforward: int, levels: int, points: int) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.cross_attn = DeformableAttention(channels, heads, levels, points)
+        self.linear1 = nn.Linear(channels, feedforward)
+        self.linear2 = nn.Linear(feedforward, channels)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(channels) for _ in range(3))
+        for layer in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(
+        self, x: Tensor, positions: Tensor, boxes: Tensor, memory: Tensor, shapes: Shapes, hidden: Tensor | None
+    ) -> Tensor:
+        at = x + positions
+        x = self.norm1(x + self.self_attn(at, at, x, attn_mask=hidden, need_weights=False)[0])
+        x = self.norm2(x + self.cross_attn(x + positions, boxes, memory, shapes))
+        return self.norm3(x + self.linear2(F.relu(self.linear1(x))))
+
+
+class SetHead(nn.Module):
+    """Maps to a set of predictions.
+
+    Every cell of the maps proposes a box and its classes; the best become queries, which the layers of the decoder
+    refine. Layer 0 below are the proposals.
+
+    Args:
+        in_channels: Channels of the maps.
+        num_classes: K foreground classes.
+        channels: Width of the decoder.
+        layers: Of the decoder.
+        queries: Predictions per image; an image of fewer cells has as many as cells.
+        heads, feedforward: Of the attention.
+        levels, points: Maps, and points that a head looks at on each.
+        denoising: Makes further queries of the ground truth in training; None does without.
+        prior_prob: Foreground probability at initialisation; None leaves the class biases at 0.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        channels: int = 256,
+        layers: int = 6,
+        queries: int = 300,
+        heads: int = 8,
+        feedforward: int = 1024,
+        levels: int = 3,
+        points: int = 4,
+        denoising: ContrastiveDenoising | None = None,
+        prior_prob: float | None = 0.01,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes counts foreground classes and must be at least 1, got {num_classes}")
+        if layers < 1 or queries < 1:
+            raise ValueError(f"expected at least one layer and one query, got {layers} and {queries}")
+        self.num_classes, self.queries, self.denoising = num_classes, queries, denoising
+        self.input_proj = nn.ModuleList(ConvNorm(in_channels, channels) for _ in range(levels))
+        self.proposal = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
+        self.query_position = Perceptron(4, 2 * channels, channels, 2)
+        self.layers = nn.ModuleList(DecoderLayer(channels, heads, feedforward, levels, points) for _ in range(layers))
+        # [0] is that of the proposals
+        self.class_output = nn.ModuleList(nn.Linear(channels, num_classes) for _ in range(layers + 1))
+        self.box_output = nn.ModuleList(Perceptron(channels, channels, 4, 3) for _ in range(layers + 1))
+        self.label_embedding = None
+        if denoising is not None:
+            self.label_embedding = nn.Embedding(num_classes + 1, channels, padding_idx=num_classes)
+        self._initialise(prior_prob)
+
+    def _initialise(self, prior_prob: float | None) -> None:
+        for output in self.class_output:
+            nn.init.constant_(output.bias, 0.0 if prior_prob is None else prior_bias(prior_prob))
+        for perceptron in self.box_output:
+            nn.init.zeros_(perceptron.layers[-1].weight)
+            nn.init.zeros_(perceptron.layers[-1].bias)
+        for layer in (self.proposal[0], *self.query_position.layers, *(x.conv for x in self.input_proj)):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Maps -> logits (b, K, q, 1) and boxes (b, 4, q, 1) of the last layer, as a dense head gives its one level."""
+        found, _ = self.every_layer(features)
+        return (as_level(found.logits[-1]),), (as_level(found.boxes[-1]),)
+
+    def every_layer(
+        self, features: Sequence[Tensor], noised: NoisedQueries | None = None
+    ) -> tuple[Layers, Layers | None]:
+        """What the proposals and all layers say, and what the layers make of noised ground truth."""
+        memory, shapes = self._memory(features)
+        content, proposed_logits, proposed = self._proposals(memory, shapes)
+        starts, hidden, d = proposed.detach(), None, 0
+        content = content.detach()
+        if noised is not None:
+            assert self.label_embedding is not None
+            d, q = noised.labels.shape[1], content.shape[1]
+            content = torch.cat([self.label_embedding(noised.labels), content], dim=1)
+            starts = torch.cat([noised.boxes, starts], dim=1)
+            # other groups, and all of them for the queries proper, which would else copy the truth
+            hidden = F.pad(torch.cat([noised.hidden, noised.hidden.new_ones(q, d)]), (0, q), value=False)
+        logits, boxes = self._decode(content, starts.sigmoid(), memory, shapes, hidden)
+        found = Layers(
+            torch.stack([proposed_logits, *(x[:, d:] for x in logits)]),
+            torch.stack([proposed.sigmoid(), *(x[:, d:] for x in boxes)]),
+        )
+        if noised is None:
+            return found, None
+        return found, Layers(torch.stack([x[:, :d] for x in logits]), torch.stack([x[:, :d] for x in boxes]))
+
+    def _memory(self, features: Sequence[Tensor]) -> tuple[Tensor, Shapes]:
+        """The cells of all levels (b, n, channels), and the levels' sizes."""
+        maps = [conv(x) for conv, x in zip(self.input_proj, features, strict=True)]
+        shapes = [(x.shape[-2], x.shape[-1]) for x in maps]
+        return torch.cat([x.flatten(2) for x in maps], dim=2).transpose(1, 2), shapes
+
+    def _proposals(self, memory: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (b, q, channels), logits (b, q, k), box logits (b, q, 4) of the cells whose best class is best."""
+        first, valid = first_boxes(shapes, memory.device)
+        features = self.proposal(memory * valid.to(memory.dtype))
+        logits = self.class_output[0](features)
+        boxes = self.box_output[0](features).float() + first
+        best = logits.amax(dim=-1).topk(torch.sym_min(self.queries, logits.shape[1]), dim=1).indices
+        return (
+            features.gather(1, _rows(best, features)),
+            logits.gather(1, _rows(best, logits)),
+            boxes.gather(1, _rows(best, boxes)),
+        )
+
+    def _decode(
+        self, x: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes, hidden: Tensor | None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        logits, boxes, before = [], [], reference
+        for layer, classes, change in zip(self.layers, self.class_output[1:], self.box_output[1:], strict=True):
+            x = layer(x, self.query_position(reference.to(x.dtype)), reference, memory, shapes, hidden)
+            logits.append(classes(x))
+            move = change(x).float()
+            # the box of a layer teaches the one before it too ("look forward twice", Zhang et al., 2023, sec. 3.5)
+            boxes.append((move + inverse_sigmoid(before)).sigmoid())
+            before = (move + inverse_sigmoid(reference)).sigmoid()
+            reference = before.detach()
+        return logits, boxes
+
+
+def first_boxes(shapes: Shapes, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """A square in the middle of every cell: logits of centre and size (n, 4), and which cells may propose (n, 1)."""
+    levels = []
+    for level, (height, width) in enumerate(shapes):
+        y = (torch.arange(height, device=device) + 0.5) / height
+        x = (torch.arange(width, device=device) + 0.5) / width
+        centre = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
+        levels.append(F.pad(centre, (0, 2), value=GRID * 2.0**level).flatten(0, 1))
+    boxes = torch.cat(levels)
+    valid = ((boxes > MARGIN) & (boxes < 1 - MARGIN)).all(dim=1, keepdim=True)
+    logits = torch.log(boxes / (1 - boxes))
+    return torch.where(valid, logits, 1e4), valid  # of logit 1e4 the sigmoid is 1
+
+
+def as_level(x: Tensor) -> Tensor:
+    """(b, q, width) -> (b, width, q, 1), a view in channels_last."""
+    return x.transpose(1, 2).unsqueeze(-1)
+
+
+def _rows(index: Tensor, values: Tensor) -> Tensor:
+    return index.unsqueeze(-1).expand(-1, -1, values.shape[-1])

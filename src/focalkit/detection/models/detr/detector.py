@@ -1,0 +1,89 @@
+"""A set predictor put together from its parts: RT-DETRv2."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from focalkit.detection.inference.postprocess import DensePostprocess
+from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.detr.decoder import Layers, SetHead, as_level
+from focalkit.detection.models.retinanet import IMAGENET_MEAN, IMAGENET_STD, RetinaNet, normalised
+from focalkit.detection.types import Denoising, DenseOutputs, DetectionTarget, PriorGrid
+
+
+class SetDetector(nn.Module):
+    """A backbone, an encoder and a decoder, whose outputs are those of a dense detector with one prior: the image.
+
+    Args:
+        backbone: As of `RetinaNet`.
+        neck: C3, C4, C5 to the maps that the decoder looks at.
+        head: Maps to the predictions of every layer.
+        priors: `WholeImage()`.
+        postprocess: With `CenterSizeCoder((1, 1, 1, 1))`.
+        card, pixel_mean, pixel_std: As of `RetinaNet`.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        head: SetHead,
+        priors: PriorGrid,
+        postprocess: DensePostprocess,
+        card: ModelCard | None = None,
+        pixel_mean: Sequence[float] | None = None,
+        pixel_std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.head = head
+        self.priors = priors
+        self.postprocess = postprocess
+        self.card = card
+        self.num_classes = head.num_classes
+        mean = getattr(backbone, "pixel_mean", IMAGENET_MEAN) if pixel_mean is None else pixel_mean
+        std = getattr(backbone, "pixel_std", IMAGENET_STD) if pixel_std is None else pixel_std
+        self.register_buffer("pixel_mean", torch.tensor(tuple(mean)), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(tuple(std)), persistent=False)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, images: Tensor, targets: Sequence[DetectionTarget] | None = None) -> DenseOutputs:
+        """Predict; the same in training and evaluation.
+
+        Args:
+            images: Floating (b, 3, H, W) in [0, 1].
+            targets: The ground truth, of which a decoder with denoising makes queries for training.
+        """
+        x = normalised(images, self.pixel_mean, self.pixel_std)
+        size = images.shape[-2], images.shape[-1]
+        noise = self.head.denoising
+        noised = None if noise is None or targets is None else noise(targets, size, self.num_classes)
+        found, mended = self.head.every_layer(self.neck(self.backbone(x)), noised)
+        last = Layers(found.logits[-1:], found.boxes[-1:])
+        outputs = self._outputs(last, size, earlier=self._outputs(Layers(found.logits[:-1], found.boxes[:-1]), size))
+        if noised is None or mended is None:
+            return outputs
+        denoising = Denoising(self._outputs(mended, size), noised.assignments)
+        return self._outputs(last, size, outputs.earlier, denoising)
+
+    def _outputs(
+        self,
+        layers: Layers,
+        size: tuple[int, int],
+        earlier: DenseOutputs | None = None,
+        denoising: Denoising | None = None,
+    ) -> DenseOutputs:
+        """Layer after layer along the batch axis."""
+        logits, boxes = (as_level(x.flatten(0, 1)) for x in layers)
+        priors = self.priors([(logits.shape[2], 1)], logits.device, size)
+        return DenseOutputs((logits,), (boxes,), priors, self.num_classes, None, earlier, denoising)
+
+
+DetectionModel: TypeAlias = RetinaNet | SetDetector
+"""What the rest of the package trains, evaluates and exports."""

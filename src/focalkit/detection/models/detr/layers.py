@@ -1,0 +1,85 @@
+"""The small parts of RT-DETR: normalised convolutions, RepVGG and CSP blocks, perceptrons."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPS = 1e-5
+"""Shares of the image are kept so far from 0 and 1 before their logit is taken."""
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, BatchNorm, and what follows; the map keeps its size, or is halved at stride 2."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        activation: nn.Module | None = None,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, bias=False)
+        self.norm = norm(out_channels)
+        self.activation = nn.Identity() if activation is None else activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.norm(self.conv(x)))
+
+
+class RepVGG(nn.Module):
+    """A 3x3 and a 1x1 convolution side by side (Ding et al., 2021, arXiv 2101.03697), without the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(channels, channels, 3)
+        self.conv2 = ConvNorm(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.conv1(x) + self.conv2(x))
+
+
+class CSPBlock(nn.Module):
+    """Two 1x1 convolutions of which one goes through RepVGG blocks, added (RT-DETR, fig. 4, "fusion block").
+
+    Args:
+        in_channels, out_channels: Of the maps.
+        expansion: Width inside, as a share of `out_channels`.
+        depth: Number of RepVGG blocks.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, expansion: float = 1.0, depth: int = 3) -> None:
+        super().__init__()
+        inside = int(out_channels * expansion)
+        self.conv1 = ConvNorm(in_channels, inside, activation=nn.SiLU())
+        self.conv2 = ConvNorm(in_channels, inside, activation=nn.SiLU())
+        self.bottlenecks = nn.Sequential(*(RepVGG(inside) for _ in range(depth)))
+        self.conv3 = ConvNorm(inside, out_channels, activation=nn.SiLU()) if inside != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv3(self.bottlenecks(self.conv1(x)) + self.conv2(x))
+
+
+class Perceptron(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, in_channels: int, hidden: int, out_channels: int, depth: int) -> None:
+        super().__init__()
+        widths = [in_channels, *[hidden] * (depth - 1), out_channels]
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def inverse_sigmoid(share: Tensor) -> Tensor:
+    """The logit of a share in [0, 1], finite: at most that of 1 - `EPS`."""
+    share = share.clamp(0, 1)
+    return torch.log(share.clamp(min=EPS) / (1 - share).clamp(min=EPS))
