@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 DetectorName: TypeAlias = Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet", "rtdetrv2"]
 """The detectors there are; what each is made of is said in `focalkit.detection`, which this file does not import."""
 
-LayoutName: TypeAlias = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet"]
+LayoutName: TypeAlias = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet", "rtdetr", "transformers"]
 """Whose names the weights in a file have; "auto" looks at them. `focalkit.detection.load_weights` explains them."""
 
 

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from focalkit.config import TrainConfig
-from focalkit.detection import Assignment, DenseOutputs, DetectionTarget, build_criterion, build_retinanet
+from focalkit.detection import (
+    Assignment,
+    DenseOutputs,
+    DetectionCriterion,
+    DetectionTarget,
+    build_criterion,
+    build_retinanet,
+)
 
 from ._model import Bar, Call, Case, Row, Settings, no_answer
 
@@ -116,6 +123,7 @@ def criterion_part(matched: bool) -> Callable[[Batch], Call]:
             outputs: Any = _model(inputs)(inputs.images)
         criterion = build_criterion(TrainConfig()).to(inputs.device)
         if matched:
+            assert isinstance(criterion, DetectionCriterion)
             criterion.matcher = Given(criterion.assign(outputs, inputs.targets))
         logits, deltas = (tuple(x.detach().requires_grad_() for x in xs) for xs in (outputs.logits, outputs.deltas))
         leaves: DenseOutputs = replace(outputs, logits=logits, deltas=deltas)

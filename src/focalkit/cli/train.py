@@ -18,7 +18,7 @@ from focalkit.cli._format import number
 from focalkit.config import PRESETS, DataConfig, DetectorName, RuntimeConfig, TrainConfig, with_detector
 
 if TYPE_CHECKING:
-    from focalkit.detection import RetinaNet
+    from focalkit.detection.models.detr.detector import AnyDetector
 
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
 READ_FROM = ("init", "layout", "coco80")
@@ -119,7 +119,7 @@ class Base:
 
     config: TrainConfig
     note: str = ""
-    init: "RetinaNet | None" = None
+    init: "AnyDetector | None" = None
 
 
 def starting_point(argv: list[str]) -> Base:

@@ -17,8 +17,10 @@ from focalkit.detection.inference.postprocess import DensePostprocess
 from focalkit.detection.matching.sample import BalancedSampler, Sampled
 from focalkit.detection.models.backbones import build_backbone, resolve_backbone
 from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.models.retinanet import RetinaNet
 from focalkit.detection.recipes import DETECTORS
+from focalkit.detection.set_criterion import SetCriterion
 from focalkit.detection.terms import BoxTerm, Space
 from focalkit.errors import ConfigError
 
@@ -29,7 +31,7 @@ of the images that show each class."""
 
 def build_detector(
     config: ModelConfig, num_classes: int, backbone_weights: str | Path | None = None, pretrained: bool = False
-) -> RetinaNet:
+) -> AnyDetector:
     """The model that a configuration describes, whichever detector it is; the weights to start from are given apart.
 
     Args:
@@ -56,7 +58,9 @@ def build_retinanet(
     config: ModelConfig, num_classes: int, backbone_weights: str | Path | None = None, pretrained: bool = False
 ) -> RetinaNet:
     """As `build_detector`, a RetinaNet whatever `config.detector` says."""
-    return build_detector(replace(config, detector="retinanet"), num_classes, backbone_weights, pretrained)
+    model = build_detector(replace(config, detector="retinanet"), num_classes, backbone_weights, pretrained)
+    assert isinstance(model, RetinaNet)
+    return model
 
 
 def retinanet(
@@ -114,10 +118,12 @@ def retinanet(
         return build_retinanet(replace(config, backbone=backbone), num_classes, backbone_weights, pretrained_backbone)
     if pretrained_backbone or backbone_weights is not None:
         raise ValueError("a backbone module brings its own weights: pass a name, or load them into the module first")
-    return _around(backbone, config, num_classes, card=None)
+    model = _around(backbone, config, num_classes, card=None)
+    assert isinstance(model, RetinaNet)
+    return model
 
 
-def _around(backbone: nn.Module, config: ModelConfig, num_classes: int, card: ModelCard | None) -> RetinaNet:
+def _around(backbone: nn.Module, config: ModelConfig, num_classes: int, card: ModelCard | None) -> AnyDetector:
     """The rest of the detector put around a backbone."""
     recipe, numerics = DETECTORS[config.detector], config.numerics
     priors, coder = recipe.priors(config), recipe.coder(config)
@@ -141,7 +147,7 @@ def _around(backbone: nn.Module, config: ModelConfig, num_classes: int, card: Mo
     )
 
 
-def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> DetectionCriterion:
+def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> DetectionCriterion | SetCriterion:
     """The criterion that a training configuration describes.
 
     A classification loss of your own sees whole images at once; a box loss of your own gets encoded deltas, with GFL

@@ -29,7 +29,7 @@ from focalkit.detection.matching.max_iou import MaxIoUAssigner
 from focalkit.detection.models.center_neck import CenterNeck
 from focalkit.detection.models.detr.decoder import SetHead
 from focalkit.detection.models.detr.denoising import ContrastiveDenoising
-from focalkit.detection.models.detr.detector import DetectionModel, SetDetector
+from focalkit.detection.models.detr.detector import AnyDetector, SetDetector
 from focalkit.detection.models.detr.hybrid_encoder import HybridEncoder
 from focalkit.detection.models.fpn import FPN
 from focalkit.detection.models.head import RetinaNetHead
@@ -93,7 +93,7 @@ class Recipe:
     box_spaces: tuple[Space, ...] = ("deltas", "boxes")
     iou_threshold: float = 0.6  # what the code of all authors but RetinaNet's has
     peak_window: int = 1
-    model: Callable[..., DetectionModel] = RetinaNet
+    model: Callable[..., AnyDetector] = RetinaNet
     criterion: Callable[[Matcher, Terms, Any], DetectionCriterion | SetCriterion] = DetectionCriterion
 
 

@@ -51,7 +51,7 @@ def resize(image: Tensor, size: tuple[int, int], resize_mode: Resize = "focalkit
     Args:
         image: uint8 or floating.
         size: Height and width.
-        resize_mode: "focalkit" and "square": with antialiasing; the dtype is kept. "torchvision" (its detectors): without
+        resize_mode: "focalkit", "square": with antialiasing; the dtype is kept. "torchvision" (its detectors): without
             antialiasing, and not rounded to whole grey levels, so uint8 becomes float32 in 0..1. "detectron2": as
             Pillow does, with antialiasing. "mmdet": as OpenCV does, without antialiasing, in its fixed-point
             arithmetic. The last two round to uint8 and take floating images as "torchvision" does.

@@ -21,8 +21,9 @@ from focalkit._runs import SCHEMA, RunDir, claim
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, Selection, open_train_and_val
 from focalkit.data.loading import LoadingError, deaths_explained
-from focalkit.detection import RetinaNet, build_criterion, build_detector, load_weights
+from focalkit.detection import build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_losses
+from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.weights.transfer import check_structure, transfer
 from focalkit.errors import ConfigError, FocalkitError
 from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog, StopAtOnce
@@ -62,7 +63,7 @@ class Job:
     checked: bool
     command: str
     notes: tuple[str, ...]
-    init: RetinaNet | None
+    init: AnyDetector | None
 
 
 def train(
@@ -73,7 +74,7 @@ def train(
     force: bool = False,
     command: str = "",
     trust: bool = False,
-    init: RetinaNet | None = None,
+    init: AnyDetector | None = None,
 ) -> dict[str, Any]:
     """Train a detector into the run directory `out`.
 
@@ -165,7 +166,13 @@ def fit(job: Job) -> dict[str, Any]:
 
 
 def _module(
-    config: TrainConfig, train: DetectionData, val: DetectionData, plan: Plan, *, resumed: bool, init: RetinaNet | None
+    config: TrainConfig,
+    train: DetectionData,
+    val: DetectionData,
+    plan: Plan,
+    *,
+    resumed: bool,
+    init: AnyDetector | None,
 ) -> tuple[DetectionModule, list[str]]:
     """The module, and notes on the weights that it starts from."""
     # a resumed run has its weights in the checkpoint
@@ -189,7 +196,7 @@ def _module(
     return module, notes
 
 
-def _checked_init(config: TrainConfig, trust: bool, found: RetinaNet | None) -> RetinaNet:
+def _checked_init(config: TrainConfig, trust: bool, found: AnyDetector | None) -> AnyDetector:
     """The detector to start from; read, where that has not been done.
 
     Raises:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from focalkit.config import OptimConfig
 from focalkit.data import DetectionBatch, DetectionData
-from focalkit.detection import DenseOutputs, DensePostprocess, DetectionCriterion, DetectionTarget, RetinaNet
+from focalkit.detection import DenseOutputs, DensePostprocess, DetectionCriterion, DetectionTarget, SetCriterion
 from focalkit.detection.inference.predict import detect
+from focalkit.detection.models.detr.detector import AnyDetector, SetDetector
 from focalkit.training.losses import LossWindow, Seen
 from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import Plan, lr_factor
@@ -41,8 +42,8 @@ class DetectionModule(L.LightningModule):
     def __init__(
         self,
         *,
-        model: RetinaNet,
-        criterion: DetectionCriterion,
+        model: AnyDetector,
+        criterion: DetectionCriterion | SetCriterion,
         postprocess: DensePostprocess,
         val_data: DetectionData,
         optim: OptimConfig,
@@ -59,7 +60,9 @@ class DetectionModule(L.LightningModule):
         self._skips = 0
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
-        outputs = self.model(batch.images)
+        # a set predictor makes further queries of the ground truth
+        given = (batch.images, batch.targets) if isinstance(self.model, SetDetector) else (batch.images,)
+        outputs = self.model(*given)
         losses = self._losses(outputs, batch.targets)
         self.window.add(self.global_step + 1, losses, self._seen(outputs, batch.targets))
         return torch.stack(list(losses.values())).sum()

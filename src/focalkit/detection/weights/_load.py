@@ -14,10 +14,12 @@ from focalkit.config import LayoutName, NumericsConfig
 from focalkit.detection.build import build_detector, build_retinanet
 from focalkit.detection.models.backbone_weights import listed, misfits, nearest
 from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.models.retinanet import RetinaNet
 from focalkit.detection.weights._coco import COCO, coco_categories
 from focalkit.detection.weights._order import OUTPUTS, STEM, pick_classes, reorder_anchors, swap_colours
 from focalkit.detection.weights._read import RawWeights, read_file, unwrap
+from focalkit.detection.weights._sets import SET_LAYOUTS, load_set
 from focalkit.detection.weights._structure import MissingError, count_classes, model_config, p6_from
 from focalkit.detection.weights.checkpoint import load_checkpoint
 from focalkit.detection.weights.layouts import detectron2, mmdet, torchvision
@@ -48,8 +50,8 @@ def load_weights(
     *,
     style: str | None = None,
     numerics: NumericsConfig | None = None,
-) -> RetinaNet:
-    """The RetinaNet in a file, with the arithmetic of the library that trained it.
+) -> AnyDetector:
+    """The detector in a file, with the arithmetic of the library that trained it.
 
     Every class channel of the file is kept. The order of anchors and of colours is changed to ours, which is exact; the
     rest of what libraries do differently (`NumericsConfig`) goes into the model and is saved with it.
@@ -81,6 +83,10 @@ def load_weights(
         raw = unwrap(source, "state dict") if isinstance(source, Mapping) else read_file(Path(source), trust)
         if layout == "auto":
             layout = find_layout(raw)
+        if layout in SET_LAYOUTS:
+            if coco80 or style or numerics:
+                raise InputError(f"{raw.source}: coco80, style and numerics are for RetinaNets, not for set predictors")
+            return load_set(raw, SET_LAYOUTS[layout])
         model = _own(raw) if layout == "focalkit" else _foreign(raw, _known(layout), coco80, style, numerics)
         if layout != "focalkit":
             return model
@@ -97,19 +103,21 @@ def find_layout(raw: RawWeights) -> LayoutName:
     """
     if "focalkit" in raw.rest or any(name.startswith("neck.lateral.") for name in raw.tensors):
         return "focalkit"
-    for name, layout in LAYOUTS.items():
+    known: dict[LayoutName, Layout] = {**SET_LAYOUTS, **LAYOUTS}
+    for name, layout in known.items():
         if any(layout.mark.fullmatch(key) for key in raw.tensors):
             return name
     shown = ", ".join(list(raw.tensors)[:4])
     raise InputError(
-        f"{raw.source}: not recognised as a RetinaNet of {', '.join(x.library for x in LAYOUTS.values())} or focalkit;"
-        f" its weights are called {shown}, ..."
+        f"{raw.source}: not recognised as a RetinaNet of {', '.join(x.library for x in LAYOUTS.values())} or focalkit,"
+        f" nor as an RT-DETR of its authors or transformers; its weights are called {shown}, ..."
     )
 
 
 def _known(layout: str) -> Layout:
     if layout not in LAYOUTS:
-        raise InputError(f"unknown layout {layout!r}, expected auto, focalkit, {', '.join(LAYOUTS)}")
+        known = ", ".join((*LAYOUTS, *SET_LAYOUTS))
+        raise InputError(f"unknown layout {layout!r}, expected auto, focalkit, {known}")
     return LAYOUTS[layout]
 
 
@@ -192,7 +200,7 @@ def named_in(raw: RawWeights, classes: int) -> tuple[tuple[int, str], ...] | Non
     return tuple((number, str(name)) for number, name in enumerate(names))
 
 
-def _own_run(run: RunDir) -> RetinaNet:
+def _own_run(run: RunDir) -> AnyDetector:
     config = run.read_config()
     categories = tuple((c["id"], c["name"]) for c in run.read_categories())
     model = build_detector(config.model, len(categories))
@@ -201,7 +209,7 @@ def _own_run(run: RunDir) -> RetinaNet:
     return model.eval()
 
 
-def _own(raw: RawWeights) -> RetinaNet:
+def _own(raw: RawWeights) -> AnyDetector:
     header = raw.rest.get("focalkit")
     if not isinstance(header, Mapping):
         raise InputError(

@@ -22,6 +22,8 @@ from torch import Tensor
 from focalkit.errors import InputError
 
 _INSIDE = ("state_dict", "model_state_dict", "model")
+_AVERAGED = ("ema", "module")
+"""Where RT-DETR's authors keep the averaged weights, beside others."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ def unwrap(found: object, source: str) -> RawWeights:
         InputError: There are none.
     """
     rest: Mapping[str, Any] = {}
+    if isinstance(found, Mapping):
+        averaged = found.get(_AVERAGED[0])
+        if isinstance(averaged, Mapping) and isinstance(averaged.get(_AVERAGED[1]), Mapping):
+            found = averaged[_AVERAGED[1]]
     if isinstance(found, Mapping):
         for key in ("model", *_INSIDE) if "focalkit" in found else _INSIDE:
             if isinstance(inner := found.get(key), Mapping):

@@ -16,8 +16,8 @@ from focalkit._runs import SCHEMA
 from focalkit.config import TrainConfig
 from focalkit.detection.models.backbones import IMAGENET, RESNETS
 from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.models.head import RetinaNetHead
-from focalkit.detection.models.retinanet import RetinaNet
 from focalkit.detection.weights._load import LAYOUTS
 from focalkit.detection.weights._order import OUTPUTS, STEM, inverse, reorder_anchors, swap_colours
 from focalkit.detection.weights.layouts import detectron2, mmdet, torchvision
@@ -27,7 +27,7 @@ from focalkit.errors import ConfigError, InputError
 Target = Literal["focalkit", "torchvision", "detectron2", "mmdet"]
 
 
-def save_weights(model: RetinaNet, path: str | os.PathLike[str], layout: Target = "focalkit") -> dict[str, Any]:
+def save_weights(model: AnyDetector, path: str | os.PathLike[str], layout: Target = "focalkit") -> dict[str, Any]:
     """Write a model to one file, whole or not at all.
 
     "focalkit" writes what `load_weights` and `Detector.open` read: weights, structure, numerics, classes, image size.
@@ -67,7 +67,7 @@ def save_weights(model: RetinaNet, path: str | os.PathLike[str], layout: Target 
     return left_behind(card_of(model), layout)
 
 
-def weights_as(model: RetinaNet, layout: Target) -> dict[str, Tensor]:
+def weights_as(model: AnyDetector, layout: Target) -> dict[str, Tensor]:
     """The weights of a model under another library's names and in its order.
 
     Raises:
@@ -116,7 +116,7 @@ def left_behind(card: ModelCard, layout: Target) -> dict[str, Any]:
     return differences(here, there.numerics if layout == "mmdet" else free)
 
 
-def header(model: RetinaNet) -> dict[str, Any]:
+def header(model: AnyDetector) -> dict[str, Any]:
     """What a checkpoint says about its model, in plain values."""
     card = card_of(model)
     config = TrainConfig(model=card.config, min_size=card.min_size, max_size=card.max_size)
@@ -129,7 +129,7 @@ def header(model: RetinaNet) -> dict[str, Any]:
     }
 
 
-def card_of(model: RetinaNet) -> ModelCard:
+def card_of(model: AnyDetector) -> ModelCard:
     """The model's card.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from focalkit.config import DecoderConfig, ModelConfig, NumericsConfig
+from focalkit.config import DecoderConfig, LayoutName, ModelConfig, NumericsConfig
 from focalkit.detection.build import build_detector
 from focalkit.detection.models.backbone_weights import listed, misfits
 from focalkit.detection.models.card import ModelCard
@@ -18,7 +18,7 @@ from focalkit.detection.weights.layouts.layout import Layout
 from focalkit.detection.weights.layouts.rtdetr import AUTHORS, DROPPED, TRANSFORMERS, fused
 from focalkit.errors import InputError
 
-SET_LAYOUTS = {"rtdetr": AUTHORS, "transformers": TRANSFORMERS}
+SET_LAYOUTS: dict[LayoutName, Layout] = {"rtdetr": AUTHORS, "transformers": TRANSFORMERS}
 SIDE = 640
 """Pixels to which the authors' models resize both sides of an image."""
 NUMERICS = NumericsConfig(resize="square", max_detections=300)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from focalkit.config import ModelConfig
 from focalkit.detection.models.backbone_weights import listed, misfits
-from focalkit.detection.models.retinanet import RetinaNet
+from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.recipes import DETECTORS
 from focalkit.detection.weights._order import pick_classes
 from focalkit.detection.weights.layouts.layout import DROPPED
@@ -45,7 +45,7 @@ def check_structure(asked: ModelConfig, found: ModelConfig, source: object) -> N
         )
 
 
-def transfer(model: RetinaNet, source: RetinaNet, names: Sequence[str], what: object) -> str:
+def transfer(model: AnyDetector, source: AnyDetector, names: Sequence[str], what: object) -> str:
     """Give a new model the weights of a trained one; its class output stays as it is where the classes are others.
 
     Classes are found by name where the source has names, whatever their order and number; where it has none, as many
@@ -86,7 +86,7 @@ def transfer(model: RetinaNet, source: RetinaNet, names: Sequence[str], what: ob
     return note
 
 
-def _rows(source: RetinaNet, names: Sequence[str], what: object) -> tuple[list[int] | None, str]:
+def _rows(source: AnyDetector, names: Sequence[str], what: object) -> tuple[list[int] | None, str]:
     """For each class that of the source; None where there is none for all of them."""
     known = None if source.card is None or source.card.categories is None else source.card.categories
     count = source.num_classes

@@ -9,8 +9,9 @@ from torch.nn.utils import clip_grad_norm_
 
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionBatch, DetectionData
-from focalkit.detection import Detector, RetinaNet, build_criterion, build_detector
+from focalkit.detection import Detector, build_criterion, build_detector
 from focalkit.detection.models.card import ModelCard
+from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.errors import DivergedError
 from focalkit.training.loaders import train_loader
 from focalkit.training.optim import build_optimizer
@@ -57,7 +58,7 @@ def fit(task: "Detection", method: "Method", splits: Splits, budget: Budget, see
 
 
 def _train(
-    model: RetinaNet, config: TrainConfig, data: DetectionData, device: torch.device, seconds: float | None
+    model: AnyDetector, config: TrainConfig, data: DetectionData, device: torch.device, seconds: float | None
 ) -> int:
     """Steps taken."""
     shares = [images / len(data) for images in data.image_counts()]

@@ -1,7 +1,7 @@
 """The decoder of RT-DETRv2: proposals from the encoder's maps, refined layer by layer (Zhao et al., 2024, sec. 4)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -100,12 +100,14 @@ class SetHead(nn.Module):
 
     def _initialise(self, prior_prob: float | None) -> None:
         for output in self.class_output:
-            nn.init.constant_(output.bias, 0.0 if prior_prob is None else prior_bias(prior_prob))
+            nn.init.constant_(cast(nn.Linear, output).bias, 0.0 if prior_prob is None else prior_bias(prior_prob))
         for perceptron in self.box_output:
-            nn.init.zeros_(perceptron.layers[-1].weight)
-            nn.init.zeros_(perceptron.layers[-1].bias)
-        for layer in (self.proposal[0], *self.query_position.layers, *(x.conv for x in self.input_proj)):
-            nn.init.xavier_uniform_(layer.weight)
+            last = cast(nn.Linear, cast(Perceptron, perceptron).layers[-1])
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        projections = [cast(ConvNorm, projection).conv for projection in self.input_proj]
+        for layer in (self.proposal[0], *self.query_position.layers, *projections):
+            nn.init.xavier_uniform_(cast(nn.Linear, layer).weight)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Maps -> logits (b, K, q, 1) and boxes (b, 4, q, 1) of the last layer, as a dense head gives its one level."""

@@ -85,5 +85,5 @@ class SetDetector(nn.Module):
         return DenseOutputs((logits,), (boxes,), priors, self.num_classes, None, earlier, denoising)
 
 
-DetectionModel: TypeAlias = RetinaNet | SetDetector
+AnyDetector: TypeAlias = RetinaNet | SetDetector
 """What the rest of the package trains, evaluates and exports."""

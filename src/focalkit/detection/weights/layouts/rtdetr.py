@@ -18,7 +18,12 @@ DROPPED = re.compile(
 )
 """Entries that are no weights: counters, and constants that follow from the structure."""
 
-_FUSION = (("lateral_convs", "lateral"), ("fpn_blocks", "top_down"), ("downsample_convs", "down"), ("pan_blocks", "bottom_up"))
+_FUSION = (
+    ("lateral_convs", "lateral"),
+    ("fpn_blocks", "top_down"),
+    ("downsample_convs", "down"),
+    ("pan_blocks", "bottom_up"),
+)
 
 AUTHORS = Layout(
     name="rtdetr",
