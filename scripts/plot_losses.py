@@ -69,6 +69,8 @@ PICTURES: dict[str, list[Curve]] = {
     "quality": [
         ("QFL, quality 0.8", target(L.quality_focal_loss, 0.8)),
         ("varifocal, quality 0.8", target(L.varifocal_loss, 0.8)),
+        ("MAL, quality 0.8", target(L.matchability_aware_loss, 0.8)),
+        ("IA-BCE, quality 0.8", target(L.iou_aware_bce_loss, 0.8)),
         ("cross-entropy, target 0.8", target(bce, 0.8)),
     ],
     "long-tail": [

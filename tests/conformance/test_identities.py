@@ -35,6 +35,11 @@ IDENTITIES = [
     ("ada_focal(gamma_init=2.0)", "softmax_focal", "AdaFocal before its first update is focal"),
     ("smooth_l1(beta=0.0)", "l1", "smooth L1 at beta 0 is L1"),
     ("ghm_c(bins=1)", "bce", "GHM with one bin is cross-entropy"),
+    ("position_focal(alpha=None)", "qfl", "position-supervised focal without alpha is quality focal"),
+    ("inner_iou(ratio=1.0)", "giou", "Inner-IoU at ratio 1 is its base"),
+    ("inner_iou(ratio=1.0, base='ciou')", "ciou", "Inner-IoU takes the penalty of its base"),
+    ("focaler_iou(low=0.0, high=1.0)", "giou", "Focaler-IoU over the whole interval is its base"),
+    ("focaler_iou(high=1.0, base='diou')", "diou", "Focaler-IoU takes the penalty of its base"),
     ("focal(label_smoothing=0.0)", "focal", "smoothing 0 is none"),
 ]
 

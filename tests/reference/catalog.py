@@ -58,8 +58,8 @@ def pairwise(formula: Callable[..., mpf]) -> Callable[..., list[mpf]]:
 
 
 def boxes(formula: Callable[..., mpf]) -> Callable[..., list[mpf]]:
-    def apply(x: Tensor, t: Tensor) -> list[mpf]:
-        return [formula(a, b) for a, b in zip(x.flatten(0, 1).tolist(), t.flatten(0, 1).tolist(), strict=True)]
+    def apply(x: Tensor, t: Tensor, **given: Any) -> list[mpf]:
+        return [formula(a, b, **given) for a, b in zip(x.flatten(0, 1).tolist(), t.flatten(0, 1).tolist(), strict=True)]
 
     return apply
 
@@ -117,6 +117,12 @@ def ghm_r(x: Tensor, t: Tensor) -> list[mpf]:
     return C.ghm([g for g, _ in parts], [loss for _, loss in parts], 10, valid=True)
 
 
+def wiou_v3(x: Tensor, t: Tensor) -> list[mpf]:
+    missing = [1 - P._areas(a, b)[0] for a, b in zip(x.flatten(0, 1).tolist(), t.flatten(0, 1).tolist(), strict=True)]
+    mean = mpf(99) / 100 + sum(missing) / len(missing) / 100  # the running mean has seen this batch
+    return boxes(P.wiou_v3)(x, t, alpha=1.9, delta=3.0, mean=mean)
+
+
 def kd(x: Tensor, t: Tensor) -> list[mpf]:
     b, _, s = x.shape
     return [P.distillation(x[i, :, j].tolist(), t[i, :, j].tolist(), 4.0) for i in range(b) for j in range(s)]
@@ -158,6 +164,8 @@ def references(shape: tuple[int, int, int]) -> dict[str, Callable[[Tensor, Tenso
         "diou": (boxes(P.diou), {}),
         "dual_focal": (rows(C.dual_focal), {"gamma": 5.0}),
         "dual_focal(gamma=0.5)": (rows(C.dual_focal), {"gamma": 0.5}),
+        "eiou": (boxes(P.eiou), {"gamma": 0.0}),
+        "eiou(gamma=0.5)": (boxes(P.eiou), {"gamma": 0.5}),
         "efl": (elements(C.equalized_focal), {"ratio": 1.0, "alpha": 0.25, "gamma": 2.0, "scale": 8.0}),
         "eql": (equalization, {"frequency": frequency, "threshold": 1.77e-3}),
         "eql(threshold=0.05)": (equalization, {"frequency": frequency, "threshold": 0.05}),
@@ -170,6 +178,8 @@ def references(shape: tuple[int, int, int]) -> dict[str, Callable[[Tensor, Tenso
         "focal_kd(gamma=0.5, beta=0.0)": (pairwise(P.focal_distillation), {"gamma": 0.5, "beta": 0.0}),
         "focal_star": (elements(star), {"gamma": 2.0, "beta": 1.0}),
         "focal_tversky": (regions(P.tversky, 0.75), {"fp_weight": 0.3, "fn_weight": 0.7, "smooth": 1.0}),
+        "focaler_iou": (boxes(P.focaler_iou), {"low": 0.0, "high": 0.95}),
+        "focaler_iou(low=0.05, high=0.3)": (boxes(P.focaler_iou), {"low": 0.05, "high": 0.3}),
         "gaussian_focal": (elements(C.gaussian_focal), {"alpha": 2.0, "beta": 4.0}),
         "ghm_c": (ghm_c, {}),
         "ghm_r": (ghm_r, {}),
@@ -179,13 +189,25 @@ def references(shape: tuple[int, int, int]) -> dict[str, Callable[[Tensor, Tenso
             lambda x, t: P.hard_contrastive(x.tolist(), t.tolist(), 0.1, 0.5, 0.1),
             {},
         ),
+        "ia_bce": (elements(C.iou_aware_bce), {"alpha": 0.25, "gamma": 2.0, "floor": 0.01}),
+        "ia_bce(alpha=0.5, gamma=1.0, floor=0.3)": (
+            elements(C.iou_aware_bce),
+            {"alpha": 0.5, "gamma": 1.0, "floor": 0.3},
+        ),
+        "inner_iou": (boxes(P.inner_iou), {"ratio": 0.7}),
+        "inner_iou(ratio=1.25)": (boxes(P.inner_iou), {"ratio": 1.25}),
         "kd": (kd, {}),
         "l1": (pairwise(lambda a, b: abs(mpf(a) - mpf(b))), {}),
         "ldam": (rows(C.ldam), {"counts": counts, "max_margin": 0.5, "scale": 30.0}),
         "logit_adjusted(tau=0.7)": (rows(C.logit_adjusted), {"counts": counts, "tau": 0.7}),
         "logit_adjusted": (rows(C.logit_adjusted), {"counts": counts, "tau": 1.0}),
+        "mal": (elements(C.matchability_aware), {"gamma": 1.5, "alpha": 1.0}),
+        "mal(gamma=0.5, alpha=0.75)": (elements(C.matchability_aware), {"gamma": 0.5, "alpha": 0.75}),
+        "nwd": (boxes(P.nwd), {"constant": 12.8}),
         "poly1_ce": (rows(C.poly1_ce), {"epsilon": 1.0}),
         "poly1_focal": (elements(C.poly1_focal), {"epsilon": 1.0, "alpha": 0.25, "gamma": 2.0}),
+        "position_focal": (elements(C.position_supervised), {"alpha": 0.25, "gamma": 2.0}),
+        "position_focal(gamma=0.5, alpha=0.75)": (elements(C.position_supervised), {"alpha": 0.75, "gamma": 0.5}),
         "qfl": (elements(C.quality_focal), {"beta": 2.0}),
         "reduced_focal": (elements(C.reduced_focal), {"gamma": 2.0, "threshold": 0.5, "legacy": False}),
         "reduced_focal(threshold=0.3)": (
@@ -208,6 +230,8 @@ def references(shape: tuple[int, int, int]) -> dict[str, Callable[[Tensor, Tenso
         "varifocal": (elements(C.varifocal), {"alpha": 0.75, "gamma": 2.0}),
         "vs": (rows(C.vector_scaling), {"counts": counts, "gamma": 0.3, "tau": 1.0}),
         "vs(gamma=0.5, tau=0.0)": (rows(C.vector_scaling), {"counts": counts, "gamma": 0.5, "tau": 0.0}),
+        "wiou": (boxes(P.wiou), {}),
+        "wiou_v3": (wiou_v3, {}),
     }
 
     def bound(apply: Callable[..., list[mpf]], given: Given) -> Callable[[Tensor, Tensor], list[mpf]]:

@@ -73,6 +73,38 @@ def varifocal(x: float, q: float, alpha: float, gamma: float) -> mpf:
     return -mpf(alpha) * p ** mpf(gamma) * log(1 - p)
 
 
+def matchability_aware(x: float, q: float, gamma: float, alpha: float) -> mpf:
+    """Huang et al. (2025), the matchability-aware loss."""
+    p, q = sigmoid(x), mpf(q)
+    if q > 0:
+        goal = q ** mpf(gamma)
+        return -goal * log(p) - (1 - goal) * log(1 - p)
+    return -mpf(alpha) * p ** mpf(gamma) * log(1 - p)
+
+
+def iou_aware_bce(x: float, q: float, alpha: float, gamma: float, floor: float) -> mpf:
+    """Chen et al. (2024), LW-DETR's form of Cai et al. (2023)."""
+    p, q = sigmoid(x), mpf(q)
+    if q > 0:
+        t = max(p ** mpf(alpha) * q ** (1 - mpf(alpha)), mpf(floor))
+        return -t * log(p) - (1 - t) * log(1 - p)
+    return -(p ** mpf(gamma)) * log(1 - p)
+
+
+def position_supervised(x: float, t: float, alpha: float, gamma: float) -> mpf:
+    """Liu et al. (2023), Stable-DINO's position-supervised loss."""
+    return (mpf(alpha) if t > 0 else 1 - mpf(alpha)) * quality_focal(x, t, gamma)
+
+
+def task_aligned(x: float, t: float, gamma: float) -> mpf:
+    """Feng et al. (2021), TOOD's classification loss, at an aligned target t; the paper's sums over positives (t > 0)
+    and negatives."""
+    s, t = sigmoid(x), mpf(t)
+    if t > 0:
+        return abs(t - s) ** mpf(gamma) * -(t * log(s) + (1 - t) * log(1 - s))
+    return s ** mpf(gamma) * -log(1 - s)
+
+
 def gaussian_focal(x: float, y: float, alpha: float, beta: float) -> mpf:
     """Law and Deng (2018), equation 1."""
     p, y = sigmoid(x), mpf(y)

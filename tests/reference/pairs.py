@@ -45,6 +45,53 @@ def ciou(a: Row, b: Row) -> mpf:
     return diou(a, b) + v * v / (1 - iou + v)
 
 
+def eiou(a: Row, b: Row, gamma: float) -> mpf:
+    """Zhang et al. (2022): EIoU, and Focal-EIoU, its product with IoU^gamma."""
+    iou, _, w, h = _areas(a, b)
+    dw, dh = (mpf(a[2]) - a[0]) - (mpf(b[2]) - b[0]), (mpf(a[3]) - a[1]) - (mpf(b[3]) - b[1])
+    return iou ** mpf(gamma) * (diou(a, b) + dw**2 / w**2 + dh**2 / h**2)
+
+
+def focaler_iou(a: Row, b: Row, low: float, high: float) -> mpf:
+    """Zhang and Zhang (2024): Focaler-GIoU = GIoU loss + IoU - stretched IoU."""
+    iou = _areas(a, b)[0]
+    d, u = mpf(low), mpf(high)
+    stretched = mpf(0) if iou < d else mpf(1) if iou > u else (iou - d) / (u - d)
+    return giou(a, b) + iou - stretched
+
+
+def inner_iou(a: Row, b: Row, ratio: float) -> mpf:
+    """Zhang et al. (2023): Inner-GIoU = GIoU loss + IoU - IoU of the inner boxes."""
+
+    def inner(box: Row) -> list[mpf]:
+        x, y = (mpf(box[0]) + box[2]) / 2, (mpf(box[1]) + box[3]) / 2
+        w, h = (mpf(box[2]) - box[0]) * mpf(ratio), (mpf(box[3]) - box[1]) * mpf(ratio)
+        return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+
+    return giou(a, b) + _areas(a, b)[0] - _areas(inner(a), inner(b))[0]  # type: ignore[arg-type]
+
+
+def wiou(a: Row, b: Row) -> mpf:
+    """Tong et al. (2023): Wise-IoU v1."""
+    iou, _, w, h = _areas(a, b)
+    dx, dy = (mpf(a[0]) + a[2] - b[0] - b[2]) / 2, (mpf(a[1]) + a[3] - b[1] - b[3]) / 2
+    return exp((dx**2 + dy**2) / (w**2 + h**2)) * (1 - iou)
+
+
+def wiou_v3(a: Row, b: Row, alpha: float, delta: float, mean: mpf) -> mpf:
+    """Tong et al. (2023): Wise-IoU v3 at a running mean of 1 - IoU."""
+    beta = (1 - _areas(a, b)[0]) / mpf(mean)
+    return beta / (mpf(delta) * mpf(alpha) ** (beta - mpf(delta))) * wiou(a, b)
+
+
+def nwd(a: Row, b: Row, constant: float) -> mpf:
+    """Wang et al. (2021): 1 - normalised Gaussian Wasserstein distance of (cx, cy, w / 2, h / 2)."""
+    first, second = (
+        [(mpf(c[0]) + c[2]) / 2, (mpf(c[1]) + c[3]) / 2, (mpf(c[2]) - c[0]) / 2, (mpf(c[3]) - c[1]) / 2] for c in (a, b)
+    )
+    return 1 - exp(-sqrt(sum((u - v) ** 2 for u, v in zip(first, second, strict=True))) / mpf(constant))
+
+
 def ghm_r(d: float, mu: float) -> tuple[mpf, mpf]:
     """Li, Liu and Wang (2019), equations 10 and 11: gradient norm and authentic smooth L1."""
     length = sqrt(mpf(d) ** 2 + mpf(mu) ** 2)

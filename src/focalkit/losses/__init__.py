@@ -4,6 +4,17 @@ from ._asymmetric import AsymmetricLoss as AsymmetricLoss
 from ._asymmetric import AsymmetricSoftmaxLoss as AsymmetricSoftmaxLoss
 from ._asymmetric import asymmetric_loss as asymmetric_loss
 from ._asymmetric import asymmetric_softmax_loss as asymmetric_softmax_loss
+from ._box_running import WIoUv3Loss as WIoUv3Loss
+from ._box_variants import EIoULoss as EIoULoss
+from ._box_variants import FocalerIoULoss as FocalerIoULoss
+from ._box_variants import InnerIoULoss as InnerIoULoss
+from ._box_variants import NWDLoss as NWDLoss
+from ._box_variants import WIoULoss as WIoULoss
+from ._box_variants import eiou_loss as eiou_loss
+from ._box_variants import focaler_iou_loss as focaler_iou_loss
+from ._box_variants import inner_iou_loss as inner_iou_loss
+from ._box_variants import nwd_loss as nwd_loss
+from ._box_variants import wiou_loss as wiou_loss
 from ._boxes import CIoULoss as CIoULoss
 from ._boxes import DIoULoss as DIoULoss
 from ._boxes import GIoULoss as GIoULoss
@@ -86,6 +97,12 @@ from ._region import tversky_loss as tversky_loss
 from ._region import unified_focal_loss as unified_focal_loss
 from ._scheduled import AdaFocalLoss as AdaFocalLoss
 from ._scheduled import CyclicalFocalLoss as CyclicalFocalLoss
+from ._set_prediction import IoUAwareBCELoss as IoUAwareBCELoss
+from ._set_prediction import MatchabilityAwareLoss as MatchabilityAwareLoss
+from ._set_prediction import PositionSupervisedFocalLoss as PositionSupervisedFocalLoss
+from ._set_prediction import iou_aware_bce_loss as iou_aware_bce_loss
+from ._set_prediction import matchability_aware_loss as matchability_aware_loss
+from ._set_prediction import position_supervised_focal_loss as position_supervised_focal_loss
 from ._spec import argument_names as argument_names
 from ._spec import build as build
 from ._spec import parse as parse
@@ -110,6 +127,7 @@ __all__ = [
     "DistillationLoss",
     "DistributionFocalLoss",
     "DualFocalLoss",
+    "EIoULoss",
     "EQLv2",
     "EqualizationLoss",
     "EqualizedFocalLoss",
@@ -117,17 +135,23 @@ __all__ = [
     "FocalDistillationLoss",
     "FocalInfoNCELoss",
     "FocalTverskyLoss",
+    "FocalerIoULoss",
     "GIoULoss",
     "GaussianFocalLoss",
     "HardContrastiveLoss",
     "HardNegativeMining",
+    "InnerIoULoss",
+    "IoUAwareBCELoss",
     "L1Loss",
     "LDAMLoss",
     "LogitAdjustedLoss",
     "LossModule",
     "LossSpec",
+    "MatchabilityAwareLoss",
+    "NWDLoss",
     "Poly1CrossEntropy",
     "Poly1FocalLoss",
+    "PositionSupervisedFocalLoss",
     "QualityFocalLoss",
     "ReducedFocalLoss",
     "SeesawLoss",
@@ -141,6 +165,8 @@ __all__ = [
     "UnifiedFocalLoss",
     "VarifocalLoss",
     "VectorScalingLoss",
+    "WIoULoss",
+    "WIoUv3Loss",
     "argument_names",
     "asymmetric_loss",
     "asymmetric_softmax_loss",
@@ -155,20 +181,27 @@ __all__ = [
     "distillation_loss",
     "distribution_focal_loss",
     "dual_focal_loss",
+    "eiou_loss",
     "equalization_loss",
     "flsd_loss",
     "focal_distillation_loss",
     "focal_infonce_loss",
     "focal_tversky_loss",
+    "focaler_iou_loss",
     "gaussian_focal_loss",
     "giou_loss",
     "hard_contrastive_loss",
+    "inner_iou_loss",
+    "iou_aware_bce_loss",
     "l1_loss",
     "ldam_loss",
     "logit_adjusted_loss",
+    "matchability_aware_loss",
+    "nwd_loss",
     "parse",
     "poly1_cross_entropy",
     "poly1_focal_loss",
+    "position_supervised_focal_loss",
     "prior_bias",
     "quality_focal_loss",
     "reduced_focal_loss",
@@ -182,4 +215,5 @@ __all__ = [
     "unified_focal_loss",
     "varifocal_loss",
     "vector_scaling_loss",
+    "wiou_loss",
 ]

@@ -8,6 +8,12 @@ from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
 from ._region import Activation
 from ._asymmetric import asymmetric_loss as asymmetric_loss
 from ._asymmetric import asymmetric_softmax_loss as asymmetric_softmax_loss
+from ._box_running import WIoUv3Loss as WIoUv3Loss
+from ._box_variants import eiou_loss as eiou_loss
+from ._box_variants import focaler_iou_loss as focaler_iou_loss
+from ._box_variants import inner_iou_loss as inner_iou_loss
+from ._box_variants import nwd_loss as nwd_loss
+from ._box_variants import wiou_loss as wiou_loss
 from ._boxes import ciou_loss as ciou_loss
 from ._boxes import diou_loss as diou_loss
 from ._boxes import giou_loss as giou_loss
@@ -57,6 +63,9 @@ from ._region import tversky_loss as tversky_loss
 from ._region import unified_focal_loss as unified_focal_loss
 from ._scheduled import AdaFocalLoss as AdaFocalLoss
 from ._scheduled import CyclicalFocalLoss as CyclicalFocalLoss
+from ._set_prediction import iou_aware_bce_loss as iou_aware_bce_loss
+from ._set_prediction import matchability_aware_loss as matchability_aware_loss
+from ._set_prediction import position_supervised_focal_loss as position_supervised_focal_loss
 from ._spec import argument_names as argument_names
 from ._spec import build as build
 from ._spec import parse as parse
@@ -81,6 +90,7 @@ __all__ = [
     "DistillationLoss",
     "DistributionFocalLoss",
     "DualFocalLoss",
+    "EIoULoss",
     "EQLv2",
     "EqualizationLoss",
     "EqualizedFocalLoss",
@@ -88,17 +98,23 @@ __all__ = [
     "FocalDistillationLoss",
     "FocalInfoNCELoss",
     "FocalTverskyLoss",
+    "FocalerIoULoss",
     "GIoULoss",
     "GaussianFocalLoss",
     "HardContrastiveLoss",
     "HardNegativeMining",
+    "InnerIoULoss",
+    "IoUAwareBCELoss",
     "L1Loss",
     "LDAMLoss",
     "LogitAdjustedLoss",
     "LossModule",
     "LossSpec",
+    "MatchabilityAwareLoss",
+    "NWDLoss",
     "Poly1CrossEntropy",
     "Poly1FocalLoss",
+    "PositionSupervisedFocalLoss",
     "QualityFocalLoss",
     "ReducedFocalLoss",
     "SeesawLoss",
@@ -112,6 +128,8 @@ __all__ = [
     "UnifiedFocalLoss",
     "VarifocalLoss",
     "VectorScalingLoss",
+    "WIoULoss",
+    "WIoUv3Loss",
     "argument_names",
     "asymmetric_loss",
     "asymmetric_softmax_loss",
@@ -126,20 +144,27 @@ __all__ = [
     "distillation_loss",
     "distribution_focal_loss",
     "dual_focal_loss",
+    "eiou_loss",
     "equalization_loss",
     "flsd_loss",
     "focal_distillation_loss",
     "focal_infonce_loss",
     "focal_tversky_loss",
+    "focaler_iou_loss",
     "gaussian_focal_loss",
     "giou_loss",
     "hard_contrastive_loss",
+    "inner_iou_loss",
+    "iou_aware_bce_loss",
     "l1_loss",
     "ldam_loss",
     "logit_adjusted_loss",
+    "matchability_aware_loss",
+    "nwd_loss",
     "parse",
     "poly1_cross_entropy",
     "poly1_focal_loss",
+    "position_supervised_focal_loss",
     "prior_bias",
     "quality_focal_loss",
     "reduced_focal_loss",
@@ -153,6 +178,7 @@ __all__ = [
     "unified_focal_loss",
     "varifocal_loss",
     "vector_scaling_loss",
+    "wiou_loss",
 ]
 
 class AsymmetricLoss(LossModule):
@@ -486,6 +512,36 @@ class DualFocalLoss(LossModule):
         backend: Backend = 'auto',
     ) -> None: ...
 
+class EIoULoss(LossModule):
+    r"""EIoU, the DIoU loss plus the differences of the sides; Focal-EIoU at gamma 0.5 (Zhang et al., 2022).
+
+    `eiou_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$IoU^\gamma \left(1 - IoU + \frac{\rho^2}{C_w^2 + C_h^2} + \frac{(w - w_t)^2}{C_w^2} + \frac{(h - h_t)^2}{C_h^2}
+    \right)$$
+
+    rho is the distance of the centres, C the sides of the enclosing box. The factor is held constant in the gradient:
+    with its own it would push boxes of IoU below gamma / (1 + gamma) away from their ground truth.
+
+    Args:
+        gamma: Exponent of the factor, at least 0; the paper's Focal-EIoU has 0.5, which lets well placed boxes count
+            more. Divide by the sum of the factors, or mind that the loss becomes smaller.
+
+    The other arguments are those of `giou_loss`.
+
+    Example:
+        >>> eiou_loss(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 3.0]]))
+        tensor(0.9683)
+    """
+
+    def __init__(
+        self,
+        *,
+        gamma: float = 0.0,
+        reduction: Reduction = 'mean',
+    ) -> None: ...
+
 class EqualizationLoss(LossModule):
     r"""Equalization loss on sigmoids (Tan et al., 2020, eq. 3 and 4): rare classes are no negatives of foreground rows.
 
@@ -653,6 +709,35 @@ class FocalTverskyLoss(LossModule):
         backend: Backend = 'auto',
     ) -> None: ...
 
+class FocalerIoULoss(LossModule):
+    r"""Focaler-IoU: the IoU stretched over an interval, outside of which it teaches nothing (Zhang and Zhang, 2024).
+
+    `focaler_iou_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$1 - \min\left(1, \max\left(0, \frac{IoU - d}{u - d}\right)\right) + \text{penalty}$$
+
+    Args:
+        low: d in [0, 1): raise it where easy boxes matter.
+        high: u in (0, 1], above `low`: lower it where hard boxes matter.
+        base: Whose penalty is added: "iou" (none), "giou", "diou", "ciou" or "eiou".
+
+    The other arguments are those of `giou_loss`.
+
+    Example:
+        >>> focaler_iou_loss(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 3.0]]), base="iou")
+        tensor(0.8496)
+    """
+
+    def __init__(
+        self,
+        *,
+        low: float = 0.0,
+        high: float = 0.95,
+        base: BoxLoss = 'giou',
+        reduction: Reduction = 'mean',
+    ) -> None: ...
+
 class GIoULoss(LossModule):
     r"""1 - GIoU, in [0, 2]: IoU minus the empty share of the enclosing box.
 
@@ -748,6 +833,73 @@ class HardContrastiveLoss(LossModule):
         backend: Backend = 'auto',
     ) -> None: ...
 
+class InnerIoULoss(LossModule):
+    r"""Inner-IoU: the IoU of both boxes scaled about their centres, in the place of theirs (Zhang et al., 2023).
+
+    `inner_iou_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$1 - IoU(\text{scaled}) + \text{penalty}$$
+
+    Args:
+        ratio: Factor on the sides, greater than 0. Below 1 boxes that are nearly right teach more; above 1 boxes that
+            miss one another meet. The paper tries 0.5 to 1.5; 1 is the base.
+        base: Whose penalty is added: "iou" (none), "giou", "diou", "ciou" or "eiou".
+
+    The other arguments are those of `giou_loss`.
+
+    Example:
+        >>> inner_iou_loss(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 3.0]]))
+        tensor(1.1797)
+    """
+
+    def __init__(
+        self,
+        *,
+        ratio: float = 0.7,
+        base: BoxLoss = 'giou',
+        reduction: Reduction = 'mean',
+    ) -> None: ...
+
+class IoUAwareBCELoss(LossModule):
+    r"""IoU-aware binary cross-entropy, IA-BCE (Align-DETR; LW-DETR, Chen et al., 2024): a target between the
+    score and the quality.
+
+    `iou_aware_bce_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$BCE(p, t) \text{ for } q > 0, \quad t = \max(p^\alpha q^{1 - \alpha}, \text{floor}), \quad -p^\gamma \log(1 - p)
+    \text{ for } q = 0$$
+
+    t is held constant in the gradient; the weight $p^\gamma$ of the negatives is not, as in the authors' code.
+
+    Args:
+        targets: Quality q in [0, 1], the IoU of the matched pair at its class and 0 elsewhere; or class indices, whose
+            quality is 1.
+        alpha: Share of the score in the target, in [0, 1]; a number or a vector over the classes.
+        gamma: Focusing parameter of the negatives, at least 0.
+        floor: The smallest target of a positive, in [0, 1]; a number or a vector over the classes.
+
+    The other arguments are those of `sigmoid_focal_loss`.
+
+    Example:
+        >>> iou_aware_bce_loss(torch.ones(1), torch.tensor([0.8]))
+        tensor(0.5311)
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: PerClass = 0.25,
+        gamma: PerClass = 2.0,
+        floor: PerClass = 0.01,
+        class_weight: Vector | None = None,
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
+        reduction: Reduction = 'mean',
+        backend: Backend = 'auto',
+    ) -> None: ...
+
 class L1Loss(LossModule):
     r"""|pred - target|, which is `smooth_l1_loss` at beta=0.
 
@@ -831,6 +983,71 @@ class LogitAdjustedLoss(LossModule):
         backend: Backend = 'auto',
     ) -> None: ...
 
+class MatchabilityAwareLoss(LossModule):
+    r"""Matchability-aware loss, MAL (Huang et al., 2025): matches of low quality still raise or lower a score.
+
+    `matchability_aware_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$BCE(p, q^\gamma) \text{ for } q > 0, \quad -\alpha p^\gamma \log(1 - p) \text{ for } q = 0$$
+
+    Varifocal loss multiplies positives by q, which leaves poor matches without a gradient; MAL does not.
+
+    Args:
+        targets: Quality q in [0, 1], the IoU of the matched pair at its class and 0 elsewhere; or class indices, whose
+            quality is 1.
+        gamma: Focusing parameter, at least 0; a number or a vector over the classes.
+        alpha: Weight of the negatives, at least 0; `None` is 1, as in the paper.
+        detach_modulator: Hold the weight $p^\gamma$ constant in the gradient, as the authors' code does.
+
+    The other arguments are those of `sigmoid_focal_loss`.
+
+    Example:
+        >>> matchability_aware_loss(torch.zeros(1), torch.tensor([0.8]))
+        tensor(0.6931)
+    """
+
+    def __init__(
+        self,
+        *,
+        gamma: PerClass = 1.5,
+        alpha: PerClass | None = None,
+        detach_modulator: bool = True,
+        class_weight: Vector | None = None,
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
+        reduction: Reduction = 'mean',
+        backend: Backend = 'auto',
+    ) -> None: ...
+
+class NWDLoss(LossModule):
+    r"""1 - normalised Wasserstein distance of the boxes taken for Gaussians (Wang et al., 2021).
+
+    `nwd_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$1 - e^{-W / C}, \quad W^2 = \Delta x^2 + \Delta y^2 + (\Delta w^2 + \Delta h^2) / 4$$
+
+    It falls with the distance in pixels whether or not the boxes overlap, which suits tiny objects. Unlike the IoU
+    losses it depends on the unit of length, and far away its gradient fades: add it to another box loss.
+
+    Args:
+        constant: C, about the mean size of the objects in pixels, greater than 0; 12.8 is that of AI-TOD.
+
+    The other arguments are those of `giou_loss`.
+
+    Example:
+        >>> nwd_loss(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 3.0]]))
+        tensor(0.1046)
+    """
+
+    def __init__(
+        self,
+        *,
+        constant: float = 12.8,
+        reduction: Reduction = 'mean',
+    ) -> None: ...
+
 class Poly1CrossEntropy(LossModule):
     r"""Poly-1 cross-entropy on a softmax (Leng et al., 2022, eq. 5): $-\log p_y + \epsilon (1 - p_y)$.
 
@@ -882,6 +1099,40 @@ class Poly1FocalLoss(LossModule):
         self,
         *,
         epsilon: float = 1.0,
+        alpha: PerClass | None = 0.25,
+        gamma: PerClass = 2.0,
+        class_weight: Vector | None = None,
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
+        reduction: Reduction = 'mean',
+        backend: Backend = 'auto',
+    ) -> None: ...
+
+class PositionSupervisedFocalLoss(LossModule):
+    r"""Position-supervised focal loss (Stable-DINO, Liu et al., 2023): $\alpha_t |t - p|^\gamma \, BCE(p, t)$.
+
+    `position_supervised_focal_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    t is a measure of the position alone, in the paper the IoU of the matched pair over the largest of its image:
+    `targets / targets.amax(dim=(1, 2), keepdim=True).clamp(min=1e-8)` for (b, n, k). Without alpha it is the quality
+    focal loss.
+
+    Args:
+        targets: Quality t in [0, 1], 0 at the classes that are not true; or class indices, whose quality is 1.
+        alpha: Weight where t > 0, `1 - alpha` elsewhere; `None` for none.
+        gamma: Focusing parameter, at least 0; a number or a vector over the classes.
+
+    The other arguments are those of `sigmoid_focal_loss`.
+
+    Example:
+        >>> position_supervised_focal_loss(torch.zeros(1), torch.tensor([0.9]))
+        tensor(0.0277)
+    """
+
+    def __init__(
+        self,
+        *,
         alpha: PerClass | None = 0.25,
         gamma: PerClass = 2.0,
         class_weight: Vector | None = None,
@@ -1244,6 +1495,8 @@ class VarifocalLoss(LossModule):
         alpha: Weight of the negatives, at least 0; a number or a vector over the classes.
         gamma: Focusing parameter of the negatives, at least 0.
         iou_weighted: Multiply positives by q.
+        detach_modulator: Hold the weight $p^\gamma$ of negatives constant in the gradient, as RT-DETR and D-FINE do;
+            VarifocalNet does not.
 
     The other arguments are those of `sigmoid_focal_loss`.
 
@@ -1258,6 +1511,7 @@ class VarifocalLoss(LossModule):
         alpha: PerClass = 0.75,
         gamma: PerClass = 2.0,
         iou_weighted: bool = True,
+        detach_modulator: bool = False,
         class_weight: Vector | None = None,
         ignore_index: int | None = -100,
         class_dim: int = 1,
@@ -1296,4 +1550,26 @@ class VectorScalingLoss(LossModule):
         class_dim: int = 1,
         reduction: Reduction = 'mean',
         backend: Backend = 'auto',
+    ) -> None: ...
+
+class WIoULoss(LossModule):
+    r"""Wise-IoU v1: 1 - IoU times a factor that grows with the distance of the centres (Tong et al., 2023).
+
+    `wiou_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$e^{\rho^2 / (C_w^2 + C_h^2)} (1 - IoU)$$
+
+    The sides C of the enclosing box are held constant in the gradient, so that boxes are not taught to spread.
+    `WIoUv3Loss` adds the paper's dynamic focusing. Arguments as in `giou_loss`.
+
+    Example:
+        >>> wiou_loss(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 3.0]]))
+        tensor(0.9579)
+    """
+
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = 'mean',
     ) -> None: ...

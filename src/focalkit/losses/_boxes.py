@@ -2,20 +2,19 @@
 
 Sources: smooth L1, Girshick 2015 (arXiv 1504.08083, eq. 3) with the transition point beta of Detectron; GIoU,
 Rezatofighi et al. 2019 (arXiv 1902.09630, eq. 5); DIoU and CIoU, Zheng et al. 2020 (arXiv 1911.08287, eq. 7, 9, 10).
-A box without area has finite values and gradients. Not here: coding boxes as deltas (`detection`), rotated boxes.
+A box without area has finite values and gradients. The maths of the IoU losses is in `_overlap.py`, their variants in
+`_box_variants.py`. Not here: coding boxes as deltas (`detection`), rotated boxes.
 """
-
-import math
 
 import torch
 from torch import Tensor
 
-from .._boxes import overlap
 from .._numerics import computed_in, upcast
 from .._reduce import reduce
 from .._types import Reduction
 from ._checks import check_range, check_reduction
 from ._module import LossModule
+from ._overlap import ciou_penalty, diou_penalty, giou_penalty, iou
 
 
 def smooth_l1_loss(
@@ -86,12 +85,8 @@ def giou_loss(
         >>> giou_loss(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 3.0]]))
         tensor(1.0794)
     """
-    p, t = _boxes("giou_loss", pred, target, reduction, normalizer)
-    shared, union = overlap(p, t)
-    side = _enclosing(p, t)
-    enclosing = side[..., 0] * side[..., 1]
-    loss = 1 - _divide(shared, union) + _divide(enclosing - union, enclosing)
-    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight)
+    p, t = check_boxes("giou_loss", pred, target, reduction, normalizer)
+    return reduce(1 - iou(p, t) + giou_penalty(p, t), reduction=reduction, normalizer=normalizer, weight=weight)
 
 
 def diou_loss(
@@ -110,8 +105,8 @@ def diou_loss(
         >>> diou_loss(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 3.0]]))
         tensor(0.9683)
     """
-    p, t = _boxes("diou_loss", pred, target, reduction, normalizer)
-    return reduce(1 - _diou(p, t)[0], reduction=reduction, normalizer=normalizer, weight=weight)
+    p, t = check_boxes("diou_loss", pred, target, reduction, normalizer)
+    return reduce(1 - iou(p, t) + diou_penalty(p, t), reduction=reduction, normalizer=normalizer, weight=weight)
 
 
 def ciou_loss(
@@ -130,11 +125,8 @@ def ciou_loss(
         >>> ciou_loss(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 3.0]]))
         tensor(0.9683)
     """
-    p, t = _boxes("ciou_loss", pred, target, reduction, normalizer)
-    diou, iou = _diou(p, t)
-    v = 4 / math.pi**2 * (_aspect(t) - _aspect(p)) ** 2
-    trade_off = _divide(v, 1 - iou + v).detach()  # subtle: no_grad would not hold it constant in forward mode
-    return reduce(1 - diou + trade_off * v, reduction=reduction, normalizer=normalizer, weight=weight)
+    p, t = check_boxes("ciou_loss", pred, target, reduction, normalizer)
+    return reduce(1 - iou(p, t) + ciou_penalty(p, t), reduction=reduction, normalizer=normalizer, weight=weight)
 
 
 def _check(name: str, pred: Tensor, target: Tensor, reduction: str, normalizer: float | Tensor | None) -> None:
@@ -145,42 +137,14 @@ def _check(name: str, pred: Tensor, target: Tensor, reduction: str, normalizer: 
         raise TypeError(f"{name}: pred must be floating point, got {pred.dtype}")
 
 
-def _boxes(
+def check_boxes(
     name: str, pred: Tensor, target: Tensor, reduction: str, normalizer: float | Tensor | None
 ) -> tuple[Tensor, Tensor]:
+    """Checks the arguments of a loss on xyxy boxes, and gives both in the dtype that losses are computed in."""
     _check(name, pred, target, reduction, normalizer)
     if pred.ndim == 0 or pred.shape[-1] != 4:
         raise ValueError(f"{name}: expected xyxy boxes (..., 4), got {tuple(pred.shape)}")
     return upcast(pred), upcast(target).to(computed_in(pred))
-
-
-def _divide(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, and 0 with gradient 0 where b is 0."""
-    return torch.where(b > 0, a / torch.where(b > 0, b, 1.0), 0.0)
-
-
-def _sides(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
-
-
-def _enclosing(p: Tensor, t: Tensor) -> Tensor:
-    """Width and height of the smallest box around both."""
-    return (torch.maximum(p[..., 2:], t[..., 2:]) - torch.minimum(p[..., :2], t[..., :2])).clamp(min=0)
-
-
-def _diou(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """DIoU and IoU."""
-    shared, union = overlap(p, t)
-    iou = _divide(shared, union)
-    between = (p[..., :2] + p[..., 2:] - t[..., :2] - t[..., 2:]) / 2
-    diagonal = _enclosing(p, t).square().sum(-1)
-    return iou - _divide(between.square().sum(-1), diagonal), iou
-
-
-def _aspect(boxes: Tensor) -> Tensor:
-    """atan(width / height); 0, with gradient 0, for a point."""
-    width, height = _sides(boxes).unbind(-1)
-    return torch.atan2(width, torch.where(width + height > 0, height, 1.0))
 
 
 class SmoothL1Loss(LossModule, function=smooth_l1_loss):

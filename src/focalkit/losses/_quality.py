@@ -8,7 +8,7 @@ Their papers divide by a count or a sum of qualities: pass it as `normalizer`.
 import torch
 from torch import Tensor
 
-from .._numerics import finite, focal_term, softplus, upcast
+from .._numerics import finite, focal_term, modulator, softplus, upcast
 from .._reduce import fit_weight, reduce
 from .._types import Backend, PerClass, Reduction, Vector
 from ..kernels.dispatch import single_pass
@@ -84,6 +84,7 @@ def varifocal_loss(
     alpha: PerClass = 0.75,
     gamma: PerClass = 2.0,
     iou_weighted: bool = True,
+    detach_modulator: bool = False,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
     ignore_index: int | None = -100,
@@ -101,6 +102,8 @@ def varifocal_loss(
         alpha: Weight of the negatives, at least 0; a number or a vector over the classes.
         gamma: Focusing parameter of the negatives, at least 0.
         iou_weighted: Multiply positives by q.
+        detach_modulator: Hold the weight $p^\gamma$ of negatives constant in the gradient, as RT-DETR and D-FINE do;
+            VarifocalNet does not.
 
     The other arguments are those of `sigmoid_focal_loss`.
 
@@ -113,16 +116,21 @@ def varifocal_loss(
     check_range("alpha", alpha, 0)
     check_range("gamma", gamma, 0)
 
+    def negative(x: Tensor, *, alpha: float | Tensor, gamma: float | Tensor) -> Tensor:
+        if detach_modulator:
+            return alpha * modulator(-x.detach(), gamma) * softplus(x)
+        return alpha * focal_term(-x, gamma)
+
     def soft(x: Tensor, q: Tensor, *, alpha: float | Tensor, gamma: float | Tensor) -> Tensor:
         bce = q * softplus(-x) + (1 - q) * softplus(x)
-        return torch.where(q > 0, q * bce if iou_weighted else bce, alpha * focal_term(-x, gamma))
+        return torch.where(q > 0, q * bce if iou_weighted else bce, negative(x, alpha=alpha, gamma=gamma))
 
     return sigmoid_loss(
         name,
         logits,
         targets,
         lambda x, **_: softplus(-x),
-        lambda x, *, alpha, gamma: alpha * focal_term(-x, gamma),
+        negative,
         soft=soft,
         per_class={"alpha": alpha, "gamma": gamma},
         class_weight=class_weight,

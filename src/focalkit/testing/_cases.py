@@ -108,7 +108,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
     "embeddings": (_embeddings,),
 }
 
-HELD_CONSTANT = ("ciou", "seesaw")
+HELD_CONSTANT = ("ciou", "ia_bce", "mal", "seesaw", "wiou", "wiou_v3")
 NO_CLASS_AXIS = ("boxes", "deltas", "embeddings")
 
 

@@ -68,8 +68,8 @@ def test_counts_of_numpy_are_counts():
     assert "class_weight=[1.0, 2.0, 3.0]" in repr(L.CrossEntropy(class_weight=np.array([1.0, 2.0, 3.0])))
 
 
-# a position in a schedule or a switch has no gradient, and smoothing follows from the labels
-CANNOT_BE_LEARNED = {"threshold", "drop_prob", "label_smoothing", "margin", "max_margin", "scale", "tau_plus"}
+# a position in a schedule or a switch has no gradient, smoothing follows from the labels, `high` is at its end here
+CANNOT_BE_LEARNED = {"threshold", "drop_prob", "label_smoothing", "margin", "max_margin", "scale", "tau_plus", "high"}
 
 
 @pytest.mark.parametrize(("name", "key"), [(n, k) for n, k in NUMBERS if k not in CANNOT_BE_LEARNED])
