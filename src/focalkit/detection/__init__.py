@@ -12,6 +12,7 @@ from focalkit.detection.boxes.points import DistanceCoder as DistanceCoder
 from focalkit.detection.boxes.points import DistributionCoder as DistributionCoder
 from focalkit.detection.boxes.points import PointGrid as PointGrid
 from focalkit.detection.boxes.points import square_grid as square_grid
+from focalkit.detection.boxes.quality import AssignedQuality as AssignedQuality
 from focalkit.detection.boxes.quality import Centerness as Centerness
 from focalkit.detection.boxes.quality import PredictedIoU as PredictedIoU
 from focalkit.detection.boxes.whole_image import WholeImage as WholeImage
@@ -34,6 +35,10 @@ from focalkit.detection.matching.libraries import Detectron2Assigner as Detectro
 from focalkit.detection.matching.libraries import MMDetAssigner as MMDetAssigner
 from focalkit.detection.matching.libraries import TorchvisionAssigner as TorchvisionAssigner
 from focalkit.detection.matching.max_iou import MaxIoUAssigner as MaxIoUAssigner
+from focalkit.detection.matching.predicted.dynamic_k import DynamicSoftLabelAssigner as DynamicSoftLabelAssigner
+from focalkit.detection.matching.predicted.dynamic_k import SimOTAAssigner as SimOTAAssigner
+from focalkit.detection.matching.predicted.task_aligned import TaskAlignedAssigner as TaskAlignedAssigner
+from focalkit.detection.matching.predicted.task_aligned import dual_assigners as dual_assigners
 from focalkit.detection.matching.sample import BalancedSampler as BalancedSampler
 from focalkit.detection.matching.sample import Sampled as Sampled
 from focalkit.detection.models.backbones import BACKBONES as BACKBONES
@@ -83,6 +88,7 @@ __all__ = [
     "IGNORE",
     "ATSSAssigner",
     "AnchorGrid",
+    "AssignedQuality",
     "Assignment",
     "AugmentedDetector",
     "BalancedSampler",
@@ -104,6 +110,7 @@ __all__ = [
     "DistanceCoder",
     "DistributionCoder",
     "DistributionTerm",
+    "DynamicSoftLabelAssigner",
     "GaussianHeatMap",
     "HeatMapTerm",
     "HungarianMatcher",
@@ -122,6 +129,8 @@ __all__ = [
     "RetinaNetHead",
     "Sampled",
     "SetCriterion",
+    "SimOTAAssigner",
+    "TaskAlignedAssigner",
     "TermSum",
     "TiledDetector",
     "TorchvisionAssigner",
@@ -130,6 +139,7 @@ __all__ = [
     "build_criterion",
     "build_detector",
     "build_retinanet",
+    "dual_assigners",
     "fit_size",
     "flatten_level",
     "load_weights",

@@ -26,6 +26,7 @@ class Positives:
         counts: Bool (p,).
         rows: Image and prior of each row, int64 (p,) each; None where every prior has one.
         shape: (b, n).
+        assigned: float32 (p,), the quality that the matcher gave; None where it gave none.
     """
 
     deltas: Tensor
@@ -34,6 +35,7 @@ class Positives:
     counts: Tensor
     rows: tuple[Tensor, Tensor] | None
     shape: tuple[int, int]
+    assigned: Tensor | None = None
 
     @torch.no_grad()
     def measure(self, quality: "Quality | None") -> Tensor:
@@ -52,7 +54,8 @@ class Positives:
 
 
 Quality = Callable[[Positives], Tensor]
-"""How good each positive prior is, (p,) in [0, 1]: `PredictedIoU(coder)`, `Centerness()`, or a function of yours."""
+"""How good each positive prior is, (p,) in [0, 1]: `PredictedIoU(coder)`, `Centerness()`, `AssignedQuality()`, or a
+function of yours."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,16 @@ def matches_of(outputs: DenseOutputs, targets: Sequence[DetectionTarget], assign
     priors, positive = torch.cat(outputs.priors).expand_as(boxes), gt_index >= 0
     image, prior = positive.nonzero(as_tuple=True) if counts_are_free(deltas.device) else (None, None)
     rows = None if image is None or prior is None else (image, prior)
-    picked = (x.flatten(0, 1) if rows is None else x[rows] for x in (deltas, priors, boxes, positive))
+    given = [a.quality for a in assignments if a.quality is not None]
+    quality = torch.stack(given) if assignments and len(given) == len(assignments) else None
+    deltas, priors, boxes, counts, assigned = (
+        x if x is None else x.flatten(0, 1) if rows is None else x[rows]
+        for x in (deltas, priors, boxes, positive, quality)
+    )
     return Matches(
         labels=torch.stack([a.labels for a in assignments]),
         num_positives=positive.sum(dim=1),
-        positives=Positives(*picked, rows=rows, shape=(gt_index.shape[0], gt_index.shape[1])),
+        positives=Positives(deltas, priors, boxes, counts, rows, (gt_index.shape[0], gt_index.shape[1]), assigned),
         targets=targets,
     )
 

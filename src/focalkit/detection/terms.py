@@ -80,23 +80,27 @@ class QualityClassTerm(nn.Module):
         loss: (logits (b, n, k), targets (b, n, k) in [0, 1], -100 where they do not count) -> sum, 0-d, such as
             `QualityFocalLoss()` or `VarifocalLoss()`.
         quality: Such as `PredictedIoU(coder)`.
+        by_quality: Divide by the sum of the qualities in the place of the positives' number, as task-aligned detectors
+            and RTMDet do.
     """
 
-    def __init__(self, loss: ElementLoss, quality: Quality) -> None:
+    def __init__(self, loss: ElementLoss, quality: Quality, by_quality: bool = False) -> None:
         super().__init__()
+        self.by_quality = by_quality
         self.loss = loss
         self.call = _at_the_call(loss, class_dim=-1, reduction="sum")
         self.quality = quality
 
     def forward(self, outputs: DenseOutputs, matches: Matches) -> TermSum:
         positives = matches.positives
-        quality = positives.measure(self.quality)
+        measured = quality = positives.measure(self.quality)
         # subtle: a positive whose box misses stays one; losses take exactly 0 for a negative
         quality = torch.where(positives.counts, quality.clamp(min=torch.finfo(quality.dtype).tiny), quality)
         quality = positives.spread(quality)[..., None]  # (b, n, 1)
         soft = quality.new_zeros(*matches.labels.shape, outputs.num_classes)
         soft = soft.scatter(2, matches.labels.clamp(min=0)[..., None], quality)
-        return TermSum(_over_classes(self.loss, self.call, outputs, _without_ignored(soft, matches.labels)))
+        total = _over_classes(self.loss, self.call, outputs, _without_ignored(soft, matches.labels))
+        return TermSum(total, measured.sum() if self.by_quality else None)
 
 
 class HeatMapTerm(nn.Module):

@@ -145,10 +145,13 @@ class Assignment:
     Attributes:
         labels: int64 (n,): class 0..K-1, -1 background, -100 ignored.
         gt_index: int64 (n,): row of the target's boxes, -1 where there is none.
+        quality: float32 (n,) in [0, 1], how well each positive fits its box, 0 elsewhere; None from a matcher that does
+            not say.
     """
 
     labels: Tensor
     gt_index: Tensor
+    quality: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How good a positive prior is: what the relatives of RetinaNet teach their scores, or learn beside them.
 
 `iou` and `centerness` compare boxes; `PredictedIoU(coder)` and `Centerness()` are the same for the positive priors of a
-batch, as the terms of a criterion take them.
+batch, as the terms of a criterion take them; `AssignedQuality()` is what the matcher said of them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from focalkit.detection.types import BoxCoder
 
 
 class Matched(Protocol):
-    """Priors (p, 4), the model's raw box outputs (p, channels), and ground-truth boxes (p, 4)."""
+    """Priors and ground-truth boxes (p, 4), the model's raw box outputs (p, channels), the matcher's quality (p,)."""
 
     @property
     def priors(self) -> Tensor: ...
@@ -26,6 +26,9 @@ class Matched(Protocol):
 
     @property
     def boxes(self) -> Tensor: ...
+
+    @property
+    def assigned(self) -> Tensor | None: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,16 @@ class Centerness:
 
     def __call__(self, positives: Matched) -> Tensor:
         return centerness(positives.priors, positives.boxes)
+
+
+@dataclass(frozen=True)
+class AssignedQuality:
+    """What the matcher said: the aligned target of `TaskAlignedAssigner`, the IoU of `SimOTAAssigner`."""
+
+    def __call__(self, positives: Matched) -> Tensor:
+        if positives.assigned is None:
+            raise ValueError("the matcher gives no quality: take one that looks at predictions, or PredictedIoU(coder)")
+        return positives.assigned
 
 
 def iou(one: Tensor, other: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class ATSSAssigner:
             iou, inside = _compare(everything[candidates], boxes)
             deviation = iou.std(dim=1, correction=min(1, iou.shape[1] - 1))
             positive = (iou >= (iou.mean(dim=1) + deviation)[:, None]) & inside
-            gt_index = _settle(n, candidates, torch.where(positive, iou, -1.0))
+            gt_index = settle(n, candidates, torch.where(positive, iou, -1.0))
             labels = torch.where(gt_index >= 0, box_labels[gt_index], labels)
         return HideInCrowds(self.ignore_iof)(Assignment(labels, gt_index), everything, target.ignore_boxes)
 
@@ -106,7 +106,7 @@ def _compare(candidates: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     return iou(candidates, boxes), inside
 
 
-def _settle(n: int, candidates: Tensor, value: Tensor) -> Tensor:
+def settle(n: int, candidates: Tensor, value: Tensor) -> Tensor:
     """For each of n priors the row with the highest value of at least 0 among those that name it; -1 without one."""
     m = len(candidates)
     flat, value = candidates.flatten(), value.flatten()

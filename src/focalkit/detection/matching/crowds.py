@@ -1,6 +1,6 @@
 """Crowd regions hide the priors in them: the step that the assigners share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,4 +31,4 @@ class HideInCrowds:
         for block in regions.to(priors.dtype).split(max(1, BLOCK // len(priors))):
             hidden |= (intersection(block[:, None], priors) / areas >= self.ignore_iof).any(dim=0)
         labels = torch.where(hidden & (assignment.gt_index < 0), IGNORE, assignment.labels)
-        return Assignment(labels, assignment.gt_index)
+        return replace(assignment, labels=labels)

@@ -1,7 +1,7 @@
 """Two-stage detectors' answer to imbalance: train on a few priors, half of them positive."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -49,7 +49,9 @@ class BalancedSampler:
         positive = _first(order, gt_index >= 0, min(limit, n), limit)
         background = _first(order, labels == BACKGROUND, min(self.num, n), self.num - positive.sum())
         kept = positive | background
-        return Assignment(torch.where(kept, labels, IGNORE), torch.where(positive, gt_index, -1))
+        return replace(
+            assignment, labels=torch.where(kept, labels, IGNORE), gt_index=torch.where(positive, gt_index, -1)
+        )
 
 
 @dataclass(frozen=True)

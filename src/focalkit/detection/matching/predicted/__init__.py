@@ -1,0 +1,1 @@
+"""Assigners that look at what the model predicts: task-aligned, SimOTA, dynamic soft labels."""
