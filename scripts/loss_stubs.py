@@ -24,6 +24,7 @@ from typing import Literal
 from torch import Generator, Tensor
 
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
+from ._overlap import BoxLoss
 from ._region import Activation
 '''
 

@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Generator, Tensor
 
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
+from ._overlap import BoxLoss
 from ._region import Activation
 from ._asymmetric import asymmetric_loss as asymmetric_loss
 from ._asymmetric import asymmetric_softmax_loss as asymmetric_softmax_loss
