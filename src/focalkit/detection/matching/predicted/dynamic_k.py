@@ -29,7 +29,8 @@ from focalkit.detection.types import BACKGROUND, Assignment, BoxCoder, DenseOutp
 class Costs(Protocol):
     """How an assigner of this file prices pairs of priors and boxes."""
 
-    top_k: int
+    @property
+    def top_k(self) -> int: ...
 
     def near(self, priors: Tensor, boxes: Tensor) -> Tensor:
         """Which priors (n, 4) suit each box (g, 4), bool (g, n); a prior that suits none takes no part."""
