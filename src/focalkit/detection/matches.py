@@ -84,16 +84,17 @@ def matches_of(outputs: DenseOutputs, targets: Sequence[DetectionTarget], assign
     priors, positive = torch.cat(outputs.priors).expand_as(boxes), gt_index >= 0
     image, prior = positive.nonzero(as_tuple=True) if counts_are_free(deltas.device) else (None, None)
     rows = None if image is None or prior is None else (image, prior)
+
+    def pick(x: Tensor) -> Tensor:
+        return x.flatten(0, 1) if rows is None else x[rows]
+
     given = [a.quality for a in assignments if a.quality is not None]
-    quality = torch.stack(given) if assignments and len(given) == len(assignments) else None
-    deltas, priors, boxes, counts, assigned = (
-        x if x is None else x.flatten(0, 1) if rows is None else x[rows]
-        for x in (deltas, priors, boxes, positive, quality)
-    )
+    assigned = pick(torch.stack(given)) if given and len(given) == len(assignments) else None
+    picked = [pick(x) for x in (deltas, priors, boxes, positive)]
     return Matches(
         labels=torch.stack([a.labels for a in assignments]),
         num_positives=positive.sum(dim=1),
-        positives=Positives(deltas, priors, boxes, counts, rows, (gt_index.shape[0], gt_index.shape[1]), assigned),
+        positives=Positives(*picked, rows=rows, shape=(gt_index.shape[0], gt_index.shape[1]), assigned=assigned),
         targets=targets,
     )
 
