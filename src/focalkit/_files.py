@@ -46,7 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
     try:
         make_folder(path.parent)
-        _remove_leftovers(path.parent, name)
+        remove_leftovers(path.parent, glob.escape(name))
         yield temporary
         os.replace(temporary, path)
     except BaseException as error:
@@ -58,9 +58,9 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def _remove_leftovers(folder: Path, name: str) -> None:
-    """Delete what killed processes left of this file, and our own of a moment ago."""
-    for file in folder.glob(f".{glob.escape(name)}.*.tmp"):
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Delete what killed processes left of a file, or of all files in a folder, and our own of a moment ago."""
+    for file in folder.glob(f".{name}.*.tmp"):
         pid = file.name.removesuffix(".tmp").rpartition(".")[2]
         if pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
             file.unlink(missing_ok=True)

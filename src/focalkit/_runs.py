@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from focalkit._config_io import config_from_dict
-from focalkit._files import append_text, write_text_atomic
+from focalkit._files import append_text, remove_leftovers, write_text_atomic
 from focalkit._files import dump_json as dump_json
 from focalkit._files import write_json_atomic as write_json_atomic
 from focalkit.config import TrainConfig
@@ -166,7 +166,8 @@ def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
     | unfinished run  | error | continue  | start   |
     | finished run    | error | unchanged | start   |
 
-    Nothing is deleted yet: with `force`, call `clear` when everything else is known to be in order.
+    Nothing is deleted yet but what killed processes left half written; with `force`, call `clear` when everything else
+    is known to be in order.
 
     Raises:
         ConfigError: As in the table, or `resume` and `force` together, or `path` is a file.
@@ -188,6 +189,8 @@ def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
         raise ConfigError(
             f"{path}: has no run.json but holds {', '.join(left)}; choose another --out, or --force to delete them"
         )
+    for folder in (run.path, *(run.path / name for name in _FOLDERS)):
+        remove_leftovers(folder)
     return run
 
 

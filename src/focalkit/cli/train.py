@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
     if not result:  # not the first process of a job that torchrun or Slurm started
         return 0
     # a run that was finished may have been killed between these
-    unevaluated = [] if was_finished and (args.out / "evaluation.json").is_file() else evaluate(args)
+    unevaluated = [] if was_finished and _is_evaluated(RunDir(args.out)) else evaluate(args)
     unreported = [] if was_finished and (args.out / "report.html").is_file() else report(args)
     notes = unevaluated + unreported
     if args.json:
@@ -178,6 +178,15 @@ def evaluate(args: Args) -> list[str]:
             raise
         return [f"the evaluation failed ({type(error).__name__}: {error}); the training is kept"]
     return []
+
+
+def _is_evaluated(run: RunDir) -> bool:
+    """Whether an evaluation came to its end: `result.json`, which it writes last, has its numbers."""
+    try:
+        evaluation = json.loads((run.path / "evaluation.json").read_text(encoding="utf-8"))
+        return evaluation["metrics"] == run.read_result()["metrics"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def report(args: Args) -> list[str]:

@@ -1,0 +1,121 @@
+"""What the tests of full disks and of kills share: a small place to work on, a hook at every write below a folder."""
+
+import errno
+import hashlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from focalkit.cli import main
+from focalkit.data import write_demo_scenes
+
+COMMANDS = ("train", "evaluate", "predict", "export", "report", "calibrate")
+
+
+class Writes:
+    """Counts the files that are opened for writing, renamed or made below a folder, and disturbs from a count on.
+
+    `full` is a full disk, which stays full; `kill` is SIGKILL to this process.
+    """
+
+    def __init__(self) -> None:
+        self.root, self.count, self.at, self.hit = "", 0, 0, ""
+        self.kind: Literal["full", "kill"] = "full"
+        sys.addaudithook(self)  # for good: Python has no way to take one away
+
+    def __call__(self, event: str, args: tuple) -> None:
+        if not self.root or event not in ("open", "os.rename", "os.mkdir"):
+            return
+        path = args[1] if event == "os.rename" else args[0]
+        if not isinstance(path, str | bytes | os.PathLike) or not os.fsdecode(path).startswith(self.root):
+            return
+        reads = event == "open" and not args[2] & (os.O_WRONLY | os.O_RDWR)
+        if reads or (event == "os.mkdir" and os.path.isdir(path)):
+            return
+        self.count += 1
+        if self.at and self.count >= self.at:
+            self.hit = self.hit or f"{event} {os.fsdecode(path)}"
+            if self.kind == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fsdecode(path))
+
+    def during(self, root: Path, at: int, words: list[str], kind: Literal["full", "kill"] = "full") -> int:
+        """The exit status of a command that is disturbed at write number `at` below `root` (from 1; 0 for never)."""
+        self.root, self.count, self.at, self.hit, self.kind = str(root), 0, at, "", kind
+        try:
+            return main(words)
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        finally:
+            self.root = ""
+
+
+WRITES = Writes()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A data set, a finished run, predictions and a table to work on."""
+
+    data: Path
+    run: Path
+    table: Path
+
+
+def make_place(root: Path) -> Place:
+    data = write_demo_scenes(root / "scenes", train=8, val=8, size=96, classes=2, imbalance=3)
+    assert main(train_words(data, root / "run")) == 0
+    rng = np.random.default_rng(0)
+    y = (rng.random(240) < 0.2).astype(int)
+    x = rng.standard_normal((240, 3)) + y[:, None]
+    rows = [f"{a:.4f},{b:.4f},{c:.4f},{t}" for (a, b, c), t in zip(x, y, strict=True)]
+    (root / "table.csv").write_text("\n".join(["a,b,c,target", *rows]) + "\n")
+    return Place(data, root / "run", root / "table.csv")
+
+
+def train_words(data: Path, out: Path) -> list[str]:
+    small = ["--model.backbone", "tiny", "--min-size", "32", "--max-size", "32", "--batch-size", "4", "--epochs", "2"]
+    slim = ["--model.fpn-channels", "8", "--model.head-channels", "8", "--model.head-depth", "1", "--logger", "none"]
+    where = ["--data", str(data), "--out", str(out), "--workers", "0", "--accelerator", "cpu", "--log-every", "1"]
+    return ["train", "--preset", "cpu-small", *where, *small, *slim, "--checkpoint-seconds", "0"]
+
+
+def words_of(name: str, place: Place, out: Path) -> list[str]:
+    """A command line that writes below `out`, and goes on where it was disturbed when it is given again."""
+    run = str(place.run)
+    return {
+        "train": [*train_words(place.data, out / "new"), "--resume"],
+        "predict": ["predict", run, str(place.data / "images" / "val"), "--out", str(out / "found")],
+        "report": ["report", run, "--out", str(out / "report.html")],
+        "export": ["export", run, "--format", "weights", "--out", str(out / "w.safetensors")],
+        "evaluate": ["evaluate", run, "--data", str(place.data), "--out", str(out / "evaluation")],
+        "calibrate": [
+            *("calibrate", str(place.run / "predictions.json"), "--out", str(out / "calibration")),
+            *("--truth", str(place.data / "annotations" / "instances_val.json")),
+        ],
+        "compare": [
+            "compare",
+            str(place.table),
+            "--out",
+            str(out / "cmp"),
+            "--seeds",
+            "1",
+            "--methods",
+            "ce",
+            "logistic",
+        ],
+    }[name]
+
+
+def state(folder: Path) -> dict[str, str]:
+    """Files below a folder and what they hold."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
