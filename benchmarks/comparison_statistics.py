@@ -3,7 +3,9 @@
     python benchmarks/comparison_statistics.py
 
 writes benchmarks/results/comparison_statistics.json: per setting the coverage of the 95 % intervals, that of a
-percentile bootstrap over seeds and items, and how often any of six methods without an effect is called better.
+percentile bootstrap over seeds and items, and how often any of six methods without an effect is called better. Under
+"few seeds": what two seeds would do if they were given a verdict, beside three, and how often each finds one method
+with an effect of 0.5 among five without.
 """
 
 import argparse
@@ -12,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from focalkit.compare import statistics
 from focalkit.compare.statistics import compare_methods
 
 # standard deviations over seeds and, of the difference, over items
 SETTINGS = {"seeds dominate": (0.05, 0.1), "both": (0.05, 0.5), "items dominate": (0.0, 1.0)}
-ITEMS, NOISE, DRAWS, EFFECT = 300, 0.3, 200, 0.2
+ITEMS, NOISE, DRAWS, EFFECT, LARGE = 300, 0.3, 200, 0.2, 0.5
 
 
 def simulate(generator, seeds, seed_noise, item_noise, effects):
@@ -35,6 +38,27 @@ def percentile(generator, resampled, seeds):
     pairs = resampled["1"] - resampled["0"]
     drawn = np.take_along_axis(pairs, generator.integers(seeds, size=pairs.shape), axis=0)
     return np.quantile(drawn.mean(axis=0), [0.025, 0.975])
+
+
+def few_seeds(simulations):
+    """Coverage, false and true "better" of two seeds, if these were enough for a verdict, and of three."""
+    generator, rows, least = np.random.default_rng(1), [], statistics.LEAST_SEEDS
+    statistics.LEAST_SEEDS = 2
+    for name, noises in SETTINGS.items():
+        for seeds in (2, 3):
+            covered = false = found = 0
+            for _ in range(simulations):
+                scores, resampled = simulate(generator, seeds, *noises, (0.0, LARGE, *[0.0] * 5))
+                _, real, *others = compare_methods(scores, "0", resampled)
+                covered += real.low <= LARGE <= real.high
+                found += real.outcome == "better"
+                false += any(v.outcome == "better" for v in others)
+            rates = {"coverage": covered, "any_false_better": false, "found": found}
+            rates = {key: count / simulations for key, count in rates.items()}
+            rows.append({"setting": name, "seeds": seeds, **rates})
+            print(rows[-1], flush=True)
+    statistics.LEAST_SEEDS = least
+    return rows
 
 
 def main() -> None:
@@ -59,6 +83,7 @@ def main() -> None:
             rows.append({"setting": name, "seeds": seeds, **rates})
             print(rows[-1], flush=True)
     result = {"command": "python benchmarks/comparison_statistics.py", "simulations": args.simulations, "rows": rows}
+    result["few seeds"] = few_seeds(args.simulations)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 

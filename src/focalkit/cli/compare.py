@@ -78,7 +78,7 @@ def run(args: Args) -> int:
     """Plan, run, and say what came out."""
     from focalkit.compare.presets import PRESETS
     from focalkit.compare.run import make_plan, run_plan
-    from focalkit.tasks import Budget, find_task, open_task
+    from focalkit.tasks import Budget, find_task
 
     if args.list:
         print(method_table(args.task or find_task(args.data)))
@@ -101,7 +101,7 @@ def run(args: Args) -> int:
         rope=args.rope,
         target=args.target,
         group=args.group,
-        budget=Budget(steps=args.steps or preset.steps.get(open_task(task).name)),
+        budget=Budget(steps=args.steps or preset.steps),
         strict=args.strict,
     )
     say = (lambda text: print(text, file=sys.stderr)) if args.json else print

@@ -1,7 +1,7 @@
 """Named settings of a comparison."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 
@@ -14,7 +14,7 @@ class Preset:
         methods: Names; () for those that the task recommends.
         seeds: How many.
         tune: Trials per method and split.
-        steps: Most steps of a fit by task; tasks that are not named decide themselves.
+        steps: Most steps of a fit; None leaves them to the task.
         tasks: Where it makes sense; () everywhere.
         task: Another task than the one found by looking, as "module:attribute": with a model of its own.
     """
@@ -23,7 +23,7 @@ class Preset:
     methods: tuple[str, ...] = ()
     seeds: int = 3
     tune: int = 0
-    steps: Mapping[str, int] = field(default_factory=dict)
+    steps: int | None = None
     tasks: tuple[str, ...] = ()
     task: str | None = None
 
@@ -33,7 +33,7 @@ _LONG_TAILS = ("ce", "focal", "cb_focal", "ldam_drw", "balanced_softmax", "logit
 # fmt: off
 PRESETS: Mapping[str, Preset] = MappingProxyType({
     "default": Preset("the methods that the task recommends, 3 seeds"),
-    "quick": Preset("short trainings: a first look", steps={"tabular": 300, "image": 600, "detection": 300}),
+    "quick": Preset("short trainings: a first look", steps=300),
     "thorough": Preset("10 seeds, 20 trials per method", seeds=10, tune=20),
     "losses": Preset(
         "every loss on the same network, without sampling",

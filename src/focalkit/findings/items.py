@@ -55,7 +55,11 @@ def _mix(x: Array) -> Array:
 
 
 def check_duplicates(
-    hashes: Array, targets: Array | None = None, splits: Mapping[str, Array] | None = None, what: str = "rows"
+    hashes: Array,
+    targets: Array | None = None,
+    splits: Mapping[str, Array] | None = None,
+    what: str = "rows",
+    ids: Array | None = None,
 ) -> list[Finding]:
     """Findings about copies.
 
@@ -64,6 +68,7 @@ def check_duplicates(
         targets: (n,), to tell whether copies agree.
         splits: Name -> indices; copies across "train" and any other are leaks.
         what: The word for items.
+        ids: (n,), what items are called, such as file names; with them some are named.
     """
     unique, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     copies = len(hashes) - len(unique)
@@ -74,7 +79,8 @@ def check_duplicates(
             Finding(
                 "FK111",
                 f"{copies:,} of {len(hashes):,} {what} are copies of an earlier one"
-                f" ({copies / len(hashes):.1%}; the most frequent occurs {largest:,} times)",
+                f" ({copies / len(hashes):.1%}; the most frequent occurs {largest:,} times)"
+                + _named(ids, inverse, np.flatnonzero(counts > 1)),
                 {"copies": copies, "items": len(hashes), "most": largest},
             )
         )
@@ -87,7 +93,7 @@ def check_duplicates(
                 found.append(
                     Finding(
                         "FK112",
-                        f"{rows:,} {what} equal another one that has another label",
+                        f"{rows:,} {what} equal another one that has another label" + _named(ids, inverse, torn),
                         {"groups": len(torn), "items": rows},
                     )
                 )
@@ -103,3 +109,11 @@ def check_duplicates(
                     )
                 )
     return found
+
+
+def _named(ids: Array | None, inverse: Array, groups: Array) -> str:
+    """The first three groups of equal items by what they are called; nothing where they have no names."""
+    if ids is None:
+        return ""
+    shown = [" = ".join(map(str, ids[np.flatnonzero(inverse == group)][:3])) for group in groups[:3]]
+    return f": {'; '.join(shown)}" + (f"; and {len(groups) - 3} more" if len(groups) > 3 else "")

@@ -2,8 +2,9 @@
 
 A class's threshold is the mean probability that the model gives that class on items labelled so (eq. 2). An item is
 suspect if a class other than its label passes its threshold with the largest probability. Probabilities are out of
-fold, so the model never saw the item. Only items are reported whose other class leads by at least 0.5, which the paper
-does not ask for: near the border between classes nothing is sure.
+fold, so the model never saw the item. Two conditions are not the paper's: the other class leads by at least 0.5, since
+near the border between classes nothing is sure, and the model knows the class of the label (a threshold of at least
+0.5), since it would otherwise call most items of a rare or difficult class wrong.
 
 Not here: estimating the joint distribution of labels, pruning by its counts.
 """
@@ -17,11 +18,14 @@ from focalkit.findings._catalog import Finding
 
 Array = NDArray[Any]
 LEAD = 0.5
+KNOWN = 0.5
 ITEMS = 20_000
 """At most so many items are looked at, drawn at random."""
 
 
-def suspect_labels(features: Array, labels: Array, names: list[str], seed: int = 0) -> list[Finding]:
+def suspect_labels(
+    features: Array, labels: Array, names: list[str], seed: int = 0, ids: Array | None = None
+) -> list[Finding]:
     """The finding about labels, if there is one.
 
     Args:
@@ -29,6 +33,7 @@ def suspect_labels(features: Array, labels: Array, names: list[str], seed: int =
         labels: (n,), 0..k-1.
         names: Of the classes.
         seed: Of the folds and of the sample.
+        ids: (n,), what items are called, such as file names; None for their numbers.
     """
     rows = np.arange(len(labels))
     if len(rows) > ITEMS:
@@ -41,7 +46,12 @@ def suspect_labels(features: Array, labels: Array, names: list[str], seed: int =
     if not len(index):
         return []
     top = [
-        {"item": int(rows[i]), "label": names[labels[rows[i]]], "looks_like": names[j], "margin": round(float(m), 3)}
+        {
+            "item": int(rows[i]) if ids is None else str(ids[rows[i]]),
+            "label": names[labels[rows[i]]],
+            "looks_like": names[j],
+            "margin": round(float(m), 3),
+        }
         for i, j, m in zip(index[:20], other, margin, strict=False)
     ]
     looked = "" if len(rows) == len(labels) else f" of {len(rows):,} that were looked at"
@@ -49,8 +59,8 @@ def suspect_labels(features: Array, labels: Array, names: list[str], seed: int =
     return [
         Finding(
             "FK118",
-            f"{len(index):,} items{looked} ({len(index) / len(rows):.1%}); the surest is item {first['item']}, labelled"
-            f" {first['label']!r}, which looks like {first['looks_like']!r}",
+            f"{len(index):,} items{looked} ({len(index) / len(rows):.1%}); the surest is {'item ' * (ids is None)}"
+            f"{first['item']}, labelled {first['label']!r}, which looks like {first['looks_like']!r}",
             {"items": len(index), "of": len(rows), "surest": top},
         )
     ]
@@ -74,9 +84,9 @@ def find_suspects(probabilities: Array, labels: Array) -> tuple[Array, Array, Ar
         labels: (n,).
 
     Example:
-        >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.95, 0.05]])
-        >>> find_suspects(p, np.array([0, 0, 1, 1]))[0].tolist()     # the last one is labelled 1
-        [3]
+        >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.95, 0.05]])
+        >>> find_suspects(p, np.array([0, 0, 1, 1, 1]))[0].tolist()     # the last one is labelled 1
+        [4]
     """
     classes, own = np.unique(labels, return_inverse=True)
     threshold = np.array([probabilities[own == j, j].mean() for j in range(len(classes))])
@@ -84,6 +94,7 @@ def find_suspects(probabilities: Array, labels: Array) -> tuple[Array, Array, Ar
     looks = eligible.argmax(axis=1)
     each = np.arange(len(own))
     margin = probabilities[each, looks] - probabilities[each, own]
-    index = np.flatnonzero((eligible[each, looks] >= 0) & (looks != own) & (margin >= LEAD))
+    known = threshold[own] >= KNOWN
+    index = np.flatnonzero(known & (eligible[each, looks] >= 0) & (looks != own) & (margin >= LEAD))
     index = index[np.argsort(-margin[index], kind="stable")]
     return index, classes[looks[index]], margin[index]

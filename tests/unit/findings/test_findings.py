@@ -125,6 +125,21 @@ def test_clean_labels_give_no_suspects():
     assert len(find_suspects(probabilities, np.array([0, 0, 1, 1]))[0]) == 0
 
 
+def test_a_class_that_the_model_does_not_know_is_not_called_wrong():
+    # items of class 1 look like class 0 to the model throughout: it is the model that is weak
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.95, 0.05], [0.9, 0.1], [0.4, 0.6]])
+    assert len(find_suspects(probabilities, np.array([0, 0, 1, 1, 1]))[0]) == 0
+
+
+def test_copies_are_named_where_items_have_names():
+    hashes = np.array([1, 1, 2, 1], dtype=np.uint64)
+    copies, conflict = check_duplicates(
+        hashes, np.array([0, 1, 0, 0]), ids=np.array(["a.png", "b.png", "c.png", "d.png"])
+    )
+    assert copies.seen.endswith(": a.png = b.png = d.png")
+    assert conflict.seen.endswith(": a.png = b.png = d.png")
+
+
 def test_anchors_and_empty_images():
     summary = {"images": 10, "empty_images": 6}
     levels = [{"positives": 2, "negatives": 10_000}]

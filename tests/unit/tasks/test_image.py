@@ -51,6 +51,34 @@ def test_a_folder_of_folders_is_images_and_a_folder_of_files_is_not(folders, tmp
     assert not TASK.recognises(folders / "red")
 
 
+@pytest.mark.parametrize(
+    "names", [("JPEGImages", "SegmentationClass", "SegmentationObject"), ("images", "masks"), ("Images", "Labels")]
+)
+def test_pictures_beside_masks_of_their_pixels_are_no_two_classes(tmp_path, names):
+    for name in names:
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture((9, 9, 9), 0)).save(tmp_path / name / "1.png")
+    assert not TASK.recognises(tmp_path)
+    with pytest.raises(InputError, match="a folder of images for each class"):
+        TASK.read(Source(tmp_path), 0)
+
+
+def test_pascal_voc_with_its_masks_is_for_detection(tmp_path):
+    for name in ("JPEGImages", "SegmentationClass", "Annotations"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(picture((9, 9, 9), 0)).save(tmp_path / "JPEGImages" / "1.png")
+    Image.fromarray(picture((9, 9, 9), 0)).save(tmp_path / "SegmentationClass" / "1.png")
+    (tmp_path / "Annotations" / "1.xml").write_text("<annotation><filename>1.png</filename></annotation>")
+    assert find_task(tmp_path) == "detection"
+
+
+def test_classes_may_have_the_name_of_masks(tmp_path):
+    for name in ("mask", "no mask"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture((9, 9, 9), 0)).save(tmp_path / name / "1.png")
+    assert find_task(tmp_path) == "image"
+
+
 def test_folders_are_split_by_class_and_no_copy_of_an_image_is_in_two_parts(folders):
     Image.open(folders / "red" / "0.png").save(folders / "red" / "again.png")
     splits = Images(size=16).read(Source(folders), 0)
@@ -157,6 +185,15 @@ def test_the_same_seed_gives_the_same_model_and_the_files_give_it_back(arrays, t
     found = loaded.predict(tmp_path / "one.png")
     np.testing.assert_allclose(found.logits[0], first.outputs("test").logits[0], atol=1e-5)
     assert found.targets.tolist() == [-1]
+
+
+def test_a_handful_of_images_is_trained_on_for_hundreds_of_steps(arrays, tmp_path, monkeypatch):
+    from focalkit.tasks.image import _fit
+
+    asked = []
+    monkeypatch.setattr(_fit, "train", lambda run, *rest: asked.append((run.batch, run.rate, rest[-1])) or rest[-1])
+    TASK.fit(METHODS["ce"], TASK.read(Source(arrays), 0), Budget(), 0, tmp_path)
+    assert asked == [(21, pytest.approx(0.1 * 21 / 128), 300)]  # of 87 images
 
 
 def test_methods_start_from_the_same_weights(arrays, tmp_path):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._image import Images
 
 SCHEDULES = ("drw", "crt", "self_distillation")
+SMALLEST_BATCH, LEAST_STEPS = 16, 300
 
 
 def fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed: int) -> ImageFitted:
@@ -50,10 +51,13 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
             torch.nn.init.constant_(made.head.bias, prior_bias(1 / len(splits.classes)))
         return made.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
+    n = len(splits.train)
+    # subtle: few images would be one batch and a dozen steps; smaller batches have proportionally smaller rates
+    batch = min(task.batch, max(SMALLEST_BATCH, n // 4))
     run = Run(
         data=splits.train,
-        batch=task.batch,
-        rate=float(method.settings.get("lr", task.lr)),
+        batch=batch,
+        rate=float(method.settings.get("lr", task.lr)) * batch / task.batch,
         weight_decay=float(method.settings.get("weight_decay", task.weight_decay)),
         decay_at=task.decay_at,
         mixup=mixup_alpha(method.augment),
@@ -61,7 +65,7 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
         generator=np.random.default_rng([seed, 3]),
         ends=math.inf if budget.seconds is None else time.perf_counter() + budget.seconds,
     )
-    steps = budget.steps or math.ceil(task.epochs * len(splits.train) / task.batch)
+    steps = budget.steps or max(LEAST_STEPS, math.ceil(task.epochs * n / batch))
     first = max(1, round(settings["start"] * steps)) if schedule in ("crt", "self_distillation") else steps
     model, prior = network(seed), training_prior(method, splits.class_counts)
     taken = train(run, _plain(model, loss), model, method.sampler, first)

@@ -35,13 +35,15 @@ class Images:
         network: "small" (a residual network that a laptop trains in minutes) or "resnet32" (He et al., 2016, sec. 4.2).
         size: Side in pixels that images are brought to; None: their own where all are square, equal and at most 64,
             else 64.
-        epochs: Passes over as many items as the training part has, unless the budget says how many steps.
+        epochs: Passes over as many items as the training part has, and at least 300 steps, unless the budget says how
+            many.
         imbalance: Training items are dropped until the classes, in their order, follow an exponential profile with
             this ratio of the first to the last (Cui et al., 2019, sec. 5.1); None keeps all, or the steepest profile of
             `lt_counts.json` where the folder has one.
         val_from: Where validation images are held out of, if the data have none: "test" where the test part is
             balanced on purpose and the training part is not.
-        lr, weight_decay, batch: Of SGD with momentum 0.9.
+        lr, weight_decay, batch: Of SGD with momentum 0.9. Fewer than 4 batches of images are divided into 4 (of at
+            least 16 images), with a rate that is smaller in proportion.
         decay_at: Shares of the training after which the rate falls to a hundredth (Cao et al., 2019: 0.8 and 0.9);
             empty: it falls as a cosine from a fifth of the way on.
     """

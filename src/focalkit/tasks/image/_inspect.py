@@ -21,9 +21,11 @@ def inspect(source: Source, labels: bool = False, size: int | None = None) -> In
     parts = {part: np.flatnonzero(pictures.part == i) for i, part in enumerate(PARTS)}
     counts = np.bincount(pictures.labels, minlength=len(pictures.classes)).tolist()
     found = check_classes(counts, pictures.classes)
-    found += check_duplicates(hashes, pictures.labels, {p: rows for p, rows in parts.items() if len(rows)}, "images")
+    known = {part: rows for part, rows in parts.items() if len(rows)}
+    found += check_duplicates(hashes, pictures.labels, known, "images", pictures.ids)
     if labels:
-        found += suspect_labels(_thumbnails(pictures.images), pictures.labels, list(pictures.classes))
+        names = list(pictures.classes)
+        found += suspect_labels(_thumbnails(pictures.images), pictures.labels, names, ids=pictures.ids)
     return Inspection(dict(zip(pictures.classes, counts, strict=True)), tuple(found), pictures.facts, pictures.notes)
 
 

@@ -12,6 +12,8 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
 """Names of folders, in lower case -> the part they are."""
 _OF_TRAINING = re.compile(r"train(ing)?[-_]?\d*")
 """A folder of this name, such as train2017, is a part and no class."""
+_WITH_MASKS = ({"images", "image", "imgs", "img", "jpegimages"}, {"masks", "mask", "labels", "gt", "segmentationclass"})
+"""Folders of these names side by side are pictures and the masks of their pixels, as in Pascal VOC."""
 
 
 def looks_like_images(path: Path) -> bool:
@@ -38,8 +40,9 @@ def split_folders(folder: Path) -> dict[str, Path]:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders with images directly inside: one class each; none if fewer than two."""
-    if any(_OF_TRAINING.fullmatch(f.name.lower()) for f in _folders(folder)):
+    """The folders with images inside: one class each; none if fewer than two, or if they are pictures and masks."""
+    names = {f.name.lower() for f in _folders(folder)}
+    if any(map(_OF_TRAINING.fullmatch, names)) or all(names & of_kind for of_kind in _WITH_MASKS):
         return []
     found = [f for f in _folders(folder) if images_in(f)]
     return found if len(found) > 1 else []
