@@ -118,7 +118,8 @@ def result_table(comparison: "Comparison") -> str:
     plan, decision = comparison.plan, comparison.task.decision_metric
     head = ["method", plan.metric, f"vs {plan.yardstick}", "verdict"]
     outcomes = {v.method: v.outcome for v in comparison.verdicts}
-    head += [f"{decision}, tuned", "at .5"] if decision else []
+    classes = max((c.test.logits.shape[1] for c in comparison.cells.values() if c.status == "done"), default=2)
+    head += [f"{decision}, tuned", "at .5" if classes == 2 else "most probable class"] if decision else []
     rows = [[*head, "s / cell"]]
     for line in lines(comparison):
         if not line.done:

@@ -195,10 +195,11 @@ def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
 def ending(comparison: "Comparison", out: Path) -> str:
     """The sentence, the table, and what to do next."""
     from focalkit.cli._live import result_table
-    from focalkit.compare.summary import findings, sentence
+    from focalkit.compare.summary import data_findings, findings, sentence
 
     text = ["", sentence(comparison), "", result_table(comparison), ""]
     text += [f"note: {line}" for line in findings(comparison)]
+    text += [f"data: {line}" for line in data_findings(comparison)]
     text.append(f"report   {comparison.report()}")
     text.append(f"results  {out / 'results.csv'}")
     if comparison.best is not None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from focalkit.compare.comparison import Comparison
-from focalkit.compare.evaluate import DEFAULT, TUNED
+from focalkit.compare.evaluate import DEFAULT, TUNED, rules_of
+from focalkit.compare.store import read_json
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def findings(comparison: Comparison) -> list[str]:
-    """What is worth knowing about the result: optima at the edge of their range, methods worse than the yardstick."""
+    """What is worth knowing about the result: optima at the edge of their range, methods worse than the yardstick,
+    thresholds that could not be tuned."""
     from focalkit.compare.tune import edges
 
     found = []
@@ -134,12 +136,22 @@ def findings(comparison: Comparison) -> list[str]:
                 f"{method.name}: the best {name} lies at the edge of {low:g} to {high:g} in {count} of "
                 f"{len(comparison.plan.seeds)} cells; a wider range might do better"
             )
+    done = next((cell for cell in comparison.cells.values() if cell.status == "done"), None)
+    if done is not None:
+        tuned = rules_of(done, comparison.metrics, comparison.task.decision_metric).get(TUNED)
+        found += [f"thresholds are {tuned.note}"] if tuned is not None and tuned.note else []
     if comparison.plan.tune:
         sign = 1 if comparison.metric(comparison.plan.metric).higher_is_better else -1
         worse = [line.method for line in lines(comparison) if sign * line.difference < 0]
         if worse:
             found.append(f"tuned, and still with a worse mean than {comparison.plan.yardstick}: {', '.join(worse)}")
     return found
+
+
+def data_findings(comparison: Comparison) -> list[str]:
+    """What was found in the data that a reader of the results should know: errors and warnings, not notes."""
+    found = read_json(comparison.store.out / "data.json")["findings"]
+    return [f"{f['code']} {f['title']}: {f['seen']}" for f in found if f["level"] != "note"]
 
 
 def _mean(values: Sequence[float]) -> float:

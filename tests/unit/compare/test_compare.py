@@ -12,7 +12,8 @@ from focalkit.compare import METHODS, Comparison, Method, compare
 from focalkit.compare import cell as cells
 from focalkit.compare.store import Store
 from focalkit.errors import ConfigError, DataError, InputError
-from focalkit.tasks import Metric
+from focalkit.findings import Finding
+from focalkit.tasks import Inspection, Metric
 
 
 def own_row(name: str, **values) -> Method:
@@ -166,6 +167,19 @@ def test_half_made_cells_of_living_processes_stay(tmp_path: Path):
     folder.mkdir(parents=True)
     Store(tmp_path).clean()
     assert folder.exists()
+
+
+def test_what_was_found_in_the_data_and_untuned_thresholds_are_said_with_the_result(toy, data, tmp_path, monkeypatch):
+    from focalkit.compare.summary import data_findings, findings
+
+    seen = (Finding("FK111", "7 of 90 rows are copies"), Finding("FK101", "9 : 1"))
+    monkeypatch.setattr(toy.Toy, "inspect", lambda *_, **__: Inspection({}, seen))
+    data.write_text("90")
+    found = compare(data, ["ce"], out=tmp_path / "out", seeds=1)
+    assert data_findings(found) == ["FK111 Items occur more than once: 7 of 90 rows are copies"]
+    (note,) = findings(found)
+    assert note.startswith("thresholds are not tuned: ")
+    assert note.endswith(" validation items, at least 50 are needed")
 
 
 def test_every_method_can_be_stored():
