@@ -61,7 +61,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         methods=("ce_no_prior", "ce", "alpha_ce(alpha=0.25)", "alpha_ce(alpha=0.75)",
                  "focal_alpha(alpha=0.5,gamma=0.5)", "focal_alpha(alpha=0.25,gamma=1.0)", "focal_alpha",
                  "focal_alpha(alpha=0.25,gamma=5.0)", "ohem", "hard_negative_mining"),
-        steps={"detection": 400},
+        steps=400,
         tasks=("detection",),
         task="focalkit.tasks.detection:MINI",
     ),
