@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
@@ -34,7 +34,6 @@ import torch
 import torchvision
 from scipy.stats import t as student
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -46,7 +45,7 @@ from focalkit.data import DetectionBatch, DetectionData, open_train_and_val
 from focalkit.detection.models.backbones import build_backbone, resolve_backbone
 from focalkit.metrics import coco_ap
 from focalkit.training import train
-from focalkit.training.loaders import train_loader, val_loader
+from focalkit.training.loaders import batches, train_loader, val_loader
 from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import lr_factor, plan_run
 
@@ -131,12 +130,6 @@ def train_torchvision(config: TrainConfig, data: DetectionData, val: DetectionDa
         optimizer.step()
     seconds = time.monotonic() - started
     return {"metrics": score_torchvision(model, config, val, fill, device), "seconds": seconds}
-
-
-def batches(loader: DataLoader, epochs: int) -> Iterator[DetectionBatch]:
-    for epoch in range(epochs):
-        loader.sampler.set_epoch(epoch)  # pyright: ignore[reportAttributeAccessIssue]
-        yield from loader
 
 
 def score_torchvision(model: RetinaNet, config: TrainConfig, val: DetectionData, fill: Any, device: str) -> dict:

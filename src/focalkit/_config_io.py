@@ -13,20 +13,23 @@ import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from focalkit.config import DataConfig, RuntimeConfig, TrainConfig
 from focalkit.errors import ConfigError
 
-C = TypeVar("C")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+C = TypeVar("C", bound="DataclassInstance")
 
 RENAMED = {"model.numerics.bound_shrink": "clamp_dwdh_min"}
 """What files of earlier versions call otherwise: dotted name -> the key today."""
 
 
-def config_to_dict(config: object) -> dict[str, Any]:
+def config_to_dict(config: "DataclassInstance") -> dict[str, Any]:
     """A configuration as JSON-ready values: paths become strings, tuples become lists."""
-    return {f.name: _to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}  # pyright: ignore[reportArgumentType]
+    return {f.name: _to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
 def config_from_dict(
@@ -140,24 +143,24 @@ def spell_none(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _optional(config: object, prefix: str = "") -> set[str]:
+def _optional(config: "DataclassInstance", prefix: str = "") -> set[str]:
     """Dotted names of the fields that may be None."""
     found: set[str] = set()
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)
-        if dataclasses.is_dataclass(value):
+        if _is_table(value):
             found |= _optional(value, f"{prefix}{name}.")
         elif type(None) in get_args(hint):
             found.add(prefix + name)
     return found
 
 
-def infinite(config: object, prefix: str = "") -> dict[str, float]:
+def infinite(config: "DataclassInstance", prefix: str = "") -> dict[str, float]:
     """Dotted names of the numbers in a configuration that are NaN or infinite."""
     found: dict[str, float] = {}
-    for f in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+    for f in dataclasses.fields(config):
         value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value):
+        if _is_table(value):
             found |= infinite(value, f"{prefix}{f.name}.")
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, float) and not math.isfinite(one):
@@ -165,12 +168,12 @@ def infinite(config: object, prefix: str = "") -> dict[str, float]:
     return found
 
 
-def differences(a: object, b: object, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+def differences(a: "DataclassInstance", b: "DataclassInstance", prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Dotted names of the fields in which two configurations of one type differ, with both values."""
     found: dict[str, tuple[Any, Any]] = {}
-    for f in dataclasses.fields(a):  # pyright: ignore[reportArgumentType]
+    for f in dataclasses.fields(a):
         left, right = getattr(a, f.name), getattr(b, f.name)
-        if dataclasses.is_dataclass(left):
+        if _is_table(left):
             found |= differences(left, right, f"{prefix}{f.name}.")
         elif left != right:
             found[prefix + f.name] = (left, right)
@@ -194,7 +197,7 @@ def _overlay(base: C, values: Mapping[str, Any], prefix: str, problems: list[str
             problems.append(f'unknown key "{name}"{_suggest(name, key, prefix, list(hints))}')
             continue
         current = getattr(base, key)
-        if dataclasses.is_dataclass(current) and not isinstance(current, type):
+        if _is_table(current):
             if isinstance(value, Mapping):
                 changed[key] = _overlay(current, value, f"{name}.", problems)
             else:
@@ -204,19 +207,19 @@ def _overlay(base: C, values: Mapping[str, Any], prefix: str, problems: list[str
             changed[key] = _convert(value, hints[key])
         except (TypeError, ValueError):
             problems.append(f'"{name}" expects {_describe(hints[key])}, got {value!r}')
-    return dataclasses.replace(base, **changed)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return dataclasses.replace(base, **changed)
 
 
 _IMPORT = re.compile(r"\s*[A-Za-z_][\w.]*:[A-Za-z_]\w*\s*(\(|$)")
 """The form "my_pkg.mod:MyLoss(gamma=1)"."""
 
 
-def _imports(config: object, prefix: str = "") -> dict[str, str]:
+def _imports(config: "DataclassInstance", prefix: str = "") -> dict[str, str]:
     """Dotted name -> value of the fields that name code; paths, which are of another type, do not."""
     found: dict[str, str] = {}
-    for f in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+    for f in dataclasses.fields(config):
         value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value):
+        if _is_table(value):
             found |= _imports(value, f"{prefix}{f.name}.")
         elif isinstance(value, str) and _IMPORT.match(value):
             found[prefix + f.name] = value.strip()
@@ -235,11 +238,11 @@ def _suggest(name: str, key: str, prefix: str, siblings: list[str]) -> str:
     return nearest(name, [prefix + s for s in siblings])
 
 
-def _all_names(config: object, prefix: str = "") -> list[str]:
+def _all_names(config: "DataclassInstance", prefix: str = "") -> list[str]:
     names = []
-    for f in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+    for f in dataclasses.fields(config):
         value = getattr(config, f.name)
-        names += _all_names(value, f"{prefix}{f.name}.") if dataclasses.is_dataclass(value) else [prefix + f.name]
+        names += _all_names(value, f"{prefix}{f.name}.") if _is_table(value) else [prefix + f.name]
     return names
 
 
@@ -282,8 +285,13 @@ def _describe(hint: Any) -> str:
 
 
 def _to_plain(value: object) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if _is_table(value):
         return config_to_dict(value)
     if isinstance(value, Path):
         return str(value)
     return [_to_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _is_table(value: object) -> "TypeGuard[DataclassInstance]":
+    """Whether a value of a configuration has fields of its own."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)

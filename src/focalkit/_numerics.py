@@ -116,7 +116,8 @@ def focal_term(u: Tensor, gamma: float | Tensor) -> Tensor:
         return modulator(u, gamma) * softplus(-u)
     if isinstance(gamma, Tensor):
         u, gamma = torch.broadcast_tensors(u, gamma)
-    return _FocalTerm.apply(u, gamma)[0]  # pyright: ignore[reportOptionalSubscript]
+    outputs: Any = _FocalTerm.apply(u, gamma)
+    return outputs[0]
 
 
 def label_logit(logits: Tensor, labels: Tensor, dim: int) -> Tensor:

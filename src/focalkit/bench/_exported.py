@@ -2,16 +2,18 @@
 
 import tempfile
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 
 from ._model import Call
 
+Format: TypeAlias = Literal["onnx", "openvino"]
 CALIBRATION = 4
 """Images of noise: enough for int8's speed, not for its accuracy, which `focalkit export --int8` measures on data."""
 
 
-def exported(model: torch.nn.Module, image: torch.Tensor, format: str, int8: bool = False) -> Call:
+def exported(model: torch.nn.Module, image: torch.Tensor, format: Format, int8: bool = False) -> Call:
     """The model's file in a runtime, and our post-processing behind it.
 
     Args:
@@ -33,7 +35,7 @@ def exported(model: torch.nn.Module, image: torch.Tensor, format: str, int8: boo
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"model{FORMATS[format]}"
         try:
-            export_detector(detector, path, format=format, calibrate_on=noise if int8 else None)  # pyright: ignore[reportArgumentType]
+            export_detector(detector, path, format=format, calibrate_on=noise if int8 else None)
             loaded = load_exported(path)
         except InputError as error:
             raise ImportError(str(error)) from error

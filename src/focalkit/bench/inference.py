@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from focalkit._types import to_memory_format
 from focalkit.config import cpu_small
 from focalkit.detection import DensePostprocess, build_detector, retinanet
 
-from ._exported import exported
+from ._exported import Format, exported
 from ._model import Bar, Call, Case, Row, Settings, no_answer
 
 CLASSES, SMALL_CLASSES = 80, 3
@@ -72,7 +73,7 @@ def torchvision(inputs: Photo, memory_format: torch.memory_format = torch.contig
     body = getattr(resnet, inputs.backbone)(weights=None, norm_layer=FrozenBatchNorm2d)
     pyramid = _resnet_fpn_extractor(body, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
     model = RetinaNet(pyramid, CLASSES, min_size=side, max_size=side, detections_per_img=100)
-    model = model.to(inputs.image.device, memory_format=memory_format).eval()  # pyright: ignore[reportCallIssue]
+    model = to_memory_format(model.to(inputs.image.device), memory_format).eval()
 
     def call() -> object:
         with torch.inference_mode():
@@ -81,7 +82,7 @@ def torchvision(inputs: Photo, memory_format: torch.memory_format = torch.contig
     return call
 
 
-RUNTIMES = {
+RUNTIMES: dict[str, tuple[Format, bool]] = {
     "ONNX Runtime": ("onnx", False),
     "ONNX Runtime int8": ("onnx", True),
     "OpenVINO": ("openvino", False),

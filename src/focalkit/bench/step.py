@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from focalkit._types import to_memory_format
 from focalkit.config import TrainConfig
 from focalkit.detection import (
     Assignment,
@@ -85,7 +86,7 @@ def torchvision_step(inputs: Batch, memory_format: torch.memory_format = torch.c
     side = inputs.images.shape[-1]
     pyramid = _resnet_fpn_extractor(body, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
     model = RetinaNet(pyramid, CLASSES, min_size=side, max_size=side)
-    model = model.to(inputs.device, memory_format=memory_format).train()  # pyright: ignore[reportCallIssue]
+    model = to_memory_format(model.to(inputs.device), memory_format).train()
     images = list(inputs.images)
     targets = [{"boxes": t.boxes, "labels": t.labels} for t in inputs.targets]
     return _training(model, lambda: sum(model(images, targets).values(), images[0].new_zeros(())), inputs)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -189,12 +189,17 @@ def calibrate_detections(
         if method == "auto":
             selections[name] = select_method(rows, name, seed=seed)
             chosen = selections[name].method
-        fitted = DetectionCalibration(chosen)  # pyright: ignore[reportArgumentType]
+        fitted = DetectionCalibration(cast(DetectionMethod, chosen))
         boxes = box_features(rows) if chosen == "box" else None
         maps[name] = fitted.fit(rows.scores, rows.labels, targets_of(rows, name), boxes, names=rows.names)
         notes.append(fitted.notes)
 
-    aims = {"target_precision": target_precision, "target_recall": target_recall, "f_beta": f_beta, "costs": costs}
+    aims: dict[str, Any] = {
+        "target_precision": target_precision,
+        "target_recall": target_recall,
+        "f_beta": f_beta,
+        "costs": costs,
+    }
     if all(value is None for value in aims.values()):
         aims["f_beta"] = 1.0
     calibrated = _scored(at[0.5], maps[target])
@@ -202,7 +207,7 @@ def calibrate_detections(
         calibrated.in_images(fits),
         **aims,
         confidence=confidence,
-        seed=seed,  # pyright: ignore[reportArgumentType]
+        seed=seed,
     )
     cuts = cut_offs(thresholds.values, float(pooled.values))
     table = _table({tau: m.in_images(judged) for tau, m in at.items()}, maps, ground_truth)

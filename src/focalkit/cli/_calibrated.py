@@ -26,11 +26,14 @@ def posterior_of(run: Path, detector: "Detector") -> "AppliedCalibration":
         raise InputError(f"{run}: --posterior needs the loss of a run directory; a file does not know its own")
     spec = losses_of(RunDir(run).read_config())[0]
     loss = build(spec) if parse(spec)[0] == "focal" else None
-    if not isinstance(loss, SigmoidFocalLoss) or not isinstance(loss.gamma, int | float) or loss.gamma_neg is not None:
-        raise InputError(f"{run}: was trained with {spec}; --posterior knows the inverse of focal loss with one gamma")
+    if not isinstance(loss, SigmoidFocalLoss) or loss.gamma_neg is not None:
+        raise InputError(f"{run}: was trained with {spec}; --posterior knows the inverse of focal loss")
+    gamma, alpha = loss.gamma, loss.alpha
+    if not isinstance(gamma, int | float) or not (alpha is None or isinstance(alpha, int | float)):
+        raise InputError(f"{run}: was trained with {spec}; --posterior knows one gamma and one alpha for all classes")
     if getattr(detector.model.head, "quality_output", None) is not None:
         raise InputError(f"{run}: its scores are mixed with a quality; --posterior is for scores of the class alone")
-    return AppliedCalibration.posterior(float(loss.gamma), None if loss.alpha is None else float(loss.alpha))  # pyright: ignore[reportArgumentType]
+    return AppliedCalibration.posterior(float(gamma), None if alpha is None else float(alpha))
 
 
 def without_calibration(detector: "Detector") -> None:

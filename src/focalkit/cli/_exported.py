@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from focalkit.errors import InputError
 
@@ -27,4 +27,4 @@ def open_exported(
 
 def metadata(detector: "Detector") -> Mapping[str, Any]:
     """What the exported file says about itself."""
-    return detector.model.info  # pyright: ignore[reportReturnType]
+    return cast(Mapping[str, Any], detector.model.info)

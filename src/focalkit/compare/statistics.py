@@ -16,7 +16,7 @@ Not here: which metric is compared, and how a cell's outputs become one.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,7 +173,8 @@ def _difference(
     surest = 1 - 1e-12
     excluded = surest
     if half(surest) > abs(mean):
-        excluded = float(optimize.brentq(lambda level: half(level) - abs(mean), 0.0, surest))  # pyright: ignore
+        root: Any = optimize.brentq(lambda level: half(level) - abs(mean), 0.0, surest)
+        excluded = float(root)
     return mean, mean - half(level), mean + half(level), 1 - excluded, n
 
 
@@ -251,6 +252,6 @@ def rank_methods(scores: "Mapping[str, Sequence[float] | np.ndarray]", level: fl
     k, n = table.shape
     ranks = stats.rankdata(-table, axis=0).mean(axis=1)
     critical = float(stats.studentized_range.ppf(level, k, np.inf)) / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5
-    test = stats.friedmanchisquare if k > 2 else stats.wilcoxon
-    p = float(test(*table).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    test: Any = stats.friedmanchisquare if k > 2 else stats.wilcoxon
+    p = float(test(*table).pvalue)
     return Ranking(dict(zip(scores, ranks.tolist(), strict=True)), critical, p)

@@ -165,7 +165,8 @@ def write_cell(job: Job, fill: Callable[[Path], Mapping[str, Any]]) -> Cell:
 
 def write_outputs(file: Path, outputs: Outputs) -> None:
     """`val.npz` or `test.npz`; not atomic by itself, the cell's folder is."""
-    np.savez_compressed(file, **outputs.arrays())  # pyright: ignore[reportArgumentType]
+    arrays: dict[str, Any] = outputs.arrays()
+    np.savez_compressed(file, **arrays)
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class LoadingError(FocalkitError):
 class Loader(DataLoader):
     """A DataLoader whose workers' failures come as errors, in words and in time. Made by `make_loader`."""
 
-    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __iter__(self) -> Any:  # an iterator over batches
         return _watched(super().__iter__()) if self.num_workers else super().__iter__()
 
 
@@ -173,10 +173,10 @@ class _Caught(Dataset):
     """A data set whose errors are samples: an exception that crosses processes becomes the text of a traceback."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
+        self.dataset: Any = dataset
 
     def __len__(self) -> int:
-        return len(self.dataset)  # pyright: ignore[reportArgumentType]
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
         try:

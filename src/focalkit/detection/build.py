@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from focalkit import losses
-from focalkit.config import ModelConfig, NumericsConfig, TrainConfig
+from focalkit.config import DetectorName, ModelConfig, NumericsConfig, TrainConfig
 from focalkit.detection.criterion import DetectionCriterion, Matcher
 from focalkit.detection.inference.postprocess import DensePostprocess
 from focalkit.detection.matching.sample import BalancedSampler, Sampled
@@ -228,7 +228,7 @@ def check_losses(config: TrainConfig) -> None:
         losses.build(cls_spec, class_dim=-1, reduction="sum")
 
 
-def _check_class_targets(detector: str, spec: str) -> None:
+def _check_class_targets(detector: DetectorName, spec: str) -> None:
     name, kinds = losses.parse(spec)[0], DETECTORS[detector].class_targets
     if name in losses.LOSSES and losses.LOSSES[name].targets not in kinds:
         raise ConfigError(
@@ -237,7 +237,7 @@ def _check_class_targets(detector: str, spec: str) -> None:
         )
 
 
-def _box_space(detector: str, spec: str) -> Space:
+def _box_space(detector: DetectorName, spec: str) -> Space:
     """Where a box loss compares."""
     name, spaces = losses.parse(spec)[0], DETECTORS[detector].box_spaces
     if ":" in name:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from focalkit import losses
-from focalkit.config import CriterionConfig, ModelConfig
+from focalkit.config import CriterionConfig, DetectorName, ModelConfig
 from focalkit.detection.boxes.anchors import AnchorGrid
 from focalkit.detection.boxes.center_size import CenterSizeCoder
 from focalkit.detection.boxes.deltas import DeltaXYWH
@@ -278,7 +278,7 @@ RTDETRV2 = Recipe(
     criterion=SetCriterion,
 )
 
-DETECTORS = {
+DETECTORS: dict[DetectorName, Recipe] = {
     "retinanet": RETINANET,
     "fcos": FCOS,
     "atss": ATSS,

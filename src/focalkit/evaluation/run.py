@@ -120,7 +120,8 @@ def evaluate_file(
     detector = Detector.open(path, device, score_threshold=score_threshold, layout=layout, coco80=coco80, trust=trust)
     data = with_classes_of(detector, open_detection_data(data_path, split), path)
     folder = out or path.with_name(f"{path.stem}-evaluation")
-    config = TrainConfig(model=detector.model.card.config)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    assert detector.card is not None  # `load_weights` gives one to every model
+    config = TrainConfig(model=detector.card.config)
     found = evaluate_into(
         folder, detector, data, matcher=assigner_of(config), workers=config.runtime.workers, pictures=pictures
     )

@@ -102,11 +102,10 @@ def export_detector(
 
 def _batches(detector: Detector, images: Sequence[Any]) -> list[Any]:
     """Each image as it comes to the network in prediction, by itself."""
-    fill = detector.model.pixel_mean.flatten().tolist()  # pyright: ignore[reportCallIssue]
     found = []
     for image in map(as_image, each_image(images)):
         size = fit_size(image.shape[1], image.shape[2], detector.min_size, detector.max_size, detector.resize)
-        found.append(pad_batch([resize(image, size, detector.resize)], fill).contiguous().numpy())
+        found.append(pad_batch([resize(image, size, detector.resize)], detector.fill).contiguous().numpy())
     if not found:
         raise InputError("int8 needs images to measure the ranges of activations on, got none")
     return found

@@ -36,7 +36,7 @@ def quantize_onnx(model: Any, batches: Batches) -> Any:
         def __init__(self) -> None:
             self.left = iter(batches)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        def get_next(self) -> Any:
             batch = next(self.left, None)
             return None if batch is None else {"images": batch}
 

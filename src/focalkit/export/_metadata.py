@@ -65,7 +65,7 @@ def describe(detector: Detector, *, nms: bool, int8: bool, display_threshold: fl
     priors = anchors_of(model)
     for part, kinds in ((priors, (AnchorGrid,)), (post, (DensePostprocess,)), (post.coder, tuple(CODERS.values()))):
         _check(part, kinds)
-    names = detector.names or tuple(f"class {k}" for k in range(model.num_classes))  # pyright: ignore[reportArgumentType]
+    names = detector.names or tuple(f"class {k}" for k in range(detector.num_classes))
     return {
         "schema": SCHEMA,
         "version": version("focalkit"),
@@ -73,7 +73,7 @@ def describe(detector: Detector, *, nms: bool, int8: bool, display_threshold: fl
         "category_ids": list(detector.category_ids or range(len(names))),
         "min_size": detector.min_size,
         "max_size": detector.max_size,
-        "pixel_mean": model.pixel_mean.flatten().tolist(),  # pyright: ignore[reportCallIssue]
+        "pixel_mean": detector.fill,
         "resize": detector.resize,
         "display_threshold": display_threshold,
         "calibration": None if detector.calibration is None else detector.calibration.to_dict(),
@@ -141,13 +141,13 @@ def _coder_info(coder: BoxCoder) -> dict[str, Any]:
     return {"kind": kind, **{name: getattr(coder, name) for name in FIELDS[type(coder)]}}
 
 
-def _check(part: object, kinds: tuple[type, ...]) -> None:
+def _check(part: Any, kinds: tuple[type, ...]) -> None:
     if type(part) not in kinds:
         raise InputError(
             f"only detectors with {' or '.join(kind.__name__ for kind in kinds)} can be exported, this one has "
             f"{type(part).__name__}; `focalkit predict` runs it from its run directory"
         )
-    for field in dataclasses.fields(part):  # pyright: ignore[reportArgumentType]
+    for field in dataclasses.fields(part):
         value = getattr(part, field.name)
         if field.name not in (*FIELDS[type(part)], "coder") and value != field.default:
             raise InputError(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from focalkit._types import to_memory_format
 from focalkit.detection.models.frozen_norm import FrozenNorm, NormedConv2d, SameConv2d, like
 
 
@@ -34,11 +35,11 @@ class RawNetwork(nn.Module):
         fold(model)
         pad_at_the_end(model)
         # the memory format is the runtime's business
-        model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+        to_memory_format(model, torch.contiguous_format)
         for part in ("backbone", "neck", "head"):
             setattr(self, part, getattr(model, part))
-        self.register_buffer("mean", model.pixel_mean.view(1, 3, 1, 1))  # pyright: ignore[reportCallIssue]
-        self.register_buffer("std", model.pixel_std.view(1, 3, 1, 1))  # pyright: ignore[reportCallIssue]
+        for name, buffer in (("mean", "pixel_mean"), ("std", "pixel_std")):
+            self.register_buffer(name, model.get_buffer(buffer).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         kinds = self.head(self.neck(self.backbone((images - self.mean) / self.std)))

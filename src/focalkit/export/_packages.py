@@ -3,6 +3,7 @@
 import sys
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 from focalkit.errors import InputError
 
@@ -25,7 +26,8 @@ def openvino() -> ModuleType:
     subtle: openvino and nncf do without the package that sends them where it cannot be imported.
     """
     needs("openvino", extra="openvino")
-    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("openvino_telemetry", None)
     import openvino
 
     return openvino

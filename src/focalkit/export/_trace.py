@@ -7,6 +7,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,12 +67,14 @@ def trace_all(detector: Detector) -> ExportedProgram:
     return torch.export.export(whole, example(), dynamic_shapes=(_image_dims(), {0: Dim("batch")}))
 
 
-def _image_dims() -> dict[int, Dim]:
-    return {0: Dim("batch"), 2: 32 * Dim("rows"), 3: 32 * Dim("columns")}  # pyright: ignore[reportReturnType, reportOperatorIssue]
+def _image_dims() -> dict[int, Any]:
+    rows: Any = Dim("rows")
+    columns: Any = Dim("columns")
+    return {0: Dim("batch"), 2: 32 * rows, 3: 32 * columns}
 
 
 def _postprocess(detector: Detector, suppress: Suppress) -> GraphPostprocess:
-    classes: int = detector.model.num_classes  # pyright: ignore[reportAssignmentType]
+    classes = detector.num_classes
     calibration = None if detector.calibration is None else GraphCalibration(detector.calibration, classes)
     return GraphPostprocess(anchors_of(detector.model), detector.postprocess, classes, suppress, calibration).eval()
 

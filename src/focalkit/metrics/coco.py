@@ -11,13 +11,14 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from focalkit.errors import FocalkitError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
+IouType: TypeAlias = Literal["bbox", "segm"]
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 CURVE_IOUS = (0.5, 0.75)
 ABSENT = -1.0
@@ -46,7 +47,7 @@ def coco_ap(
     ground_truth: Mapping[str, Any],
     detections: Sequence[Mapping[str, Any]],
     *,
-    iou_type: Literal["bbox", "segm"] = "bbox",
+    iou_type: IouType = "bbox",
     per_class: bool = True,
     curves: bool = False,
 ) -> CocoResult:
@@ -124,7 +125,9 @@ def coco_ap(
     )
 
 
-def _accumulate(truth: dict[str, Any], found: list[dict[str, Any]], iou_type: str) -> "tuple[np.ndarray, np.ndarray]":
+def _accumulate(
+    truth: dict[str, Any], found: list[dict[str, Any]], iou_type: IouType
+) -> "tuple[np.ndarray, np.ndarray]":
     """Precision (IoU threshold, recall, class, size, limit) and recall (the same without recall); -1 is absent."""
     import numpy as np
 
@@ -142,7 +145,7 @@ def _accumulate(truth: dict[str, Any], found: list[dict[str, Any]], iou_type: st
     for d in found:
         _result_fields(d)
     results = COCO({**truth, "annotations": found}, print_function=_silent)
-    evaluator = COCOeval_faster(coco, results, iou_type, print_function=_silent)  # pyright: ignore[reportArgumentType]
+    evaluator = COCOeval_faster(coco, results, iou_type, print_function=_silent)
     evaluator.evaluate()
     evaluator.accumulate()
     return np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])
@@ -201,7 +204,7 @@ def _curves(precision: "np.ndarray", names: list[str]) -> dict[str, Any]:
 # --- checking and repairing the input ---------------------------------------------------------------------------------
 
 
-def _key(value: object) -> Hashable:
+def _key(value: Any) -> Hashable:
     """An id as it is compared: integers, and strings that spell one, as the integer; other strings as they are."""
     if isinstance(value, str):
         try:
@@ -211,7 +214,7 @@ def _key(value: object) -> Hashable:
     if isinstance(value, bool) or value is None:
         return None
     try:
-        return int(value) if value == int(value) else None  # pyright: ignore[reportArgumentType]
+        return int(value) if value == int(value) else None
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -1,6 +1,7 @@
 """Resampling of tables: the functions of items, and rows invented between neighbours (SMOTE, by imbalanced-learn)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +41,12 @@ def resample_table(
     if rarest < 2:
         raise ConfigError(f"SMOTE invents rows between two of a class, but one class has {rarest} row in training")
     k = min(int(arguments["k"]), rarest - 1)
-    wanted = {c: max(int(n), int(arguments["ratio"] * counts.max())) for c, n in enumerate(counts) if n}
+    wanted: Any = {c: max(int(n), int(arguments["ratio"] * counts.max())) for c, n in enumerate(counts) if n}
     if len(categorical) == x.shape[1]:
-        tool = SMOTEN(sampling_strategy=wanted, k_neighbors=k, random_state=seed)  # pyright: ignore[reportArgumentType]
+        tool = SMOTEN(sampling_strategy=wanted, k_neighbors=k, random_state=seed)
     elif categorical:
-        tool = SMOTENC(list(categorical), sampling_strategy=wanted, k_neighbors=k, random_state=seed)  # pyright: ignore[reportArgumentType]
+        tool = SMOTENC(list(categorical), sampling_strategy=wanted, k_neighbors=k, random_state=seed)
     else:
-        tool = SMOTE(sampling_strategy=wanted, k_neighbors=k, random_state=seed)  # pyright: ignore[reportArgumentType]
+        tool = SMOTE(sampling_strategy=wanted, k_neighbors=k, random_state=seed)
     new_x, new_y = tool.fit_resample(x, y)[:2]
     return np.asarray(new_x, dtype=np.float32), np.asarray(new_y)

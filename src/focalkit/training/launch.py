@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from focalkit.config import TrainConfig
 from focalkit.data.loading import STOPPING, leave_signals_to_parent
@@ -51,11 +52,11 @@ def in_every_process(work: Callable[[Any], object], job: object, count: int) -> 
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
     place |= {name: os.environ[name] for name in place if name in os.environ}
     with _signals_blocked():  # the children start like that, and listen to this process alone
-        context: Any = mp.spawn(_child, (work, job, place, messages, count), nprocs=count, join=False)  # pyright: ignore[reportPrivateImportUsage]
+        context: Any = spawn(_child, (work, job, place, messages, count), nprocs=count, join=False)
     try:
         while not context.join(grace_period=GRACE):
             pass
-    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:  # pyright: ignore[reportPrivateImportUsage]
+    except (ProcessRaisedException, ProcessExitedException) as error:
         if not messages.empty():
             raise messages.get() from None
         raise _failure(error, [process.exitcode for process in context.processes]) from error

@@ -1,12 +1,13 @@
 """The loaders of training and validation images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from focalkit.config import TrainConfig
-from focalkit.data import DetectionData, DetectionDataset, collate
+from focalkit.data import DetectionBatch, DetectionData, DetectionDataset, collate
 from focalkit.data.dataset import batch_bytes
 from focalkit.data.loading import make_loader
 from focalkit.evaluation.predict import split_loader
@@ -58,6 +59,14 @@ def val_loader(data: DetectionData, config: TrainConfig, *, fill: Sequence[float
         world=world,
         processes=config.runtime.devices,
     )
+
+
+def batches(loader: DataLoader, epochs: int) -> Iterator[DetectionBatch]:
+    """All batches of so many epochs of a `train_loader`, outside of Lightning, which does it by itself."""
+    order: Any = loader.sampler
+    for epoch in range(epochs):
+        order.set_epoch(epoch)
+        yield from loader
 
 
 def _pin(config: TrainConfig) -> bool:

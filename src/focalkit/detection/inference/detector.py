@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,8 @@ class Detector:
     ) -> None:
         self.model = model if device is None else model.to(device)
         self.calibration = calibration
-        card: ModelCard | None = getattr(model, "card", None)
+        self.card: ModelCard | None = getattr(model, "card", None)
+        card = self.card
         if card is not None and card.categories is not None:
             names = [name for _, name in card.categories] if names is None else names
             category_ids = [i for i, _ in card.categories] if category_ids is None else category_ids
@@ -166,8 +167,12 @@ class Detector:
     @property
     def fill(self) -> list[float]:
         """Colour of the padding: what is zero after normalisation."""
-        mean: Tensor = self.model.pixel_mean  # pyright: ignore[reportAssignmentType]
-        return mean.flatten().tolist()
+        return cast(Tensor, self.model.pixel_mean).flatten().tolist()
+
+    @property
+    def num_classes(self) -> int:
+        """K, of the model."""
+        return cast(int, self.model.num_classes)
 
     def predict(
         self,

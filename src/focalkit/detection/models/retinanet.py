@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from focalkit._types import to_memory_format
 from focalkit.detection.inference.postprocess import DensePostprocess
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.types import DenseOutputs, PriorGrid
@@ -60,7 +61,7 @@ class RetinaNet(nn.Module):
         std = getattr(backbone, "pixel_std", IMAGENET_STD) if pixel_std is None else pixel_std
         self.register_buffer("pixel_mean", torch.tensor(tuple(mean)), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(tuple(std)), persistent=False)
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        to_memory_format(self, torch.channels_last)
 
     def forward(self, images: Tensor) -> DenseOutputs:
         """Predict; the same in training and evaluation.

@@ -38,7 +38,7 @@ def configure(
             raise ConfigError(f"the task detection has no {name}, the method {method.name!r} asks for {asked!r}")
     plain = method.loss in ("default", "ce")
     if method.model in DETECTORS:
-        config = with_detector(config, method.model)  # pyright: ignore[reportArgumentType]
+        config = with_detector(config, method.model)
         plain_loss = DETECTORS[method.model].loss
     else:
         plain_loss = PLAIN

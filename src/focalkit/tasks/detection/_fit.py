@@ -8,12 +8,12 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from focalkit.config import TrainConfig
-from focalkit.data import DetectionBatch, DetectionData
+from focalkit.data import DetectionData
 from focalkit.detection import Detector, build_criterion, build_detector
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.errors import DivergedError
-from focalkit.training.loaders import train_loader
+from focalkit.training.loaders import batches, train_loader
 from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import lr_factor, plan_run
 
@@ -70,26 +70,21 @@ def _train(
     loader = train_loader(data, config, fill=fill, rank=0, world=1, start_step=0)
     model.train()
     step = 0
-    for epoch in range(plan.epochs):
-        loader.sampler.set_epoch(epoch)  # pyright: ignore[reportAttributeAccessIssue]
-        batch: DetectionBatch
-        for batch in loader:
-            factor = lr_factor(
-                step, total=plan.steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = plan.lr * factor
-            here = batch.to(device, non_blocking=True)
-            losses = criterion(model(here.images), here.targets)
-            total = torch.stack(list(losses.values())).sum()
-            if not bool(total.isfinite()):
-                raise DivergedError(f"the loss is {total.item()} at step {step + 1}; a smaller lr may help")
-            optimizer.zero_grad()
-            total.backward()
-            if o.clip_norm is not None:
-                clip_grad_norm_(model.parameters(), o.clip_norm)
-            optimizer.step()
-            step += 1
-            if step == plan.steps or (seconds is not None and time.perf_counter() - began > seconds):
-                return step
+    for batch in batches(loader, plan.epochs):
+        factor = lr_factor(step, total=plan.steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones)
+        for group in optimizer.param_groups:
+            group["lr"] = plan.lr * factor
+        here = batch.to(device, non_blocking=True)
+        losses = criterion(model(here.images), here.targets)
+        total = torch.stack(list(losses.values())).sum()
+        if not bool(total.isfinite()):
+            raise DivergedError(f"the loss is {total.item()} at step {step + 1}; a smaller lr may help")
+        optimizer.zero_grad()
+        total.backward()
+        if o.clip_norm is not None:
+            clip_grad_norm_(model.parameters(), o.clip_norm)
+        optimizer.step()
+        step += 1
+        if step == plan.steps or (seconds is not None and time.perf_counter() - began > seconds):
+            return step
     return step

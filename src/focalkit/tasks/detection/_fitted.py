@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 
 from focalkit._runs import write_json_atomic
 from focalkit.data import DetectionData
-from focalkit.detection import Detections, Detector, save_weights
+from focalkit.detection import Detections, Detector, RetinaNet, save_weights
 from focalkit.errors import DataError, InputError
 from focalkit.evaluation.predict import predict_split
 
@@ -53,7 +53,7 @@ class DetectionModel:
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, which `Detector.open` reads, and `model.json`."""
-        save_weights(self.detector.model, folder / "model.safetensors")  # pyright: ignore[reportArgumentType]
+        save_weights(cast(RetinaNet, self.detector.model), folder / "model.safetensors")
         write_json_atomic(folder / "model.json", {"schema": SCHEMA, "classes": list(self.classes)})
 
     @staticmethod

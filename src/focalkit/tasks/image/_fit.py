@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from focalkit._types import to_memory_format
 from focalkit.errors import ConfigError
 from focalkit.losses import distillation_loss, prior_bias
 from focalkit.sampling import taught_prior
@@ -49,7 +50,7 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
         made = build_network(name, len(splits.classes), size)
         if loss.sigmoid:  # each class is rare among its negatives: Cui et al., 2019, sec. 5.1
             torch.nn.init.constant_(made.head.bias, prior_bias(1 / len(splits.classes)))
-        return made.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        return to_memory_format(made.to(device), torch.channels_last)
 
     n = len(splits.train)
     # subtle: few images would be one batch and a dozen steps; smaller batches have proportionally smaller rates

@@ -5,6 +5,7 @@ numbers as they are. Missing numbers become the median, beside a column that say
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,12 +98,12 @@ class Encoder:
         x = np.where(np.isnan(rows.numbers), self.median, rows.numbers)
         return np.concatenate([x, self._flags(rows), self.codes(rows)], 1).astype(np.float32)
 
-    def arrays(self) -> dict[str, NDArray]:  # pyright: ignore[reportMissingTypeArgument]
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Name -> array, to be stored."""
         return {f"encoder.{name}": np.ascontiguousarray(value) for name, value in vars(self).items()}
 
     @staticmethod
-    def from_arrays(arrays: dict[str, NDArray]) -> "Encoder":  # pyright: ignore[reportMissingTypeArgument]
+    def from_arrays(arrays: dict[str, NDArray[Any]]) -> "Encoder":
         """The inverse; other names are passed over."""
         return Encoder(**{k.partition(".")[2]: v for k, v in arrays.items() if k.startswith("encoder.")})
 

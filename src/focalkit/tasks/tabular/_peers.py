@@ -138,15 +138,15 @@ def _hist_gb(
 ) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    options: dict[str, Any] = {"categorical_features": categorical or None, "early_stopping": False}
     model = HistGradientBoostingClassifier(
         learning_rate=float(settings.get("learning_rate", 0.1)),
         max_iter=int(settings.get("max_iter", 100)),
         max_leaf_nodes=int(settings.get("max_leaf_nodes", 31)),
         min_samples_leaf=int(settings.get("min_samples_leaf", 20)),
         l2_regularization=float(settings.get("l2", 0.0)),
-        categorical_features=categorical or None,  # pyright: ignore[reportArgumentType]
-        early_stopping=False,  # pyright: ignore[reportArgumentType]
         random_state=seed,
+        **options,
     )
     return model.fit(x, y, weight)
 
