@@ -1,6 +1,7 @@
 """`focalkit compare`: which treatment of imbalance is best on these data."""
 
 import json
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Args:
     """Fits at the same time; they share the processors"""
     engine: Annotated[str, tyro.conf.arg(metavar="NAME")] = "processes"
     """processes, serial or ray"""
+    address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="")] = None
+    """With --engine ray: the cluster to use, "auto" for one that runs here (default: RAY_ADDRESS, else a local one)"""
     yardstick: Annotated[str, tyro.conf.arg(metavar="METHOD")] = "ce"
     """The method that the others are compared with"""
     metric: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
@@ -87,6 +90,10 @@ def run(args: Args) -> int:
         raise InputError(f"there is no preset {args.preset!r}{nearest(args.preset, [*PRESETS])}")
     if args.steps is not None and args.steps < 1:
         raise InputError(f"--steps must be at least 1, got {args.steps}")
+    if args.address is not None:
+        if args.engine != "ray":
+            raise InputError(f"--address names a Ray cluster and needs --engine ray, got --engine {args.engine}")
+        os.environ["RAY_ADDRESS"] = args.address
     preset = PRESETS[args.preset or "default"]
     task = _task_of(args, preset)
     out = args.out or Path("runs") / args.data.resolve().name.partition(".")[0]

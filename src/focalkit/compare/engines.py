@@ -73,9 +73,9 @@ def processes(
 def ray(
     jobs: Sequence[J], work: Callable[[J], R], workers: int, started: Callable[[J], None]
 ) -> Iterator[tuple[J, R | None]]:
-    """On a Ray cluster: a running one (`RAY_ADDRESS`), else a local one of `workers` processors.
+    """On a Ray cluster: a running one (`RAY_ADDRESS`, all its processors), else a local one of `workers` processors.
 
-    The machines of a cluster need the data and the comparison's directory under the same paths.
+    The machines of a cluster need focalkit, and the data and the comparison's directory under the same paths.
     """
     try:
         import ray as library  # pyright: ignore[reportMissingImports]
@@ -83,22 +83,34 @@ def ray(
     except ImportError as error:
         raise ConfigError("--engine ray needs the package ray: pip install 'focalkit[ray]'") from error
 
-    if not library.is_initialized():
+    ours = not library.is_initialized()
+    if ours:
         address = os.environ.get("RAY_ADDRESS")
         local = {} if address else {"num_cpus": workers, "include_dashboard": False}
-        library.init(address=address, log_to_driver=False, **local)
+        try:
+            library.init(address=address, log_to_driver=False, **local)
+        except ConnectionError as error:
+            raise ConfigError(f"--engine ray found no cluster at {address!r}: {error}") from error
     remote = library.remote(max_retries=TRIES - 1)(work)
-    futures = {}
-    for job in jobs:
-        futures[remote.remote(job)] = job
-        started(job)
-    while futures:
-        for future in library.wait(list(futures))[0]:
-            job = futures.pop(future)
-            try:
-                yield job, library.get(future)
-            except RayError:
-                yield job, None
+    places = max(1, int(library.cluster_resources().get("CPU", workers)))
+    waiting, futures = deque(jobs), {}
+    try:
+        while waiting or futures:
+            while waiting and len(futures) < places:  # a job is said to have started when there is a place for it
+                job = waiting.popleft()
+                futures[remote.remote(job)] = job
+                started(job)
+            for future in library.wait(list(futures))[0]:
+                job = futures.pop(future)
+                try:
+                    yield job, library.get(future)
+                except RayError:
+                    yield job, None
+    finally:
+        for future in futures:
+            library.cancel(future, force=True)
+        if ours:
+            library.shutdown()
 
 
 ENGINES: dict[str, Callable[..., Iterator[tuple[Any, Any]]]] = {

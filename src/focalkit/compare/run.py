@@ -185,6 +185,7 @@ def run_plan(
             for job, outcome in engine_of(ready, run, workers, lambda job: tell(Event("started", job))):
                 result: Outcome = outcome or failed(job, "the process died twice (killed, or out of memory)", 0.0)
                 tell(Event("done" if result.status == "done" else "failed", job, result.seconds, result.error))
+        store.clean()  # of workers that outlived an earlier comparison's end
         comparison = Comparison(out, metrics, task=plan.task)
         store.write_results(comparison.rows)
         if (best := comparison.best) is not None:

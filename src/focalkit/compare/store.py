@@ -185,6 +185,10 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        # a process that was killed and that nobody has waited for can still be signalled, but writes nothing any more
+        if Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] == "Z":
+            return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
