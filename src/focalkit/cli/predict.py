@@ -48,7 +48,7 @@ class Args:
     """Folder to write to; needed for images"""
     score_threshold: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
     """Detections that score no more than this are left out (default: the thresholds of the run's calibration, or the
-    one with the best F1 in its evaluation, else 0.3)"""
+    one with the best F1 in its evaluation or on a cell's validation data, else 0.3)"""
     calibration: bool = True
     """Apply what `focalkit calibrate` left in the run or the file: calibrated scores and thresholds per class"""
     posterior: Flag = False
@@ -89,12 +89,15 @@ def run(args: Args) -> int:
     from focalkit._progress import track
 
     if is_cell_of_comparison(args.run):
-        weights = detector_of_cell(args.run)
-        if weights is None:
+        cell = detector_of_cell(args.run)
+        if cell is None:
             from focalkit.cli._rows import predict_rows
 
             return predict_rows(args.run, args.paths, None if args.out == STDOUT else args.out, args.json)
-        args = replace(args, run=weights)
+        weights, best = cell
+        args = replace(
+            args, run=weights, score_threshold=best if args.score_threshold is None else args.score_threshold
+        )
     if args.out == STDOUT:
         raise InputError("--out is missing; expected `focalkit predict RUN PATHS... --out DIR`")
     if not args.paths:
@@ -130,13 +133,19 @@ def is_cell_of_comparison(run: Path) -> bool:
     return any((run / name).is_file() for name in ("cell.json", "plan.json")) or (run.is_file() and run.name == "best")
 
 
-def detector_of_cell(run: Path) -> Path | None:
-    """The weights file of a cell that found boxes; None where its task has one class per item."""
+def detector_of_cell(run: Path) -> tuple[Path, float] | None:
+    """The weights file of a cell that found boxes and its threshold; None where its task has one class per item."""
     from focalkit.compare.predictor import cell_folder
     from focalkit.compare.store import Cell
+    from focalkit.tasks import is_built_in, open_task
 
-    folder = cell_folder(run)
-    return folder / "model.safetensors" if Cell(folder).record.get("task") == "detection" else None
+    cell = Cell(cell_folder(run))
+    task = cell.record.get("task", "")
+    if not is_built_in(task) or open_task(task).name != "detection":
+        return None
+    from focalkit.tasks.detection import best_threshold
+
+    return cell.folder / "model.safetensors", best_threshold(cell.val)
 
 
 def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDetector, Cut]":

@@ -1,6 +1,6 @@
 """The winner as a model: new data in, decisions out; preprocessing, adjustment and threshold are in the cell."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from focalkit.compare.adjust import adjusted
 from focalkit.compare.evaluate import Thresholds, default_thresholds, tuned_thresholds
 from focalkit.compare.store import Cell
 from focalkit.errors import ConfigError
-from focalkit.tasks import Array, Model, Outputs, Task, is_built_in, open_task
+from focalkit.tasks import Array, Finder, Model, Outputs, Task, is_built_in, open_task
 
 
 class Predictor:
@@ -63,8 +63,10 @@ class Predictor:
         """(n, k) probabilities of new data: a path, or what the task takes in memory."""
         return self.outputs(source).probabilities
 
-    def predict(self, source: Any) -> Array:
-        """(n,) names of the classes decided on, at the tuned thresholds."""
+    def predict(self, source: Any) -> Array | Sequence[Any]:
+        """(n,) names of the classes decided on, at the tuned thresholds; of a detector, what it finds in each image."""
+        if isinstance(self.model, Finder):
+            return self.model.find(source)
         return np.array(self.classes)[self.decide(self.predict_proba(source))]
 
     def decide(self, probabilities: Array) -> Array:

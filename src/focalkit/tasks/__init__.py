@@ -9,6 +9,7 @@ from ._table import is_built_in as is_built_in
 from ._table import open_task as open_task
 from ._task import Array as Array
 from ._task import Budget as Budget
+from ._task import Finder as Finder
 from ._task import Fitted as Fitted
 from ._task import Inspection as Inspection
 from ._task import Metric as Metric
@@ -23,6 +24,7 @@ __all__ = [
     "TASKS",
     "Array",
     "Budget",
+    "Finder",
     "Fitted",
     "Inspection",
     "Metric",

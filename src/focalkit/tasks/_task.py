@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -271,6 +271,15 @@ class Model(Protocol):
 
     def predict(self, source: Any) -> Outputs:
         """Logits of new data (a path, or what the task takes in memory); targets are -1."""
+        ...
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """A model that says more of an item than its class: where things are in it."""
+
+    def find(self, source: Any) -> Sequence[Any]:
+        """What is found in every item, at the threshold that is best on validation data."""
         ...
 
 

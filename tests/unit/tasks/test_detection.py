@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from focalkit.cli.predict import Args, run
-from focalkit.compare import METHODS, Method, compare
+from focalkit.compare import METHODS, Method, Predictor, compare
 from focalkit.config import ModelConfig, cpu_small
 from focalkit.data import open_detection_data, write_demo_scenes
 from focalkit.detection import Detections
@@ -18,7 +18,7 @@ from focalkit.errors import ConfigError, DataError
 from focalkit.losses import parse
 from focalkit.metrics import coco_ap
 from focalkit.tasks import Budget, Outputs, Source, find_task
-from focalkit.tasks.detection import TASK, Detection
+from focalkit.tasks.detection import TASK, Detection, best_threshold
 from focalkit.tasks.detection._average_precision import average_precision, judge, precisions
 from focalkit.tasks.detection._configure import configure, not_enlarged
 from focalkit.tasks.detection._fitted import _detections
@@ -203,10 +203,32 @@ def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_p
     assert "AP" in page
     assert 'id="curves"' not in page
     assert "nothing is decided" in page
-    image = next((scenes / "images" / "val").iterdir())
-    args = Args(tmp_path / "out" / "best", (image,), out=tmp_path / "found", device="cpu", json=True)
+    images = sorted((scenes / "images" / "val").iterdir())
+    moved = shutil.copytree((tmp_path / "out" / "best").resolve(), tmp_path / "elsewhere")
+    expected = np.sort(found.best.test.parts["detections.scores"])
+    shutil.rmtree(tmp_path / "out")  # a cell is all that prediction needs
+    args = Args(moved, tuple(images), out=tmp_path / "found", device="cpu", json=True, score_threshold=0.0)
     assert run(args) == 0
-    assert (tmp_path / "found" / "predictions.json").is_file()
+    written = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    np.testing.assert_allclose(np.sort([row["score"] for row in written]), expected, atol=1e-5)
+    predictor = Predictor.from_run(moved)
+    detections = predictor.predict(images)
+    assert [len(one) for one in detections] == [len(one.above(predictor.model.threshold)) for one in detections]
+    assert predictor.predict_proba(images).shape == (4, 3)
+
+
+def test_the_threshold_of_a_cell_is_the_one_with_the_best_f1():
+    judged = np.zeros((4, 10), dtype=np.int8)
+    judged[[0, 2], 0] = 1
+    parts = {
+        "detections.scores": np.array([0.9, 0.8, 0.7, 0.6]),
+        "detections.judged": judged,
+        "truth.crowd": np.zeros(2, dtype=bool),
+    }
+    outputs = Outputs(np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1)), parts=parts)
+    assert best_threshold(outputs) == 0.7  # F1 of 2/3, 1/2, 4/5, 2/3
+    none = Outputs(np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1)), parts=parts | {"detections.judged": judged * 0})
+    assert best_threshold(none) == 0.5
 
 
 def test_images_are_not_enlarged(splits):

@@ -81,6 +81,16 @@ def _area(judged: Array, total: int) -> Array:
     return found
 
 
+def best_threshold(outputs: Outputs) -> float:
+    """The score with the best F1 at an overlap of .5, all classes together; .5 where nothing found is right."""
+    judged, scores = outputs.parts["detections.judged"][:, 0], outputs.parts["detections.scores"]
+    order = np.argsort(-scores, kind="stable")
+    hits, alarms = np.cumsum(judged[order] == RIGHT), np.cumsum(judged[order] == WRONG)
+    f1 = 2 * hits / (hits + alarms + (~outputs.parts["truth.crowd"]).sum()).clip(1)
+    f1[:-1][np.diff(scores[order]) == 0] = 0  # equal scores are kept or left out together
+    return float(scores[order][f1.argmax()]) if len(f1) and f1.max() > 0 else 0.5
+
+
 def average_precision(outputs: Outputs) -> float:
     """AP of COCO: the mean over the classes that have boxes and over the overlaps .5 to .95."""
     return _mean(precisions(outputs)[1])

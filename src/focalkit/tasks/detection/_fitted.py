@@ -15,7 +15,7 @@ from focalkit.errors import DataError, InputError
 from focalkit.evaluation.predict import predict_split
 
 from .._task import Array, Outputs
-from ._average_precision import judge
+from ._average_precision import best_threshold, judge
 
 SCHEMA = 1
 LEAST = 1e-6
@@ -28,9 +28,11 @@ class DetectionModel:
 
     Attributes:
         detector: Keeps what it finds whatever it scores, at most 100 boxes an image.
+        threshold: From which score on something counts as found.
     """
 
     detector: Detector
+    threshold: float = 0.5
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -51,6 +53,12 @@ class DetectionModel:
         targets = np.full((len(given), len(self.classes)), -1)
         return Outputs(ids, targets, _logits(found, len(self.classes)), link="sigmoid", parts=_detections(found))
 
+    def find(self, source: Any) -> list[Detections]:
+        """What is found in every image from the threshold on; `source` as in `predict`."""
+        from focalkit.images import each_image
+
+        return [one.above(self.threshold) for one in self.detector.predict(list(each_image(source)))]
+
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, which `Detector.open` reads, and `model.json`."""
         save_weights(cast(RetinaNet, self.detector.model), folder / "model.safetensors")
@@ -58,13 +66,15 @@ class DetectionModel:
 
     @staticmethod
     def load(folder: Path) -> "DetectionModel":
-        """What `save` wrote.
+        """What `save` wrote; beside the outputs of a cell, the threshold is that of the best F1 on validation.
 
         Raises:
             DataError: The file cannot be read.
         """
+        val = folder / "val.npz"
+        threshold = best_threshold(Outputs.read(val)) if val.is_file() else 0.5
         try:
-            return DetectionModel(Detector.open(folder / "model.safetensors", score_threshold=0.0))
+            return DetectionModel(Detector.open(folder / "model.safetensors", score_threshold=0.0), threshold)
         except InputError as error:
             raise DataError(folder, [f"holds no detector that could be read ({error})"]) from error
 
