@@ -139,7 +139,7 @@ def _task_of(args: Args, preset: "Preset") -> str:
     from focalkit.tasks import find_task, open_task
 
     task = args.task or find_task(args.data)
-    if preset.tasks and open_task(task).name not in preset.tasks:
+    if preset.tasks and not open_task(task).kinds & set(preset.tasks):
         raise InputError(f"the preset {args.preset!r} is for {', '.join(preset.tasks)}; these data are for {task}")
     return args.task or preset.task or task
 

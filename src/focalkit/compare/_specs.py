@@ -10,7 +10,6 @@ from typing import Any
 from focalkit._config_io import nearest
 from focalkit.compare.methods import METHODS, Method
 from focalkit.errors import ConfigError
-from focalkit.tasks import open_task
 
 PARTS = ("loss", "class_weight", "sampler", "augment", "schedule", "adjust")
 """Fields of a method that are texts with arguments."""
@@ -20,12 +19,11 @@ def resolve(asked: Sequence[str | Method], task: str) -> tuple[Method, ...]:
     """The methods, each name once, in the order asked for.
 
     Raises:
-        ConfigError: An unknown method (the nearest is named), one that does not fit the task, or two of one name.
+        ConfigError: An unknown method (the nearest is named), one that the task's data do not fit, or two of one name.
     """
     methods = [method for word in asked for method in _of(word)]
-    kinds = {task, open_task(task).name}
     for method in methods:
-        if not any(method.fits(kind) for kind in kinds):
+        if not method.fits(task):
             fitting = [name for name, row in METHODS.items() if row.fits(task)]
             raise ConfigError(
                 f"the method {method.name!r} does not fit the task {task!r}; these do: {', '.join(fitting)}"

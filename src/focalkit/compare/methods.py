@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from focalkit.tasks import Range as Range
+from focalkit.tasks import open_task
 
-ALL = frozenset({"tabular", "image", "text", "audio"})
-"""The tasks of one class per item, which share losses and sampling."""
-TABLES = frozenset({"tabular"})
-IMAGES = frozenset({"image"})
-DETECTION = frozenset({"detection"})
+ALL = frozenset({"classes"})
+"""One class per item: tasks that share losses and sampling."""
+TABLES = frozenset({"rows"})
+IMAGES = frozenset({"pixels"})
+DETECTION = frozenset({"boxes"})
 DENSE = ALL | DETECTION
 """Losses on independent sigmoids serve a dense detector as well."""
 
@@ -40,7 +41,7 @@ class Method:
         model: "default" is the task's network; other names are peers that are a whole model ("hist_gb").
         settings: Values that tuning found, or that you set, for names of the task's own space: "lr", "weight_decay".
         space: What tuning may move beside the task's own space: "loss.gamma", "class_weight.beta", "sampler.t", ...
-        tasks: Where the method makes sense.
+        tasks: Where the method makes sense: `Task.kinds`, of which one is enough; None everywhere.
         paper: First author, year, arXiv number.
         summary: One line.
     """
@@ -60,8 +61,8 @@ class Method:
     summary: str = ""
 
     def fits(self, task: str) -> bool:
-        """Whether the method makes sense for the task; a task of somebody's own takes what takes every task."""
-        return self.tasks is None or task in self.tasks or (self.tasks >= ALL and ":" in task)
+        """Whether the method makes sense for the task of that name."""
+        return self.tasks is None or bool(self.tasks & open_task(task).kinds)
 
 
 _GAMMA = Range(0.0, 5.0)

@@ -15,7 +15,7 @@ class Preset:
         seeds: How many.
         tune: Trials per method and split.
         steps: Most steps of a fit; None leaves them to the task.
-        tasks: Where it makes sense; () everywhere.
+        tasks: Where it makes sense, by kind of task (`Task.kinds`); () everywhere.
         task: Another task than the one found by looking, as "module:attribute": with a model of its own.
     """
 
@@ -44,25 +44,25 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         "every way of sampling on the same network and on boosted trees",
         methods=("ce", "oversample", "undersample", "class_balanced", "sqrt_sampling", "repeat_factor", "smote",
                  "hist_gb", "hist_gb_oversample", "hist_gb_undersample", "hist_gb_smote"),
-        tasks=("tabular",),
+        tasks=("rows",),
     ),
     "peers": Preset(
         "no network: linear models, boosted trees and ensembles, plain and rebalanced",
         methods=("hist_gb", "hist_gb_balanced", "hist_gb_oversample", "hist_gb_undersample", "logistic",
                  "logistic_balanced", "balanced_forest", "easy_ensemble", "rus_boost"),
-        tasks=("tabular",),
+        tasks=("rows",),
     ),
     "cifar-lt": Preset(
         "long-tailed CIFAR as Cao et al. (2019) train it: ResNet-32, 200 epochs, ratio 100; needs a GPU",
-        methods=_LONG_TAILS, tasks=("image",), task="focalkit.tasks.image:CIFAR_LT",
+        methods=_LONG_TAILS, tasks=("pixels",), task="focalkit.tasks.image:CIFAR_LT",
     ),
     "paper-tables-mini": Preset(
         "tables 1a, 1b and 1d of the focal loss paper with a tiny detector at 128 px",
         methods=("ce_no_prior", "ce", "alpha_ce(alpha=0.25)", "alpha_ce(alpha=0.75)",
                  "focal_alpha(alpha=0.5,gamma=0.5)", "focal_alpha(alpha=0.25,gamma=1.0)", "focal_alpha",
                  "focal_alpha(alpha=0.25,gamma=5.0)", "ohem", "hard_negative_mining"),
-        steps=400,
-        tasks=("detection",),
+        steps=300,
+        tasks=("boxes",),
         task="focalkit.tasks.detection:MINI",
     ),
 })

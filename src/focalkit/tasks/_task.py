@@ -287,6 +287,8 @@ class Task(Protocol):
     """One kind of data with a default model. A new task is a folder that has this, and a line in `TASKS`."""
 
     name: str
+    kinds: frozenset[str]
+    """What its data are, which says what methods it takes: "classes" (one of k per item), "rows", "pixels", "boxes"."""
     metrics: Sequence[Metric]
     """The first ranks the methods; thresholds are tuned for `decision_metric`."""
     decision_metric: str

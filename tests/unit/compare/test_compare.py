@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import focalkit.compare
 from focalkit.compare import METHODS, Comparison, Method, compare
 from focalkit.compare import cell as cells
 from focalkit.compare.store import Store
 from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.findings import Finding
-from focalkit.tasks import Inspection, Metric
+from focalkit.tasks import TASKS, Inspection, Metric
 
 
 def own_row(name: str, **values) -> Method:
@@ -35,6 +36,13 @@ def test_a_new_task_is_one_line_in_a_table(done, tmp_path: Path):
     assert files - best == {"plan.json", "data.json", "results.csv"} | cells
     assert done.ranking[0] in ("ce", "adjusted", "other")
     assert json.loads((out / "best" / "cell.json").read_text())["name"] == done.ranking[0]
+
+
+def test_what_compares_names_no_task():
+    """A new task is a folder and a line in a table; its `kinds` say which methods and presets fit."""
+    folder = Path(focalkit.compare.__file__).parent
+    quoted = [f"{mark}{name}{mark}" for name in TASKS for mark in "\"'"]
+    assert [(file.name, word) for file in folder.glob("*.py") for word in quoted if word in file.read_text()] == []
 
 
 def test_methods_that_train_alike_train_once(done, toy):

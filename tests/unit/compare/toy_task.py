@@ -63,6 +63,7 @@ class ToyModel:
 
 class Toy:
     name = "toy"
+    kinds = frozenset({"points"})
     metrics = (Metric("ranked", ranked), Metric("accuracy", accuracy, of="decisions"))
     decision_metric = "accuracy"
     models = ("constant",)

@@ -28,6 +28,7 @@ class Detection:
     name: str = "detection"
     config: Callable[[], TrainConfig] = cpu_small
 
+    kinds = frozenset({"boxes"})
     metrics = (
         Metric("AP", ap.average_precision, of="outputs", summary="COCO's average precision, overlaps .5 to .95"),
         Metric("AP50", ap.ap50, of="outputs", summary="average precision at an overlap of .5"),

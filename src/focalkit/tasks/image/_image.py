@@ -59,6 +59,7 @@ class Images:
     batch: int = 128
     decay_at: tuple[float, ...] = ()
 
+    kinds = frozenset({"classes", "pixels"})
     metrics = (BALANCED, *DECISION, *RANKING, *PROBABILITY)
     decision_metric: str = "balanced_accuracy"
     models: tuple[str, ...] = ("small", "resnet32")

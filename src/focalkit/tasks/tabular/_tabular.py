@@ -28,6 +28,7 @@ class Tabular:
     """A table with a target column, or a folder with train.csv and test.csv (and perhaps val.csv)."""
 
     name: str = "tabular"
+    kinds = frozenset({"classes", "rows"})
     metrics = (*RANKING, *DECISION, *PROBABILITY)
     decision_metric: str = "macro_f1"
     models: tuple[str, ...] = (
