@@ -85,7 +85,8 @@ def _fit(job: Job, folder: Path) -> dict[str, Any]:
     cost["peak_memory_mb"] = _peak_memory_mb()
     fitted.save(folder)
     counts = {"classes": list(splits.classes), "class_counts": list(splits.class_counts), "sizes": dict(splits.sizes)}
-    used = {"method": method_to_dict(method), "tuned": tuned, "facts": facts, "cost": cost}
+    # subtle: some facts are known only when the parts have been looked at
+    used = {"method": method_to_dict(method), "tuned": tuned, "facts": dict(fitted.facts), "cost": cost}
     return {"status": "done", **_about(job), **counts, **used}
 
 

@@ -98,6 +98,42 @@ def concentration_curves(histogram: LogitHistogram, gammas: Sequence[float] = GA
     }
 
 
+def easy_shares(histogram: LogitHistogram, gammas: Sequence[float] = GAMMAS, easy: float = 0.1) -> list[dict[str, Any]]:
+    """How much of focal loss, and of its gradient, comes from positives, from hard and from easy negatives.
+
+    The gradient of an example is the size of the derivative by its logit. `alpha` would weigh the positives and the
+    negatives as groups; it is left out.
+
+    Args:
+        histogram: Of all examples.
+        gammas: One row each.
+        easy: A negative is easy below this probability.
+
+    Returns:
+        Rows {"gamma", "loss": {"positives", "hard negatives", "easy negatives"}, "gradient": the same}; the three add
+        up to 1, or are 0 where there is no loss.
+    """
+    u = (torch.arange(_BINS, dtype=torch.float64) + 0.5) / _PER_UNIT - _RANGE
+    hard = (torch.sigmoid(-u) >= easy).double()
+    groups = {
+        "positives": histogram.positives,
+        "hard negatives": histogram.negatives * hard,
+        "easy negatives": histogram.negatives * (1 - hard),
+    }
+    nll, rows = F.softplus(-u), []
+    for gamma in gammas:
+        modulator = torch.exp(-gamma * F.softplus(u))
+        loss = modulator * nll
+        gradient = modulator * (torch.sigmoid(-u) + gamma * torch.sigmoid(u) * nll)  # |dFL / du|
+        row: dict[str, Any] = {"gamma": float(gamma)}
+        for name, size in (("loss", loss), ("gradient", gradient)):
+            sums = {group: float((counts * size).sum()) for group, counts in groups.items()}
+            total = sum(sums.values())
+            row[name] = {group: value / total if total else 0.0 for group, value in sums.items()}
+        rows.append(row)
+    return rows
+
+
 def _cumulative(counts: Tensor, loss: Tensor) -> list[float]:
     """Share of the loss below each of FRACTIONS of the examples, linear within a bin."""
     total, total_loss = float(counts.sum()), float(loss.sum())

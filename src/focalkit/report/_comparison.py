@@ -18,8 +18,8 @@ from focalkit.compare.summary import Line, findings, lines, sentence
 from focalkit.compare.verdicts import in_units
 from focalkit.errors import InputError
 
-from . import _methods
-from ._charts import Block, Charts, guarded
+from . import _errors, _methods
+from ._charts import Block, Charts, attempt, guarded
 from ._page import environment, finite
 
 MEANINGS = {
@@ -64,6 +64,9 @@ class Page:
     meanings: list[tuple[str, str]]
     seeds: int
     charts: dict[str, Block]
+    shares: list[tuple[str, list[str]]]
+    pictures: _errors.Groups
+    pictures_note: str
     hardest: list[tuple[str, str, str, str]]
     findings: list[tuple[str, str]]
     missing: list[tuple[str, str]]
@@ -116,6 +119,9 @@ def _page(comparison: Comparison) -> Page:
     best = comparison.ranking[0] if comparison.ranking else None
     shown = [name for name in dict.fromkeys([*comparison.ranking[:SHOWN], plan.yardstick]) if name in done]
     outcomes = [row.outcome for row in table]
+    first = done.get(best or "")
+    found, damaged = attempt(lambda: _errors.pictures(comparison, first), "Pictures")
+    pictures, pictures_note = found or ([], damaged)
     return Page(
         title=plan.source.path.name,
         answer=sentence(comparison),
@@ -139,8 +145,14 @@ def _page(comparison: Comparison) -> Page:
             "curves": guarded(lambda: _curves(done, shown, charts), "Precision and recall"),
             "operating": guarded(lambda: _operating(comparison, done, best, charts), "Operating point"),
             "classes": guarded(lambda: _classes(comparison, done, shown, record, charts), "Classes"),
-            "loss": guarded(lambda: _loss(done, best, charts), "Where the loss sits"),
+            "errors": guarded(lambda: _errors.error_kinds(comparison, shown, charts), "Kinds of errors"),
+            "loss": guarded(
+                lambda: _errors.concentration(first, charts) or _loss(done, best, charts), "Where the loss sits"
+            ),
         },
+        shares=_errors.shares(first),
+        pictures=pictures,
+        pictures_note=pictures_note,
         hardest=_hardest(done[best]) if best in done else [],
         findings=_findings(record, comparison),
         missing=[

@@ -99,16 +99,18 @@ def curve_names(shape: Figure) -> list[str]:
     return list(dict.fromkeys(t["meta"] for t in shape["data"]))
 
 
-def _concentrations(run: RunRecord, part: str) -> tuple[list[float], list[tuple[float, list[float]]]]:
+def _concentrations(source: Json, part: str) -> tuple[list[float], list[tuple[float, list[float]]]]:
     """Positions on the x axis, and (gamma, cumulative share) for "positives" or "negatives"; a group may be empty."""
-    source = run.evaluation.get("loss_concentration") or {}
     pairs = zip(source["gammas"], source[part], strict=True) if source.get(part) else ()
     return list(source.get("fraction") or ()), [(float(gamma), curve) for gamma, curve in pairs if curve]
 
 
-def concentration(run: RunRecord, part: str) -> Figure | None:
-    """Cumulative share of the classification loss over "positives" or "negatives" at several gamma."""
-    fraction, curves = _concentrations(run, part)
+def concentration(source: Json, part: str) -> Figure | None:
+    """Cumulative share of the classification loss over "positives" or "negatives" at several gamma.
+
+    `source` is what `focalkit.detection.analysis.concentration_curves` returns.
+    """
+    fraction, curves = _concentrations(source, part)
     traces: list[Json] = []
     for i, (gamma, curve) in enumerate(curves):
         color, dash = GAMMA_COLORS[i % len(GAMMA_COLORS)], GAMMA_DASHES[i % len(GAMMA_DASHES)]
@@ -118,9 +120,9 @@ def concentration(run: RunRecord, part: str) -> Figure | None:
     return figure(traces, x, y, height=320) if traces else None
 
 
-def hardest_share(run: RunRecord, part: str, top: float) -> list[tuple[float, float]]:
+def hardest_share(source: Json, part: str, top: float) -> list[tuple[float, float]]:
     """(gamma, share of the loss carried by the hardest `top` of the examples), read off the cumulative curves."""
-    fraction, curves = _concentrations(run, part)
+    fraction, curves = _concentrations(source, part)
     return [(gamma, 1 - _at(fraction, curve, 1 - top)) for gamma, curve in curves]
 
 

@@ -201,14 +201,14 @@ def _concentration(run: RunRecord, charts: Charts) -> Block:
     parts: list[Chart] = []
     for part in ("positives", "negatives"):
         total = count(source.get(f"num_{part}"))
-        parts += charts.add(_curves.concentration(run, part), f"{part.capitalize()} ({total})")
+        parts += charts.add(_curves.concentration(source, part), f"{part.capitalize()} ({total})")
     return Block(parts, "" if parts else "The evaluated images hold no examples to show.")
 
 
 def _shares(run: RunRecord) -> list[tuple[str, list[tuple[float, str]]]]:
-    rows = []
+    rows, source = [], run.evaluation.get("loss_concentration") or {}
     for part, top in (("positives", 0.1), ("negatives", 0.1), ("negatives", 0.01)):
-        shares = _curves.hardest_share(run, part, top)
+        shares = _curves.hardest_share(source, part, top)
         if shares:
             rows.append((f"the hardest {top:.0%} of the {part}", [(g, f"{share:.1%}") for g, share in shares]))
     return rows

@@ -11,10 +11,12 @@ from ._task import Array as Array
 from ._task import Budget as Budget
 from ._task import Finder as Finder
 from ._task import Fitted as Fitted
+from ._task import Illustrator as Illustrator
 from ._task import Inspection as Inspection
 from ._task import Metric as Metric
 from ._task import Model as Model
 from ._task import Outputs as Outputs
+from ._task import Picture as Picture
 from ._task import Range as Range
 from ._task import Source as Source
 from ._task import Splits as Splits
@@ -26,10 +28,12 @@ __all__ = [
     "Budget",
     "Finder",
     "Fitted",
+    "Illustrator",
     "Inspection",
     "Metric",
     "Model",
     "Outputs",
+    "Picture",
     "Range",
     "Source",
     "Splits",

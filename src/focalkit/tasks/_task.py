@@ -283,6 +283,42 @@ class Finder(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Picture:
+    """Something to look at in a report.
+
+    Attributes:
+        group: Pictures of a group are shown together, under this title.
+        about: What the group is, a sentence.
+        caption: Of this picture, a sentence.
+        item: What it shows in the user's data.
+        jpeg: The file.
+    """
+
+    group: str
+    about: str
+    caption: str
+    item: str
+    jpeg: bytes
+
+
+@runtime_checkable
+class Illustrator(Protocol):
+    """A task whose results can be looked at, and whose errors are of kinds."""
+
+    def error_costs(self, outputs: Outputs, classes: Sequence[str]) -> Mapping[str, float]:
+        """Kind of error -> how much a metric would rise if it alone were mended, the metric first, under its name."""
+        ...
+
+    def pictures(self, source: Source, outputs: Outputs) -> Sequence[Picture]:
+        """The hardest items of the test part and errors of every kind.
+
+        Raises:
+            InputError: The data are not there any more.
+        """
+        ...
+
+
 class Task(Protocol):
     """One kind of data with a default model. A new task is a folder that has this, and a line in `TASKS`."""
 

@@ -99,10 +99,10 @@ def test_the_share_of_the_hardest_is_read_off_the_curve():
     # two examples in ten carry everything: the hardest tenth carries half
     fraction = [i / 10 for i in range(11)]
     curve = [0.0] * 9 + [0.5, 1.0]
-    run = run_with(loss_concentration={"gammas": [2], "fraction": fraction, "negatives": [curve]})
-    assert _curves.hardest_share(run, "negatives", 0.1) == [(2.0, pytest.approx(0.5))]
-    assert _curves.hardest_share(run, "negatives", 0.05) == [(2.0, pytest.approx(0.25))]
-    assert _curves.hardest_share(run, "positives", 0.1) == []
+    source = {"gammas": [2], "fraction": fraction, "negatives": [curve]}
+    assert _curves.hardest_share(source, "negatives", 0.1) == [(2.0, pytest.approx(0.5))]
+    assert _curves.hardest_share(source, "negatives", 0.05) == [(2.0, pytest.approx(0.25))]
+    assert _curves.hardest_share(source, "positives", 0.1) == []
 
 
 def test_long_series_are_averaged_down_to_a_bounded_number_of_points():

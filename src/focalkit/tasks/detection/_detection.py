@@ -1,13 +1,13 @@
 """The task of boxes: how they are read and split, and which detector learns them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from focalkit.config import AugmentConfig, CriterionConfig, ModelConfig, TrainConfig, cpu_small, paper
 
-from .._task import Budget, Inspection, Metric, Range, Source, Splits
+from .._task import Budget, Inspection, Metric, Outputs, Picture, Range, Source, Splits
 from . import _average_precision as ap
 
 if TYPE_CHECKING:
@@ -71,6 +71,18 @@ class Detection:
         from ._fit import fit
 
         return fit(self, method, splits, budget, seed)
+
+    def error_costs(self, outputs: Outputs, classes: Sequence[str]) -> Mapping[str, float]:
+        """AP50, and how much it would rise if one of TIDE's kinds of errors were mended."""
+        from ._show import error_costs
+
+        return error_costs(outputs, classes)
+
+    def pictures(self, source: Source, outputs: Outputs) -> Sequence[Picture]:
+        """The hardest images, and errors of every kind."""
+        from ._show import illustrate
+
+        return illustrate(source, outputs)
 
     def load(self, folder: Path) -> "DetectionModel":
         """A stored detector."""

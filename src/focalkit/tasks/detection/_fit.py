@@ -10,6 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
 from focalkit.detection import Detector, build_criterion, build_detector
+from focalkit.detection.build import assigner_of
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.errors import DivergedError
@@ -52,7 +53,8 @@ def fit(task: "Detection", method: "Method", splits: Splits, budget: Budget, see
         facts = {"steps": steps, "detector": config.model.detector, "loss": config.loss, "batch": config.batch_size}
         facts["parameters"] = sum(p.numel() for p in model.parameters())
         parts = {"val": splits.val, "test": splits.test}
-        return DetectionFitted(DetectionModel(detector), parts, train.image_counts(), budget.threads, facts)
+        matcher = assigner_of(config)
+        return DetectionFitted(DetectionModel(detector), parts, train.image_counts(), matcher, budget.threads, facts)
     finally:
         torch.set_num_threads(before)
 

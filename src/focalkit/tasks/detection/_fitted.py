@@ -11,6 +11,8 @@ import torch
 from focalkit._runs import write_json_atomic
 from focalkit.data import DetectionData
 from focalkit.detection import Detections, Detector, RetinaNet, save_weights
+from focalkit.detection.analysis import LossConcentration, easy_shares
+from focalkit.detection.criterion import Matcher
 from focalkit.errors import DataError, InputError
 from focalkit.evaluation.predict import predict_split
 
@@ -85,14 +87,17 @@ class DetectionFitted:
 
     Attributes:
         train_images: Per class, training images that show it.
+        matcher: Tells the positives from the negatives among the priors.
         threads: CPU threads for prediction.
+        facts: "loss_concentration" is added when the test part is looked at: see `focalkit.detection.analysis`.
     """
 
     model: DetectionModel
     parts: Mapping[str, DetectionData | None]
     train_images: Sequence[int]
+    matcher: Matcher
     threads: int = 1
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def outputs(self, part: Literal["val", "test"]) -> Outputs:
         """What is found in every image of a part, judged, beside its boxes."""
@@ -100,10 +105,15 @@ class DetectionFitted:
         assert data is not None
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
+        concentration = LossConcentration(self.matcher)
+        observe = concentration.add if part == "test" else None
         try:
-            by_image = predict_split(self.model.detector, data, label=f"detecting on {part}")
+            by_image = predict_split(self.model.detector, data, observe=observe, label=f"detecting on {part}")
         finally:
             torch.set_num_threads(before)
+        if part == "test":
+            shares = {"shares": easy_shares(concentration.histogram)}
+            self.facts["loss_concentration"] = _rounded({**concentration.curves(), **shares})
         found = [by_image[image.id] for image in data.images]
         truth = _truth(data, self.train_images)
         detections = _detections(found)
@@ -125,6 +135,15 @@ class DetectionFitted:
     def save(self, folder: Path) -> None:
         """Write the model."""
         self.model.save(folder)
+
+
+def _rounded(value: Any) -> Any:
+    """Five digits are enough for a picture."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, 5) if isinstance(value, float) else value
 
 
 def _detections(found: Sequence[Detections]) -> dict[str, Array]:
