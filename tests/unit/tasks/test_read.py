@@ -7,8 +7,11 @@ import numpy as np
 import polars
 import pytest
 
+from focalkit.compare import METHODS
 from focalkit.errors import DataError, InputError
-from focalkit.tasks import Source, find_task, open_task
+from focalkit.tasks import Budget, Source, find_task, open_task
+from focalkit.tasks.tabular._columns import rows_of
+from focalkit.tasks.tabular._read import read_frame
 
 TABLES = open_task("tabular")
 
@@ -109,6 +112,35 @@ def test_a_folder_keeps_its_own_split(frame: polars.DataFrame, tmp_path: Path):
     assert splits.sizes == {"train": 240, "val": 60, "test": 110}
     assert any("10 test rows are also rows of the training" in note for note in splits.notes)
     np.testing.assert_array_equal(read(tmp_path, 3).test.ids, splits.test.ids)
+
+
+def test_codes_of_new_rows_are_texts_where_training_saw_texts(tmp_path: Path):
+    """Of "01" alone a reader would make the number 1, which no category of training is."""
+    kinds = ["01", "02", "A1"]
+    text = "kind,flag,x,target\n" + rows(
+        60, lambda i: f"{kinds[i % 3]},{str(i % 2 == 0).lower()},{i},{int(i % 3 == 0)}"
+    )
+    splits = read(table(tmp_path, text))
+    fitted = TABLES.fit(METHODS["hist_gb"], splits, Budget(), 0, tmp_path)
+    new = table(tmp_path, "kind,flag,x\n01,True,3\n02,FALSE,4\n", "new.csv")
+    column = read_frame(new, ["kind", "flag"])
+    codes = rows_of(column, splits.train.schema, new).codes
+    assert codes.min() >= 1
+    p = fitted.model.predict(new).probabilities
+    same = polars.DataFrame({"kind": ["01", "02"], "flag": ["true", "false"], "x": [3, 4]})
+    np.testing.assert_array_equal(p, fitted.model.predict(same).probabilities)
+
+
+def test_parts_agree_on_what_holds_texts(tmp_path: Path):
+    kinds = {"train": ["01", "A1"], "test": ["01", "02"]}
+    for part, of in kinds.items():
+        empty = "" if part == "test" else "1.5"
+        text = "kind,x,target\n" + rows(40, lambda i, of=of, e=empty: f"{of[i % 2]},{e},{i // 2 % 2}")
+        table(tmp_path, text.replace(",1.5,", ",2.5,", 3), f"{part}.csv")
+    splits = read(tmp_path)
+    assert splits.facts["columns"] == {"number": ["x"], "category": ["kind"], "date": []}
+    assert set(splits.train.schema[0].levels) == {"01", "A1", "02"}
+    assert splits.test.rows.codes.min() >= 1
 
 
 def test_infinite_values_count_as_missing(tmp_path: Path):

@@ -113,6 +113,8 @@ def rows_of(frame: "polars.DataFrame", schema: Sequence[Column], source: object)
         if column.kind == "category":
             table = {level: code for code, level in enumerate(column.levels, 1)}
             text = values.cast(polars.String)
+            if set(column.levels) <= {"true", "false"}:  # read as Booleans in training, which may be written True
+                text = text.str.to_lowercase()
             code = text.replace_strict(table, default=0, return_dtype=polars.Int64) if table else text.is_null()
             codes.append(code.fill_null(0).to_numpy())
         elif column.kind == "number":

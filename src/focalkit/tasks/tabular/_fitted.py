@@ -1,7 +1,7 @@
 """A fitted model for tables, and the same from its files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -69,7 +69,8 @@ class TableModel:
         Raises:
             DataError: A column is missing or holds something else than in training.
         """
-        rows = rows_of(frame_of(source), self.schema, source if isinstance(source, str | Path) else "the table")
+        texts = [column.name for column in self.schema if column.kind == "category"]
+        rows = rows_of(frame_of(source, texts), self.schema, source if isinstance(source, str | Path) else "the table")
         n = len(rows)
         return Outputs(np.arange(n), np.full(n, -1), self.logits(rows), link=self.link)
 
@@ -138,8 +139,8 @@ class TableFitted:
         self.model.save(folder)
 
 
-def frame_of(source: Any) -> Any:
-    """A polars data frame of a path, or of a polars or pandas one.
+def frame_of(source: Any, texts: Sequence[str] = ()) -> Any:
+    """A polars data frame of a path, or of a polars or pandas one; `texts` are columns of a path that are no numbers.
 
     Raises:
         DataError: It is neither.
@@ -149,7 +150,7 @@ def frame_of(source: Any) -> Any:
     if isinstance(source, str | Path):
         if not Path(source).is_file():
             raise DataError(source, ["no such file"])
-        return read_frame(Path(source))
+        return read_frame(Path(source), texts)
     if isinstance(source, polars.DataFrame):
         return source
     if hasattr(source, "columns") and hasattr(source, "to_dict"):

@@ -5,7 +5,7 @@ import numpy as np
 from focalkit.findings import check_classes, check_columns, check_duplicates, hash_rows, suspect_labels
 
 from .._task import Inspection, Source
-from ._read import PARTS, files_of, read_frame
+from ._read import PARTS, files_of, read_frames
 from ._table import Table, read_table
 
 
@@ -14,7 +14,7 @@ def inspect(source: Source, labels: bool = True) -> Inspection:
     import polars
 
     table: Table = read_table(source)
-    frames = [read_frame(file) for file in files_of(source.path).values()]
+    frames = list(read_frames(files_of(source.path)).values())
     frame = polars.concat(frames, how="vertical_relaxed")
     frame = frame.filter(frame[table.target].is_not_null()).drop(table.target)
     columns = {name: column.to_numpy() for name, column in frame.to_dict().items()}

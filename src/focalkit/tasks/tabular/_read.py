@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +40,12 @@ def files_of(path: Path) -> dict[str, Path]:
     return found
 
 
-def read_frame(file: Path) -> "polars.DataFrame":
+def read_frame(file: Path, texts: Collection[str] = ()) -> "polars.DataFrame":
     """The table in a file; numbers, dates and texts where all values of a column are such.
+
+    Args:
+        file: In one of `FORMATS`.
+        texts: Columns that are texts whatever they look like ("01"), because they are elsewhere.
 
     Raises:
         DataError: It cannot be read, has no header, no rows, or two columns of one name.
@@ -58,12 +63,34 @@ def read_frame(file: Path) -> "polars.DataFrame":
         else:
             separator = "\t" if kind is not None and kind.startswith(".tsv") else _separator(file)
             _check_header(file, separator)
-            frame = _from_text(file, separator)
+            frame = _from_text(file, separator, texts)
     except (polars.exceptions.PolarsError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
         raise DataError(file, [f"cannot be read as a table ({str(error).splitlines()[0]})"]) from error
     if not len(frame):
         raise DataError(file, ["has no rows"])
     return frame
+
+
+def read_frames(files: Mapping[str, Path]) -> "dict[str, polars.DataFrame]":
+    """The tables of one data set; a column that holds texts in one of them holds texts in all.
+
+    Raises:
+        DataError: As `read_frame`.
+    """
+    frames = {part: read_frame(file) for part, file in files.items()}
+    if len(frames) == 1:
+        return frames
+    import polars
+
+    # a column without any value is read as texts, and says nothing about the others
+    empty = {part: [name for name in f.columns if f[name].null_count() == len(f)] for part, f in frames.items()}
+    kinds = [{n: k for n, k in f.schema.items() if n not in empty[part]} for part, f in frames.items()]
+    texts = {name for kind in kinds for name, of in kind.items() if of == polars.String}
+    for part, kind in zip(frames, kinds, strict=True):
+        if any(kind.get(name, polars.String) != polars.String for name in texts):
+            frames[part] = read_frame(files[part], texts)
+        frames[part] = frames[part].with_columns(polars.lit(None).alias(name) for name in empty[part])
+    return frames
 
 
 def fingerprint(files: dict[str, Path]) -> str:
@@ -77,39 +104,40 @@ def fingerprint(files: dict[str, Path]) -> str:
     return total.hexdigest()[:32]
 
 
-def _from_text(file: Path, separator: str) -> "polars.DataFrame":
+def _from_text(file: Path, separator: str, texts: Collection[str]) -> "polars.DataFrame":
     import polars
+
+    kinds = {name: polars.String for name in texts if name in _names(file, separator)}
 
     def read(sample: int | None) -> "polars.DataFrame":
         return polars.read_csv(
             file, separator=separator, null_values=MISSING, infer_schema_length=sample,
-            truncate_ragged_lines=False,
+            truncate_ragged_lines=False, schema_overrides=kinds,
         )  # fmt: skip
 
     try:
-        return _with_dates(read(20_000))
+        return _with_dates(read(20_000), texts)
     except polars.exceptions.ComputeError:  # a column changes its mind after the sample: look at all of it
-        return _with_dates(read(None))
+        return _with_dates(read(None), texts)
 
 
-def _with_dates(frame: "polars.DataFrame") -> "polars.DataFrame":
+def _with_dates(frame: "polars.DataFrame", texts: Collection[str]) -> "polars.DataFrame":
     """Columns of texts that are all dates (2024-12-31, with or without a time) as such.
 
     polars could do so while it reads, which takes seconds where there are many columns of texts.
     """
     import polars
 
-    for name in [name for name, kind in frame.schema.items() if kind == polars.String]:
-        texts = frame[name]
-        if not texts.drop_nulls().head(50).str.contains(r"^\d{4}-\d{2}-\d{2}").all() or texts.null_count() == len(
-            texts
-        ):
+    for name in [name for name, kind in frame.schema.items() if kind == polars.String and name not in texts]:
+        column = frame[name]
+        some = column.drop_nulls().head(50)
+        if not len(some) or not some.str.contains(r"^\d{4}-\d{2}-\d{2}").all():
             continue
         try:
-            parsed = texts.str.to_datetime(strict=False)
+            parsed = column.str.to_datetime(strict=False)
         except polars.exceptions.ComputeError:
             continue
-        if parsed.null_count() == texts.null_count():
+        if parsed.null_count() == column.null_count():
             frame = frame.with_columns(parsed.alias(name))
     return frame
 
@@ -142,8 +170,12 @@ def _separator(file: Path) -> str:
     return max(",;\t|", key=line.count)
 
 
+def _names(file: Path, separator: str) -> list[str]:
+    return [name.strip().strip('"') for name in _first_line(file).split(separator)]
+
+
 def _check_header(file: Path, separator: str) -> None:
-    names = [name.strip().strip('"') for name in _first_line(file).split(separator)]
+    names = _names(file, separator)
     if not any(names):
         raise DataError(file, ["is empty; expected a header line with the names of the columns"])
     numbers = [name for name in names if _is_number(name)]

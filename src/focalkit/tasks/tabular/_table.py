@@ -14,7 +14,7 @@ from focalkit.errors import DataError
 
 from .._task import Source
 from ._columns import Column, Rows, rows_of, schema_of
-from ._read import PARTS, files_of, fingerprint, read_frame
+from ._read import PARTS, files_of, fingerprint, read_frames
 
 if TYPE_CHECKING:
     import polars
@@ -71,7 +71,7 @@ def _read(path: Path, target: str | None, group: str | None, state: tuple[tuple[
     import polars
 
     files = {part: file for part, file, _, _ in state}
-    frames = {part: read_frame(file) for part, file in files.items()}
+    frames = read_frames(files)
     part = None
     if "all" not in frames:
         first = frames["train"]
