@@ -180,7 +180,8 @@ def announcement(plan: "Plan", splits: Any) -> str:
 def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
     """JSON-ready."""
     from focalkit._runs import dump_json
-    from focalkit.compare.summary import findings, lines, sentence
+    from focalkit.compare.findings import findings
+    from focalkit.compare.summary import lines, sentence
 
     verdicts = {verdict.method: vars(verdict) for verdict in comparison.verdicts}
     rows = [{**vars(line), "verdict": verdicts.get(line.method)} for line in lines(comparison)]
@@ -194,7 +195,7 @@ def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
         "ranking": comparison.ranking,
         "report": str(comparison.report()),
         "best": None if best is None else str(best.folder),
-        "findings": findings(comparison),
+        "findings": [finding.as_dict() for finding in findings(comparison)],
     }
     return json.loads(dump_json(value))
 
@@ -202,10 +203,11 @@ def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
 def ending(comparison: "Comparison", out: Path) -> str:
     """The sentence, the table, and what to do next."""
     from focalkit.cli._live import result_table
-    from focalkit.compare.summary import data_findings, findings, sentence
+    from focalkit.compare.findings import findings
+    from focalkit.compare.summary import data_findings, sentence
 
     text = ["", sentence(comparison), "", result_table(comparison), ""]
-    text += [f"note: {line}" for line in findings(comparison)]
+    text += [f"{f.code} {f.check.title}: {f.seen}" for f in findings(comparison)]
     text += [f"data: {line}" for line in data_findings(comparison)]
     text.append(f"report   {comparison.report()}")
     text.append(f"results  {out / 'results.csv'}")

@@ -40,6 +40,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         methods=("ce", "weighted", "weighted_effective", "alpha_ce", "focal", "cb_focal", "asl", "poly1", "ghm",
                  "balanced_softmax", "logit_adjusted", "vs", "ldam_drw", "drw", "label_smoothing"),
     ),
+    "sensitivity": Preset(
+        "focal loss over gamma and alpha, and plain and weighted cross-entropy",
+        methods=("ce", "weighted", "focal(gamma=0.5)", "focal(gamma=1.0)", "focal", "focal(gamma=5.0)",
+                 "focal_alpha(alpha=0.25)", "focal_alpha(alpha=0.5)", "focal_alpha(alpha=0.75)",
+                 "focal_alpha(alpha=0.9)"),
+    ),
     "sampling": Preset(
         "every way of sampling on the same network and on boosted trees",
         methods=("ce", "oversample", "undersample", "class_balanced", "sqrt_sampling", "repeat_factor", "smote",

@@ -81,6 +81,16 @@ class Store:
         """The cell of a method and a seed, which need not exist."""
         return Cell(self.out / "cells" / folder_name(method) / f"seed{seed}")
 
+    def trials(self, method: str) -> list[dict[str, Any]]:
+        """The trials of a method's searches, of all seeds, in order."""
+        files = sorted((self.out / "cells" / folder_name(method) / "tuning").glob("seed*.jsonl"))
+        rows = []
+        for file in files:
+            for line in file.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):  # a last line that was cut off
+                    rows.append(json.loads(line))
+        return rows
+
     def read_plan(self) -> Plan:
         """`plan.json`.
 

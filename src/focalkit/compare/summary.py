@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from focalkit.compare.comparison import Comparison
-from focalkit.compare.evaluate import DEFAULT, TUNED, rules_of
+from focalkit.compare.evaluate import DEFAULT, TUNED
 from focalkit.compare.store import read_json
 
 
@@ -114,38 +114,6 @@ def _seeds(n: int) -> str:
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:4])
     return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
-
-
-def findings(comparison: Comparison) -> list[str]:
-    """What is worth knowing about the result: optima at the edge of their range, methods worse than the yardstick,
-    thresholds that could not be tuned."""
-    from focalkit.compare.tune import edges
-
-    found = []
-    for method in comparison.plan.methods:
-        space = {**comparison.task.space(method.model), **method.space}
-        at: dict[str, int] = {}
-        for seed in comparison.plan.seeds:
-            cell = comparison.store.cell(method.name, seed)
-            if cell.status == "done" and cell.record.get("tuned"):
-                for name in edges(space, cell.record["tuned"]["values"]):
-                    at[name] = at.get(name, 0) + 1
-        for name, count in at.items():
-            low, high = space[name].low, space[name].high
-            found.append(
-                f"{method.name}: the best {name} lies at the edge of {low:g} to {high:g} in {count} of "
-                f"{len(comparison.plan.seeds)} cells; a wider range might do better"
-            )
-    done = next((cell for cell in comparison.cells.values() if cell.status == "done"), None)
-    if done is not None:
-        tuned = rules_of(done, comparison.metrics, comparison.task.decision_metric).get(TUNED)
-        found += [f"thresholds are {tuned.note}"] if tuned is not None and tuned.note else []
-    if comparison.plan.tune:
-        sign = 1 if comparison.metric(comparison.plan.metric).higher_is_better else -1
-        worse = [line.method for line in lines(comparison) if sign * line.difference < 0]
-        if worse:
-            found.append(f"tuned, and still with a worse mean than {comparison.plan.yardstick}: {', '.join(worse)}")
-    return found
 
 
 def data_findings(comparison: Comparison) -> list[str]:

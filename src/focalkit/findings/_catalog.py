@@ -135,6 +135,27 @@ CATALOG: dict[str, Check] = {
         "A map fitted on training data learns the model's overconfidence away where there is none.",
         "Fit it on held-out data.",
     ),
+    "FK304": Check(
+        "Thresholds could not be tuned",
+        "warning",
+        "With so few validation items the best threshold there is chance; the methods are compared at .5, where"
+        " weighting and sampling look better than they are.",
+        "Give more data, or judge by a ranking metric such as average precision.",
+    ),
+    "FK305": Check(
+        "A tuned threshold did not carry over",
+        "note",
+        "The threshold that is best on validation data holds few items of the rare class on one side, and partly fits"
+        " them.",
+        "Use more validation data, or an operating point with an interval (`focalkit.calibration.choose_thresholds`).",
+    ),
+    "FK306": Check(
+        "The winner's probabilities are no shares",
+        "note",
+        "Weights, sampling and focal losses shift probabilities. Ranking and tuned decisions do not mind; whoever reads"
+        " a probability or weighs costs does.",
+        "Calibrate on held-out data (`focalkit.calibration`), or take a method that corrects its prior.",
+    ),
 }
 
 

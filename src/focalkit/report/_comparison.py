@@ -13,14 +13,16 @@ from plotly.offline import get_plotlyjs
 from focalkit._runs import write_text_atomic
 from focalkit.compare import Comparison
 from focalkit.compare.evaluate import TUNED
+from focalkit.compare.findings import findings
 from focalkit.compare.store import Cell, read_json
-from focalkit.compare.summary import Line, findings, lines, sentence
+from focalkit.compare.summary import Line, lines, sentence
 from focalkit.compare.verdicts import in_units
 from focalkit.errors import InputError
 
 from . import _errors, _methods
 from ._charts import Block, Charts, attempt, guarded
 from ._page import environment, finite
+from ._sensitivity import PARAMETERS, sensitivity
 
 MEANINGS = {
     "better": "the difference is not zero (Holm-corrected) and its mean is larger than what matters",
@@ -145,6 +147,7 @@ def _page(comparison: Comparison) -> Page:
             "curves": guarded(lambda: _curves(done, shown, charts), "Precision and recall"),
             "operating": guarded(lambda: _operating(comparison, done, best, charts), "Operating point"),
             "classes": guarded(lambda: _classes(comparison, done, shown, record, charts), "Classes"),
+            "sensitivity": guarded(lambda: _sensitive(comparison, charts), "Sensitivity"),
             "errors": guarded(lambda: _errors.error_kinds(comparison, shown, charts), "Kinds of errors"),
             "loss": guarded(
                 lambda: _errors.concentration(first, charts) or _loss(done, best, charts), "Where the loss sits"
@@ -241,6 +244,14 @@ def _loss(done: dict[str, Cell], best: str | None, charts: Charts) -> Block:
     )
 
 
+def _sensitive(comparison: Comparison, charts: Charts) -> Block:
+    caption = (
+        "Lines: on test, methods that differ in nothing else; dotted: the yardstick. Crosses: trials, on validation."
+    )
+    parts = [charts.add(sensitivity(comparison, p), f"Sensitivity to {p}", caption) for p in PARAMETERS]
+    return Block([chart for part in parts for chart in part])
+
+
 def _hardest(cell: Cell) -> list[tuple[str, str, str, str]]:
     """Test items with the largest loss: id, class, most probable other class, probability of the class."""
     test = cell.test
@@ -295,9 +306,9 @@ def _settings(method: Any) -> str:
 
 def _findings(record: dict[str, Any], comparison: Comparison) -> list[tuple[str, str]]:
     """(number and title, what was seen and what to do); remarks without a number have no title."""
-    rows = [(f"{f['code']} {f['title']}", f"{f['seen']}. {f['action']}") for f in record.get("findings", [])]
-    rows += [("", note) for note in record.get("notes", [])]
-    return rows + [("", text) for text in findings(comparison)]
+    found = [*(finding.as_dict() for finding in findings(comparison)), *record.get("findings", [])]
+    rows = [(f"{f['code']} {f['title']}", f"{f['seen']}. {f['action']}") for f in found]
+    return rows + [("", note) for note in record.get("notes", [])]
 
 
 def _why(cell: Cell) -> str:

@@ -10,7 +10,7 @@ import pytest
 from focalkit.compare import Method, Range, compare
 from focalkit.compare.engines import processes, serial, threads_for
 from focalkit.compare.evaluate import Thresholds, default_thresholds, tuned_thresholds, value_of
-from focalkit.compare.summary import findings
+from focalkit.compare.findings import findings
 from focalkit.tasks import Metric, Outputs
 from focalkit.tasks._scores import average_precision, macro_f1
 
@@ -77,7 +77,8 @@ def test_an_optimum_at_the_edge_is_a_finding(tuned, tmp_path: Path):
     record = json.loads(file.read_text())
     record["tuned"]["values"] = {"lr": 1.0}
     file.write_text(json.dumps(record))
-    assert any("ce: the best lr lies at the edge of 0.001 to 1" in line for line in findings(tuned))
+    seen = {finding.code: finding.seen for finding in findings(tuned)}
+    assert seen["FK301"].startswith("ce: the best lr lies at the edge of 0.001 to 1")
 
 
 @pytest.mark.parametrize(("value", "edge"), [(1e-3, True), (1.0, True), (0.03, False)])

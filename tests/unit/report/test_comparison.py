@@ -3,18 +3,20 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve
 
-from focalkit.compare import Comparison, compare
+from focalkit.compare import METHODS, Comparison, compare
 from focalkit.compare.statistics import compare_methods
 from focalkit.compare.summary import lines
 from focalkit.compare.verdicts import verdicts
 from focalkit.errors import ConfigError
 from focalkit.report import _methods, write_comparison
-from focalkit.tasks import Outputs
+from focalkit.report._sensitivity import sensitivity
+from focalkit.tasks import Budget, Outputs
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,28 @@ def test_a_larger_gamma_leaves_the_loss_to_fewer_items():
     traces = _methods.loss_concentration(two_classes(), (0, 1, 2))["data"]
     at_half = [np.interp(0.5, t["x"], t["y"]) for t in traces]
     assert at_half[0] > at_half[1] > at_half[2]
+
+
+def test_methods_that_differ_in_gamma_alone_are_a_line(table, tmp_path):
+    methods = ["focal(gamma=0.5)", "focal(gamma=3.0)", "focal_alpha"]
+    found = compare(table, methods, seeds=1, out=tmp_path, budget=Budget(steps=3))
+    values = found.values("average_precision")
+    (line,) = sensitivity(found, "gamma")["data"]
+    assert line["x"] == [0.5, 3.0]
+    assert line["y"] == pytest.approx([values[f"focal(gamma={g})"][0] for g in (0.5, 3.0)])
+    assert sensitivity(found, "alpha") is None
+    assert "Sensitivity to gamma" in write_comparison(tmp_path).read_text(encoding="utf-8")
+
+
+def test_trials_show_how_the_metric_moves(comparison, monkeypatch):
+    method = replace(METHODS["focal"], name="logistic")
+    plan = replace(comparison.plan, methods=(method,), tune=2)
+    found = Comparison(comparison.store.out)
+    found.plan = plan
+    rows = [{"values": {}, "value": 0.5}, {"values": {"loss.gamma": 1.5}, "value": 0.6}]
+    monkeypatch.setattr(type(found.store), "trials", lambda store, name: [*rows, {"values": {}, "value": None}])
+    (trace,) = sensitivity(found, "gamma")["data"]
+    assert (trace["x"], trace["y"]) == ([2.0, 1.5], [0.5, 0.6])
 
 
 def test_the_figures_are_json(comparison):

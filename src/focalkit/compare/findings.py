@@ -1,0 +1,90 @@
+"""Findings about results: optima at the edge, methods that lose, thresholds and probabilities not to trust."""
+
+import numpy as np
+
+from focalkit.compare.comparison import Comparison
+from focalkit.compare.evaluate import DEFAULT, TUNED, rules_of
+from focalkit.findings import Finding
+
+FEWEST_POSITIVES = 30
+"""Test items of the rare class below which its share says little."""
+OFF = 1.5
+"""Mean probability over observed share, either way, from which on probabilities are called off."""
+
+
+def findings(comparison: Comparison) -> list[Finding]:
+    """What is worth knowing about the results of a comparison, the gravest first."""
+    return [*_edges(comparison), *_worse(comparison), *_thresholds(comparison), *_probabilities(comparison)]
+
+
+def _edges(comparison: Comparison) -> list[Finding]:
+    from focalkit.compare.tune import edges
+
+    found, seeds = [], comparison.plan.seeds
+    for method in comparison.plan.methods:
+        space = {**comparison.task.space(method.model), **method.space}
+        at: dict[str, int] = {}
+        for seed in seeds:
+            cell = comparison.store.cell(method.name, seed)
+            if cell.status == "done" and cell.record.get("tuned"):
+                for name in edges(space, cell.record["tuned"]["values"]):
+                    at[name] = at.get(name, 0) + 1
+        for name, count in at.items():
+            low, high = space[name].low, space[name].high
+            edge = f"the best {name} lies at the edge of {low:g} to {high:g}"
+            seen = f"{method.name}: {edge} in {count} of {len(seeds)} cells"
+            values = {"method": method.name, "parameter": name, "low": low, "high": high, "cells": count}
+            found.append(Finding("FK301", seen, values))
+    return found
+
+
+def _worse(comparison: Comparison) -> list[Finding]:
+    plan = comparison.plan
+    worse = {v.method: v.difference for v in comparison.verdicts if v.outcome == "worse"}
+    if not worse:
+        return []
+    tuned = ", although tuned" if plan.tune else ""
+    seen = f"worse than {plan.yardstick} in {plan.metric.replace('_', ' ')}{tuned}: {', '.join(worse)}"
+    return [Finding("FK302", seen, {"methods": worse})]
+
+
+def _thresholds(comparison: Comparison) -> list[Finding]:
+    """Thresholds that could not be tuned, and those whose tuning did not carry over to the test part."""
+    name = comparison.task.decision_metric
+    if not name:
+        return []
+    done = next((cell for cell in comparison.cells.values() if cell.status == "done"), None)
+    if done is None:
+        return []
+    note = rules_of(done, comparison.metrics, name)[TUNED].note
+    if note:
+        return [Finding("FK304", note, {"items": len(done.val)})]
+    sign = 1 if comparison.metric(name).higher_is_better else -1
+    at = {rule: comparison.values(name, rule) for rule in (TUNED, DEFAULT)}
+    means = {
+        method: tuple(float(np.mean(list(at[rule][method].values()))) for rule in (TUNED, DEFAULT))
+        for method in at[TUNED]
+    }
+    lost = {method: pair for method, pair in means.items() if sign * pair[0] < sign * pair[1] - 0.0005}
+    if not lost:
+        return []
+    listed = ", ".join(f"{method} ({a:.3f} tuned, {b:.3f} not)" for method, (a, b) in lost.items())
+    seen = f"{len(lost)} of {len(means)} methods have less {name.replace('_', ' ')} on test: {listed}"
+    return [Finding("FK305", seen, {"methods": lost})]
+
+
+def _probabilities(comparison: Comparison) -> list[Finding]:
+    if not comparison.ranking:
+        return []
+    name = comparison.ranking[0]
+    tests = [comparison.store.cell(name, seed).test for seed in comparison.plan.seeds]
+    if tests[0].multilabel or tests[0].logits.shape[1] != 2:
+        return []
+    positive = np.concatenate([test.targets == 1 for test in tests])
+    if positive.sum() < FEWEST_POSITIVES:
+        return []
+    mean, share = float(np.mean(np.concatenate([t.probabilities[:, 1] for t in tests]))), float(positive.mean())
+    if 1 / OFF <= mean / share <= OFF:
+        return []
+    seen = f"{name} gives the rare class a mean probability of {mean:.3f}; {share:.3f} of the test items are of it"
+    return [Finding("FK306", seen, {"method": name, "mean": mean, "share": share})]
