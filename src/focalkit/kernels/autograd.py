@@ -19,8 +19,6 @@ from .call import Call, count_labels, reference
 from .dispatch import Choice, Explain
 from .operands import Number, Result
 
-_BATCHED = torch._C._dispatch_key_parse("Batched")
-
 
 def evaluate(call: Call, logits: tuple[Tensor, ...], backend: str | Explain) -> Tensor:
     """The loss, reduced. (The `Choice` where `backend` only asks for it.)
@@ -154,9 +152,8 @@ class FusedLoss(torch.autograd.Function):
 
 def _is_batched(t: Tensor) -> bool:
     """Inside vmap, or the older one of `torch.autograd.grad(is_grads_batched=True)` and vectorised Jacobians."""
-    if torch._C._functorch.is_functorch_wrapped_tensor(t):  # pyright: ignore[reportAttributeAccessIssue]
-        return True
-    return torch._C._dispatch_keys(t).has(_BATCHED)
+    functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+    return functorch.is_functorch_wrapped_tensor(t) or functorch.is_legacy_batchedtensor(t)
 
 
 def _scale_in_place(gradients: list[Tensor], factor: Tensor) -> None:

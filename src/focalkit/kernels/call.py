@@ -9,7 +9,7 @@ A call describes itself for one tensor of logits, or for one per level of a dete
 An element is valid unless it is ignored or has weight 0.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from .._numerics import finite, label_logit, upcast
 from .._reduce import finish, not_ignored, reduce
 from .layout import Layout
-from .operands import Focal, Number, Operands, Term, count_of, one_hot, sum_of
+from .operands import Focal, Number, Operands, Term, code_of, count_of, one_hot, sum_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,16 @@ class _Call:
         given = (*self.targets, *self.params.values(), self.weight, self.class_weight, self.normalizer)
         return tuple(t for t in given if isinstance(t, Tensor))
 
+    @property
+    def terms(self) -> tuple[Term | None, ...]:
+        """The functions that define the loss."""
+        raise NotImplementedError
+
+    @property
+    def code(self) -> tuple[Hashable, ...]:
+        """What tells the loss from others, whatever its parameters."""
+        return tuple(None if term is None else code_of(term) for term in self.terms)
+
     def valid(self, targets: Tensor) -> Tensor | None:
         """Where elements are not ignored; None: everywhere."""
         if self.ignore_index is None or targets.dtype == torch.bool:
@@ -90,6 +100,10 @@ class SigmoidCall(_Call):
     label_smoothing: float = 0.0
     focal: Focal | None = None
     elementwise = True
+
+    @property
+    def terms(self) -> tuple[Term | None, ...]:
+        return self.positive, self.negative, self.mixed
 
     def handwritten(self, dtype: torch.dtype) -> Focal | None:
         """What the handwritten kernels take for logits of this dtype; None where they do not fit."""
@@ -212,6 +226,10 @@ class SoftmaxCall(_Call):
     focal: Focal | None = None
     dense = False
     elementwise = False
+
+    @property
+    def terms(self) -> tuple[Term | None, ...]:
+        return (self.term,)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

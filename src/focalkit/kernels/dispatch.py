@@ -13,7 +13,7 @@ import importlib.util
 import itertools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,9 @@ SOFTMAX_TILE = 8192
 """Classes of the largest row that a tile of the Triton kernel holds"""
 
 log = logging.getLogger("focalkit.kernels")
+
+failed: dict[tuple[str, Hashable], str] = {}
+"""Device type and code of a loss -> why compiling it failed in this process"""
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,17 @@ class Machine:
         native: What there is C++ for: dtypes of logits, each with whether the exponents are 2.
         broken: Why Inductor cannot compile, by device type.
         triton: Whether Triton is installed.
+        failed: Why compiling a loss failed in this process, by device type and code.
     """
 
     native: frozenset[tuple[torch.dtype, bool]]
     broken: dict[str, str] = field(default_factory=dict)
     triton: bool = False
+    failed: Mapping[tuple[str, Hashable], str] = field(default_factory=lambda: failed)
+
+    def obstacle(self, call: Call, kind: str) -> str | None:
+        """Why Inductor cannot compile a call for devices of this type; None where it can."""
+        return self.broken.get(kind) or (self.failed.get((kind, call.code)) if self.failed else None)
 
 
 @dataclass(frozen=True)
@@ -79,23 +88,19 @@ class Explain:
     asked: str = "auto"
 
 
-failed: dict[str, str] = {}
-"""Device type -> why compiling failed in this process"""
-
-
 def machine() -> Machine:
     """This one."""
-    return _machine(os.environ.get("CXX"), *failed.items())
+    return _machine(os.environ.get("CXX"))
 
 
 @functools.cache
-def _machine(_: str | None, *known: tuple[str, str]) -> Machine:
+def _machine(_: str | None) -> Machine:
     triton = importlib.util.find_spec("triton") is not None
     broken = {} if triton else {"cuda": "triton is not installed"}
     if build.compiler() is None:
         broken["cpu"] = f"no C++ compiler found ({os.environ.get('CXX', 'g++, clang++')}; CXX names one)"
     native = {key for key in itertools.product(cpu.LOGITS, (False, True)) if cpu.library(*key)}
-    return Machine(frozenset(native), broken | dict(known), triton)
+    return Machine(frozenset(native), broken, triton)
 
 
 def choose(
@@ -133,7 +138,7 @@ def choose(
     if kind == "cpu" and handwritten and cpu.reads(call, dtype) and (dtype, handwritten.squared) in on.native:
         return Choice("compiled", "C++ written for this loss, which came compiled with focalkit", "cpu")
     if backend == "compiled":
-        why = on.broken.get(kind)
+        why = on.obstacle(call, kind)
         return Choice("eager", why) if why else Choice("compiled", "asked for", "inductor")
     if size < SMALL:
         return Choice("eager", f"{size:,} elements; below {SMALL:,} the single pass saves nothing")
@@ -141,7 +146,7 @@ def choose(
         triton = _triton(call, shapes, kind, dtype, on)
         if triton.backend == "triton":
             return triton
-    why = on.broken.get(kind)
+    why = on.obstacle(call, kind)
     if kind == "cpu" and not call.elementwise:
         why = "rows of a softmax: on the CPU nothing is compiled for them"
     if why is None and size >= LARGE:

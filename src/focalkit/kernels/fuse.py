@@ -19,6 +19,7 @@ from .._reduce import REDUCTIONS, fit_weight
 from .autograd import evaluate
 from .call import SigmoidCall
 from .dispatch import BACKENDS, Choice, Explain, demanded
+from .operands import Number, Term
 
 RESERVED = ("reduction", "normalizer", "backend", "weight", "ignore_index", "class_dim")
 
@@ -32,6 +33,7 @@ class Fused:
         functools.update_wrapper(self, maths)
         self.maths = maths
         self.__name__ = getattr(maths, "__name__", type(maths).__name__)
+        self._losses = _losses_of(maths, self.__name__)
         self._obstacles: dict[Hashable, str | None] = {}
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -80,7 +82,7 @@ class Fused:
             raise ValueError(f"targets {tuple(targets.shape)} do not broadcast against logits {tuple(logits.shape)}")
         shaped = {key: _broadcast(value, logits) for key, value in params.items()}
         call = SigmoidCall(
-            targets=(_broadcast(targets, logits) if dense else targets,),
+            targets=(_axes(targets, logits) if dense else targets,),
             dims=(dim if not dense else 0,),
             positive=None,
             negative=None,
@@ -100,14 +102,6 @@ class Fused:
             demanded(Choice("eager", why), backend)
             backend = "eager"
         return evaluate(call, (logits,), backend)
-
-    def _losses(self, t: Tensor, x: Tensor, **params: float | Tensor) -> Tensor:
-        loss = self.maths(x, t, **params)
-        if loss.shape != x.shape:
-            raise ValueError(
-                f"{self.__name__} must give one loss per logit, {tuple(x.shape)}, and gave {tuple(loss.shape)}"  # pyright: ignore
-            )
-        return loss
 
     def _check(
         self, logits: Any, targets: Any, reduction: str, normalizer: Any, backend: Any, params: dict[str, Any]
@@ -185,11 +179,26 @@ class Fused:
         return "its maths looks at more than one element at a time, or is random"
 
 
+def _losses_of(maths: Callable[..., Tensor], name: str) -> Term:
+    """The maths as a term of a call."""
+
+    @functools.wraps(maths, assigned=(), updated=())  # which tells it from the terms of other losses
+    def losses(t: Tensor, x: Tensor, **params: Number) -> Tensor:
+        loss = maths(x, t, **params)
+        if loss.shape != x.shape:
+            raise ValueError(f"{name} must give one loss per logit, {tuple(x.shape)}, and gave {tuple(loss.shape)}")
+        return loss
+
+    return losses
+
+
 def _broadcast(value: Any, logits: Tensor) -> Any:
     """A tensor with as many axes as the logits; numbers, and tensors of one number, as they are."""
-    if not isinstance(value, Tensor) or value.ndim >= logits.ndim or not value.ndim:
-        return value
-    return value.reshape((1,) * (logits.ndim - value.ndim) + tuple(value.shape))
+    return _axes(value, logits) if isinstance(value, Tensor) and value.ndim else value
+
+
+def _axes(t: Tensor, logits: Tensor) -> Tensor:
+    return t.reshape((1,) * (logits.ndim - t.ndim) + tuple(t.shape))
 
 
 def _few(value: Any, few: Tensor) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor
 from .._numerics import computed_in, upcast
 from ..errors import BackendError
 from . import chunked, dispatch
-from .call import Call, SigmoidCall
+from .call import Call
 from .operands import Number, Operands, Result
 
 log = logging.getLogger("focalkit.kernels")
@@ -40,7 +40,7 @@ def run(call: Call, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Num
         reason = f"compiling for the {kind} failed: {type(failure).__name__}: {said}"
         if strict:
             raise BackendError(f'backend="compiled": {reason}; use backend="auto" or "eager"') from failure
-        dispatch.failed[kind] = reason
+        dispatch.failed[kind, call.code] = reason
         log.warning('%s; focalkit goes on without (backend "chunked").', reason)
         return chunked.run(call, logits, wanted, scale)
 
@@ -66,13 +66,12 @@ def _run(call: Call, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Nu
 
 
 def _compiled(call: Call, x: Tensor, operands: Operands, scale: Tensor, gradient: bool) -> tuple[Tensor, ...]:
-    terms = (call.positive, call.negative, call.mixed) if isinstance(call, SigmoidCall) else (call.term,)
     x, operands = _canonical(x), operands.map(_canonical)
     operands = operands._replace(params={k: _input(v, x) for k, v in operands.params.items()})
     forms = (t for t in (x, *operands[:3], *operands.params.values()) if isinstance(t, Tensor))
     # what torch.compile specialises: not sizes, but which of them are 1
     form = tuple((t.dtype, *(size == 1 for size in t.shape)) for t in forms)
-    key = (*(getattr(t, "__code__", t) for t in terms), call.dense, x.device, gradient, form)
+    key = (call.code, call.dense, x.device, gradient, form)
     function = _code.get(key)
     if function is None:
         # a code object for each loss: torch.compile counts recompilations by them

@@ -1,6 +1,6 @@
 """What calls and backends hand each other: the parameters of a focal loss, operands and results; small helpers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -87,6 +87,12 @@ class Operands(NamedTuple):
 
         params = {key: each(value) for key, value in self.params.items()}
         return Operands(function(self.targets), each(self.weight), each(self.class_weight), params)  # pyright: ignore
+
+
+def code_of(term: Term) -> Hashable:
+    """What tells a term from others: its code, which functions made over again by every call share."""
+    term = getattr(term, "__wrapped__", term)
+    return getattr(term, "__code__", term)
 
 
 def one_hot(labels: Tensor, x: Tensor, dim: int) -> Tensor:

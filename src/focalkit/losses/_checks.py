@@ -116,6 +116,8 @@ def _of_array(value: Any) -> "Sequence[Any] | None":
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether it is one number outside a tensor: Python's or numpy's."""
+    if isinstance(value, int | float):  # subtle: asking numbers.Real is slow
+        return True
     return isinstance(value, numbers.Real) or (not isinstance(value, Tensor) and getattr(value, "ndim", None) == 0)
 
 

@@ -108,8 +108,10 @@ def by_class(params: Mapping[str, PerClass], logits: Tensor, classes: int, name:
     """Numbers as they are, all else as tensors that fit the logits: 0-d, or vectors over the classes."""
 
     def ready(key: str, value: PerClass) -> float | Tensor:
+        if isinstance(value, int | float):
+            return value
         if is_number(value):
-            return value if isinstance(value, int | float) else float(value)
+            return float(value)
         like = upcast(logits.new_empty(()))
         if isinstance(value, Tensor) and value.ndim == 0:
             return value.to(like)

@@ -139,8 +139,10 @@ def softmax_loss(
 
 def _per_class(key: str, value: PerClass, classes: int, like: Tensor, name: str) -> float | Tensor:
     """A number, or a vector over the classes; a 0-d tensor becomes one."""
+    if isinstance(value, int | float):
+        return value
     if is_number(value):
-        return value if isinstance(value, int | float) else float(value)
+        return float(value)
     if isinstance(value, Tensor) and value.ndim == 0:
         value = value.expand(classes)
     return vector(key, value, classes, like, name)

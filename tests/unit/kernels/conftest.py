@@ -12,9 +12,10 @@ from focalkit.kernels import dispatch, inductor
 def fresh(monkeypatch):
     monkeypatch.setattr(dispatch, "SMALL", 1)
     monkeypatch.setattr(dispatch, "CHUNKED", 1)
-    monkeypatch.setattr(dispatch, "failed", {})
     monkeypatch.setattr(inductor, "_announced", False)
     logging.getLogger("focalkit.kernels").setLevel(logging.WARNING)
+    yield
+    dispatch.failed.clear()
 
 
 @pytest.fixture

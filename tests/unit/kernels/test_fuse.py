@@ -129,6 +129,19 @@ def test_weights_ignored_elements_and_class_indices_mean_what_they_mean_everywhe
         torch.testing.assert_close(torch.autograd.grad(value, x), torch.autograd.grad(exact, x, retain_graph=True))
 
 
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize("weight", [torch.tensor(3.0), torch.tensor([[1.0], [0.0], [3.0], [0.5]]), torch.ones(4, 3)])
+@pytest.mark.parametrize("target", [torch.tensor(1.0), torch.tensor([1.0]), torch.tensor([1.0, 0.0, 1.0])])
+def test_targets_and_weights_broadcast_whatever_their_axes(target, weight):
+    x = torch.linspace(-2, 2, 12).view(4, 3).requires_grad_()
+    losses = weight * (1 - (2 * target - 1) * x).clamp(min=0) ** 2
+    for reduction, exact in (("sum", losses.sum()), ("mean", losses.sum() / ((weight != 0).expand_as(x).sum()))):
+        value = hinge(x, target, weight=weight, reduction=reduction)
+        assert "Fused" in value.grad_fn.name()
+        torch.testing.assert_close(value, exact)
+        torch.testing.assert_close(torch.autograd.grad(value, x), torch.autograd.grad(exact, x, retain_graph=True))
+
+
 def test_a_class_index_out_of_range_and_a_weight_that_enlarges_are_refused():
     x = torch.zeros(4, 3)
     with pytest.raises(ValueError, match=r"0\.\.2, -1 for background"):

@@ -1,5 +1,6 @@
 """The pass that Inductor compiles. Compilations are dear, so there are few, shared by the tests of this module."""
 
+import functools
 import logging
 
 import pytest
@@ -108,6 +109,21 @@ def test_a_failing_compiler_is_noted_once_and_done_without(monkeypatch, caplog):
     assert sum("on holiday" in r.message for r in caplog.records) == 1
     assert explain(L.binary_cross_entropy, x, t).backend == "chunked"
     torch.testing.assert_close(fused[0], L.binary_cross_entropy(x, t, backend="eager"))
+    assert explain(L.asymmetric_loss, x, t).backend == "compiled"  # which has not failed
     dispatch.failed.clear()
     with pytest.raises(BackendError, match="on holiday"):
         L.binary_cross_entropy(x, t, backend="compiled")
+
+
+def test_losses_of_fuse_do_not_share_a_limit_of_recompilations(monkeypatch):
+    monkeypatch.setattr(inductor, "_code", {})
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    x, t = torch.linspace(-2, 2, 24).view(8, 3), torch.ones(8, 3)
+    maths = (lambda x, t: (t - x) ** 2, lambda x, t: (t - x).abs(), lambda x, t: t - x, lambda x, t: t * x.exp())
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for function in maths:
+            torch.testing.assert_close(fuse(function)(x, t, backend="compiled"), function(x, t).sum())
+        before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        for function in maths:  # decorated anew, it is the same code
+            fuse(function)(x, t, backend="compiled")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before

@@ -13,10 +13,10 @@
 
 namespace {
 
-// n rows or outer indices of some elements each, in chunks of about CHUNK elements.
+// n rows or outer indices of some elements each, in chunks.
 std::vector<Chunk> cut_rows(const Level &l, i64 n, i64 elements, i64 grain) {
     std::vector<Chunk> chunks;
-    cut(n, CHUNK / std::max<i64>(elements, 1), grain,
+    cut(n, chunk_size(n * elements) / std::max<i64>(elements, 1), grain,
         [&](i64 from, i64 to) { chunks.push_back({&l, 0, 0, l.classes, from, to}); });
     return chunks;
 }
@@ -24,11 +24,12 @@ std::vector<Chunk> cut_rows(const Level &l, i64 n, i64 elements, i64 grain) {
 // Whether labels as int32 would take more than a tenth of the memory of the logits: each chunk reads its own then.
 inline bool few_classes(const Level &l) { return l.classes * i64(sizeof(Logit)) < 10 * i64(sizeof(std::int32_t)); }
 
-// Classes and their positions, in chunks of about CHUNK elements that lie together in memory; of few classes all.
+// Classes and their positions, in chunks of elements that lie together in memory; of few classes all.
 std::vector<Chunk> cut_classes(const Level &l) {
     std::vector<Chunk> chunks;
-    const i64 classes = few_classes(l) ? l.classes : std::max<i64>(1, CHUNK / l.inner);
-    const i64 positions = few_classes(l) ? CHUNK / std::max<i64>(1, l.classes) : CHUNK;
+    const i64 size = chunk_size(l.outer * l.classes * l.inner);
+    const i64 classes = few_classes(l) ? l.classes : std::max<i64>(1, size / l.inner);
+    const i64 positions = few_classes(l) ? size / std::max<i64>(1, l.classes) : size;
     for (i64 s = 0; s < l.outer; ++s)
         cut(l.classes, classes, 1, [&](i64 first, i64 last) {
             cut(l.inner, positions, STEP, [&](i64 from, i64 to) { chunks.push_back({&l, s, first, last, from, to}); });
@@ -96,8 +97,9 @@ void dense_pass(const Logit *x, const void *t, Logit *g, i64 n, i64 inner, float
                 const Classes &c, Team team, double *out) {
     const ClassWeights weights(w, c);
     const Target *target = static_cast<const Target *>(t);
-    add_up((n + CHUNK - 1) / CHUNK, team, out, [&](i64 i) {
-        const i64 from = i * CHUNK, length = std::min(CHUNK, n - from);
+    const i64 size = chunk_size(n);
+    add_up((n + size - 1) / size, team, out, [&](i64 i) {
+        const i64 from = i * size, length = std::min(size, n - from);
         return dense<GRADIENT>(x + from, target + from, g + from, from, length, inner, ignore, w, weights);
     });
 }

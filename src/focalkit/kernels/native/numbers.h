@@ -18,7 +18,7 @@ constexpr float LOWEST = -std::numeric_limits<float>::max() / 2;
 constexpr i64 STEP = 512;
 // no vector of a processor holds more floats
 constexpr i64 VECTOR = 16;
-// elements of one chunk of work
+// elements of one chunk of work, at most
 constexpr i64 CHUNK = 1 << 16;
 
 struct Bf16 {

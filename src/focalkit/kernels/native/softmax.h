@@ -42,11 +42,31 @@ inline Term at_label(float u, float gamma) {
     return {f.value, pick(beyond(u), 0.0f, -f.gradient)};
 }
 
+// Of LANES rows: the sum of the losses, the gradient by the label's logit, and what each exponential of the others is
+// multiplied with to be the gradient by its logit.
+double at_labels(const float *label_logit, const float *top, const float *sum, const std::int32_t *label,
+                 const float *by, std::int32_t ignore, const Focal &w, float *gradient, float *share) {
+    float u[LANES], value[LANES];
+#pragma omp simd
+    for (int i = 0; i < LANES; ++i) u[i] = label_logit[i] - top[i] - log_above_one(sum[i]);
+#pragma omp simd
+    for (int i = 0; i < LANES; ++i) {
+        const Term f = at_label(u[i], w.gamma);
+        const bool absent = label[i] == ignore;
+        value[i] = pick(absent, 0.0f, f.value * by[i]);
+        gradient[i] = pick(absent, 0.0f, f.gradient * (by[i] * w.scale));
+        share[i] = -gradient[i] / sum[i];
+    }
+    double total = 0;
+    for (int i = 0; i < LANES; ++i) total += value[i];
+    return total;
+}
+
 // LANES rows at once: `chunk` is (classes, LANES) and is overwritten with the gradient.
 template <bool GRADIENT>
 double chunk_of_rows(float *chunk, const std::int32_t *label, const float *by, i64 classes, std::int32_t ignore,
                     const Focal &w) {
-    float label_logit[LANES] = {}, top[LANES], sum[LANES] = {}, share[LANES], gradient[LANES], value[LANES];
+    float label_logit[LANES] = {}, top[LANES], sum[LANES] = {}, share[LANES], gradient[LANES];
     std::fill_n(top, LANES, LOWEST);
     // 1. the logit of the label, and the greatest of the others
     for (std::int32_t k = 0; k < classes; ++k) {
@@ -74,17 +94,8 @@ double chunk_of_rows(float *chunk, const std::int32_t *label, const float *by, i
         }
         for (int i = 0; i < LANES; ++i) sum[i] += part[i];
     }
-    // 3. the signed logit, the loss there and its derivative
-    double total = 0;
-#pragma omp simd
-    for (int i = 0; i < LANES; ++i) {
-        const Term f = at_label(label_logit[i] - top[i] - log_above_one(sum[i]), w.gamma);
-        const bool absent = label[i] == ignore;
-        value[i] = pick(absent, 0.0f, f.value * by[i]);
-        gradient[i] = pick(absent, 0.0f, f.gradient * (by[i] * w.scale));
-        share[i] = -gradient[i] / sum[i];
-    }
-    for (int i = 0; i < LANES; ++i) total += value[i];
+    // 3. the signed logits of the labels, the losses there and their derivatives
+    const double total = at_labels(label_logit, top, sum, label, by, ignore, w, gradient, share);
     // 4. the gradient takes the place of the exponentials
     if (GRADIENT)
         for (std::int32_t k = 0; k < classes; ++k) {
@@ -102,7 +113,7 @@ double chunk_of_rows(float *chunk, const std::int32_t *label, const float *by, i
 template <bool GRADIENT>
 double rows_side_by_side(const Logit *x, const float *shift, Logit *g, float *e, const std::int32_t *label,
                          const float *by, int n, i64 classes, std::int32_t ignore, const Focal &w) {
-    float label_logit[LANES] = {}, top[LANES] = {}, sum[LANES], share[LANES], gradient[LANES], value[LANES];
+    float label_logit[LANES] = {}, top[LANES] = {}, sum[LANES], share[LANES], gradient[LANES];
     std::fill_n(sum, LANES, 1.0f);
     for (int i = 0; i < n; ++i) {
         const std::int32_t y = label[i];
@@ -127,17 +138,8 @@ double rows_side_by_side(const Logit *x, const float *shift, Logit *g, float *e,
         }
         label_logit[i] = load(row[y]) + shift[y], top[i] = most, sum[i] = part;
     }
-    // 3. the signed logits, the losses there and their derivatives
-    double total = 0;
-#pragma omp simd
-    for (int i = 0; i < LANES; ++i) {
-        const Term f = at_label(label_logit[i] - top[i] - log_above_one(sum[i]), w.gamma);
-        const bool absent = label[i] == ignore;
-        value[i] = pick(absent, 0.0f, f.value * by[i]);
-        gradient[i] = pick(absent, 0.0f, f.gradient * (by[i] * w.scale));
-        share[i] = -gradient[i] / sum[i];
-    }
-    for (int i = 0; i < n; ++i) total += value[i];
+    // 3. the signed logits of the labels, the losses there and their derivatives; rows beyond n are ignored
+    const double total = at_labels(label_logit, top, sum, label, by, ignore, w, gradient, share);
     // 4. the gradient
     for (int i = 0; GRADIENT && i < n; ++i) {
         Logit *row = g + i * classes;

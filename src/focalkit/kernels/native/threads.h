@@ -59,6 +59,10 @@ void add_up(i64 chunks, Team team, double *out, const Work &work) {
     out[2] = total.out_of_range;
 }
 
+// Elements of a chunk: fewer where there are few in all, so that there is work for several threads. The number of threads
+// makes no difference, or it would to the sums.
+inline i64 chunk_size(i64 elements) { return std::min(CHUNK, std::max(CHUNK / 8, elements / 64 / STEP * STEP)); }
+
 // Cuts n into equal parts of about `most`, at multiples of `grain`, and calls each(from, to).
 template <typename Each>
 void cut(i64 n, i64 most, i64 grain, const Each &each) {
