@@ -5,11 +5,14 @@ its gradient is 0. The mean over no element is 0. Nothing here reads a value fro
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 REDUCTIONS = ("none", "sum", "mean")
+NEVER = 2 - 2**31
+"""The ignore_index of no target; the least that handwritten kernels read"""
 
 
 def reduce(
@@ -30,7 +33,7 @@ def reduce(
         counted: False where an element is absent; broadcasts against `loss`.
     """
     if weight is not None:
-        weight = fit_weight(weight, loss.shape)
+        weight = fit_weight(weight, loss.shape, loss.device)
         present = weight != 0
         counted = present if counted is None else counted & present
         loss = loss * weight.to(loss.dtype)
@@ -42,7 +45,23 @@ def reduce(
     return finish(loss.sum(), count, reduction=reduction, normalizer=normalizer)
 
 
-def fit_weight(weight: Tensor, shape: Sequence[int], class_dim: int | None = None) -> Tensor:
+def as_weight(weight: Any, device: torch.device) -> Tensor:
+    """A weight as a tensor: also an array of numpy, a list or a number, which then lies on `device`.
+
+    Raises:
+        TypeError: It is no real numbers.
+    """
+    if not isinstance(weight, Tensor):
+        try:
+            weight = torch.as_tensor(weight, device=device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"weight must be a tensor, or an array or a list of numbers, got {weight!r}") from error
+    if weight.is_complex():
+        raise TypeError(f"weight must be real, got {weight.dtype}")
+    return weight
+
+
+def fit_weight(weight: Any, shape: Sequence[int], device: torch.device, class_dim: int | None = None) -> Tensor:
     """`weight`, where it fits an unreduced loss of `shape`: it broadcasts up to the loss and never enlarges it.
 
     It has as many axes as the loss, each of the loss's size or 1, or none at all. Fewer axes are refused: on a square
@@ -53,7 +72,9 @@ def fit_weight(weight: Tensor, shape: Sequence[int], class_dim: int | None = Non
 
     Raises:
         ValueError: It does not fit.
+        TypeError: It is no real numbers.
     """
+    weight = as_weight(weight, device)
     given = tuple(weight.shape)
     if class_dim is not None and weight.ndim == len(shape) + 1 and given[class_dim] == 1:
         weight = weight.squeeze(class_dim)

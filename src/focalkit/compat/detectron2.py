@@ -9,8 +9,6 @@ from ..losses import sigmoid_focal_loss_star as _star
 
 _REDUCTIONS: dict[str, Reduction] = {"mean": "mean", "sum": "sum"}
 
-_NEVER = -(2**31)
-
 
 def sigmoid_focal_loss(
     inputs: Tensor, targets: Tensor, alpha: float = -1, gamma: float = 2, reduction: str = "none"
@@ -30,7 +28,7 @@ def sigmoid_focal_loss(
         alpha=None if alpha < 0 else alpha,
         gamma=gamma,
         soft_targets="mix",
-        ignore_index=_NEVER,
+        ignore_index=None,
         reduction=_REDUCTIONS.get(reduction, "none"),
     )
 
@@ -50,7 +48,7 @@ def sigmoid_focal_loss_star(
         alpha=None if alpha < 0 else alpha,
         gamma=gamma,
         beta=0.0,
-        ignore_index=_NEVER,
+        ignore_index=None,
         reduction=_REDUCTIONS.get(reduction, "none"),
     )
 

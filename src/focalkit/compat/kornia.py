@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from .._reduce import NEVER
 from ..losses import sigmoid_focal_loss as _focal
 from ..losses import softmax_focal_loss as _softmax_focal
 
@@ -29,7 +30,7 @@ def focal_loss(
     if alpha is not None:
         table = torch.full((pred.shape[1],), float(alpha))
         table[0] = 1 - alpha
-    skip = _NEVER if ignore_index is None else ignore_index
+    skip = NEVER if ignore_index is None else ignore_index
     rows = _softmax_focal(pred, target, gamma=gamma, alpha=table, ignore_index=skip, reduction="none")
     kept = target != skip
     index = torch.where(kept, target, 0)
@@ -57,7 +58,7 @@ def binary_focal_loss_with_logits(
         >>> binary_focal_loss_with_logits(torch.zeros(1, 1), torch.ones(1, 1))
         tensor([[0.0433]])
     """
-    skip = _NEVER if ignore_index is None else ignore_index
+    skip = NEVER if ignore_index is None else ignore_index
     t = target.to(pred.dtype)
     loss = _focal(pred, t, alpha=alpha, gamma=gamma, ignore_index=skip, reduction="none")
     axis = [1, -1] + [1] * (pred.ndim - 2)
@@ -88,9 +89,6 @@ class FocalLoss(nn.Module):
         """The loss of logits (B, C, *) and labels (B, *)."""
         weight = self.weight if isinstance(self.weight, Tensor) else None
         return focal_loss(pred, target, self.alpha, self.gamma, self.reduction, weight, self.ignore_index)
-
-
-_NEVER = -(2**31)
 
 
 def _finish(loss: Tensor, reduction: str) -> Tensor:

@@ -4,20 +4,18 @@ import torch
 from torch import Tensor, nn
 
 from .._numerics import upcast
-from .._reduce import fit_weight
+from .._reduce import NEVER, fit_weight
 from ..losses import distribution_focal_loss as _dfl
 from ..losses import quality_focal_loss as _qfl
 from ..losses import sigmoid_focal_loss as _focal
 from ..losses import softmax_focal_loss as _softmax_focal
 from ..losses import varifocal_loss as _vfl
 
-_NEVER = -(2**31)
-
 
 def _reduce(loss: Tensor, weight: Tensor | None, reduction: str, avg_factor: float | Tensor | None) -> Tensor:
     """Weights, then: no avg_factor, the plain reduction; with it, "mean" divides by avg_factor + float32 epsilon."""
     if weight is not None:
-        loss = loss * fit_weight(weight, loss.shape)
+        loss = loss * fit_weight(weight, loss.shape, loss.device)
     if avg_factor is None:
         return {"none": loss, "mean": loss.mean(), "sum": loss.sum()}[reduction]
     if reduction == "mean":
@@ -85,7 +83,7 @@ class FocalLoss(_Loss):
             alpha=self.alpha,
             gamma=self.gamma,
             soft_targets="mix",
-            ignore_index=_NEVER,
+            ignore_index=NEVER,
             reduction="none",
         )
         reduction = self.chosen(reduction_override)
@@ -124,7 +122,7 @@ class QualityFocalLoss(_Loss):
             label, score = target
             hot = label.unsqueeze(1) == torch.arange(pred.shape[1], device=pred.device)
             dense = torch.where(hot, score.unsqueeze(1).to(pred.dtype), 0.0)
-        loss = _qfl(pred, dense, beta=self.beta, ignore_index=_NEVER, reduction="none").sum(1)
+        loss = _qfl(pred, dense, beta=self.beta, ignore_index=NEVER, reduction="none").sum(1)
         return self.loss_weight * _reduce(loss, weight, self.chosen(reduction_override), avg_factor)
 
 
@@ -148,7 +146,7 @@ class DistributionFocalLoss(_Loss):
         reduction_override: str | None = None,
     ) -> Tensor:
         """The loss of the positions."""
-        loss = _dfl(pred, target, ignore_index=_NEVER, reduction="none")
+        loss = _dfl(pred, target, ignore_index=NEVER, reduction="none")
         return self.loss_weight * _reduce(loss, weight, self.chosen(reduction_override), avg_factor)
 
 
@@ -192,7 +190,7 @@ class VarifocalLoss(_Loss):
             alpha=self.alpha,
             gamma=self.gamma,
             iou_weighted=self.iou_weighted,
-            ignore_index=_NEVER,
+            ignore_index=NEVER,
             reduction="none",
         )
         return self.loss_weight * _reduce(loss, weight, self.chosen(reduction_override), avg_factor)
@@ -251,8 +249,8 @@ def softmax_focal_loss(
         >>> softmax_focal_loss(torch.zeros(1, 2), torch.tensor([0]))
         tensor(0.0433)
     """
-    labels = torch.where(target >= 0, target, _NEVER)
-    loss = alpha * _softmax_focal(input, labels, gamma=gamma, ignore_index=_NEVER, reduction="none")
+    labels = torch.where(target >= 0, target, NEVER)
+    loss = alpha * _softmax_focal(input, labels, gamma=gamma, ignore_index=NEVER, reduction="none")
     if weight is not None:
         loss = loss * weight[target.clamp(min=0)]
     return {"none": loss, "mean": loss.sum() / max(len(input), 1), "sum": loss.sum()}[reduction]

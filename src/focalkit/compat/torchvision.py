@@ -36,9 +36,6 @@ def sigmoid_focal_loss(
         alpha=None if alpha == -1 else alpha,
         gamma=gamma,
         soft_targets="mix",
-        ignore_index=_NEVER,
+        ignore_index=None,
         reduction=cast("Reduction", reduction),  # checked there
     )
-
-
-_NEVER = -(2**31)  # no target has this value: the library ignores none

@@ -89,7 +89,7 @@ class Fused:
             mixed=self._losses,
             dense=dense,
             params=shaped,
-            weight=None if weight is None else fit_weight(weight, logits.shape),
+            weight=None if weight is None else fit_weight(weight, logits.shape, logits.device),
             ignore_index=ignore_index,
             reduction=reduction,
             normalizer=normalizer,

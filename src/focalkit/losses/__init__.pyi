@@ -197,6 +197,7 @@ class AsymmetricLoss(LossModule):
         gamma_neg: Focusing of the negatives, at least 0; a number or a vector over the classes.
         margin: m in [0, 1): negatives with p below it lose nothing.
         detach_modulator: Hold the modulating factor constant in the gradient, as the authors' code does.
+        label_smoothing: s turns targets 1 and 0 into 1 - s/2 and s/2.
 
     The other arguments are those of `sigmoid_focal_loss`.
 
@@ -212,6 +213,7 @@ class AsymmetricLoss(LossModule):
         gamma_neg: PerClass = 4.0,
         margin: float = 0.05,
         detach_modulator: bool = False,
+        label_smoothing: float = 0.0,
         class_weight: Vector | None = None,
         ignore_index: int | None = -100,
         class_dim: int = 1,
@@ -1226,6 +1228,8 @@ class SigmoidFocalLoss(LossModule):
         gamma: Focusing parameter, at least 0; 0 gives (alpha-balanced) cross-entropy. A number or a vector over
             the classes.
         gamma_neg: Focusing parameter of the negatives; `None` takes `gamma`.
+        pos_weight: Factor on the positives alone, as in `F.binary_cross_entropy_with_logits`; it multiplies beside
+            alpha. A number or a vector over the classes.
         label_smoothing: s turns targets 1 and 0 into 1 - s/2 and s/2.
         soft_targets: Meaning of targets strictly between 0 and 1. "split": the expectation over hard labels;
             "mix": (1 - p_t)^gamma BCE with 1 - p_t = p + t - 2pt (torchvision); "exp": (1 - e^-BCE)^gamma BCE;
@@ -1254,6 +1258,7 @@ class SigmoidFocalLoss(LossModule):
         alpha: PerClass | None = 0.25,
         gamma: PerClass = 2.0,
         gamma_neg: PerClass | None = None,
+        pos_weight: PerClass | None = None,
         label_smoothing: float = 0.0,
         soft_targets: SoftTargets = 'split',
         class_weight: Vector | None = None,

@@ -26,6 +26,7 @@ def asymmetric_loss(
     gamma_neg: PerClass = 4.0,
     margin: float = 0.05,
     detach_modulator: bool = False,
+    label_smoothing: float = 0.0,
     class_weight: Vector | None = None,
     weight: Tensor | None = None,
     ignore_index: int | None = -100,
@@ -45,6 +46,7 @@ def asymmetric_loss(
         gamma_neg: Focusing of the negatives, at least 0; a number or a vector over the classes.
         margin: m in [0, 1): negatives with p below it lose nothing.
         detach_modulator: Hold the modulating factor constant in the gradient, as the authors' code does.
+        label_smoothing: s turns targets 1 and 0 into 1 - s/2 and s/2.
 
     The other arguments are those of `sigmoid_focal_loss`.
 
@@ -78,6 +80,7 @@ def asymmetric_loss(
         positive,
         negative,
         per_class={"gamma_pos": gamma_pos, "gamma_neg": gamma_neg},
+        label_smoothing=label_smoothing,
         class_weight=class_weight,
         weight=weight,
         ignore_index=ignore_index,

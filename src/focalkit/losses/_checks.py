@@ -14,7 +14,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from .._reduce import REDUCTIONS
+from .._numerics import computed_in
+from .._reduce import NEVER, REDUCTIONS
 from ..errors import BackendError
 from ..kernels.dispatch import BACKENDS, Explain
 
@@ -121,6 +122,11 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, numbers.Real) or (not isinstance(value, Tensor) and getattr(value, "ndim", None) == 0)
 
 
+def number(value: float) -> float:
+    """As Python has it; numpy has its own."""
+    return value if isinstance(value, int | float) else float(value)
+
+
 def readable_any(condition: Callable[[], Tensor], *tensors: Tensor) -> bool:
     """Whether `condition()` holds anywhere, or False where finding out would make a device wait or break a trace."""
     if torch.compiler.is_compiling() or any(t.device.type != "cpu" for t in tensors):
@@ -208,6 +214,11 @@ def _outside(t: Tensor, least: int, most: int) -> bool:
         return False
 
 
+def or_ignored(ignore_index: int) -> str:
+    """The end of a sentence on what targets may be."""
+    return "" if ignore_index == NEVER else f" or ignore_index {ignore_index}"
+
+
 def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
     if targets.dtype == torch.bool:
         return
@@ -218,7 +229,7 @@ def check_dense(targets: Tensor, ignore_index: int, loss: str) -> None:
         nans = int(bad.isnan().sum())
         what = f"{nans} NaN" if nans else f"{bad[0].item():g}"
         raise ValueError(
-            f"{loss}: dense targets must lie in [0, 1] (or be ignore_index {ignore_index}), got {what} in targets "
+            f"{loss}: dense targets must lie in [0, 1]{or_ignored(ignore_index)}, got {what} in targets "
             f"of shape {tuple(targets.shape)}; "
             f"look for it with {'targets.isnan()' if nans else '(targets < 0) | (targets > 1)'}"
         )
@@ -232,21 +243,20 @@ def check_labels(labels: Tensor, classes: int, ignore_index: int, lowest: int, l
         bad = labels[((labels < lowest) | (labels >= classes)) & (labels != ignore_index)]
         background = ", -1 for background" if lowest == -1 else ""
         raise ValueError(
-            f"{loss}: labels must be 0..{classes - 1} for {classes} classes{background} or ignore_index "
-            f"{ignore_index}, got {int(bad[0])}; ids that start at 1 need labels - 1, and logits need one channel per "
-            "class"
+            f"{loss}: labels must be 0..{classes - 1} for {classes} classes{background}{or_ignored(ignore_index)}, "
+            f"got {int(bad[0])}; ids that start at 1 need labels - 1, and logits need one channel per class"
         )
 
 
 def vector(name: str, value: Any, classes: int, like: Tensor, loss: str) -> Tensor:
-    """`value` as a tensor over the classes, on the device and in the dtype of `like`."""
+    """`value` as a tensor over the classes, on the device of `like` and in the dtype that it is computed in."""
     has_dtype = isinstance(value, Tensor) or hasattr(value, "__array__")
     # subtle: on a device of its own, or a default device would take a tensor along
     device = value.device if isinstance(value, Tensor) else "cpu"
-    out = torch.as_tensor(value, dtype=None if has_dtype else like.dtype, device=device)
+    out = torch.as_tensor(value, dtype=None if has_dtype else computed_in(like), device=device)
     if out.is_complex():
         raise TypeError(f"{loss}: {name} must be real, got {out.dtype}")
-    out = out.to(like)
+    out = out.to(like.device, computed_in(like))
     if out.ndim != 1 or out.shape[0] != classes:
         raise ValueError(
             f"{loss}: {name} must be a vector over the {classes} classes of the logits, got shape {tuple(out.shape)}; "
@@ -255,10 +265,6 @@ def vector(name: str, value: Any, classes: int, like: Tensor, loss: str) -> Tens
     if readable_any(out.isnan, out):
         raise ValueError(f"{loss}: {name} has NaN in it: {out.tolist()}")
     return out
-
-
-NEVER = -(2**31)
-"""The ignore_index of no target."""
 
 
 def ignored_value(ignore_index: object) -> int:

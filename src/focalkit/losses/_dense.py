@@ -9,9 +9,9 @@ from .._types import Backend, PerClass
 from ..kernels.autograd import evaluate
 from ..kernels.call import SigmoidCall
 from ..kernels.dispatch import single_pass
-from ..kernels.operands import Focal, mixture
+from ..kernels.operands import mixture
 from ._checks import check_backend, check_labels, check_logits, ignored_value
-from ._focal import check_focal, focal_negative, focal_parameters, focal_positive
+from ._focal import check_focal, focal_negative, focal_of, focal_parameters, focal_positive
 from ._sigmoid import by_class
 
 
@@ -23,6 +23,7 @@ def dense_sigmoid_focal_loss(
     num_classes: int,
     alpha: PerClass | None = 0.25,
     gamma: PerClass = 2.0,
+    pos_weight: PerClass | None = None,
     ignore_index: int | None = -100,
     normalizer: float | Tensor | None = None,
     backend: Backend = "auto",
@@ -35,6 +36,7 @@ def dense_sigmoid_focal_loss(
         num_classes: k.
         alpha: Weight of positives, `1 - alpha` for negatives; `None` for none.
         gamma: Focusing parameter, at least 0.
+        pos_weight: Factor on the positives alone.
         ignore_index: Label that marks absence.
         normalizer: Number or 0-d tensor that divides the sum, such as the number of positives.
         backend: As in `sigmoid_focal_loss`.
@@ -48,7 +50,7 @@ def dense_sigmoid_focal_loss(
         raise ValueError(f"expected as many levels of labels as of logits, got {len(labels)} and {len(logits)}")
     name = "dense_sigmoid_focal_loss"
     check_backend(backend)
-    check_focal(alpha, gamma)
+    check_focal(alpha, gamma, None, pos_weight)
     ignore_index = ignored_value(ignore_index)
     if num_classes < 1:
         raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes!r}")
@@ -69,7 +71,7 @@ def dense_sigmoid_focal_loss(
         for i, y in enumerate(labels):
             check_labels(y, num_classes, ignore_index, -1, f"{name}, level {i}")
 
-    params = by_class(focal_parameters(alpha, gamma), logits[0], num_classes, name)
+    params = by_class(focal_parameters(alpha, gamma, None, pos_weight), logits[0], num_classes, name)
     call = SigmoidCall(
         targets=tuple(labels),
         dims=(2,) * len(logits),
@@ -83,6 +85,6 @@ def dense_sigmoid_focal_loss(
         reduction="sum",
         normalizer=normalizer,
         check=check,
-        focal=Focal.of(**params),
+        focal=focal_of(**params),
     )
     return evaluate(call, tuple(logits), backend)

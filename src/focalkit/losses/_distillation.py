@@ -49,7 +49,7 @@ def distillation_loss(
     log_p = finite((x / temperature).log_softmax(dim))
     log_q = finite((y / temperature).log_softmax(dim))
     loss = temperature**2 * (log_q.exp() * (log_q - log_p)).sum(dim)
-    weight = None if weight is None else fit_weight(weight, loss.shape, dim)
+    weight = None if weight is None else fit_weight(weight, loss.shape, loss.device, dim)
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight)
 
 

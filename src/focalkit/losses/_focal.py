@@ -16,7 +16,7 @@ from .._numerics import focal_term, safe_pow, softplus
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
 from ..kernels.dispatch import single_pass
 from ..kernels.operands import Focal
-from ._checks import check_backend, check_choice, check_range, is_number
+from ._checks import check_backend, check_choice, check_range, is_number, number
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 from ._softmax import row_cross_entropy, softmax_loss
@@ -44,6 +44,7 @@ def sigmoid_focal_loss(
     alpha: PerClass | None = 0.25,
     gamma: PerClass = 2.0,
     gamma_neg: PerClass | None = None,
+    pos_weight: PerClass | None = None,
     label_smoothing: float = 0.0,
     soft_targets: SoftTargets = "split",
     class_weight: Vector | None = None,
@@ -67,6 +68,8 @@ def sigmoid_focal_loss(
         gamma: Focusing parameter, at least 0; 0 gives (alpha-balanced) cross-entropy. A number or a vector over
             the classes.
         gamma_neg: Focusing parameter of the negatives; `None` takes `gamma`.
+        pos_weight: Factor on the positives alone, as in `F.binary_cross_entropy_with_logits`; it multiplies beside
+            alpha. A number or a vector over the classes.
         label_smoothing: s turns targets 1 and 0 into 1 - s/2 and s/2.
         soft_targets: Meaning of targets strictly between 0 and 1. "split": the expectation over hard labels;
             "mix": (1 - p_t)^gamma BCE with 1 - p_t = p + t - 2pt (torchvision); "exp": (1 - e^-BCE)^gamma BCE;
@@ -90,7 +93,7 @@ def sigmoid_focal_loss(
     """
     name = "sigmoid_focal_loss"
     check_backend(backend)
-    check_focal(alpha, gamma, gamma_neg)
+    check_focal(alpha, gamma, gamma_neg, pos_weight)
     check_choice("soft_targets", soft_targets, SOFT_TARGETS)
 
     def soft(
@@ -101,8 +104,11 @@ def sigmoid_focal_loss(
         neg_weight: float | Tensor,
         gamma: float | Tensor,
         gamma_neg: float | Tensor,
+        factor: float | Tensor,
     ) -> Tensor:
-        return (t * pos_weight + (1 - t) * neg_weight) * soft_focal(x, t, t * gamma + (1 - t) * gamma_neg, soft_targets)
+        return (t * pos_weight * factor + (1 - t) * neg_weight) * soft_focal(
+            x, t, t * gamma + (1 - t) * gamma_neg, soft_targets
+        )
 
     return sigmoid_loss(
         name,
@@ -111,7 +117,7 @@ def sigmoid_focal_loss(
         focal_positive,
         focal_negative,
         soft=None if soft_targets == "split" else soft,
-        per_class=focal_parameters(alpha, gamma, gamma_neg),
+        per_class=focal_parameters(alpha, gamma, gamma_neg, pos_weight),
         label_smoothing=label_smoothing,
         class_weight=class_weight,
         weight=weight,
@@ -120,34 +126,54 @@ def sigmoid_focal_loss(
         reduction=reduction,
         normalizer=normalizer,
         backend=backend,
-        focal=Focal.of,
+        focal=focal_of,
     )
 
 
-def focal_positive(x: Tensor, *, pos_weight: float | Tensor, gamma: float | Tensor, **_: float | Tensor) -> Tensor:
-    return pos_weight * focal_term(x, gamma)
+def focal_positive(
+    x: Tensor, *, pos_weight: float | Tensor, factor: float | Tensor, gamma: float | Tensor, **_: float | Tensor
+) -> Tensor:
+    return pos_weight * factor * focal_term(x, gamma)
 
 
 def focal_negative(x: Tensor, *, neg_weight: float | Tensor, gamma_neg: float | Tensor, **_: float | Tensor) -> Tensor:
     return neg_weight * focal_term(-x, gamma_neg)
 
 
-def focal_parameters(alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None) -> dict[str, PerClass]:
-    """What `focal_positive` and `focal_negative` take."""
+def focal_parameters(
+    alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None, factor: PerClass | None = None
+) -> dict[str, PerClass]:
+    """What `focal_positive` and `focal_negative` take; `factor` multiplies the positives."""
     return {
         "pos_weight": 1.0 if alpha is None else alpha,
         "neg_weight": 1.0 if alpha is None else complement(alpha),
         "gamma": gamma,
         "gamma_neg": gamma if gamma_neg is None else gamma_neg,
+        "factor": 1.0 if factor is None else factor,
     }
 
 
-def check_focal(alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None) -> None:
+def focal_of(
+    pos_weight: float | Tensor,
+    neg_weight: float | Tensor,
+    gamma: float | Tensor,
+    gamma_neg: float | Tensor,
+    factor: float | Tensor,
+) -> Focal | None:
+    """The same for handwritten kernels."""
+    return Focal.of(pos_weight * factor, neg_weight, gamma, gamma_neg)
+
+
+def check_focal(
+    alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None, pos_weight: PerClass | None = None
+) -> None:
     if alpha is not None:
         check_range("alpha", alpha, 0, 1, "it is the weight of positives; alpha=None switches balancing off")
     check_range("gamma", gamma, 0, hint="gamma=0 is cross-entropy, larger values focus more")
     if gamma_neg is not None:
         check_range("gamma_neg", gamma_neg, 0, hint="gamma_neg=None takes gamma")
+    if pos_weight is not None:
+        check_range("pos_weight", pos_weight, 0)
 
 
 def complement(alpha: PerClass) -> PerClass:
@@ -239,7 +265,7 @@ def softmax_focal_loss(
         reduction=reduction,
         normalizer=normalizer,
         backend=backend,
-        focal=Focal(gamma=gamma, gamma_neg=gamma) if isinstance(gamma, int | float) else None,
+        focal=Focal(gamma=number(gamma), gamma_neg=number(gamma)) if is_number(gamma) else None,
     )
 
 
@@ -276,10 +302,11 @@ class SigmoidFocalLoss(LossModule, function=sigmoid_focal_loss):
         kept = self.arguments()
         if type(self).forward is not LossModule.forward or self._forward_hooks or self._forward_pre_hooks:
             return None
-        trained = any(isinstance(kept[name], Tensor) and kept[name].requires_grad for name in ("alpha", "gamma"))
+        values = (kept[name] for name in ("alpha", "gamma", "pos_weight"))
+        trained = any(isinstance(value, Tensor) and value.requires_grad for value in values)
         if trained or kept["label_smoothing"] or kept["gamma_neg"] is not None or kept["class_weight"] is not None:
             return None
-        taken = {name: kept[name] for name in ("alpha", "gamma", "ignore_index", "backend")}
+        taken = {name: kept[name] for name in ("alpha", "gamma", "pos_weight", "ignore_index", "backend")}
         return partial(dense_sigmoid_focal_loss, num_classes=num_classes, **taken)
 
 

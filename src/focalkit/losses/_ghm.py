@@ -165,7 +165,7 @@ class GHMR(Loss):
         d = upcast(pred) - upcast(target)
         counted = torch.ones_like(d, dtype=torch.bool)
         if weight is not None:
-            weight = fit_weight(weight, d.shape)
+            weight = fit_weight(weight, d.shape, d.device)
             counted = (weight != 0).expand_as(d)
             d = torch.where(counted, d, 0.0)
         length = torch.hypot(d, torch.full_like(d, self.mu))

@@ -223,7 +223,7 @@ def _counts(name: str, logits: Tensor, class_counts: Vector, class_dim: int) -> 
     check_logits(logits, name)
     check_range("class_counts", class_counts, 0, hint="it holds the number of training examples of each class")
     dim = class_axis(logits, class_dim, name)
-    counts = vector("class_counts", class_counts, logits.shape[dim], upcast(logits.new_empty(())), name)
+    counts = vector("class_counts", class_counts, logits.shape[dim], logits, name)
     return counts.view([-1 if d == dim else 1 for d in range(logits.ndim)]), dim
 
 

@@ -247,7 +247,7 @@ def distribution_focal_loss(
     at_right = log_p.gather(dim, (left + 1).clamp(max=last).unsqueeze(dim)).squeeze(dim)
     share = y - left
     loss = -((1 - share) * at_left + share * at_right)
-    weight = None if weight is None else fit_weight(weight, loss.shape, dim)
+    weight = None if weight is None else fit_weight(weight, loss.shape, loss.device, dim)
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
 
 

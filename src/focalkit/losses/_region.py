@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .._numerics import focal_term, one_vs_rest, safe_pow
-from .._reduce import reduce
+from .._reduce import as_weight, reduce
 from .._types import Backend, Reduction, Vector
 from ._checks import check_backend, check_choice, check_range, check_reduction, class_axis, vector
 from ._module import LossModule
@@ -257,6 +257,7 @@ def _region(
 
 def _weights_of_pixels(weight: Tensor | None, logits: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """`weight` as one of pixels and as one of the unreduced loss, of which it is either."""
+    weight = None if weight is None else as_weight(weight, logits.device)
     of_pixels = weight is not None and weight.ndim == logits.ndim > 2
     return (weight, None) if of_pixels else (None, weight)
 

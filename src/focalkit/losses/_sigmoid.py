@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._numerics import finite, upcast
+from .._numerics import computed_in, finite, upcast
 from .._reduce import fit_weight
 from .._types import PerClass, Vector
 from ..kernels.autograd import evaluate
@@ -27,6 +27,7 @@ from ._checks import (
     ignored_value,
     is_dense,
     is_number,
+    number,
     vector,
     warn_of_one_channel,
 )
@@ -77,7 +78,7 @@ def sigmoid_loss(
     if not dense and logits.shape[dim] == 1:
         warn_of_one_channel(targets, ignore_index, name)
     if weight is not None:
-        weight = fit_weight(weight, logits.shape)
+        weight = fit_weight(weight, logits.shape, logits.device)
     params = by_class(given, logits, logits.shape[dim] if logits.ndim else 1, name)
     columns = params.pop("class_weight", None)
     if dense:
@@ -108,14 +109,11 @@ def by_class(params: Mapping[str, PerClass], logits: Tensor, classes: int, name:
     """Numbers as they are, all else as tensors that fit the logits: 0-d, or vectors over the classes."""
 
     def ready(key: str, value: PerClass) -> float | Tensor:
-        if isinstance(value, int | float):
-            return value
         if is_number(value):
-            return float(value)
-        like = upcast(logits.new_empty(()))
+            return number(value)
         if isinstance(value, Tensor) and value.ndim == 0:
-            return value.to(like)
-        return vector(key, value, classes, like, name)
+            return value.to(logits.device, computed_in(logits))
+        return vector(key, value, classes, logits, name)
 
     return {key: ready(key, value) for key, value in params.items()}
 
@@ -172,6 +170,6 @@ def dense_targets(
         t = one_hot(labels, x, dim).to(x.dtype)
         counted = (labels != ignore_index).expand_as(t)
     if weight is not None:
-        weight = fit_weight(weight, x.shape)
+        weight = fit_weight(weight, x.shape, x.device)
         counted = counted & (weight != 0)
     return Dense(finite(torch.where(counted, x, 0.0)), torch.where(counted, t, 0.0), counted, weight, dim)

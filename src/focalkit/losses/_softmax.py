@@ -28,6 +28,7 @@ from ._checks import (
     is_dense,
     is_number,
     labels_shape,
+    number,
     vector,
 )
 
@@ -72,12 +73,11 @@ def softmax_loss(
     dim = class_axis(logits, class_dim, name)
     dense = is_dense(logits, targets, class_dim, name)
     if weight is not None:
-        weight = fit_weight(weight, labels_shape(logits, dim), dim)
-    like = upcast(logits.new_empty(()))
+        weight = fit_weight(weight, labels_shape(logits, dim), logits.device, dim)
     classes = logits.shape[dim]
-    vectors = {key: _per_class(key, value, classes, like, name) for key, value in (per_class or {}).items()}
-    scale = None if alpha is None else vector("alpha", alpha, classes, like, name)
-    by_class = None if class_weight is None else vector("class_weight", class_weight, classes, like, name)
+    vectors = {key: _per_class(key, value, classes, logits, name) for key, value in (per_class or {}).items()}
+    scale = None if alpha is None else vector("alpha", alpha, classes, logits, name)
+    by_class = None if class_weight is None else vector("class_weight", class_weight, classes, logits, name)
 
     def columns(value: float | Tensor) -> float | Tensor:
         return value.view([-1 if d == dim else 1 for d in range(logits.ndim)]) if isinstance(value, Tensor) else value
@@ -137,15 +137,13 @@ def softmax_loss(
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=present)
 
 
-def _per_class(key: str, value: PerClass, classes: int, like: Tensor, name: str) -> float | Tensor:
+def _per_class(key: str, value: PerClass, classes: int, logits: Tensor, name: str) -> float | Tensor:
     """A number, or a vector over the classes; a 0-d tensor becomes one."""
-    if isinstance(value, int | float):
-        return value
     if is_number(value):
-        return float(value)
+        return number(value)
     if isinstance(value, Tensor) and value.ndim == 0:
         value = value.expand(classes)
-    return vector(key, value, classes, like, name)
+    return vector(key, value, classes, logits, name)
 
 
 def label_loss(
@@ -179,7 +177,7 @@ def label_loss(
     check_labels(labels, x.shape[dim], ignore_index, 0, name)
     present = not_ignored(labels, ignore_index)
     if weight is not None:
-        weight = fit_weight(weight, labels.shape, dim)
+        weight = fit_weight(weight, labels.shape, labels.device, dim)
         present = present & (weight != 0)
     index = torch.where(present, labels.long(), 0)
     loss = rows(torch.where(present.unsqueeze(dim), x, 0.0), index, present, dim)

@@ -11,6 +11,7 @@ import torch
 
 from focalkit import losses as L
 from focalkit.errors import ConfigError
+from focalkit.kernels import cpu, explain
 from focalkit.testing import case_of
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +48,7 @@ def test_numbers_of_numpy_are_numbers(name, key, kind):
     torch.testing.assert_close(function(x, t, **(given | {key: value})), want)
 
 
-@pytest.mark.parametrize("key", ["alpha", "gamma", "gamma_neg", "class_weight"])
+@pytest.mark.parametrize("key", ["alpha", "gamma", "gamma_neg", "pos_weight", "class_weight"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_arrays_of_numpy_are_vectors(key, dtype):
     array = np.array([0, 1, 1], dtype=dtype)
@@ -57,6 +58,23 @@ def test_arrays_of_numpy_are_vectors(key, dtype):
     assert torch.equal(loss(X, Y), want)
     assert loss.state_dict()[key].tolist() == array.tolist()
     assert f"{key}=[0.0, 1.0, 1.0]" in repr(loss)
+
+
+@pytest.mark.parametrize("name", L.LOSSES)
+def test_weights_of_numpy_and_lists_are_weights(name):
+    x, t = inputs(name)
+    loss = case_of(name).build(SHAPE).double()
+    loss.eval()
+    loss.reduction = "none"
+    weight = torch.linspace(0, 2, loss(x, t).numel()).view_as(loss(x, t))
+    loss.reduction = "sum"
+    want = loss(x, t, weight=weight)
+    for given in (weight.numpy(), weight.tolist()):
+        torch.testing.assert_close(loss(x, t, weight=given), want)
+    with pytest.raises(TypeError, match="weight must be a tensor, or an array or a list of numbers, got 'a'"):
+        loss(x, t, weight="a")
+    with pytest.raises(TypeError, match="weight must be real"):
+        loss(x, t, weight=weight.to(torch.complex64))
 
 
 def test_counts_of_numpy_are_counts():
@@ -150,6 +168,61 @@ def test_no_ignore_index_leaves_nothing_out(name):
                 loss(x, torch.where(t == t.view(-1)[-1], -100, t))
         with pytest.raises((TypeError, ConfigError), match="ignore_index must be an integer, or None"):
             case.build(SHAPE, ignore_index=1.5).double()(x, t)
+
+
+def test_no_ignore_index_is_none_in_texts_and_messages():
+    loss = L.SigmoidFocalLoss(ignore_index=None)
+    assert repr(loss) == "SigmoidFocalLoss(ignore_index=None)"
+    assert L.spec_of(loss) == "focal(ignore_index=None)"
+    for call in (loss, L.CrossEntropy(ignore_index=None), L.DiceLoss(ignore_index=None)):
+        with pytest.raises(ValueError, match=r"classes(, -1 for background)?, got -100;"):
+            call(X, torch.tensor([0, 1, -100, 2]))
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got -100"):
+        loss(X, X - 100)
+
+
+@pytest.mark.skipif(cpu.library(torch.float32, True) is None, reason="focalkit was installed without a compiler")
+def test_no_ignore_index_and_numbers_of_numpy_keep_the_handwritten_kernels():
+    for loss, targets in ((L.sigmoid_focal_loss, Y), (L.sigmoid_focal_loss, X), (L.softmax_focal_loss, Y)):
+        for given in ({"ignore_index": None}, {"gamma": np.float32(2)}, {"gamma": np.int64(1)}):
+            assert explain(loss, X, targets, **given).module == "cpu"
+            torch.testing.assert_close(loss(X, targets, **given), loss(X, targets, backend="eager", **given))
+
+
+@pytest.mark.parametrize("backend", ["eager", "auto"])
+@pytest.mark.parametrize("factor", [3.0, [1.0, 3.0, 0.5]])
+def test_pos_weight_multiplies_the_positives_alone(factor, backend):
+    x = torch.linspace(-3, 3, 12).view(4, 3).requires_grad_()
+    labels, call = torch.tensor([0, -1, 2, 1]), {"reduction": "sum", "backend": backend}
+    dense = (labels.view(4, 1) == torch.arange(3)).float()
+    got = L.sigmoid_focal_loss(x, dense, gamma=0.0, alpha=None, pos_weight=factor, **call)
+    exact = torch.nn.functional.binary_cross_entropy_with_logits(
+        x, dense, pos_weight=torch.tensor(factor), reduction="sum"
+    )
+    torch.testing.assert_close(got, exact)
+    torch.testing.assert_close(torch.autograd.grad(got, x), torch.autograd.grad(exact, x))
+    # beside alpha: alpha_t is .25 * factor for positives and .75 for negatives
+    of_positive = L.sigmoid_focal_loss(x, dense, reduction="none") * dense
+    exact = L.sigmoid_focal_loss(x, dense, reduction="sum") + ((torch.tensor(factor) - 1) * of_positive).sum()
+    for targets in (dense, labels):
+        torch.testing.assert_close(L.sigmoid_focal_loss(x, targets, pos_weight=factor, **call), exact)
+    levels = [x.t().reshape(1, 3, 4, 1)], [labels.view(1, 1, 4, 1)]
+    torch.testing.assert_close(
+        L.dense_sigmoid_focal_loss(*levels, num_classes=3, pos_weight=factor, backend=backend), exact
+    )
+    module = L.SigmoidFocalLoss(pos_weight=factor, backend=backend)
+    torch.testing.assert_close(module.native_layout(3)(*levels), exact)
+    for form in ("mix", "exp", "qfl"):
+        torch.testing.assert_close(L.sigmoid_focal_loss(x, dense, soft_targets=form, pos_weight=factor, **call), exact)
+    with pytest.raises(ValueError, match="pos_weight must be at least 0"):
+        L.sigmoid_focal_loss(x, dense, pos_weight=-1.0)
+
+
+def test_smoothing_in_asymmetric_loss_is_that_of_the_targets():
+    x, t = torch.linspace(-3, 3, 12).view(4, 3), (torch.arange(12).view(4, 3) % 4 == 0).float()
+    got = L.asymmetric_loss(x, t, label_smoothing=0.2, reduction="none")
+    torch.testing.assert_close(got, L.asymmetric_loss(x, t * 0.8 + 0.1, reduction="none"))
+    torch.testing.assert_close(L.AsymmetricLoss(label_smoothing=0.2)(x, t), got.mean())
 
 
 @pytest.mark.parametrize("loss", [L.sigmoid_focal_loss, L.binary_cross_entropy, L.dice_loss, L.EQLv2(1), L.GHMC()])
