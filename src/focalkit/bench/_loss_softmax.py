@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from focalkit.losses import softmax_focal_loss
+from focalkit.losses import cross_entropy, softmax_focal_loss
 
 from ._calls import PEAK, copy, value_and_gradient
 from ._model import Bar, Call, Case, Row, no_answer
@@ -76,4 +76,41 @@ def softmax_case(n: int, k: int) -> Case:
             Bar(PEAK, "focalkit", "", 1.2, "at most", "memory"),
         ),
         unit_bytes=lambda i: i.logits.nbytes,
+    )
+
+
+CALLS = 100
+"""Calls of a sample, where one is too short to be timed"""
+
+
+def many(make: Callable[[Rows], Call]) -> Callable[[Rows], Call]:
+    """The same call, CALLS times."""
+
+    def made(inputs: Rows) -> Call:
+        call = make(inputs)
+
+        def run() -> Any:
+            for _ in range(CALLS - 1):
+                call()
+            return call()
+
+        return run
+
+    return made
+
+
+def small_case(n: int, k: int) -> Case:
+    """What a call costs beside its arithmetic: checks, the choice of a backend, autograd."""
+    ours, focal, theirs = "focalkit cross_entropy", "focalkit softmax_focal_loss", "F.cross_entropy"
+    return Case(
+        name=f"small-{n}x{k}",
+        title=f"{CALLS} calls of cross-entropy and its gradient, {n:,} rows x {k:,} classes",
+        inputs=lambda s: softmax_rows(n, k, s.device),
+        rows=(
+            Row(ours, many(softmax_row(cross_entropy))),
+            Row(focal, many(softmax_row(softmax_focal_loss)), answer=no_answer, note="with a modulator"),
+            Row(theirs, many(softmax_row(F.cross_entropy)), "peer"),
+        ),
+        reference=theirs,
+        bars=tuple(Bar("the time of F.cross_entropy", row, theirs, 2, "at most") for row in (ours, focal)),
     )
