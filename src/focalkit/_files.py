@@ -41,8 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
         ...     temporary.write_bytes(content)
     """
     path = Path(path)
-    short = len(os.fsencode(path.name)) < 240  # of 255 bytes that a name may have
-    name = path.name if short else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    name = _temporary_name(path)
     temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
     try:
         make_folder(path.parent)
@@ -56,6 +55,11 @@ def replacing(path: Path) -> Iterator[Path]:
         if explained is not None:
             raise explained from error
         raise
+
+
+def _temporary_name(path: Path) -> str:
+    short = len(os.fsencode(path.name)) < 240  # of 255 bytes that a name may have
+    return path.name if short else hashlib.sha256(os.fsencode(path.name)).hexdigest()
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:
@@ -210,12 +214,23 @@ def _explained(path: Path, error: BaseException) -> InputError | WriteError | No
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno is not None:
-            mine = seen.filename is None or str(path.parent) in str(seen.filename)
-            return unwritable(path, seen) if mine else None
+            return unwritable(path, seen) if _concerns(path, seen.filename) else None
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, Exception) and ("os error 28" in str(error) or _is_full(path)):
         return unwritable(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     return None
+
+
+def _concerns(path: Path, filename: object) -> bool:
+    """Whether a failure at `filename` is one of writing `path`: it is that file, what is written in its place, or a
+    folder above it; and not a file that was read meanwhile."""
+    if not isinstance(filename, str | bytes | os.PathLike):
+        return filename is None
+    target, failed = Path(os.path.abspath(path)), Path(os.path.abspath(os.fsdecode(filename)))
+    if failed == target or failed in target.parents:
+        return True
+    beside = target.parent in failed.parents and failed.relative_to(target.parent).parts[0]
+    return bool(beside) and (beside == target.name or beside.startswith(f".{_temporary_name(target)}."))
 
 
 def _is_full(path: Path) -> bool:
