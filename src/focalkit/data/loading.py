@@ -30,6 +30,9 @@ POLL, SILENT = 10.0, 60.0
 STOPPING = {signal.SIGINT, signal.SIGTERM}
 """Signals that a terminal or a scheduler sends to every process of a program."""
 
+WHOSE = hasattr(signal, "sigwaitinfo")
+"""Whether a signal says who sent it: not on macOS, which can block signals all the same."""
+
 _noted: set[str] = set()
 
 
@@ -231,9 +234,11 @@ def leave_signals_to_parent(status: int) -> None:
     A parent that is asked to stop ends its children itself. Threads that are already there must have the signals
     blocked (`STOPPING`).
     """
-    if hasattr(signal, "pthread_sigmask"):
+    if WHOSE:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         threading.Thread(target=_end_with_parent, args=(os.getppid(), status), daemon=True).start()
+    else:  # the parent ends its children with SIGTERM, which nobody types
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _end_with_parent(parent: int, status: int) -> None:

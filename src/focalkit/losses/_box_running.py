@@ -67,7 +67,7 @@ class WIoUv3Loss(Loss):
         # subtle: a detector fills its batch with boxes that equal their target, which are none of its predictions
         counted = missing > 0
         if weight is not None:
-            counted = counted & (fit_weight(weight, missing.shape) != 0)
+            counted = counted & (fit_weight(weight, missing.shape, missing.device) != 0)
         sums = torch.stack([torch.where(counted, missing, 0.0).sum(), counted.sum()]).to(self.mean.dtype)
         (total, count), usable = gather(sums, missing)
         batch = torch.where(usable & (count > 0), total / count.clamp(min=1), self.mean)

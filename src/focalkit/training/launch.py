@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from focalkit.config import TrainConfig
-from focalkit.data.loading import STOPPING, leave_signals_to_parent
+from focalkit.data.loading import STOPPING, WHOSE, leave_signals_to_parent
 from focalkit.errors import FocalkitError
 
 GRACE = 5.0
@@ -82,7 +82,7 @@ def _failure(error: Exception, exits: list[int | None]) -> Exception:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    if not hasattr(signal, "pthread_sigmask"):
+    if not WHOSE:
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
