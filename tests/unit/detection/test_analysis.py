@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from focalkit.detection.analysis import FRACTIONS, concentration_curves, logit_histogram, loss_concentration
+from focalkit.detection.analysis import (
+    FRACTIONS,
+    concentration_curves,
+    easy_shares,
+    logit_histogram,
+    loss_concentration,
+)
 from focalkit.detection.types import Assignment, DenseOutputs
 
 
@@ -100,3 +106,30 @@ def test_levels_and_batches_are_put_together_and_the_mode_is_restored():
     assert curves["num_negatives"] == 4 * (10 * 2 - 1)
     stopped = loss_concentration(model, first_prior_is_class_one, batches, max_negatives=1)
     assert stopped["num_positives"] == 3
+
+
+def test_shares_are_sums_over_the_examples_and_their_gradients_those_of_autograd():
+    logits, labels = random_level(3)
+    rows = easy_shares(logit_histogram(logits, labels), (0.0, 2.0))
+    positive = torch.zeros_like(logits, dtype=torch.bool)
+    positive[labels >= 0] = nn.functional.one_hot(labels[labels >= 0], 3).bool()
+    used = (labels != -100)[..., None].expand_as(logits)
+    easy = ~positive & (torch.sigmoid(logits) < 0.1)
+    groups = {"positives": positive, "hard negatives": ~positive & ~easy, "easy negatives": easy}
+    for row, gamma in zip(rows, (0.0, 2.0), strict=True):
+        x = logits.double().requires_grad_()
+        u = torch.where(positive, x, -x)
+        loss = (1 - torch.sigmoid(u)) ** gamma * -nn.functional.logsigmoid(u)
+        loss.sum().backward()
+        assert x.grad is not None
+        for size, each in (("loss", loss.detach()), ("gradient", x.grad.abs())):
+            total = float(each[used].sum())
+            for group, members in groups.items():
+                assert row[size][group] == pytest.approx(float(each[used & members].sum()) / total, abs=2e-3)
+            assert sum(row[size].values()) == pytest.approx(1)
+
+
+def test_focusing_takes_the_gradient_off_the_easy_negatives():
+    shares = [row["gradient"]["easy negatives"] for row in easy_shares(logit_histogram(*random_level(2)))]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 5 * shares[-1]
