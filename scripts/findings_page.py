@@ -21,7 +21,8 @@ thing. An error means that results would be wrong, a warning that they may be, a
 def page() -> str:
     """The page as it should be."""
     rows = [
-        f"## {code}: {check.title}\n\n*{check.level}.* {check.why}\n\n**What to do.** {check.action}\n"
+        f"## {code}: {check.title} {{#{code.lower()}}}\n\n*{check.level}.* {check.why}\n\n"
+        f"**What to do.** {check.action}\n"
         for code, check in CATALOG.items()
     ]
     return "\n".join([HEAD, *rows])

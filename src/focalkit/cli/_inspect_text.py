@@ -56,7 +56,7 @@ def render_items(task: str, found: "Inspection", shown: int) -> None:
 def _finding(console: Console, finding: dict[str, Any]) -> None:
     colour = {"error": "red", "warning": "yellow", "note": "cyan"}[finding["level"]]
     head = f"[{colour}]{finding['code']} {finding['level']}[/] [bold]{escape(finding['title'])}[/]"
-    action = f"[dim]{escape(finding['action'])}[/]"
+    action = f"[dim]{escape(finding['action'])} docs: {finding['docs']}[/]"
     console.print(f"{head}: {escape(printable(finding['seen']))}.\n  {action}", soft_wrap=True)
 
 

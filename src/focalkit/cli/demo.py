@@ -10,7 +10,9 @@ from typing import Any
 
 import tyro
 
+from focalkit.cli._flags import Flag
 from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig
+from focalkit.errors import InputError
 
 METHODS = {"focal": "focal(gamma=1.0, alpha=0.5)", "cross-entropy": "bce"}
 """Run -> classification loss. Nothing else differs: the same scenes, seed, schedule and prior.
@@ -31,6 +33,10 @@ class Args:
     """Where the scenes, the two runs and the report go"""
     quick: bool = False
     """Fewer scenes and epochs: the same road in a fraction of the time, with worse numbers"""
+    scenes_only: Flag = False
+    """Write the scenes to OUT/data, train nothing: data for `focalkit compare`"""
+    size: int = 256
+    """Side of the scenes in pixels, with --scenes-only"""
     seed: int = 0
     """Of the scenes and of both trainings"""
     force: bool = False
@@ -76,11 +82,18 @@ def run(args: Args) -> int:
     from focalkit.report import write_report
     from focalkit.training import train
 
+    if args.size != 256 and not args.scenes_only:
+        raise InputError("--size is for scenes alone: add --scenes-only")
     started = time.monotonic()
     runs = {name: args.out / name for name in METHODS}
     train_images, val_images = (240, 100) if args.quick else (600, 200)
     _say(f"writing {train_images} + {val_images} scenes of handwritten digits to {args.out / 'data'}")
-    data = write_demo_scenes(args.out / "data", train=train_images, val=val_images, seed=args.seed, classes=5)
+    data = write_demo_scenes(
+        args.out / "data", train=train_images, val=val_images, size=args.size, seed=args.seed, classes=5
+    )
+    if args.scenes_only:
+        print(json.dumps({"data": str(data)}) if args.json else _next_for(data))
+        return 0
     base = config(data, quick=args.quick, seed=args.seed)
     results: dict[str, dict[str, Any]] = {}
     for name, loss in METHODS.items():
@@ -115,6 +128,16 @@ def _ending(results: dict[str, dict[str, float]], report: Path, out: Path, secon
         f"  focalkit predict {where}/focal {where}/data/images/val --out {where}/predictions",
         "  focalkit inspect YOUR_DATA",
         "  focalkit train --data YOUR_DATA --out runs/first",
+    ])  # fmt: skip
+
+
+def _next_for(data: Path) -> str:
+    where = shlex.quote(str(data))
+    return "\n".join([
+        f"scenes: {data}",
+        "next:",
+        f"  focalkit inspect {where}",
+        f"  focalkit compare {where} --preset paper-tables-mini --out runs/tables",
     ])  # fmt: skip
 
 

@@ -179,7 +179,7 @@ class Finding:
         return CATALOG[self.code]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and reports."""
+        """Plain values, for JSON and reports; "docs" is the place in the documentation."""
         check = self.check
         return {
             "code": self.code,
@@ -188,5 +188,6 @@ class Finding:
             "seen": self.seen,
             "why": check.why,
             "action": check.action,
+            "docs": f"findings.html#{self.code.lower()}",
             "values": dict(self.values),
         }

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from focalkit.findings import (
     CATALOG,
+    Finding,
     check_boxes,
     check_classes,
     check_columns,
@@ -154,3 +155,7 @@ def test_the_page_of_findings_is_current():
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page()
     assert all(check.title and check.why and check.action for check in CATALOG.values())
+    for code in CATALOG:
+        page, _, anchor = Finding(code, "x").as_dict()["docs"].partition("#")
+        assert page == "findings.html"
+        assert f"{{#{anchor}}}\n" in module.page()
