@@ -18,20 +18,23 @@ from focalkit.detection import (
     DistanceCoder,
     DistributionCoder,
     PointGrid,
+    WholeImage,
     square_grid,
 )
+from focalkit.detection.boxes.pixels import PixelCoder
 from focalkit.detection.types import BoxCoder
 from focalkit.errors import InputError
 
 KEY = "focalkit"
 SCHEMA = 2
-LOGITS, DELTAS, QUALITY = "logits", "deltas", "quality"
+LOGITS, DELTAS, QUALITY, BOXES = "logits", "deltas", "quality", "pred_boxes"
 NMS_OUTPUTS = ("boxes", "scores", "labels", "counts")
 CODERS: dict[str, type] = {
     "deltas": DeltaXYWH,
     "distances": DistanceCoder,
     "distributions": DistributionCoder,
     "center_size": CenterSizeCoder,
+    "pixels": PixelCoder,
 }
 """What box outputs mean -> the coder that reads them."""
 FIELDS: dict[type, tuple[str, ...]] = {
@@ -40,6 +43,7 @@ FIELDS: dict[type, tuple[str, ...]] = {
     DistanceCoder: ("unit",),
     DistributionCoder: ("bins", "unit"),
     CenterSizeCoder: ("weights",),
+    PixelCoder: (),
     DensePostprocess: (
         "score_threshold",
         "iou_threshold",
@@ -61,7 +65,7 @@ def describe(detector: Detector, *, nms: bool, int8: bool, display_threshold: fl
     """
     from importlib.metadata import version
 
-    model, post = detector.model, detector.postprocess
+    model, post = detector.model, postprocess_of(detector)
     priors = anchors_of(model)
     for part, kinds in ((priors, (AnchorGrid,)), (post, (DensePostprocess,)), (post.coder, tuple(CODERS.values()))):
         _check(part, kinds)
@@ -102,9 +106,25 @@ def parse(text: str | None, path: Path) -> dict[str, Any]:
 
 
 def anchors_of(model: Any) -> Any:
-    """The priors of a model; points are given as the squares that they stand for."""
+    """The priors of a model; points are given as the squares that they stand for.
+
+    The network of a set predictor decodes its boxes itself: of its queries, each stands in a cell of its own.
+    """
     priors = getattr(model, "priors", None)
+    if type(priors) is WholeImage:
+        return square_grid((1.0,), (1,))
     return square_grid(priors.strides, priors.strides) if type(priors) is PointGrid else priors
+
+
+def is_set(detector: Detector) -> bool:
+    """Whether the model predicts a set, each member with the whole image as its prior."""
+    return type(getattr(detector.model, "priors", None)) is WholeImage
+
+
+def postprocess_of(detector: Detector) -> Any:
+    """The rules for what the exported network gives: a set predictor's boxes are in pixels already."""
+    post = detector.postprocess
+    return dataclasses.replace(post, coder=PixelCoder()) if is_set(detector) else post
 
 
 def has_quality(detector: Detector) -> bool:
@@ -119,6 +139,8 @@ def levels_of(detector: Detector) -> list[str]:
 
 def outputs_of(detector: Detector) -> list[str]:
     """Names of the network's outputs, in their order."""
+    if is_set(detector):
+        return [LOGITS, BOXES]
     kinds = (LOGITS, DELTAS, QUALITY) if has_quality(detector) else (LOGITS, DELTAS)
     return [f"{kind}_{level}" for kind in kinds for level in levels_of(detector)]
 

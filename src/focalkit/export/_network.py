@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from focalkit._types import to_memory_format
+from focalkit.detection import Detector
 from focalkit.detection.models.frozen_norm import FrozenNorm, NormedConv2d, SameConv2d, like
+from focalkit.export._metadata import is_set
 
 
 class RawNetwork(nn.Module):
@@ -44,6 +46,27 @@ class RawNetwork(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         kinds = self.head(self.neck(self.backbone((images - self.mean) / self.std)))
         return tuple(level for kind in kinds for level in kind)
+
+
+class SetNetwork(nn.Module):
+    """As `RawNetwork`, of a set predictor: logits (b, K, q, 1) and boxes (b, 4, q, 1), xyxy in pixels of the images."""
+
+    def __init__(self, network: RawNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        logits, shares = self.network(images)
+        height, width = images.shape[-2:]
+        x, y, w, h = shares.unbind(1)
+        sides = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
+        return logits, torch.stack(sides, dim=1)
+
+
+def network_of(detector: Detector) -> RawNetwork | SetNetwork:
+    """What becomes the graph of a detector, in evaluation mode."""
+    raw = RawNetwork(detector.model)
+    return (SetNetwork(raw) if is_set(detector) else raw).eval()
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ from torch.export import Dim, ExportedProgram
 
 from focalkit.detection import Detector
 from focalkit.export._calibration import GraphCalibration
-from focalkit.export._metadata import anchors_of, levels_of
-from focalkit.export._network import RawNetwork
+from focalkit.export._metadata import anchors_of, is_set, levels_of, postprocess_of
+from focalkit.export._network import network_of
 from focalkit.export._postprocess import GraphPostprocess, Suppress, suppress_in_torch
 
 EXAMPLE = (2, 3, 320, 384)
@@ -48,22 +48,23 @@ def example() -> tuple[Tensor, Tensor]:
 def trace_network(detector: Detector) -> ExportedProgram:
     """`images` -> logits and deltas of every level, and quality if there is."""
     images, _ = example()
-    return torch.export.export(RawNetwork(detector.model).eval(), (images,), dynamic_shapes=(_image_dims(),))
+    return torch.export.export(network_of(detector), (images,), dynamic_shapes=(_image_dims(),))
 
 
 def trace_postprocess(detector: Detector, suppress: Suppress) -> ExportedProgram:
     """What `trace_network` gives, `sizes` -> boxes, scores, labels, counts."""
     images, sizes = example()
-    outputs = RawNetwork(detector.model).eval()(images)
+    outputs = network_of(detector)(images)
     names = levels_of(detector)
-    levels = [{0: Dim("batch"), 2: Dim(f"height_{name}"), 3: Dim(f"width_{name}")} for name in names]
+    sides = {} if is_set(detector) else {2: "height", 3: "width"}  # the number of queries is fixed
+    levels = [{0: Dim("batch"), **{i: Dim(f"{side}_{name}") for i, side in sides.items()}} for name in names]
     dims = (tuple(levels) * (len(outputs) // len(names)), {0: Dim("batch")})
     return torch.export.export(_postprocess(detector, suppress), (outputs, sizes), dynamic_shapes=dims)
 
 
 def trace_all(detector: Detector) -> ExportedProgram:
     """`images`, `sizes` -> boxes, scores, labels, counts; torchvision's operator suppresses."""
-    whole = _WithPostprocess(RawNetwork(detector.model), _postprocess(detector, suppress_in_torch)).eval()
+    whole = _WithPostprocess(network_of(detector), _postprocess(detector, suppress_in_torch)).eval()
     return torch.export.export(whole, example(), dynamic_shapes=(_image_dims(), {0: Dim("batch")}))
 
 
@@ -76,11 +77,11 @@ def _image_dims() -> dict[int, Any]:
 def _postprocess(detector: Detector, suppress: Suppress) -> GraphPostprocess:
     classes = detector.num_classes
     calibration = None if detector.calibration is None else GraphCalibration(detector.calibration, classes)
-    return GraphPostprocess(anchors_of(detector.model), detector.postprocess, classes, suppress, calibration).eval()
+    return GraphPostprocess(anchors_of(detector.model), postprocess_of(detector), classes, suppress, calibration).eval()
 
 
 class _WithPostprocess(nn.Module):
-    def __init__(self, network: RawNetwork, postprocess: GraphPostprocess) -> None:
+    def __init__(self, network: nn.Module, postprocess: GraphPostprocess) -> None:
         super().__init__()
         self.network, self.postprocess = network, postprocess
 

@@ -19,6 +19,8 @@ MAX_LOG_DISTANCE = float(np.log(1000))
 
 def fit_size(height, width, info):
     """Height and width to resize an image to: short side `min_size`, unless the long one would pass `max_size`."""
+    if info["resize"] == "square":
+        return info["min_size"], info["min_size"]
     scale = min(info["min_size"] / min(height, width), info["max_size"] / max(height, width))
     whole = {"focalkit": round, "torchvision": int}.get(info["resize"], lambda side: int(side + 0.5))
     return max(1, whole(height * scale)), max(1, whole(width * scale))
@@ -40,6 +42,7 @@ def postprocess(outputs, sizes, info, score_threshold=None):
     Args:
         outputs: The file's outputs in their order: logits of every level (b, a*k, h, w), then box outputs of every
             level (b, a*4 or a*4*bins, h, w), then, where the detector has it, quality of every level (b, a, h, w).
+            Of a set predictor: logits (b, k, q, 1) and boxes (b, 4, q, 1).
         sizes: (height, width) of each image inside the batch, before padding; boxes are clipped to it.
         info: The file's metadata.
         score_threshold: Instead of the file's own; detections that score no more than this, before calibration, are
@@ -97,6 +100,8 @@ def decode(raw, priors, info):
         raw = raw / np.asarray(coder["weights"], np.float32)
         middle, half = priors[:, :2] + raw[:, :2] * size, np.clip(raw[:, 2:], 0, None) * size / 2
         low, high = middle - half, middle + half
+    elif coder["kind"] == "pixels":  # a set predictor's boxes are decoded in the graph
+        low, high = raw[:, :2], raw[:, 2:]
     else:  # left, top, right, bottom from the middle, in units
         if coder["kind"] == "distances":
             sides = np.exp(np.minimum(raw, np.float32(MAX_LOG_DISTANCE)))

@@ -207,12 +207,15 @@ def test_weights_that_do_not_fit_are_named_in_the_files_own_words(model):
         load_weights(renamed(model, AUTHORS), coco80=True)
 
 
-def test_small_images_have_as_many_predictions_as_cells(model):
+def test_in_an_image_of_fewer_cells_than_queries_the_rest_say_nothing(model):
     wide = build_detector(replace(TINY, decoder=replace(TINY.decoder, queries=300)), 4).eval()
     out = wide(torch.rand(1, 3, 64, 64))
-    assert out.logits[0].shape == (1, 4, 64 + 16 + 4, 1)
-    assert len(out.earlier.logits[0]) == 2
-    assert len(wide.postprocess(out, [(64, 64)])[0]) <= 84
+    cells = 64 + 16 + 4
+    assert (flat(out.logits[0])[0, :cells] > -100).all()
+    assert (flat(out.logits[0])[0, cells:].sigmoid() == 0).all()
+    everything = replace(wide.postprocess, score_threshold=1e-9, max_detections=2000)
+    assert len(everything(out, [(64, 64)])[0]) <= 4 * cells
+    assert torch.isfinite(sum(build_criterion(TrainConfig(model=TINY))(out, truths([3])[0]).values()))
 
 
 def test_cells_whose_first_box_touches_the_edge_do_not_propose():

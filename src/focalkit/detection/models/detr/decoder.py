@@ -1,5 +1,6 @@
 """The decoder of RT-DETRv2: proposals from the encoder's maps, refined layer by layer (Zhao et al., 2024, sec. 4)."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -16,6 +17,8 @@ GRID = 0.05
 """Side of a proposal's first box on the finest level, as a share of the image; twice as much on each further one."""
 MARGIN = 0.01
 """Cells whose first box has a centre or a side nearer to 0 or 1 than this are no proposals."""
+NOTHING = -1e4
+"""Logit of a query without a cell."""
 
 
 class Layers(NamedTuple):
@@ -58,7 +61,7 @@ class SetHead(nn.Module):
         num_classes: K foreground classes.
         channels: Width of the decoder.
         layers: Of the decoder.
-        queries: Predictions per image; an image of fewer cells has as many as cells.
+        queries: Predictions per image; in one of fewer cells the rest say that there is nothing.
         heads, feedforward: Of the attention.
         levels, points: Maps, and points that a head looks at on each.
         denoising: Makes further queries of the ground truth in training; None does without.
@@ -119,7 +122,7 @@ class SetHead(nn.Module):
     ) -> tuple[Layers, Layers | None]:
         """What the proposals and all layers say, and what the layers make of noised ground truth."""
         memory, shapes = self._memory(features)
-        content, proposed_logits, proposed = self._proposals(memory, shapes)
+        content, proposed_logits, proposed, idle = self._proposals(memory, shapes)
         starts, hidden, d = proposed.detach(), None, 0
         content = content.detach()
         if noised is not None:
@@ -131,7 +134,7 @@ class SetHead(nn.Module):
             hidden = F.pad(torch.cat([noised.hidden, noised.hidden.new_ones(q, d)]), (0, q), value=False)
         logits, boxes = self._decode(content, starts.sigmoid(), memory, shapes, hidden)
         found = Layers(
-            torch.stack([proposed_logits, *(x[:, d:] for x in logits)]),
+            torch.stack([proposed_logits, *(x[:, d:] for x in logits)]).masked_fill(idle.unsqueeze(-1), NOTHING),
             torch.stack([proposed.sigmoid(), *(x[:, d:] for x in boxes)]),
         )
         if noised is None:
@@ -144,18 +147,19 @@ class SetHead(nn.Module):
         shapes = [(x.shape[-2], x.shape[-1]) for x in maps]
         return torch.cat([x.flatten(2) for x in maps], dim=2).transpose(1, 2), shapes
 
-    def _proposals(self, memory: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (b, q, channels), logits (b, q, k), box logits (b, q, 4) of the cells whose best class is best."""
+    def _proposals(self, memory: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The cells whose best class is best: features (b, q, channels), logits (b, q, k), box logits (b, q, 4).
+
+        And (b, q), which of them only fill up, because there are fewer cells than queries.
+        """
         first, valid = first_boxes(shapes, memory.device)
         features = self.proposal(memory * valid.to(memory.dtype))
         logits = self.class_output[0](features)
         boxes = self.box_output[0](features).float() + first
-        best = logits.amax(dim=-1).topk(torch.sym_min(self.queries, logits.shape[1]), dim=1).indices
-        return (
-            features.gather(1, _rows(best, features)),
-            logits.gather(1, _rows(best, logits)),
-            boxes.gather(1, _rows(best, boxes)),
-        )
+        best, index = F.pad(logits.amax(dim=-1), (0, self.queries), value=-math.inf).topk(self.queries, dim=1)
+        index = index.clamp(max=logits.shape[1] - 1)  # where there are fewer cells, the last one fills up
+        chosen = [x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for x in (features, logits, boxes)]
+        return chosen[0], chosen[1], chosen[2], best.isneginf()
 
     def _decode(
         self, x: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes, hidden: Tensor | None
@@ -189,7 +193,3 @@ def first_boxes(shapes: Shapes, device: torch.device | str = "cpu") -> tuple[Ten
 def as_level(x: Tensor) -> Tensor:
     """(b, q, width) -> (b, width, q, 1), a view in channels_last."""
     return x.transpose(1, 2).unsqueeze(-1)
-
-
-def _rows(index: Tensor, values: Tensor) -> Tensor:
-    return index.unsqueeze(-1).expand(-1, -1, values.shape[-1])

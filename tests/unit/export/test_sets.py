@@ -1,0 +1,78 @@
+"""An exported set predictor gives what the model gives."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from focalkit.config import DecoderConfig, ModelConfig, NumericsConfig
+from focalkit.detection import Detector, build_detector
+from focalkit.errors import InputError
+from focalkit.export import export_detector, load_exported, numpy_postprocess
+
+TINY = ModelConfig(
+    "tiny",
+    fpn_channels=16,
+    detector="rtdetrv2",
+    decoder=DecoderConfig(layers=1, queries=40, heads=2, feedforward=32, expansion=0.5),
+    numerics=NumericsConfig(resize="square"),
+    prior_prob=0.3,
+)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(0)
+    model = build_detector(TINY, 3)
+    with torch.no_grad():
+        for classes, boxes in zip(model.head.class_output, model.head.box_output, strict=True):
+            nn.init.normal_(classes.weight, std=1.0)
+            nn.init.normal_(boxes.layers[-1].weight, std=0.5)
+    return Detector(model.eval(), names=("a", "b", "c"), min_size=128, max_size=128)
+
+
+@pytest.fixture(scope="module")
+def files(detector, tmp_path_factory):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path_factory.mktemp("sets")
+    return {nms: export_detector(detector, folder / f"{nms}.onnx", with_nms=nms) for nms in (False, True)}
+
+
+def same(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        assert len(a) == len(b) > 5
+        torch.testing.assert_close(a.scores, b.scores, atol=1e-5, rtol=0)
+        for box, score, label in zip(a.boxes, a.scores, a.labels, strict=True):
+            twin = (b.labels == label) & ((b.scores - score).abs() < 1e-4) & ((b.boxes - box).abs().amax(1) < 1e-2)
+            assert twin.any()
+
+
+@pytest.mark.parametrize("nms", [False, True])
+def test_a_file_finds_what_the_detector_finds(nms, detector, files, images):
+    loaded = load_exported(files[nms].path)
+    same(loaded.predict(images), detector.predict(images))
+
+
+def test_numpy_alone_finds_the_same(detector, files, images):
+    import onnxruntime
+
+    info = files[False].info
+    session = onnxruntime.InferenceSession(str(files[False].path), providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == ["logits", "pred_boxes"]
+    assert files[False].difference < 1e-4
+    height, width = numpy_postprocess.fit_size(*images[0].shape[1:], info)
+    assert (height, width) == (128, 128)
+    image = torch.nn.functional.interpolate(images[0][None].float(), (height, width))[0].round().to(torch.uint8)
+    batch = numpy_postprocess.pad_batch([np.ascontiguousarray(image.permute(1, 2, 0).numpy())], info)
+    boxes, scores, labels = numpy_postprocess.postprocess(session.run(None, {"images": batch}), [(128, 128)], info)[0]
+    with torch.no_grad():
+        expected = detector.postprocess(detector.model(torch.from_numpy(batch)), [(128, 128)])[0]
+    np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(boxes[:5], expected.boxes[:5], atol=1e-2)
+    assert labels[:5].tolist() == expected.labels[:5].tolist()
+
+
+def test_int8_is_refused_before_any_work(detector, tmp_path):
+    with pytest.raises(InputError, match="a set predictor is written in float32"):
+        export_detector(detector, tmp_path / "x.onnx", calibrate_on=[torch.rand(3, 64, 64)])
