@@ -1,5 +1,6 @@
 """The LightningModule: training step, validation step, optimiser. Epochs, devices and precision are Lightning's."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ from focalkit.config import OptimConfig
 from focalkit.data import DetectionBatch, DetectionData
 from focalkit.detection import DenseOutputs, DensePostprocess, DetectionCriterion, DetectionTarget, SetCriterion
 from focalkit.detection.inference.predict import detect
-from focalkit.detection.models.detr.detector import AnyDetector, SetDetector
+from focalkit.detection.models.detr.detector import AnyDetector, predict_to_learn
+from focalkit.errors import DivergedError
 from focalkit.training.losses import LossWindow, Seen
 from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import Plan, lr_factor
@@ -60,9 +62,7 @@ class DetectionModule(L.LightningModule):
         self._skips = 0
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
-        # a set predictor makes further queries of the ground truth
-        given = (batch.images, batch.targets) if isinstance(self.model, SetDetector) else (batch.images,)
-        outputs = self.model(*given)
+        outputs = predict_to_learn(self.model, batch)
         losses = self._losses(outputs, batch.targets)
         self.window.add(self.global_step + 1, losses, self._seen(outputs, batch.targets))
         return torch.stack(list(losses.values())).sum()
@@ -139,7 +139,11 @@ class DetectionModule(L.LightningModule):
 
     def _losses(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> dict[str, Tensor]:
         with torch.autocast(self.device.type, enabled=False):
-            return self.criterion(outputs, targets)
+            try:
+                return self.criterion(outputs, targets)
+            except DivergedError:  # nothing to match by: a loss that is not finite, and treated like any other
+                names = [*self.criterion.terms, *(["denoising"] if outputs.denoising is not None else [])]
+                return {name: outputs.logits[0].sum() * math.nan for name in names}
 
     def _gather(self, mine: Any) -> list[Any]:
         if not torch.distributed.is_initialized():

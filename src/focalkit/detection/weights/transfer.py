@@ -1,6 +1,7 @@
 """From a trained detector to a new one of the same structure, often with other classes: where fine-tuning begins."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from focalkit.config import ModelConfig
 from focalkit.detection.models.backbone_weights import listed, misfits
@@ -10,9 +11,14 @@ from focalkit.detection.weights._order import pick_classes
 from focalkit.detection.weights.layouts.layout import DROPPED
 from focalkit.errors import ConfigError
 
-STRUCTURE = ("detector", "backbone", "fpn_channels", "head_channels", "head_depth", "head_norm", "numerics.p6_from")
+STRUCTURE = (
+    *("detector", "backbone", "fpn_channels", "head_channels", "head_depth", "head_norm", "numerics.p6_from"),
+    *(f"decoder.{name}" for name in ("layers", "expansion", "heads", "points", "feedforward")),
+)
 """Fields of the model's configuration without which weights do not fit."""
 CLASS_OUTPUT = "head.class_output."
+LABELS = "head.label_embedding."
+"""A vector for each class, and one for none."""
 
 
 def check_structure(asked: ModelConfig, found: ModelConfig, source: object) -> None:
@@ -70,15 +76,17 @@ def transfer(model: AnyDetector, source: AnyDetector, names: Sequence[str], what
     state = {name: t for name, t in source.state_dict().items() if not DROPPED.fullmatch(name)}
     rows, note = _rows(source, names, what)
     if rows is None:
-        state = {name: t for name, t in state.items() if not name.startswith(CLASS_OUTPUT)}
+        state = {name: t for name, t in state.items() if not name.startswith((CLASS_OUTPUT, LABELS))}
     elif rows != list(range(source.num_classes)):
-        for name in (f"{CLASS_OUTPUT}weight", f"{CLASS_OUTPUT}bias"):
-            per_cell = len(state[name]) // source.num_classes
-            state[name] = pick_classes(state[name], source.num_classes, rows, per_cell)
+        for name, t in state.items():
+            if name.startswith(CLASS_OUTPUT):
+                state[name] = pick_classes(t, source.num_classes, rows, len(t) // source.num_classes)
+            elif name.startswith(LABELS):
+                state[name] = t[[*rows, source.num_classes]]
     wanted = {
         name: tuple(t.shape)
         for name, t in model.state_dict().items()
-        if not DROPPED.fullmatch(name) and (rows is not None or not name.startswith(CLASS_OUTPUT))
+        if not DROPPED.fullmatch(name) and (rows is not None or not name.startswith((CLASS_OUTPUT, LABELS)))
     }
     if problems := misfits(wanted, {name: tuple(t.shape) for name, t in state.items()}):
         raise ConfigError(f"{what}: does not fit the model that is asked for {listed(problems)}")
@@ -110,7 +118,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _field(config: ModelConfig, name: str) -> object:
-    return config.numerics.p6_from if name == "numerics.p6_from" else getattr(config, name)
+    return attrgetter(name)(config)
 
 
 def _per_cell(config: ModelConfig) -> int:

@@ -12,7 +12,7 @@ from focalkit.data import DetectionData
 from focalkit.detection import Detector, build_criterion, build_detector
 from focalkit.detection.build import assigner_of
 from focalkit.detection.models.card import ModelCard
-from focalkit.detection.models.detr.detector import AnyDetector
+from focalkit.detection.models.detr.detector import AnyDetector, predict_to_learn
 from focalkit.errors import DivergedError
 from focalkit.training.loaders import batches, train_loader
 from focalkit.training.optim import build_optimizer
@@ -77,7 +77,7 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = plan.lr * factor
         here = batch.to(device, non_blocking=True)
-        losses = criterion(model(here.images), here.targets)
+        losses = criterion(predict_to_learn(model, here), here.targets)
         total = torch.stack(list(losses.values())).sum()
         if not bool(total.isfinite()):
             raise DivergedError(f"the loss is {total.item()} at step {step + 1}; a smaller lr may help")

@@ -6,11 +6,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from focalkit._types import to_memory_format
 from focalkit.detection.inference.postprocess import DensePostprocess
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.decoder import Layers, SetHead, as_level
 from focalkit.detection.models.retinanet import IMAGENET_MEAN, IMAGENET_STD, RetinaNet, normalised
-from focalkit.detection.types import Denoising, DenseOutputs, DetectionTarget, PriorGrid
+from focalkit.detection.types import Denoising, DenseOutputs, DetectionBatch, DetectionTarget, PriorGrid
 
 
 class SetDetector(nn.Module):
@@ -51,7 +52,7 @@ class SetDetector(nn.Module):
         std = getattr(backbone, "pixel_std", IMAGENET_STD) if pixel_std is None else pixel_std
         self.register_buffer("pixel_mean", torch.tensor(tuple(mean)), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(tuple(std)), persistent=False)
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        to_memory_format(self, torch.channels_last)
 
     def forward(self, images: Tensor, targets: Sequence[DetectionTarget] | None = None) -> DenseOutputs:
         """Predict; the same in training and evaluation.
@@ -83,6 +84,11 @@ class SetDetector(nn.Module):
         logits, boxes = (as_level(x.flatten(0, 1)) for x in layers)
         priors = self.priors([(logits.shape[2], 1)], logits.device, size)
         return DenseOutputs((logits,), (boxes,), priors, self.num_classes, None, earlier, denoising)
+
+
+def predict_to_learn(model: nn.Module, batch: DetectionBatch) -> DenseOutputs:
+    """Outputs for a criterion: a set predictor is given the ground truth as well, of which it makes queries."""
+    return model(batch.images, batch.targets) if isinstance(model, SetDetector) else model(batch.images)
 
 
 AnyDetector: TypeAlias = RetinaNet | SetDetector
