@@ -1,6 +1,6 @@
 r"""Elementwise maths on signed logits, exact in every corner that training reaches.
 
-The signed logit is u = logit where the truth is 1 and -logit where it is 0, so that
+The signed logit is u = logit where the target is 1 and -logit where it is 0, so that
 
     p_t = sigmoid(u)      1 - p_t = sigmoid(-u)      log p_t = logsigmoid(u)      log(1 - p_t) = logsigmoid(-u)
 

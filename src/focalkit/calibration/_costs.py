@@ -13,7 +13,7 @@ def minimum_cost_decisions(probabilities: ArrayLike, costs: ArrayLike) -> ArrayL
 
     Args:
         probabilities: (n, k), rows summing to 1.
-        costs: (k, d): `costs[truth][decision]`; d may exceed k, for instance by a decision to reject.
+        costs: (k, d): `costs[label][decision]`; d may exceed k, for instance by a decision to reject.
 
     Returns:
         (n,) indices of decisions; of equally cheap ones the first.

@@ -52,7 +52,7 @@ class Args:
     f_beta: Annotated[float | None, tyro.conf.arg(metavar="BETA", help_behavior_hint="")] = None
     """Thresholds of the largest F-beta (default: F1)"""
     cost: Annotated[Path | None, tyro.conf.arg(metavar="CSV", help_behavior_hint="")] = None
-    """Thresholds of the least cost: two rows of two numbers, truth (nothing, object) by decision (drop, keep)"""
+    """Thresholds of the least cost: two by two numbers, what is there (nothing, object) by decision (drop, keep)"""
     confidence: Annotated[float | None, tyro.conf.arg(metavar="C", help_behavior_hint="")] = None
     """Guarantee the target precision or recall with this confidence, .95 for instance"""
     fraction: float = 0.5

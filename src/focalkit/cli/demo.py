@@ -1,4 +1,4 @@
-"""`focalkit demo`: the whole road on built-in data: scenes, two trainings, COCO AP, predictions, one report."""
+"""`focalkit demo`: everything once on built-in data: scenes, two trainings, COCO AP, predictions, one report."""
 
 import json
 import shlex
@@ -32,7 +32,7 @@ class Args:
     out: Path = Path("demo")
     """Where the scenes, the two runs and the report go"""
     quick: bool = False
-    """Fewer scenes and epochs: the same road in a fraction of the time, with worse numbers"""
+    """Fewer scenes and epochs: the same steps in a fraction of the time, with worse numbers"""
     scenes_only: Flag = False
     """Write the scenes to OUT/data, train nothing: data for `focalkit compare`"""
     size: int = 256

@@ -1,6 +1,6 @@
 """Ink for the demo scenes: 8x8 maps of handwriting or scribbles, enlarged to coverage maps.
 
-Digits and scribbles take the same road, so that only the shape tells them apart.
+Digits and scribbles are drawn the same way, so that only the shape tells them apart.
 """
 
 import numpy as np

@@ -127,6 +127,6 @@ def collate(fill: Sequence[float], multiple: int = 32) -> Collate:
 
 
 def batch_bytes(batch: int, min_size: int, max_size: int) -> int:
-    """Size of a batch of images as tall and wide as they can become; those of like shape share one."""
+    """Size of a batch of images as tall and wide as they can become; those of similar shape share one."""
     height, width = (-(-side // 32) * 32 for side in (min_size, max(min_size, max_size)))
     return batch * 3 * height * width * 4

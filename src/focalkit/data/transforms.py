@@ -1,8 +1,8 @@
 """From a file's image and boxes to the network's input: crop, resize, flip, colour.
 
 Geometry and colour are torchvision's (transforms.v2); this file decides the parameters, from a generator of its own, so
-that a sample depends on nothing but (seed, epoch, index). A box whose centre a crop cuts off is no truth any more; what
-is still visible of it becomes a region to ignore, so that half an object is not taught as background.
+that a sample depends on nothing but (seed, epoch, index). A box whose centre a crop cuts off is no ground truth any
+more; what is still visible of it becomes a region to ignore, so that half an object is not taught as background.
 Not here: mosaic, mix-up, rotation, blur.
 """
 

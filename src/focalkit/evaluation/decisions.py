@@ -41,7 +41,7 @@ def decisions(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str,
         - "over_thresholds": precision, recall and F1 at thresholds from 0 to 1, all classes together;
         - "thresholds": `Thresholds.to_dict()` of the largest F1, one per class, and "pooled";
         - "operating": `operating_point` there, with each class;
-        - "confusion": the matrix there, truth by prediction, background last;
+        - "confusion": the matrix there, true class by predicted class, background last;
         - "errors": kind -> "count" there, and "cost": the AP50 of all detections that mending the kind would add.
 
     Raises:

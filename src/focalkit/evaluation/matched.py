@@ -90,19 +90,19 @@ def _best(matches: DetectionMatches) -> float:
 
 
 def _image(record: ImageRecord, place: int, rows: DetectionMatches, kinds: Tensor, aims: Tensor) -> MatchedImage:
-    mine, truth = (rows.images == place).nonzero()[:, 0], (rows.truth_images == place).nonzero()[:, 0]
-    start = int(truth[0]) if len(truth) else 0  # boxes are in the order of their images
-    gt_index = torch.where(rows.gt_index[mine] >= 0, rows.gt_index[mine] - start, -1)
-    found = torch.zeros(len(truth), dtype=torch.bool)
+    of, boxes = (rows.images == place).nonzero()[:, 0], (rows.truth_images == place).nonzero()[:, 0]
+    start = int(boxes[0]) if len(boxes) else 0  # boxes are in the order of their images
+    gt_index = torch.where(rows.gt_index[of] >= 0, rows.gt_index[of] - start, -1)
+    found = torch.zeros(len(boxes), dtype=torch.bool)
     found[gt_index[gt_index >= 0]] = True
     missed = ~found
-    missed[aims[mine][aims[mine] >= 0] - start] = False
+    missed[aims[of][aims[of] >= 0] - start] = False
     return MatchedImage(
         record,
-        rows.truth_boxes[truth].float(),
-        rows.truth_labels[truth],
-        Detections(rows.boxes[mine].float(), rows.scores[mine].float(), rows.labels[mine], rows.names),
-        Matches(rows.correct[mine], rows.ignored[mine], gt_index, found),
-        kinds[mine],
+        rows.truth_boxes[boxes].float(),
+        rows.truth_labels[boxes],
+        Detections(rows.boxes[of].float(), rows.scores[of].float(), rows.labels[of], rows.names),
+        Matches(rows.correct[of], rows.ignored[of], gt_index, found),
+        kinds[of],
         missed,
     )

@@ -109,8 +109,10 @@ def _suppress_in_onnx(boxes: Any, scores: Any, labels: Any, num_classes: int, io
     import onnxscript
 
     op: Any = onnxscript.opset20
-    mine = op.Equal(op.Unsqueeze(labels, [1]), op.Unsqueeze(op.Constant(value_ints=list(range(num_classes))), [0, 2]))
-    per_class = op.Where(mine, op.Unsqueeze(scores, [1]), op.Constant(value_float=-1.0))
+    is_class = op.Equal(
+        op.Unsqueeze(labels, [1]), op.Unsqueeze(op.Constant(value_ints=list(range(num_classes))), [0, 2])
+    )
+    per_class = op.Where(is_class, op.Unsqueeze(scores, [1]), op.Constant(value_float=-1.0))
     limits = (
         op.Constant(value_ints=[most]),
         op.Constant(value_floats=[iou_threshold]),

@@ -1,4 +1,4 @@
-"""Boxes drawn on an image: predictions solid in a colour per class, the truth thin, dashed, black and white.
+"""Boxes drawn on an image: predictions solid in a colour per class, the ground truth thin, dashed, black and white.
 
 Line width and letters grow with the image. Every line has a dark rim and every label a background of its own, so that
 both can be read on any picture. The image given is never changed.
@@ -55,7 +55,7 @@ def draw_detections(
     names: Sequence[str] | None = None,
     truth: tuple[Boxes, Labels] | None = None,
 ) -> "Image.Image":
-    """Draw predictions, and the truth where it is given, on a copy of an image.
+    """Draw predictions, and the ground truth where it is given, on a copy of an image.
 
     Args:
         image: See `to_pil`.
@@ -86,8 +86,8 @@ def draw_detections(
     width = max(1, round(min(canvas.size) / 220))
     letters = max(11, min(40, round(min(canvas.size) / 32)))
     order = sorted(rows, key=lambda row: row[2] or 0.0)
-    truths = [] if truth is None else _rows(*truth, None)
-    for box, _, _ in truths:
+    gt_rows = [] if truth is None else _rows(*truth, None)
+    for box, _, _ in gt_rows:
         _dashed(pen, box, max(1, round(width * 0.75)))
     for box, label, _ in order:
         _solid(pen, box, width, class_color(label))
@@ -96,7 +96,7 @@ def draw_detections(
         name, font = _name(label, names, letters)
         text = name if score is None else f"{name} {score:.2f}"
         _label(pen, text, box, font, class_color(label), canvas.size, placed, must=True)
-    for box, label, _ in truths:
+    for box, label, _ in gt_rows:
         name, font = _name(label, names, letters)
         _label(pen, name, box, font, (0, 0, 0), canvas.size, placed, must=False)
     return canvas
@@ -177,7 +177,7 @@ def _label(
     """Text on its own background, inside the picture, where it hides the least of the labels already placed.
 
     With `must` the tries go from above the box downwards and the best is taken; without, from below the box upwards,
-    and a label that finds no free place is left out: the dashes alone say that it is the truth.
+    and a label that finds no free place is left out: the dashes alone say that it is ground truth.
     """
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4

@@ -97,23 +97,23 @@ def coco_ap(
             **_shape(entry, name, iou_type),
         }
 
-    truth = []
+    annotations = []
     for number, entry in enumerate(ground_truth.get("annotations", ()), 1):
         name = f"annotation {entry.get('id', f'number {number}')} of the ground truth"
-        truth.append(located(entry, number, name) | _truth_fields(entry, name))
+        annotations.append(located(entry, number, name) | _truth_fields(entry, name))
     found = []
     for number, entry in enumerate(detections, 1):
         name = f"detection number {number}"
         found.append(located(entry, number, name) | {"score": _finite(entry.get("score"), "score", name)})
 
     counts = [0] * len(categories)
-    for a in truth:
+    for a in annotations:
         counts[a["category_id"] - 1] += not a["iscrowd"]
     shell = {
         "info": {},
         "images": [{**image, "id": i} for i, (_, image) in enumerate(images, 1)],
         "categories": [{"id": i, "name": str(i)} for i in range(1, len(categories) + 1)],
-        "annotations": truth,
+        "annotations": annotations,
     }
     precision, recall = _accumulate(shell, found, iou_type)
     names = _unique_names([c for _, c in categories])
@@ -126,13 +126,13 @@ def coco_ap(
 
 
 def _accumulate(
-    truth: dict[str, Any], found: list[dict[str, Any]], iou_type: IouType
+    ground_truth: dict[str, Any], found: list[dict[str, Any]], iou_type: IouType
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Precision (IoU threshold, recall, class, size, limit) and recall (the same without recall); -1 is absent."""
     import numpy as np
 
-    num_classes = len(truth["categories"])
-    if not truth["images"] or not num_classes:
+    num_classes = len(ground_truth["categories"])
+    if not ground_truth["images"] or not num_classes:
         return np.full((10, 101, num_classes, 4, 3), ABSENT), np.full((10, num_classes, 4, 3), ABSENT)
     try:
         from faster_coco_eval import COCO, COCOeval_faster
@@ -141,10 +141,10 @@ def _accumulate(
             f"COCO AP needs faster-coco-eval, which cannot be imported ({error}); pip install 'focalkit[detection]'"
         ) from error
 
-    coco = COCO(truth, print_function=_silent)
+    coco = COCO(ground_truth, print_function=_silent)
     for d in found:
         _result_fields(d)
-    results = COCO({**truth, "annotations": found}, print_function=_silent)
+    results = COCO({**ground_truth, "annotations": found}, print_function=_silent)
     evaluator = COCOeval_faster(coco, results, iou_type, print_function=_silent)
     evaluator.evaluate()
     evaluator.accumulate()

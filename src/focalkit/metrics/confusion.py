@@ -21,7 +21,7 @@ def confusion_matrix(matches: DetectionMatches, score_threshold: float | Sequenc
         score_threshold: Detections scored lower are left out: one number, or one per class in ascending category id.
 
     Returns:
-        int64 (k + 1, k + 1): truth by prediction, background last; the corner is 0.
+        int64 (k + 1, k + 1): true class by predicted class, background last; the corner is 0.
 
     Example:
         >>> truth = {
@@ -38,15 +38,15 @@ def confusion_matrix(matches: DetectionMatches, score_threshold: float | Sequenc
     predicted = torch.full((len(rows.truth_labels),), k, dtype=torch.int64)
     predicted[rows.gt_index[rows.correct]] = rows.labels[rows.correct]
     spurious = torch.zeros(k, dtype=torch.int64)
-    for mine, boxes in by_image(rows, ~rows.correct):
+    for of, boxes in by_image(rows, ~rows.correct):
         free = boxes[predicted[boxes] == k]
-        overlaps = iou_matrix(rows.boxes[mine], rows.truth_boxes[free])
-        for at in rows.scores[mine].argsort(descending=True, stable=True).tolist():
+        overlaps = iou_matrix(rows.boxes[of], rows.truth_boxes[free])
+        for at in rows.scores[of].argsort(descending=True, stable=True).tolist():
             best = int(overlaps[at].argmax()) if len(free) else -1
             if best >= 0 and overlaps[at, best] >= max(rows.iou_threshold, 1e-12):
-                predicted[free[best]] = rows.labels[mine[at]]
+                predicted[free[best]] = rows.labels[of[at]]
                 overlaps[:, best] = -1
             else:
-                spurious[rows.labels[mine[at]]] += 1
+                spurious[rows.labels[of[at]]] += 1
     table = torch.bincount(rows.truth_labels * (k + 1) + predicted, minlength=k * (k + 1)).view(k, k + 1)
     return torch.cat([table, torch.cat([spurious, spurious.new_zeros(1)])[None]])

@@ -143,16 +143,16 @@ def match_coco(
     category_index = {key: i for i, (key, _) in enumerate(categories)}
 
     # the boxes of an image and class: those to find, by their number, and crowds
-    truths: dict[tuple[int, int], tuple[list[int], list[list[float]]]] = defaultdict(lambda: ([], []))
+    gt_boxes: dict[tuple[int, int], tuple[list[int], list[list[float]]]] = defaultdict(lambda: ([], []))
     wanted: list[tuple[list[float], int, int]] = []
     for number, entry in enumerate(ground_truth.get("annotations", ()), 1):
         name = f"annotation {entry.get('id', f'number {number}')} of the ground truth"
         place = _lookup(entry, "image_id", image_index, name), _lookup(entry, "category_id", category_index, name)
         box = _xyxy(_shape(entry, name, "bbox"), name)
         if _truth_fields(entry, name)["iscrowd"]:
-            truths[place][1].append(box)
+            gt_boxes[place][1].append(box)
         else:
-            truths[place][0].append(len(wanted))
+            gt_boxes[place][0].append(len(wanted))
             wanted.append((box, place[1], place[0]))
     truth_boxes = torch.tensor([box for box, *_ in wanted], dtype=torch.float64).reshape(-1, 4)
 
@@ -176,8 +176,8 @@ def match_coco(
         ranked = sorted(members, key=lambda row: -rows[row][0])[:max_detections]  # stable, as pycocotools
         for row in ranked:
             kept[row] = True
-        if place in truths:
-            numbers, crowds = truths[place]
+        if place in gt_boxes:
+            numbers, crowds = gt_boxes[place]
             found = _match_group(boxes[ranked], truth_boxes[numbers], crowds, iou_threshold, touching)
             for row, (kind, at, overlap) in zip(ranked, found, strict=True):
                 iou[row], state[row], taken[row] = overlap, kind, numbers[at] if at >= 0 else -1
@@ -208,11 +208,11 @@ def by_image(matches: DetectionMatches, kept: Tensor) -> Iterator[tuple[Tensor, 
     """Places of the detections at which a bool (n,) is true, in their order, and of the boxes, image by image."""
     rows = kept.nonzero()[:, 0]
     rows = rows[matches.images[rows].argsort(stable=True)]
-    truths = matches.truth_images.argsort(stable=True)
+    gt_boxes = matches.truth_images.argsort(stable=True)
     images, counts = matches.images[rows].unique_consecutive(return_counts=True)
-    ends = torch.searchsorted(matches.truth_images[truths], torch.stack([images, images + 1], 1)).tolist()
+    ends = torch.searchsorted(matches.truth_images[gt_boxes], torch.stack([images, images + 1], 1)).tolist()
     for of, (first, last) in zip(rows.split(counts.tolist()), ends, strict=True):
-        yield of, truths[first:last]
+        yield of, gt_boxes[first:last]
 
 
 def select_images(ground_truth: Mapping[str, Any], image_ids: Iterable[Any]) -> dict[str, Any]:

@@ -174,19 +174,19 @@ def _surest(aims: Tensor, found: Tensor) -> Tensor:
     return first
 
 
-def _average_precision(labels: Tensor, correct: Tensor, truths: Tensor, classes: Tensor) -> float:
+def _average_precision(labels: Tensor, correct: Tensor, num_boxes: Tensor, classes: Tensor) -> float:
     """COCO's AP of detections in the order of their scores: precision at 101 recalls, mean over the given classes."""
     found = []
     for c in classes.tolist():
-        total = int(truths[c])
+        total = int(num_boxes[c])
         if not total:
             found.append(0.0)
             continue
         right = correct[labels == c].double()
-        hits = right.cumsum(0)
-        precision = hits / torch.arange(1, len(hits) + 1)
+        true_positives = right.cumsum(0)
+        precision = true_positives / torch.arange(1, len(true_positives) + 1)
         precision = precision.flip(0).cummax(0).values.flip(0)  # the best at this recall or more
-        at = torch.searchsorted(hits / total, RECALLS)
-        reached = at < len(hits)
+        at = torch.searchsorted(true_positives / total, RECALLS)
+        reached = at < len(true_positives)
         found.append(float(precision[at[reached]].sum() / len(RECALLS)))
     return sum(found) / len(found) if found else float("nan")

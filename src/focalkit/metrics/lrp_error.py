@@ -77,16 +77,16 @@ def matches_lrp(matches: DetectionMatches, score_threshold: float | Sequence[flo
     given = None if score_threshold is None else per_class(score_threshold, matches)
     rows = matches.counted
     table = torch.full((len(matches.names), 5), torch.nan, dtype=torch.float64)
-    for c, truths in enumerate(matches.num_truths.tolist()):
-        if truths:
+    for c, boxes in enumerate(matches.num_truths.tolist()):
+        if boxes:
             of = rows.labels == c
             cut = None if given is None else float(given[c])
-            table[c] = _one_class(rows.scores[of], rows.iou[of], rows.correct[of], truths, matches.iou_threshold, cut)
+            table[c] = _one_class(rows.scores[of], rows.iou[of], rows.correct[of], boxes, matches.iou_threshold, cut)
     error, localisation, wrong, missed = table[:, :4].nanmean(0).tolist()
     return LRP(error, localisation, wrong, missed, table[:, 0], table[:, 4], matches.names)
 
 
-def _one_class(scores: Tensor, iou: Tensor, correct: Tensor, truths: int, tau: float, given: float | None) -> Tensor:
+def _one_class(scores: Tensor, iou: Tensor, correct: Tensor, boxes: int, tau: float, given: float | None) -> Tensor:
     """Error, localisation, share of false positives, share of false negatives, cut."""
     order = scores.argsort(descending=True, stable=True)
     scores, iou, correct = scores[order], iou[order], correct[order]
@@ -95,7 +95,7 @@ def _one_class(scores: Tensor, iou: Tensor, correct: Tensor, truths: int, tau: f
     tp = torch.cat([zero, correct.double().cumsum(0)])
     distance = torch.cat([zero, torch.where(correct, 1 - iou, 0).cumsum(0)])
     kept = torch.arange(len(scores) + 1, dtype=torch.float64)
-    fp, fn = kept - tp, truths - tp
+    fp, fn = kept - tp, boxes - tp
     errors = (fp + fn + distance / (1 - tau)) / (tp + fp + fn)
     if given is None:
         possible = torch.ones(len(errors), dtype=torch.bool)
@@ -106,4 +106,4 @@ def _one_class(scores: Tensor, iou: Tensor, correct: Tensor, truths: int, tau: f
         at, cut = int((scores >= given).sum()), given
     localisation = float(distance[at] / tp[at])  # NaN without a true positive
     wrong = float(fp[at] / kept[at])
-    return torch.tensor([float(errors[at]), localisation, wrong, float(fn[at] / truths), cut], dtype=torch.float64)
+    return torch.tensor([float(errors[at]), localisation, wrong, float(fn[at] / boxes), cut], dtype=torch.float64)

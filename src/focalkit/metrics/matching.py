@@ -33,11 +33,11 @@ class Matches:
     @property
     def f1(self) -> float:
         """2 TP / (2 TP + FP + FN), with ignored detections left out; 1 where there is nothing to find or to say."""
-        hits = int(self.correct.sum())
-        wrong = int((~self.correct & ~self.ignored).sum())
-        missed = int((~self.found).sum())
-        total = 2 * hits + wrong + missed
-        return 2 * hits / total if total else 1.0
+        true_positives = int(self.correct.sum())
+        false_positives = int((~self.correct & ~self.ignored).sum())
+        false_negatives = int((~self.found).sum())
+        total = 2 * true_positives + false_positives + false_negatives
+        return 2 * true_positives / total if total else 1.0
 
 
 def iou_matrix(boxes: Tensor, others: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ def best_f1_threshold(scores: Sequence[Tensor], matches: Sequence[Matches]) -> t
     flat = torch.cat([s.cpu().double()[keep] for s, keep in zip(scores, counted, strict=True)])
     correct = torch.cat([m.correct[keep] for m, keep in zip(matches, counted, strict=True)])
     order = flat.argsort(descending=True, stable=True)
-    flat, hits = flat[order], correct[order].cumsum(0).double()
-    f1 = 2 * hits / (torch.arange(1, len(flat) + 1) + total)
+    flat, true_positives = flat[order], correct[order].cumsum(0).double()
+    f1 = 2 * true_positives / (torch.arange(1, len(flat) + 1) + total)
     # subtle: a threshold keeps all detections of equal score, so only the last of each run of ties can be cut at
     last_of_ties = torch.ones(len(flat), dtype=torch.bool)
     last_of_ties[:-1] = flat[:-1] != flat[1:]

@@ -35,14 +35,14 @@ def operating_point(matches: DetectionMatches, score_threshold: float | Sequence
     rows = matches.counted
     kept = rows.scores >= per_class(score_threshold, matches)[rows.labels]
     k = len(rows.names)
-    hits = torch.bincount(rows.labels[kept & rows.correct], minlength=k)
-    said = torch.bincount(rows.labels[kept], minlength=k)
-    truths = rows.num_truths
+    true_positives = torch.bincount(rows.labels[kept & rows.correct], minlength=k)
+    detected = torch.bincount(rows.labels[kept], minlength=k)
+    boxes = rows.num_truths
     classes = [
         {"name": name, **_rates(*map(int, numbers))}
-        for name, *numbers in zip(rows.names, hits, said, truths, strict=True)
+        for name, *numbers in zip(rows.names, true_positives, detected, boxes, strict=True)
     ]
-    return {"all": _rates(int(hits.sum()), int(said.sum()), int(truths.sum())), "classes": classes}
+    return {"all": _rates(int(true_positives.sum()), int(detected.sum()), int(boxes.sum())), "classes": classes}
 
 
 def over_thresholds(matches: DetectionMatches, steps: int = 101) -> dict[str, list[float]]:
@@ -53,20 +53,20 @@ def over_thresholds(matches: DetectionMatches, steps: int = 101) -> dict[str, li
     """
     rows = matches.counted
     grid = torch.linspace(0, 1, steps, dtype=torch.float64)
-    truths = int(rows.num_truths.sum())
-    said = len(rows) - torch.searchsorted(rows.scores.sort().values, grid)
+    boxes = int(rows.num_truths.sum())
+    detected = len(rows) - torch.searchsorted(rows.scores.sort().values, grid)
     right = rows.scores[rows.correct].sort().values
-    hits = len(right) - torch.searchsorted(right, grid)
-    lines = [_rates(h, s, truths) for h, s in zip(hits.tolist(), said.tolist(), strict=True)]
+    true_positives = len(right) - torch.searchsorted(right, grid)
+    lines = [_rates(h, s, boxes) for h, s in zip(true_positives.tolist(), detected.tolist(), strict=True)]
     return {"threshold": grid.tolist(), **{key: [row[key] for row in lines] for key in ("precision", "recall", "f1")}}
 
 
-def _rates(hits: int, said: int, truths: int) -> dict[str, Any]:
+def _rates(true_positives: int, detected: int, boxes: int) -> dict[str, Any]:
     return {
-        "precision": hits / said if said else math.nan,
-        "recall": hits / truths if truths else math.nan,
-        "f1": 2 * hits / (said + truths) if said + truths else math.nan,
-        "true_positives": hits,
-        "false_positives": said - hits,
-        "missed": truths - hits,
+        "precision": true_positives / detected if detected else math.nan,
+        "recall": true_positives / boxes if boxes else math.nan,
+        "f1": 2 * true_positives / (detected + boxes) if detected + boxes else math.nan,
+        "true_positives": true_positives,
+        "false_positives": detected - true_positives,
+        "missed": boxes - true_positives,
     }

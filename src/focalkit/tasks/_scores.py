@@ -103,24 +103,24 @@ def _curve(scores: Array, positive: Array) -> tuple[Array, Array]:
 def _average_precision(scores: Array, positive: Array) -> float:
     if not positive.any():
         return float("nan")
-    hits, above = _curve(scores, positive)
-    return float((np.diff(hits, prepend=0) * hits / above).sum() / hits[-1])
+    true_positives, above = _curve(scores, positive)
+    return float((np.diff(true_positives, prepend=0) * true_positives / above).sum() / true_positives[-1])
 
 
 def _auroc(scores: Array, positive: Array) -> float:
     if positive.all() or not positive.any():
         return float("nan")
-    hits, above = _curve(scores, positive)
-    alarms = above - hits
-    middle = alarms - np.diff(alarms, prepend=0) / 2
-    return float(1 - (np.diff(hits, prepend=0) * middle).sum() / (hits[-1] * alarms[-1]))
+    true_positives, above = _curve(scores, positive)
+    false_positives = above - true_positives
+    middle = false_positives - np.diff(false_positives, prepend=0) / 2
+    return float(1 - (np.diff(true_positives, prepend=0) * middle).sum() / (true_positives[-1] * false_positives[-1]))
 
 
 def _recall_at_precision(scores: Array, positive: Array, precision: float) -> float:
     if not positive.any():
         return float("nan")
-    hits, above = _curve(scores, positive)
-    return float(np.where(hits / above >= precision, hits, 0).max() / hits[-1])
+    true_positives, above = _curve(scores, positive)
+    return float(np.where(true_positives / above >= precision, true_positives, 0).max() / true_positives[-1])
 
 
 def _one_hot(targets: Array, k: int) -> Array:

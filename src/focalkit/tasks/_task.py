@@ -35,7 +35,7 @@ Link = Literal["softmax", "sigmoid"]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a fitted model says about n items, beside the truth; the content of `val.npz` and `test.npz`.
+    """What a fitted model says about n items, beside the targets; the content of `val.npz` and `test.npz`.
 
     Attributes:
         ids: (n,), see above.

@@ -126,20 +126,20 @@ def _mean_of_ranks(table: Tensor) -> Tensor:
 
 def _facts(seen: Seen, norm: Tensor | None) -> dict[str, Any]:
     """What every process saw at a step, as plain values."""
-    mine: dict[str, Any] = {
+    part: dict[str, Any] = {
         "images": list(seen.images),
         "logits": [] if seen.extremes is None else seen.extremes.tolist(),
         **{name: float(value) for name, value in seen.counts.items()},
     }
     if norm is not None:
-        mine["gradient_norm"] = float(norm)
+        part["gradient_norm"] = float(norm)
     if not torch.distributed.is_initialized():
-        return mine
+        return part
     parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, mine)
+    torch.distributed.all_gather_object(parts, part)
     extremes = zip(*(p["logits"] for p in parts), strict=True)
     logits = [[_least(low for low, _ in level), _most(high for _, high in level)] for level in map(list, extremes)]
-    return mine | {"images": [i for p in parts for i in p["images"]], "logits": logits}
+    return part | {"images": [i for p in parts for i in p["images"]], "logits": logits}
 
 
 def _least(values: Any) -> float:

@@ -109,8 +109,8 @@ class DetectionModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         weighted = torch.stack([n * row for n, row in self._val_losses]).sum(0).cpu() if self._val_losses else None
-        mine = (sum(n for n, _ in self._val_losses), weighted, self._detections)
-        parts = self._gather(mine)
+        part = (sum(n for n, _ in self._val_losses), weighted, self._detections)
+        parts = self._gather(part)
         metrics = self._validation_metrics(parts) if self.global_rank == 0 else {}
         self.val_metrics = self.trainer.strategy.broadcast(metrics)
         self._val_losses, self._detections = [], []
@@ -145,11 +145,11 @@ class DetectionModule(L.LightningModule):
                 names = [*self.criterion.terms, *(["denoising"] if outputs.denoising is not None else [])]
                 return {name: outputs.logits[0].sum() * math.nan for name in names}
 
-    def _gather(self, mine: Any) -> list[Any]:
+    def _gather(self, part: Any) -> list[Any]:
         if not torch.distributed.is_initialized():
-            return [mine]
+            return [part]
         parts: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, mine)
+        torch.distributed.all_gather_object(parts, part)
         return parts
 
     def _validation_metrics(self, parts: list[Any]) -> dict[str, float]:

@@ -13,7 +13,7 @@ class EpochOrder(Sampler[int]):
     it, and only then are they dealt out to `accumulate` forward passes and `world` processes: the images of step s are
     the same for every `world` and `accumulate`. An epoch is `images // batch` steps, the rest waits for another
     shuffle; a data set smaller than one batch is repeated to fill it. Upright and wide images take turns by the step,
-    where `upright` tells them apart: images of like shape need little padding, which costs as much as image.
+    where `upright` tells them apart: images of similar shape need little padding, which costs as much as image.
 
     Because nothing depends on what was drawn before, a run resumes in the middle of an epoch by skipping: `start_step`
     is the number of optimiser steps already taken. Lightning calls `set_epoch`, but only after the first epoch's loader

@@ -15,39 +15,42 @@ RARE, FREQUENT = 10, 100
 """LVIS (Gupta et al., 2019): classes in at most 10 training images are rare, in more than 100 frequent."""
 
 
-def judge(boxes: Array, scores: Array, labels: Array, truth: Array, truth_labels: Array, crowd: Array) -> Array:
+def judge(boxes: Array, scores: Array, labels: Array, gt_boxes: Array, gt_labels: Array, crowd: Array) -> Array:
     """int8 (n, 10): WRONG, RIGHT or NEITHER at each overlap, by the rules of pycocotools.
 
     Args:
         boxes, scores, labels: Detections of one image: (n, 4) xyxy, (n,), (n,).
-        truth, truth_labels, crowd: Its boxes: (m, 4) xyxy, (m,), bool (m,).
+        gt_boxes, gt_labels, crowd: Its ground truth: (m, 4) xyxy, (m,), bool (m,).
     """
     found = np.full((len(boxes), len(OVERLAPS)), WRONG, dtype=np.int8)
-    if not len(boxes) or not len(truth):
+    if not len(boxes) or not len(gt_boxes):
         return found
-    iou = _overlap(boxes, truth, crowd)
-    iou[labels[:, None] != truth_labels[None]] = -1
+    iou = _overlap(boxes, gt_boxes, crowd)
+    iou[labels[:, None] != gt_labels[None]] = -1
     free = np.repeat(~crowd[None], len(OVERLAPS), axis=0)
     least = np.minimum(OVERLAPS, 1 - 1e-10)
     every = np.arange(len(OVERLAPS))
     for row in np.argsort(-scores, kind="stable"):
         candidates = np.where(free, iou[row], -1)
         best = candidates.shape[1] - 1 - candidates[:, ::-1].argmax(1)  # of equal ones the last
-        hit = candidates[every, best] >= least
-        free[every[hit], best[hit]] = False
-        found[row, hit] = RIGHT
-        excused = ~hit & (np.where(crowd, iou[row], -1).max() >= least)
+        matched = candidates[every, best] >= least
+        free[every[matched], best[matched]] = False
+        found[row, matched] = RIGHT
+        excused = ~matched & (np.where(crowd, iou[row], -1).max() >= least)
         found[row, excused] = NEITHER
     return found
 
 
-def _overlap(boxes: Array, truth: Array, crowd: Array) -> Array:
+def _overlap(boxes: Array, gt_boxes: Array, crowd: Array) -> Array:
     """(n, m) intersection over union; over the detection's own area where the box is a crowd region."""
-    boxes, truth = boxes.astype(np.float64), truth.astype(np.float64)
-    low, high = np.maximum(boxes[:, None, :2], truth[None, :, :2]), np.minimum(boxes[:, None, 2:], truth[None, :, 2:])
+    boxes, gt_boxes = boxes.astype(np.float64), gt_boxes.astype(np.float64)
+    low, high = (
+        np.maximum(boxes[:, None, :2], gt_boxes[None, :, :2]),
+        np.minimum(boxes[:, None, 2:], gt_boxes[None, :, 2:]),
+    )
     shared = (high - low).clip(min=0).prod(2)
-    own, other = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None], (truth[:, 2:] - truth[:, :2]).prod(1)[None]
-    union = np.where(crowd[None], own, own + other - shared)
+    area, gt_area = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None], (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(1)[None]
+    union = np.where(crowd[None], area, area + gt_area - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
@@ -70,10 +73,10 @@ def precisions(outputs: Outputs) -> tuple[Array, Array]:
 
 def _area(judged: Array, total: int) -> Array:
     """(10,) mean precision at 101 recalls of the detections of a class, the best first, among `total` boxes."""
-    hits, alarms = np.cumsum(judged == RIGHT, axis=0), np.cumsum(judged == WRONG, axis=0)
-    precision = hits / (hits + alarms + np.spacing(1))
+    true_positives, false_positives = np.cumsum(judged == RIGHT, axis=0), np.cumsum(judged == WRONG, axis=0)
+    precision = true_positives / (true_positives + false_positives + np.spacing(1))
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    recall = hits / total
+    recall = true_positives / total
     found = np.zeros(len(OVERLAPS))
     for t in range(len(OVERLAPS)):
         place = np.searchsorted(recall[:, t], RECALLS, side="left")

@@ -1,4 +1,4 @@
-"""A fitted detector, and the same from its files; what it finds beside the truth."""
+"""A fitted detector, and the same from its files; what it finds beside the ground truth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
