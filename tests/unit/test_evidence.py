@@ -32,3 +32,18 @@ def test_absent_results_leave_their_sections_out(script, tmp_path):
     assert "`focalkit compare cifar`, 2 cores, 12 minutes; `benchmarks/results/cifar10_lt.json`." in page
     assert "| focal | 0.400 | -0.100 (-0.120 to -0.080) | worse |" in page
     assert page.count("\n## ") == 1
+
+
+def test_the_claims_of_the_paper_stand_beside_what_was_found(script, tmp_path):
+    rows = [
+        {"method": name, "table": "1d", "setting": name, "published": 30.0, "mean": 0.2, "difference": 0.1, "low": 0.05,
+         "high": 0.15, "verdict": "better"}
+        for name in ("focal", "ohem")
+    ]  # fmt: skip
+    claim = {"table": "1d", "better": "focal", "worse": "ohem", "published": 3.2, "difference": -0.1, "low": -0.12}
+    result = {"command": "x", "machine": "y", "minutes": 1, "seeds": 3, "steps": 5, "background_per_positive": 80.0}
+    claims = [{**claim, "high": -0.08, "verdict": "worse"}, {**claim, "high": 0.1, "verdict": "not shown"}]
+    (tmp_path / "paper_tables.json").write_text(json.dumps({**result, "rows": rows, "claims": claims}))
+    page = script.pages(tmp_path)["evidence.md"]
+    assert "of 2 claims about pairs of methods, 1 contradicted, 1 not shown" in page
+    assert "| 1d | focal above ohem | +0.032 | -0.100 (-0.120 to -0.080) | contradicted |" in page
