@@ -1,5 +1,6 @@
 """Calibrations as the commands that write scores take them on and off."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,15 @@ def posterior_of(run: Path, detector: "Detector") -> "AppliedCalibration":
     from focalkit.detection.build import losses_of
     from focalkit.losses import SigmoidFocalLoss, build, parse
 
-    if not run.is_dir():
+    cell = run.parent / "cell.json"  # beside the weights of a detector that a comparison trained
+    if run.is_dir():
+        spec = losses_of(RunDir(run).read_config())[0]
+    elif cell.is_file():
+        spec = json.loads(cell.read_text(encoding="utf-8"))["method"]["loss"]
+    else:
         raise InputError(f"{run}: --posterior needs the loss of a run directory; a file does not know its own")
-    spec = losses_of(RunDir(run).read_config())[0]
-    loss = build(spec) if parse(spec)[0] == "focal" else None
+    known = spec != "default" and ":" not in spec
+    loss = build(spec) if known and parse(spec)[0] == "focal" else None
     if not isinstance(loss, SigmoidFocalLoss) or loss.gamma_neg is not None:
         raise InputError(f"{run}: was trained with {spec}; --posterior knows the inverse of focal loss")
     gamma, alpha = loss.gamma, loss.alpha

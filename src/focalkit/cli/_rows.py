@@ -14,11 +14,14 @@ from focalkit._files import write_text_atomic
 from focalkit.errors import InputError
 
 
-def predict_rows(run: Path, paths: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
+def predict_rows(run: Path, paths: tuple[Path, ...], out: Path | None, as_json: bool, posterior: bool = False) -> int:
     """Predict, write a csv (to stdout where no file is named), say where.
 
+    With `posterior` the probabilities are those of the posterior; decisions stay those of the tuned thresholds.
+
     Raises:
-        InputError: No data, or more than one path; as `Predictor.from_run`, as the task's reader.
+        InputError: No data, or more than one path; the posterior of another loss than focal; as `Predictor.from_run`,
+            as the task's reader.
     """
     from focalkit.compare import Predictor
 
@@ -30,6 +33,8 @@ def predict_rows(run: Path, paths: tuple[Path, ...], out: Path | None, as_json: 
     outputs = predictor.outputs(paths[0])
     probabilities = outputs.probabilities
     decisions = predictor.decide(probabilities)
+    if posterior:
+        probabilities = predictor.posterior(outputs).probabilities
     classes = predictor.classes
     shown = [1] if len(classes) == 2 else range(len(classes))
     head = ["id", *(f"probability_{classes[c]}" for c in shown), "decision"]

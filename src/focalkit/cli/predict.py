@@ -93,11 +93,12 @@ def run(args: Args) -> int:
         if cell is None:
             from focalkit.cli._rows import predict_rows
 
-            return predict_rows(args.run, args.paths, None if args.out == STDOUT else args.out, args.json)
+            out = None if args.out == STDOUT else args.out
+            return predict_rows(args.run, args.paths, out, args.json, args.posterior)
         weights, best = cell
-        args = replace(
-            args, run=weights, score_threshold=best if args.score_threshold is None else args.score_threshold
-        )
+        # the cell's threshold is of the scores as they come out, not of posteriors
+        threshold = best if args.score_threshold is None and not args.posterior else args.score_threshold
+        args = replace(args, run=weights, score_threshold=threshold)
     if args.out == STDOUT:
         raise InputError("--out is missing; expected `focalkit predict RUN PATHS... --out DIR`")
     if not args.paths:

@@ -37,7 +37,8 @@ class Method:
         schedule: "drw(start=0.8)": class weights from that share of the steps on; "crt(start=0.8)": from there on a
             new classifier on features that stay; "self_distillation(start=0.5, weight=0.5, temperature=2.0)": from
             there on a new network, which learns from the first one as well.
-        adjust: Of the logits after training: "logit_adjustment(tau=1.0)", "prior_correction", "tau_norm(tau=1.0)".
+        adjust: Of the logits after training: "logit_adjustment(tau=1.0)", "prior_correction", "tau_norm(tau=1.0)",
+            "focal_posterior(gamma=2.0)".
         model: "default" is the task's network; other names are peers that are a whole model ("hist_gb").
         settings: Values that tuning found, or that you set, for names of the task's own space: "lr", "weight_decay".
         space: What tuning may move beside the task's own space: "loss.gamma", "class_weight.beta", "sampler.t", ...
@@ -92,6 +93,9 @@ _ROWS = (
            summary="focal loss with the alpha of the paper's detector"),
     Method("softmax_focal", loss="softmax_focal(gamma=2.0)", space={"loss.gamma": _GAMMA},
            paper="Lin 2017, arXiv 1708.02002", summary="focal loss on a softmax"),
+    Method("focal_posterior", loss="focal(alpha=None, gamma=2.0)", adjust="focal_posterior(gamma=2.0)",
+           paper="Charoenphakdee 2021, arXiv 2011.09172", tasks=ALL,
+           summary="focal loss, and what it did to probabilities undone"),
     Method("cb_focal", loss="focal(alpha=None, gamma=1.0)", class_weight="effective_number(beta=0.999)",
            space={"loss.gamma": _GAMMA, "class_weight.beta": _BETA},
            paper="Cui 2019, arXiv 1901.05555", tasks=DENSE, summary="class-balanced focal loss"),

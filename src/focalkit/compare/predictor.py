@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from focalkit.compare.adjust import adjusted
+from focalkit.compare.adjust import adjusted, without_focal
 from focalkit.compare.evaluate import Thresholds, default_thresholds, tuned_thresholds
 from focalkit.compare.store import Cell
 from focalkit.errors import ConfigError
@@ -59,9 +59,28 @@ class Predictor:
         method = self.record["method"]
         return adjusted(found, method["adjust"], self.record["class_counts"], self.record["facts"])
 
-    def predict_proba(self, source: Any) -> Array:
-        """(n, k) probabilities of new data: a path, or what the task takes in memory."""
-        return self.outputs(source).probabilities
+    def predict_proba(self, source: Any, *, posterior: bool = False) -> Array:
+        """(n, k) probabilities of new data: a path, or what the task takes in memory.
+
+        Args:
+            posterior: Undo what training with focal loss did to them. Thresholds are not of these.
+
+        Raises:
+            ConfigError: `posterior` of another loss than focal.
+        """
+        found = self.outputs(source)
+        return (self.posterior(found) if posterior else found).probabilities
+
+    def posterior(self, outputs: Outputs) -> Outputs:
+        """The outputs with what training with focal loss did to probabilities undone.
+
+        Raises:
+            ConfigError: The method has another loss.
+        """
+        method = self.record["method"]
+        if str(method["adjust"]).startswith("focal_posterior"):
+            return outputs
+        return without_focal(outputs, method["loss"])
 
     def predict(self, source: Any) -> Array | Sequence[Any]:
         """(n,) names of the classes decided on, at the tuned thresholds; of a detector, what it finds in each image."""

@@ -30,7 +30,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def out(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    compare(table, ["ce", "post_hoc_la", "logistic"], seeds=3, out=out, budget=Budget(steps=20))
+    compare(table, ["ce", "post_hoc_la", "logistic", "focal"], seeds=3, out=out, budget=Budget(steps=20))
     return out
 
 
@@ -43,6 +43,24 @@ def test_a_cell_says_of_new_data_what_it_said_of_test_data(out: Path, table: Pat
         decided = predictor.predict(table)
         assert set(decided) <= {"0", "1"}
         assert (decided == "1").sum() == (predictor.predict_proba(table)[:, 1] >= predictor.thresholds.values[1]).sum()
+
+
+def test_probabilities_of_a_cell_are_those_of_the_posterior_on_request(out: Path, table: Path, tmp_path: Path, capsys):
+    from focalkit.calibration import focal_to_posterior
+
+    focal = Comparison(out).store.cell("focal", 1).folder
+    predictor = focalkit.Predictor.from_run(focal)
+    plain, posterior = predictor.predict_proba(table), predictor.predict_proba(table, posterior=True)
+    np.testing.assert_allclose(posterior, focal_to_posterior(plain, 2.0, kind="softmax"), rtol=1e-5)
+    for name, words in {"a": [], "b": ["--posterior"]}.items():
+        assert main(["predict", str(focal), str(table), "--out", str(tmp_path / f"{name}.csv"), *words]) == 0
+    read = [polars.read_csv(tmp_path / f"{name}.csv") for name in "ab"]
+    assert read[0]["decision"].to_list() == read[1]["decision"].to_list()
+    np.testing.assert_allclose(read[1]["probability_1"].to_numpy(), posterior[:, 1], rtol=1e-5)
+    capsys.readouterr()
+    ce = Comparison(out).store.cell("ce", 1).folder
+    assert main(["predict", str(ce), str(table), "--posterior"]) == 2
+    assert "the inverse of focal loss with one gamma is known" in capsys.readouterr().err
 
 
 def test_a_cell_is_all_that_prediction_needs(out: Path, table: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ from focalkit.compare import Method, Range, compare
 from focalkit.compare.engines import processes, serial, threads_for
 from focalkit.compare.evaluate import Thresholds, default_thresholds, tuned_thresholds, value_of
 from focalkit.compare.findings import findings
+from focalkit.errors import ConfigError
 from focalkit.tasks import Metric, Outputs
 from focalkit.tasks._scores import average_precision, macro_f1
 
@@ -162,3 +163,42 @@ def test_adjusting_by_the_prior_gives_back_the_true_frequencies(toy):
     outputs = Outputs(np.arange(1), np.zeros(1, int), np.log([[0.5, 0.5]]).astype(np.float32))
     found = adjusted(outputs, "prior_correction", [90, 10], {"training_prior": [0.5, 0.5]})
     np.testing.assert_allclose(found.probabilities, [[0.9, 0.1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.25])
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_the_posterior_of_focal_loss_is_that_of_calibration(link: str, alpha: float | None):
+    from focalkit.calibration import focal_to_posterior
+    from focalkit.compare.adjust import adjusted, without_focal
+
+    logits = np.random.default_rng(0).normal(size=(20, 2), scale=3).astype(np.float32)
+    targets = np.zeros(20, int) if link == "softmax" else np.zeros((20, 2), int)
+    outputs = Outputs(np.arange(20), targets, logits, link=link)
+    found = adjusted(outputs, f"focal_posterior(gamma=2.0, alpha={alpha})", [90, 10], {})
+    if link == "softmax":  # of two classes: one sigmoid
+        wanted = focal_to_posterior(outputs.probabilities[:, 1], 2.0, alpha, kind="sigmoid")
+        np.testing.assert_allclose(found.probabilities[:, 1], wanted, rtol=1e-5)
+    else:
+        wanted = focal_to_posterior(outputs.probabilities, 2.0, alpha, kind="sigmoid")
+        np.testing.assert_allclose(found.probabilities, wanted, rtol=1e-5)
+    again = without_focal(outputs, f"focal(gamma=2.0, alpha={alpha})")
+    np.testing.assert_array_equal(again.logits, found.logits)
+
+
+def test_the_posterior_of_extreme_logits_is_finite():
+    from focalkit.compare.adjust import adjusted
+
+    logits = np.array([[900.0, -900.0], [-80.0, 80.0]], dtype=np.float32)
+    for link in ("softmax", "sigmoid"):
+        found = adjusted(Outputs(np.arange(2), np.zeros(2, int), logits, link=link), "focal_posterior", [1, 1], {})
+        assert np.isfinite(found.logits).all()
+        np.testing.assert_allclose(found.probabilities, [[1, 0], [0, 1]], atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["bce", "default", "my.module:Loss", "focal(gamma=2.0, gamma_neg=1.0)"])
+def test_no_posterior_is_made_up_for_other_losses(loss: str):
+    from focalkit.compare.adjust import without_focal
+
+    outputs = Outputs(np.arange(1), np.zeros(1, int), np.zeros((1, 2), np.float32))
+    with pytest.raises(ConfigError, match="the inverse of focal loss with one gamma is known"):
+        without_focal(outputs, loss)
