@@ -68,18 +68,19 @@ def sweep(scores: Tensor, labels: Tensor, positives: int | None = None) -> Sweep
         labels: (n,) 0 and 1.
         positives: All there are, where some have no score; None counts the labels.
     """
-    order = scores.argsort(descending=True)
-    ranked = scores[order]
+    ranked, order = scores.sort(descending=True)
     last = torch.ones(len(ranked), dtype=torch.bool)  # of its run of equal scores
     last[:-1] = ranked[:-1] != ranked[1:]
-    hits = labels.to(torch.int32)[order].cumsum(0)  # counts above 2^31 do not occur: int64
+    positive = labels.bool()[order]  # a byte per row; `order` is eight
     del order
+    hits = positive.cumsum(0)
+    del positive
     found = int(hits[-1]) if len(hits) else 0
     total = found if positives is None else positives
     if total < found:
         raise ValueError(f"num_positives is {total}, but {found} rows are labelled positive")
-    kept = last.nonzero()[:, 0] + 1
-    return Sweep(ranked[last], hits[last], kept, total, len(scores) + total - found)
+    hits, ranked = hits[last], ranked[last]
+    return Sweep(ranked, hits, last.nonzero()[:, 0].add_(1), total, len(scores) + total - found)
 
 
 def resampled(whole: Sweep, aim: Aim, *, times: int, level: float, generator: torch.Generator) -> tuple[Tensor, float]:

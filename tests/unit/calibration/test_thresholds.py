@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -230,3 +232,26 @@ def test_scores_that_are_no_numbers_are_refused():
         choose_thresholds([0.9, float("nan")], [1, 0], f_beta=1)
     with pytest.raises(ValueError, match="costs must be 3 x 3"):
         choose_thresholds(torch.rand(9, 3), torch.arange(9) % 3, costs=[[0, 1], [1, 0]])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_million_scores_take_at_most_sixty_bytes_each():
+    """A process of its own: its peak beyond the inputs."""
+    code = """if True:
+        import resource, torch
+        from focalkit.calibration import choose_thresholds
+
+        generator = torch.Generator().manual_seed(0)
+        scores = torch.rand(1_000_000, generator=generator)
+        labels = torch.rand(1_000_000, generator=generator) < scores
+        choose_thresholds(scores[:100], labels[:100], target_precision=0.5, bootstrap=0)
+        # the peak so far may lie above what is in use: fill the gap, so that what follows shows
+        used = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+        filler = torch.ones(max(0, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used) // 4)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found = choose_thresholds(scores, labels, target_precision=0.9, bootstrap=0)
+        assert 0.78 < float(found.values) < 0.82
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1_000_000)
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(said.stdout) <= 60
