@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..metrics import DetectionMatches
+from ._detection import DetectionCalibration
 from ._thresholds import Thresholds, choose_thresholds
 
 MIN_POSITIVES = 20
@@ -79,6 +80,19 @@ def detection_thresholds(
         name: torch.stack([getattr(f, name) for f in found]) for name in ("values", "interval", "precision", "recall")
     }
     return Thresholds(**columns, reason=tuple(reasons)), pooled
+
+
+def before_map(fitted: DetectionCalibration, cuts: Tensor) -> Tensor:
+    """(k,) the least scores that reach the cuts after the map; NaN where none does, or where no one score decides."""
+    if fitted.method in ("box", "histogram"):
+        return torch.full_like(cuts, math.nan)
+    labels, low, high = torch.arange(len(cuts)), torch.zeros_like(cuts), torch.ones_like(cuts)
+    reached = fitted.transform(high, labels) >= cuts
+    for _ in range(60):
+        middle = (low + high) / 2
+        enough = fitted.transform(middle, labels) >= cuts
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    return torch.where(reached, high, math.nan)
 
 
 def cut_offs(values: Tensor, pooled: float) -> Tensor:

@@ -1,6 +1,5 @@
 """Calibrate a detector from its COCO results and the truth: fit on half of the images, judge on the other half."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -23,9 +22,11 @@ from ..metrics import (
     select_images,
 )
 from ._detection import METHODS, DetectionCalibration, DetectionMethod
-from ._operating import cut_offs, detection_thresholds
+from ._intervals import study_intervals
+from ._operating import before_map, cut_offs, detection_thresholds
 from ._select import Selection, select_method, targets_of
 from ._thresholds import Thresholds
+from ._words import aim_in_words, noted, recommendation, undetected
 
 TARGETS = ("precision", "localisation")
 DETECTION_MEASURES = {
@@ -51,8 +52,11 @@ class DetectionStudy:
         selections: Target -> how its map was chosen; empty where the caller named one.
         thresholds: Per class, of the calibrated scores, chosen on the images of the fit.
         pooled: Of all classes together.
+        uncalibrated: (k,) the same thresholds as scores before the map, for those who do not apply it; NaN where the
+            map sees more than the score.
         table: Measure -> {"before", "precision", "localisation"} on the other images; NaN where undefined.
         operating: What the detector does at the thresholds, on the other images.
+        intervals: 95 % bootstrap intervals over those images: of the fall of D-ECE, of precision and of recall.
         curves: Reliability "before" and "after", and precision, recall and F1 over the threshold.
         confusion: (k + 1, k + 1), truth by prediction, background last, on the other images.
         names: Of the classes, in ascending category id.
@@ -67,8 +71,10 @@ class DetectionStudy:
     selections: dict[str, Selection]
     thresholds: Thresholds
     pooled: Thresholds
+    uncalibrated: Tensor
     table: dict[str, dict[str, float]]
     operating: dict[str, Any]
+    intervals: dict[str, list[float]]
     curves: dict[str, Any]
     confusion: Tensor
     names: tuple[str, ...]
@@ -86,9 +92,13 @@ class DetectionStudy:
             "target": self.target,
             "categories": classes,
             "maps": maps,
-            "thresholds": {**self.thresholds.to_dict(), "pooled": self.pooled.to_dict()},
+            "thresholds": self._thresholds(),
             "split": self.split,
         }
+
+    def _thresholds(self) -> dict[str, Any]:
+        uncalibrated = self.uncalibrated.tolist()
+        return {**self.thresholds.to_dict(), "uncalibrated": uncalibrated, "pooled": self.pooled.to_dict()}
 
     def report_dict(self) -> dict[str, Any]:
         """Everything that was measured, for JSON."""
@@ -99,8 +109,9 @@ class DetectionStudy:
             "split": {**self.split, "fit": len(self.split["fit"]), "judged": len(self.split["judged"])},
             "table": self.table,
             "selections": {t: {"method": s.method, "brier": s.scores} for t, s in self.selections.items()},
-            "thresholds": {**self.thresholds.to_dict(), "pooled": self.pooled.to_dict()},
+            "thresholds": self._thresholds(),
             "operating": self.operating,
+            "intervals": self.intervals,
             "curves": self.curves,
             "confusion": self.confusion.tolist(),
         }
@@ -219,8 +230,10 @@ def calibrate_detections(
         selections=selections,
         thresholds=thresholds,
         pooled=pooled,
+        uncalibrated=before_map(maps[target], thresholds.values),
         table=table,
         operating=operating,
+        intervals=study_intervals(before, after, cuts, seed=seed),
         curves={
             "before": _curve(before, target),
             "after": _curve(after, target),
@@ -230,10 +243,10 @@ def calibrate_detections(
         names=at[0.5].names,
         category_ids=at[0.5].category_ids,
         split=split,
-        notes=_noted(*notes),
+        notes=(*undetected(at[0.5]), *noted(*notes)),
         recommendation="",
     )
-    return replace(study, recommendation=_sentence(study))
+    return replace(study, recommendation=recommendation(study, aim_in_words(aims)))
 
 
 def _halves(matches: DetectionMatches, fraction: float, seed: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
@@ -252,7 +265,7 @@ def _halves(matches: DetectionMatches, fraction: float, seed: int) -> tuple[Tens
             raise InputError(
                 f"the {int(half.sum())} images of the {name} have {len(rows.truth_labels)} boxes and "
                 f"{int(rows.correct.sum())} right of {len(rows)} detections: calibration needs right and wrong ones; "
-                "give more images, or a lower score threshold when predicting"
+                "give more images, a lower score threshold when predicting, or boxes in COCO's x, y, width, height"
             )
     ids = [[i for i, mine in zip(matches.image_ids, half.tolist(), strict=True) if mine] for half in (fits, ~fits)]
     return fits, ~fits, {"seed": seed, "fraction": fraction, "fit": ids[0], "judged": ids[1]}
@@ -289,32 +302,3 @@ def _ap(rows: DetectionMatches, ground_truth: Mapping[str, Any]) -> float:
 def _curve(rows: DetectionMatches, target: str) -> dict[str, Any]:
     counted = rows.counted
     return reliability_curve(counted.scores, targets_of(counted, target), groups=counted.images).to_dict()
-
-
-def _noted(precision: Sequence[str], localisation: Sequence[str]) -> tuple[str, ...]:
-    """The notes of the two maps; what both say once."""
-    both = [f"both maps: {note}" for note in precision if note in localisation]
-    return (
-        *both,
-        *(f"map to precision: {note}" for note in precision if note not in localisation),
-        *(f"map to precision times IoU: {note}" for note in localisation if note not in precision),
-    )
-
-
-def _sentence(study: DetectionStudy) -> str:
-    measure = "D-ECE" if study.target == "precision" else "LaECE_0"
-    before, after = study.table[measure]["before"], study.table[measure][study.target]
-    images, method = len(study.split["judged"]), study.maps[study.target].method
-    if method == "none" or not after < before:
-        advice = f"Leave the scores as they are: on {images} held-out images no map is shown to be better"
-    else:
-        advice = f"Take the {method} map: {measure} falls from {before:.3f} to {after:.3f} on {images} held-out images"
-    found = study.operating["all"]
-    missing = sum(math.isnan(v) for v in study.thresholds.values.tolist())
-    if missing and math.isnan(float(study.pooled.values)):
-        return f"{advice}. No thresholds: {study.pooled.reason}."
-    where = f"; {missing} of {len(study.names)} classes have no threshold of their own" if missing else ""
-    return (
-        f"{advice}. At the chosen thresholds precision is {found['precision']:.3f} and recall {found['recall']:.3f} "
-        f"there{where}."
-    )

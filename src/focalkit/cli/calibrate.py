@@ -1,6 +1,5 @@
 """`focalkit calibrate`: make a detector's scores mean what they say, and choose its thresholds."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from focalkit.cli._coco_files import read_costs, read_results, read_truth
 from focalkit.cli._flags import Flag
 from focalkit.errors import InputError
 
@@ -76,7 +76,7 @@ def run(args: Args) -> int:
     if args.source.is_dir():
         if args.truth is not None:
             raise InputError("--truth is for a results file; a run takes --data DATA")
-        truth, results, ids, names = detect_with_run(args)
+        truth, results, ids, names, seen = detect_with_run(args)
         out = args.out or args.source / "calibration"
         maps = (args.out or args.source) / "calibration.json"
     else:
@@ -85,12 +85,14 @@ def run(args: Args) -> int:
         if args.truth is None:
             raise InputError(f"{args.source}: a results file needs its annotations: --truth FILE")
         truth, results, ids, names = read_truth(args.truth), read_results(args.source), None, None
+        truth, results, seen = without_trained_names(args.source, truth, results)
         out = args.out or args.source.parent / "calibration"
         maps = out / "calibration.json"
     for given in (args.source, args.truth):
         if given is not None and given.resolve() in {(out / name).resolve() for name in OUTPUTS}:
             raise InputError(f"{given}: would be overwritten by what is written to {out}; choose another --out")
     study = calibrate(args, truth, results)
+    study = replace(study, notes=(*seen, *study.notes))
     if names is not None and study.names != names:
         study = replace(study, names=names)
     write(study, truth, results, out, maps, ids)
@@ -133,8 +135,8 @@ def calibrate(args: Args, truth: Mapping[str, Any], results: Sequence[Mapping[st
         raise InputError(str(error)) from error
 
 
-def detect_with_run(args: Args) -> tuple[dict[str, Any], list[dict[str, Any]], list[int], tuple[str, ...]]:
-    """Truth and results with the run's classes as categories 0..K-1, the ids that stand for them, and their names.
+def detect_with_run(args: Args) -> tuple[dict[str, Any], list[dict[str, Any]], list[int], tuple[str, ...], list[str]]:
+    """Truth and results with the run's classes as categories 0..K-1, the ids that stand for them, their names, notes.
 
     Raises:
         InputError: No run there, data that cannot be read or that trained it.
@@ -142,7 +144,7 @@ def detect_with_run(args: Args) -> tuple[dict[str, Any], list[dict[str, Any]], l
     from focalkit._runs import RunDir
     from focalkit.data import Category
     from focalkit.detection import Detector
-    from focalkit.evaluation import coco_results, predict_split
+    from focalkit.evaluation import coco_results, images_that_trained, predict_split
     from focalkit.evaluation.run import open_split, with_classes_of
 
     if args.split == "train":
@@ -153,12 +155,56 @@ def detect_with_run(args: Args) -> tuple[dict[str, Any], list[dict[str, Any]], l
     config = RunDir(args.source).read_config()
     detector = Detector.from_run(args.source, args.device, calibrated=False)
     data = with_classes_of(detector, open_split(config, args.data, args.split), args.source)
+    trained = set(images_that_trained(config, data))
+    names = [image.file_name or str(image.path) for image in data.images if image.id in trained]
+    notes = left_out(args.source, names, len(data.images))
+    data = replace(data, images=tuple(image for image in data.images if image.id not in trained))
     found = predict_split(
         detector, data, batch_size=config.batch_size, workers=config.runtime.workers, label="detecting"
     )
     numbered = replace(data, categories=tuple(Category(k, name) for k, name in enumerate(data.names)))
     ids = list(detector.category_ids or range(len(data.names)))
-    return numbered.to_coco(), coco_results(found, range(len(data.names))), ids, data.names
+    return numbered.to_coco(), coco_results(found, range(len(data.names))), ids, data.names, notes
+
+
+def without_trained_names(
+    source: Path, truth: dict[str, Any], results: list[dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
+    """Of results that lie in a run directory: without images of the names and sizes of those that trained the run."""
+    from focalkit._runs import RunDir
+    from focalkit.evaluation.run import open_split
+    from focalkit.metrics import select_images
+
+    if not (source.parent / "run.json").is_file():
+        return truth, results, []
+    try:
+        train = open_split(RunDir(source.parent).read_config(), None, "train", check=False)
+    except InputError:  # its data is no longer there
+        return truth, results, []
+    known = {(image.path.name, image.width, image.height) for image in train.images}
+    names = {image["id"]: Path(str(image.get("file_name"))).name for image in truth["images"]}
+    seen = {i["id"] for i in truth["images"] if (names[i["id"]], i.get("width"), i.get("height")) in known}
+    notes = left_out(source.parent, [names[key] for key in seen], len(names))
+    kept = [row for row in results if row.get("image_id") not in seen]
+    return select_images(truth, [key for key in names if key not in seen]), kept, notes
+
+
+def left_out(run: Path, names: Sequence[str], total: int) -> list[str]:
+    """A note on images that trained the run.
+
+    Raises:
+        InputError: They are too many to go on without them.
+    """
+    if not names:
+        return []
+    shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+    said = f"FK204: {len(names)} of {total} images trained this detector"
+    if total - len(names) < 4:
+        raise InputError(
+            f"{run}: {said} ({shown}): it is too sure on them, and a map fitted to them would learn that; give others "
+            "with --data or --split"
+        )
+    return [f"{said} and are left out: {shown}"]
 
 
 def write(
@@ -193,68 +239,6 @@ def refresh_report(run: Path) -> None:
         write_report([run], run / "report.html")
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """A COCO results file.
-
-    Raises:
-        InputError: No such file, not JSON, not a list of detections, or an empty one.
-    """
-    content = _read(path)
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise InputError(f"{path}: expected a COCO results file, a JSON list of detections, got {_kind(content)}")
-    if not content:
-        raise InputError(f"{path}: there are no detections in it; calibration needs right and wrong ones")
-    return content
-
-
-def read_truth(path: Path) -> dict[str, Any]:
-    """A COCO annotation file.
-
-    Raises:
-        InputError: No such file, not JSON, or without images, annotations and categories.
-    """
-    content = _read(path)
-    keys = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
-        raise InputError(
-            f"{path}: expected COCO annotations, a JSON object with lists {', '.join(keys)}, got {_kind(content)}"
-        )
-    return content
-
-
-def read_costs(path: Path) -> list[list[float]]:
-    """Two rows of two numbers; lines that start with # and empty ones are skipped.
-
-    Raises:
-        InputError: Anything else.
-    """
-    try:
-        lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        rows = [[float(cell) for cell in line.split(",")] for line in lines if line]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: expected two rows of two numbers separated by commas ({error})") from error
-    if [len(row) for row in rows] != [2, 2]:
-        raise InputError(f"{path}: expected two rows of two numbers, got rows of {[len(row) for row in rows]}")
-    return rows
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, dict):
-        return f"an object with {', '.join(map(str, list(value)[:5])) or 'nothing in it'}"
-    return f"a {type(value).__name__}"
-
-
 def as_json(value: Mapping[str, Any]) -> str:
     """Strict JSON: what is undefined is null."""
     from focalkit._files import dump_json
@@ -267,6 +251,7 @@ def as_text(study: "DetectionStudy", out: Path, maps: Path) -> str:
     from focalkit.calibration import DETECTION_MEASURES
 
     split = study.split
+    ending = [f"applied  {maps}"] if maps.parent != out else []
     lines = [
         study.recommendation,
         "",
@@ -277,18 +262,18 @@ def as_text(study: "DetectionStudy", out: Path, maps: Path) -> str:
         before, precision, localisation = (study.table[name][c] for c in ("before", "precision", "localisation"))
         lines.append(f"{name:<10}  {before:>7.4f}  {precision:>9.4f}  {localisation:>12.4f}  {meaning}")
     width = max([5, *(len(n) for n in study.names[:SHOWN])])
-    lines += ["", f"{'class':<{width}}  {'threshold':>9}  {'precision':>9}  {'recall':>6}  {'boxes':>5}"]
-    rows = list(zip(study.operating["classes"], study.thresholds.values.tolist(), strict=True))
+    columns = f"{'threshold':>9}  {'uncalibrated':>12}  {'precision':>9}  {'recall':>6}  {'boxes':>5}"
+    lines += ["", f"{'class':<{width}}  {columns}"]
+    cuts = zip(study.thresholds.values.tolist(), study.uncalibrated.tolist(), strict=True)
+    rows = list(zip(study.operating["classes"], cuts, strict=True))
     rows.sort(key=lambda pair: -(pair[0]["true_positives"] + pair[0]["missed"]))
-    for row, threshold in rows[:SHOWN]:
+    for row, (threshold, uncalibrated) in rows[:SHOWN]:
         boxes = row["true_positives"] + row["missed"]
-        lines.append(
-            f"{row['name']:<{width}}  {number(threshold):>9}  {number(row['precision']):>9}  "
-            f"{number(row['recall']):>6}  {boxes:>5}"
-        )
+        reached = f"{number(row['precision']):>9}  {number(row['recall']):>6}  {boxes:>5}"
+        lines.append(f"{row['name']:<{width}}  {number(threshold):>9}  {number(uncalibrated):>12}  {reached}")
     if len(rows) > SHOWN:
         lines.append(f"... and {len(rows) - SHOWN} more classes, in report.html")
-    lines += ["", *(f"note     {note}" for note in study.notes), f"written  {out}", f"applied  {maps}"]
+    lines += ["", *(f"note     {note}" for note in study.notes), f"written  {out}", *ending]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from focalkit.evaluation.predict import predict_split as predict_split
 from focalkit.evaluation.run import evaluate_detector as evaluate_detector
 from focalkit.evaluation.run import evaluate_file as evaluate_file
 from focalkit.evaluation.run import evaluate_run as evaluate_run
+from focalkit.evaluation.trained import images_that_trained as images_that_trained
 
 __all__ = [
     "Evaluation",
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate_detector",
     "evaluate_file",
     "evaluate_run",
+    "images_that_trained",
     "match_split",
     "predict_split",
     "write_gallery",

@@ -117,6 +117,12 @@ CATALOG: dict[str, Check] = {
         "They teach what background is, but an epoch of mostly empty images teaches little about objects.",
         "Keep them; repeat-factor or class-balanced sampling shows the others more often.",
     ),
+    "FK204": Check(
+        "Images that trained a detector are to calibrate it",
+        "error",
+        "It is too sure on them; a map fitted to them learns that, and thresholds chosen on them are too low.",
+        "Nothing: `focalkit calibrate` leaves them out. Where none remain, give images that did not train it.",
+    ),
     "FK301": Check(
         "The best trial lies at the edge of its range",
         "warning",

@@ -9,7 +9,13 @@ import pytest
 
 from focalkit.calibration import DetectionCalibration, calibrate_detections, calibrate_results, detection_thresholds
 from focalkit.cli import main
-from focalkit.metrics import coco_ap, detection_calibration_error, match_coco
+from focalkit.metrics import (
+    coco_ap,
+    detection_calibration_error,
+    match_coco,
+    matches_calibration_error,
+    operating_point,
+)
 
 
 def over_confident(images: int = 60, seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -58,6 +64,8 @@ def test_it_writes_maps_thresholds_numbers_and_a_page(
     assert run(files, "--target-precision", "0.8", "--out", str(tmp_path)) == 0
     said = capsys.readouterr().out
     assert said.startswith("Take the ")
+    assert "At the thresholds chosen for precision 0.8 precision is 0." in said
+    assert "applied" not in said, "nothing applies the maps of somebody else's detector"
     assert "lynx" in said
     stored = json.loads((tmp_path / "calibration.json").read_text())
     assert [c["id"] for c in stored["categories"]] == [1, 2, 7]
@@ -107,6 +115,42 @@ def test_precision_thresholds_hold_on_the_other_images_and_guarantees_more_so():
     sure = calibrate_detections(truth, results, target_precision=0.8, confidence=0.95)
     assert sure.operating["all"]["precision"] >= 0.8
     assert sure.operating["all"]["recall"] < study.operating["all"]["recall"]
+
+
+def test_thresholds_before_the_map_keep_what_those_after_it_keep():
+    truth, results = over_confident(120)
+    study = calibrate_detections(truth, results, target_precision=0.8)
+    place = {category: c for c, category in enumerate(study.category_ids)}
+    after = calibrate_results(results, study.maps["precision"], study.category_ids)
+    labels = [place[row["category_id"]] for row in results]
+    kept = [row["score"] >= float(study.uncalibrated[c]) for row, c in zip(results, labels, strict=True)]
+    wanted = [row["score"] >= float(study.thresholds.values[c]) for row, c in zip(after, labels, strict=True)]
+    assert kept == wanted
+    assert 0 < sum(kept) < len(kept)
+    assert bool(calibrate_detections(truth, results, method="box").uncalibrated.isnan().all())
+
+
+def test_intervals_hold_what_many_more_images_show():
+    truth, results = over_confident(120)
+    study = calibrate_detections(truth, results, method="platt", target_precision=0.8)
+    many_truth, many = over_confident(2000, seed=5)
+    fitted, cuts = study.maps["precision"], study.thresholds.values
+    rows = match_coco(many_truth, calibrate_results(many, fitted, study.category_ids))
+    found = operating_point(rows, cuts)["all"]
+    for name in ("precision", "recall"):
+        low, high = study.intervals[name]
+        assert low < found[name] < high
+        assert 0.02 < high - low < 0.2
+    low, high = study.intervals["D-ECE fall"]
+    fall = detection_calibration_error(many_truth, many) - matches_calibration_error(rows)
+    assert low < fall < high
+
+
+def test_results_of_other_images_are_remarked_upon(files: tuple[Path, Path], tmp_path: Path, capsys):
+    results = [row for row in json.loads(files[0].read_text()) if row["image_id"] < 60]
+    (tmp_path / "some.json").write_text(json.dumps(results))
+    assert run((tmp_path / "some.json", files[1]), "--out", str(tmp_path / "out")) == 0
+    assert "images with boxes have no detections" in capsys.readouterr().out
 
 
 def test_rare_classes_take_the_pooled_threshold_and_say_so():

@@ -1,6 +1,7 @@
 """`focalkit calibrate RUN`, and that `predict` applies what it left there."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,48 @@ def test_predict_gives_the_posterior_of_focal_loss(calibrated_run: Path, tmp_pat
 def test_rows_that_trained_are_refused(calibrated_run: Path, capsys: pytest.CaptureFixture):
     assert calibrate(calibrated_run, "--split", "train") == 2
     assert "trained this detector" in capsys.readouterr().err
+
+
+def test_images_that_trained_are_left_out_whatever_their_name(calibrated_run: Path, capsys: pytest.CaptureFixture):
+    """A third of the validation images become the training split, under other names."""
+    config = json.loads((calibrated_run / "run.json").read_text())
+    source = Path(config["config"]["data"]["path"])
+    data = calibrated_run.parent / "data"
+    shutil.copytree(source, data)
+    truth = json.loads((data / "annotations" / "instances_val.json").read_text())
+    trained = truth["images"][:10]
+    (data / "images" / "train").mkdir()
+    for image in trained:
+        shutil.copy(data / "images" / "val" / image["file_name"], data / "images" / "train" / f"t{image['id']}.png")
+    kept = {image["id"] for image in trained}
+    images = [{**image, "file_name": f"t{image['id']}.png"} for image in trained]
+    boxes = [a for a in truth["annotations"] if a["image_id"] in kept]
+    (data / "annotations" / "instances_train.json").write_text(
+        json.dumps({**truth, "images": images, "annotations": boxes})
+    )
+    config["config"]["data"]["path"] = str(data)
+    (calibrated_run / "run.json").write_text(json.dumps(config))
+    assert calibrate(calibrated_run, "--fraction", "0.5") == 0
+    assert "FK204: 10 of 30 images trained this detector and are left out: 1.png, 10.png, 2.png, ..." in (
+        capsys.readouterr().out
+    )
+    stored = json.loads((calibrated_run / "calibration.json").read_text())
+    assert sorted(stored["split"]["fit"] + stored["split"]["judged"]) == list(range(11, 31))
+    assert calibrate(calibrated_run, "--data", str(data), "--split", "train") == 2
+
+    results = json.loads((calibrated_run / "calibration" / "predictions.json").read_text())
+    (calibrated_run / "predictions.json").write_text(json.dumps(results))
+    instances = str(data / "annotations" / "instances_val.json")
+    for image in images:  # the results in a run are known by name and size
+        image["file_name"] = image["file_name"].removeprefix("t")
+    (data / "annotations" / "instances_train.json").write_text(
+        json.dumps({**truth, "images": images, "annotations": boxes})
+    )
+    for image in trained:
+        (data / "images" / "train" / f"t{image['id']}.png").rename(data / "images" / "train" / f"{image['id']}.png")
+    command = ["calibrate", str(calibrated_run / "predictions.json"), "--truth", instances]
+    assert main([*command, "--out", str(calibrated_run / "again")]) == 0
+    assert "FK204: 10 of 30 images" in capsys.readouterr().out
 
 
 def test_a_calibration_of_other_classes_is_refused(calibrated_run: Path):

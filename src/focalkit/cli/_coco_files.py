@@ -1,0 +1,69 @@
+"""The files that `focalkit calibrate` reads: COCO results, COCO annotations, a matrix of costs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from focalkit.errors import InputError
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """A COCO results file.
+
+    Raises:
+        InputError: No such file, not JSON, not a list of detections, or an empty one.
+    """
+    content = _read(path)
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise InputError(f"{path}: expected a COCO results file, a JSON list of detections, got {_kind(content)}")
+    if not content:
+        raise InputError(f"{path}: there are no detections in it; calibration needs right and wrong ones")
+    return content
+
+
+def read_truth(path: Path) -> dict[str, Any]:
+    """A COCO annotation file.
+
+    Raises:
+        InputError: No such file, not JSON, or without images, annotations and categories.
+    """
+    content = _read(path)
+    keys = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
+        raise InputError(
+            f"{path}: expected COCO annotations, a JSON object with lists {', '.join(keys)}, got {_kind(content)}"
+        )
+    return content
+
+
+def read_costs(path: Path) -> list[list[float]]:
+    """Two rows of two numbers; lines that start with # and empty ones are skipped.
+
+    Raises:
+        InputError: Anything else.
+    """
+    try:
+        lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        rows = [[float(cell) for cell in line.split(",")] for line in lines if line]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: expected two rows of two numbers separated by commas ({error})") from error
+    if [len(row) for row in rows] != [2, 2]:
+        raise InputError(f"{path}: expected two rows of two numbers, got rows of {[len(row) for row in rows]}")
+    return rows
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(str, list(value)[:5])) or 'nothing in it'}"
+    return f"a {type(value).__name__}"
