@@ -1,4 +1,4 @@
-"""What a measurement was made on: hardware and versions; no host name, no path."""
+"""Hardware and versions that a measurement was made on; no host name, no path."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Suite `match`: which anchor answers for which box, against torchvision's IoU matrix and matcher."""
+"""Suite `match`: assigning ground-truth boxes to anchors, against torchvision's IoU matrix and matcher."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

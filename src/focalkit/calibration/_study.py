@@ -1,4 +1,4 @@
-"""Calibrate a detector from its COCO results and the truth: fit on half of the images, judge on the other half."""
+"""Calibrate a detector from COCO results and ground truth: fit on half of the images, judge on the other half."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

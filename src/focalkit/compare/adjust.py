@@ -1,4 +1,4 @@
-"""What happens to logits after training: a function of outputs and of what the cell says about its training."""
+"""Post-hoc adjustment of logits: a function of outputs and of what the cell says about its training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The words by which data sets call their splits."""
+"""Names that data sets use for train, val and test splits."""
 
 import re
 

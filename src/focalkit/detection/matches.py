@@ -1,4 +1,4 @@
-"""A batch after matching, as the terms of the criterion see it: labels of all priors, boxes of the positive ones.
+"""A matched batch as the terms of the criterion get it: labels of all priors, boxes of the positive ones.
 
 What this file does not do: it decides nothing; which prior answers for which box is the matchers' (`matching/`).
 """

@@ -1,4 +1,4 @@
-"""What the parts of a detector hand to each other."""
+"""Types that detectors pass around: outputs, priors, targets, batches, assignments, box coders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""From a detector to a file."""
+"""Export a detector to an ONNX, OpenVINO or torch.export file, and check the file against the model."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""One run as the template shows it: every part is filled, or carries the sentence that stands in its place."""
+"""A run as the template shows it: each section with its data, or with a sentence that says why it has none."""
 
 import json
 from collections.abc import Iterator

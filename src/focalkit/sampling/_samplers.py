@@ -1,4 +1,4 @@
-"""The same for a `torch.utils.data.DataLoader`: `DataLoader(data, sampler=EpochSampler("class_balanced", labels))`."""
+"""Samplers for a `torch.utils.data.DataLoader`: `DataLoader(data, sampler=EpochSampler("class_balanced", labels))`."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What the last few steps were like, kept on the device: losses, matching, logits, gradients; and which went wrong."""
+"""Losses, positives, logits and gradients of the last steps, kept on the device; find the first that is not finite."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

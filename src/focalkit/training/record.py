@@ -1,4 +1,4 @@
-"""What a run says about itself: `run.json`, the summary before the first step, the numbers at the end."""
+"""The record of a training run: `run.json`, the summary before the first step, the numbers at the end."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""From what was asked for to what will run: the few settings that depend on weights, devices and the data."""
+"""Check a training configuration and settle what depends on its weights and its detector, before a run starts."""
 
 from dataclasses import dataclass, replace
 from typing import TypeVar

@@ -78,6 +78,16 @@ def test_predict_gives_the_posterior_of_focal_loss(calibrated_run: Path, tmp_pat
     torch.testing.assert_close(scores["posterior"], wanted, atol=1e-6, rtol=0)
 
 
+def test_the_posterior_of_an_alpha_per_class_is_refused(calibrated_run: Path, tmp_path: Path, capsys):
+    file = calibrated_run / "run.json"
+    record = json.loads(file.read_text())
+    record["config"]["loss"] = "focal(alpha=[0.25, 0.5])"
+    file.write_text(json.dumps(record))
+    words = ["predict", str(calibrated_run), str(photos(calibrated_run)[0]), "--posterior", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "--posterior knows one gamma and one alpha for all classes" in capsys.readouterr().err
+
+
 def test_rows_that_trained_are_refused(calibrated_run: Path, capsys: pytest.CaptureFixture):
     assert calibrate(calibrated_run, "--split", "train") == 2
     assert "trained this detector" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Boxes as offsets from priors, and back."""
+"""Encode boxes as deltas from anchors (dx, dy, dw, dh), and decode them."""
 
 import math
 from collections.abc import Callable, Sequence

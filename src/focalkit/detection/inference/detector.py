@@ -1,4 +1,4 @@
-"""A trained model as a thing to call on images: files, folders, PIL images, arrays and tensors in, detections out.
+"""Run a trained detector on images: files, folders, PIL images, arrays and tensors in, detections out.
 
 An image takes the path it takes in evaluation: read, resized, padded with the same functions, and the boxes are brought
 back to its own pixels.

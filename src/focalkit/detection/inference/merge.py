@@ -1,4 +1,4 @@
-"""Several looks at one image as one list of detections."""
+"""Merge detections of one image from tiles or test-time augmentation by suppressing them together."""
 
 from collections.abc import Sequence
 from dataclasses import replace

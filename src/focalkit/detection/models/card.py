@@ -1,4 +1,4 @@
-"""What belongs to a detector beside its weights, so that it can be built again and fed as it was trained."""
+"""A detector's metadata beside its weights: structure, classes, image size; enough to build and feed it again."""
 
 from dataclasses import dataclass
 

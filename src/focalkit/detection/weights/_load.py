@@ -1,4 +1,4 @@
-"""From a file of another library, or our own, to a RetinaNet that computes as that library does."""
+"""Load weights of torchvision, Detectron2, MMDetection or our own as a RetinaNet with that library's arithmetic."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""From a RetinaNet of ours to a file, in our form or in the names and order of another library."""
+"""Save a RetinaNet's weights to a file, in our form or in the names and order of another library."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""From a trained detector to a new one of the same structure, often with other classes: where fine-tuning begins."""
+"""Start fine-tuning: copy a trained detector's weights into a new one of the same structure, often of other classes."""
 
 from collections.abc import Sequence
 from operator import attrgetter

@@ -1,4 +1,4 @@
-"""Contrastive denoising (Zhang et al., 2023, arXiv 2203.03605, sec. 3.3): spoilt truth for a decoder to mend."""
+"""Contrastive denoising (Zhang et al., 2023, arXiv 2203.03605, sec. 3.3): noised ground truth to restore."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
