@@ -20,6 +20,8 @@ CONFORMANCE = "tests/conformance/test_conformance.py"
 STATEFUL = "tests/unit/losses/test_stateful.py"
 COMPOSITIONS = "tests/unit/losses/test_compositions.py"
 WEIGHTS = "tests/unit/losses/test_weights.py"
+ARGUMENTS = "tests/unit/losses/test_arguments.py"
+CHUNKED = "tests/unit/kernels/test_chunked.py"
 REGION = "tests/unit/losses/test_region.py"
 FOCAL = "tests/unit/losses/test_focal.py"
 BASELINE = "not compile and not gradcheck and not vmap and not any_shape"
@@ -39,7 +41,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
         mpmath("poly1"),
     ),
     ("_numerics.py", "return -F.logsigmoid(-x)", "return -F.logsigmoid(x)", mpmath("bce")),
-    ("_numerics.py", "finite(own - others)", "finite(own + others)", mpmath("ce")),
+    ("_numerics.py", "finite(of_label - others)", "finite(of_label + others)", mpmath("ce")),
     (
         "_numerics.py",
         "base.clamp(min=torch.finfo(base.dtype).tiny)",
@@ -53,7 +55,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("losses/_base.py", "computed_in(new) != new.dtype", "False", [STATEFUL, "-k", "half"]),
     ("losses/_region.py", "values * pixels", "values", [REGION]),
     ("_reduce.py", "present = weight != 0", "present = weight > 0.5", [CONFORMANCE, "-k", "multiplies and bce"]),
-    ("kernels/call.py", "hit = valid & (labels != -1)", "hit = valid", [FOCAL, "-k", "indices"]),
+    ("kernels/call.py", "is_positive = valid & (labels != -1)", "is_positive = valid", [FOCAL, "-k", "indices"]),
     (
         "kernels/call.py",
         "self.label_smoothing / 2 if",
@@ -67,10 +69,20 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
         [FOCAL, "-k", "agree_with_torch"],
     ),
     ("losses/_focal.py", "math.log((1 - prior_prob) / prior_prob)", "math.log(1 / prior_prob)", [FOCAL, "-k", "prior"]),
-    ("losses/_focal.py", "base = t * wrong + (1 - t) * right", "base = t * wrong + t * right", [FOCAL, "-k", "soft"]),
+    (
+        "losses/_focal.py",
+        "base = t * one_minus_p + (1 - t) * p",
+        "base = t * one_minus_p + t * p",
+        [FOCAL, "-k", "soft"],
+    ),
+    ("losses/_focal.py", "pos_weight * factor * focal", "pos_weight * focal", [ARGUMENTS, "-k", "pos_weight"]),
+    ("losses/_focal.py", "pos_weight * factor, neg", "pos_weight, neg", [ARGUMENTS, "-k", "pos_weight"]),
+    ("kernels/chunked.py", "alpha=focal.gamma_neg", "alpha=focal.gamma", [CHUNKED, "-k", "far_above"]),
+    ("kernels/chunked.py", ".pow_(focal.gamma_neg)", ".pow_(focal.gamma)", [CHUNKED, "-k", "far_above"]),
+    ("kernels/chunked.py", "ignored = (first[~valid]", "ignored = (first[:0]", [CHUNKED, "-k", "far_above"]),
     ("losses/_focal.py", "return 1 - alpha\n", "return alpha\n", [FOCAL, "-k", "complement"]),
     ("losses/_focal_variants.py", "finite(u) + beta)) / gamma", "finite(u) - beta)) / gamma", mpmath("star")),
-    ("losses/_focal_variants.py", "(wrong / (1 - threshold))", "(wrong / threshold)", mpmath("reduced")),
+    ("losses/_focal_variants.py", "(one_minus_p / (1 - threshold))", "(one_minus_p / threshold)", mpmath("reduced")),
     ("losses/_asymmetric.py", "(torch.sigmoid(x) - margin)", "(torch.sigmoid(x) + margin)", mpmath("asl")),
     ("losses/_asymmetric.py", "t * (1 - label_smoothing + rest)", "t * (1 - label_smoothing)", mpmath("asl_softmax")),
     ("losses/_poly.py", "modulator(u, gamma + 1)", "modulator(u, gamma)", mpmath("poly1_focal")),
@@ -101,15 +113,15 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("losses/_equalization_stateful.py", ".clamp(max=0)", ".clamp(min=0)", [STATEFUL, "-k", "seesaw"]),
     (
         "losses/_region.py",
-        "fp_weight * total(p * (1 - t)) + fn_weight * missed",
-        "fn_weight * total(p * (1 - t)) + fp_weight * missed",
+        "fp_weight * total(p * (1 - t)) + fn_weight * false_negatives",
+        "fn_weight * total(p * (1 - t)) + fp_weight * false_negatives",
         mpmath("tversky"),
     ),
     ("losses/_region.py", "0.5, 0.5, smooth / 2", "0.5, 0.5, smooth", mpmath("dice")),
     (
         "losses/_region.py",
-        "delta * missed + (1 - delta) * false",
-        "delta * false + (1 - delta) * missed",
+        "delta * false_negatives + (1 - delta) * false_positives",
+        "delta * false_positives + (1 - delta) * false_negatives",
         mpmath("unified"),
     ),
     ("losses/_region.py", "1 - gamma)\n    region", "gamma)\n    region", mpmath("unified")),
@@ -154,8 +166,8 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ),
     (
         "losses/_contrastive.py",
-        "reweighted - tau_plus * count * own",
-        "reweighted + tau_plus * count * own",
+        "reweighted - tau_plus * count * of_pair",
+        "reweighted + tau_plus * count * of_pair",
         mpmath("hcl"),
     ),
     ("losses/_distillation.py", "temperature**2 *", "temperature *", mpmath("kd")),

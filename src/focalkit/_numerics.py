@@ -5,7 +5,7 @@ The signed logit is u = logit where the target is 1 and -logit where it is 0, so
     p_t = sigmoid(u)      1 - p_t = sigmoid(-u)      log p_t = logsigmoid(u)      log(1 - p_t) = logsigmoid(-u)
 
 A softmax has one too: u_y = x_y - logsumexp of the others, p_y = sigmoid(u_y) (`label_logit`, `one_vs_rest`), so that
-one piece of maths serves both. Nothing here subtracts a probability from one, adds an epsilon or clips a probability.
+one function serves both. Nothing here subtracts a probability from one, adds an epsilon or clips a probability.
 
 What this file does not do: reductions, weights, targets (`_reduce.py`, `losses/_sigmoid.py`, `losses/_softmax.py`).
 """
@@ -126,10 +126,10 @@ def label_logit(logits: Tensor, labels: Tensor, dim: int) -> Tensor:
     `labels` have the class axis missing and lie in 0..K-1. The result has the shape of `labels`.
     """
     index = labels.unsqueeze(dim)
-    own = logits.gather(dim, index).squeeze(dim)
+    of_label = logits.gather(dim, index).squeeze(dim)
     # subtle: dropping the label before the sum is what keeps log(1 - p_y) exact where p_y rounds to 1.
     others = finite(logits).scatter(dim, index, torch.finfo(logits.dtype).min / 2).logsumexp(dim)
-    return finite(own - others)
+    return finite(of_label - others)
 
 
 def one_vs_rest(logits: Tensor, dim: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 One library for each set of instructions, dtype of the logits, and exponent (2, or any), in the folder `libraries`. They
 need nothing but the C and C++ run-time libraries that PyTorch needs. Without a compiler focalkit installs all the same,
-and its losses take other ways. Uses the standard library alone: it runs before anything else is installed.
+and its losses take other backends. Uses the standard library alone: it runs before anything else is installed.
 
     python src/focalkit/kernels/build.py       after a change in native/
 """

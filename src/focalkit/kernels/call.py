@@ -185,15 +185,17 @@ class SigmoidCall(_Call):
             weight = operands.class_weight if weight is None else weight * operands.class_weight
         if weight is not None:
             x = torch.where(weight != 0, x, 0.0)  # absent: a NaN there is no part of the sum
-        hit = valid & (labels != -1)
+        is_positive = valid & (labels != -1)
         # subtle: a label that is neither a class, -1 nor ignored stays negative here, and gather refuses it
-        index = torch.where(hit, labels, 0)
+        index = torch.where(is_positive, labels, 0)
         label_logits = x.gather(dim, index)
         # subtle: -inf stands for "not here": its background loss is exactly 0, with gradient 0
         nowhere = float("-inf")
-        others = torch.where(valid, x, nowhere).scatter(dim, index, torch.where(hit | ~valid, nowhere, label_logits))
+        others = torch.where(valid, x, nowhere).scatter(
+            dim, index, torch.where(is_positive | ~valid, nowhere, label_logits)
+        )
         others = others.clamp(max=torch.finfo(x.dtype).max / 1024)  # as `finite`, but absence stays absence
-        label_logits = finite(torch.where(hit, label_logits, 0.0))
+        label_logits = finite(torch.where(is_positive, label_logits, 0.0))
 
         def at_label(value: Number) -> Number:
             if isinstance(value, Tensor) and value.ndim:
@@ -202,7 +204,7 @@ class SigmoidCall(_Call):
 
         background = negative(others, **operands.params)
         at_labels = {key: at_label(value) for key, value in operands.params.items()}
-        foreground = torch.where(hit, positive(label_logits, **at_labels), 0.0)
+        foreground = torch.where(is_positive, positive(label_logits, **at_labels), 0.0)
         if weight is not None:
             weight = weight.to(x.dtype)
             background, foreground = background * weight, foreground * at_label(weight.expand_as(x))

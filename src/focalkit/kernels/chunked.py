@@ -22,23 +22,25 @@ FEW = 16
 def run(call: Call, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Number) -> Result:
     """Value and gradients of all logits."""
     total, count, gradients = 0.0, 0.0, []
-    for i, (x, gradient) in enumerate(zip(logits, wanted, strict=True)):
+    for i, (x, want) in enumerate(zip(logits, wanted, strict=True)):
         folded = call.folded(x.detach())
         operands = call.operands(i, folded)
         layout, laid_out = call.layout(i, folded, operands)
         operands = operands.map(lambda t, to=layout: to.aligned(t.detach()))
-        result = torch.empty_like(laid_out) if gradient else None
+        result = torch.empty_like(laid_out) if want else None
         buffers = _Buffers(upcast(x.new_empty(0)))
         for rows, places in _chunks(laid_out.shape):
-            box = (rows, slice(None), places)
-            rest = operands.map(lambda t, box=box: _cut(t, box))
-            chunk = upcast(laid_out[box]).detach().requires_grad_(gradient)
+            part = (rows, slice(None), places)
+            rest = operands.map(lambda t, part=part: _cut(t, part))
+            chunk = upcast(laid_out[part]).detach().requires_grad_(want)
             # subtle: hooks of the caller, such as save_on_cpu, shall not meet what lies between
-            with _quiet(x.device.type), torch.set_grad_enabled(gradient):
-                loss, valid, slope = _background(call, chunk, rest, buffers) or _chunk(call, chunk, rest)
+            with _quiet(x.device.type), torch.set_grad_enabled(want):
+                loss, valid, gradient = _background(call, chunk, rest, buffers) or _chunk(call, chunk, rest)
             total, count = total + float(loss), count + float(valid)
-            if result is not None and slope is not None:
-                torch.mul(slope, scale, out=result[box]) if slope.dtype == x.dtype else result[box].copy_(slope * scale)
+            if result is not None and gradient is not None:
+                torch.mul(gradient, scale, out=result[part]) if gradient.dtype == x.dtype else result[part].copy_(
+                    gradient * scale
+                )
         gradients.append(None if result is None else layout.restore(result).reshape(x.shape))
     return Result(total, count, gradients)
 
@@ -76,8 +78,8 @@ def _chunks(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
             yield slice(row, row + many), slice(place, place + part)
 
 
-def _cut(t: Tensor, box: tuple[slice, ...]) -> Tensor:
-    return t[tuple(part if size > 1 else slice(None) for part, size in zip(box, t.shape, strict=True))]
+def _cut(t: Tensor, part: tuple[slice, ...]) -> Tensor:
+    return t[tuple(part if size > 1 else slice(None) for part, size in zip(part, t.shape, strict=True))]
 
 
 def _chunk(call: Call, x: Tensor, operands: Operands) -> tuple[Tensor, Tensor | int, Tensor | None]:
@@ -96,27 +98,27 @@ def _background(
     if at.numel() * FEW > x.numel():
         return None
     if call.focal is not None and not call.focal.by_class and _bounded(x):
-        losses, slope = _focal_background(x.detach(), call.focal, buffers)
+        losses, gradient = _focal_background(x.detach(), call.focal, buffers)
     else:
         losses = call.negative(finite(x), **operands.params)
-        slope = torch.autograd.grad(losses, x, torch.ones_like(losses))[0].contiguous() if x.requires_grad else None
+        gradient = torch.autograd.grad(losses, x, torch.ones_like(losses))[0].contiguous() if x.requires_grad else None
         losses = losses.detach().contiguous()
-    few = x.detach().reshape(-1)[at].view(-1, 1, 1).requires_grad_(x.requires_grad)
+    others = x.detach().reshape(-1)[at].view(-1, 1, 1).requires_grad_(x.requires_grad)
     rest = Operands(targets.to(x.dtype).view(-1, 1, 1), None, None, operands.params)
-    total, count, slopes = _chunk(call if call.dense else replace(call, dense=True), few, rest)
-    if slope is not None and slopes is not None:
-        slope.view(-1)[at] = slopes.view(-1)
+    total, count, their_gradient = _chunk(call if call.dense else replace(call, dense=True), others, rest)
+    if gradient is not None and their_gradient is not None:
+        gradient.view(-1)[at] = their_gradient.view(-1)
     background = losses.view(-1).index_fill_(0, at, 0.0)
-    return background.sum() + total, count + x.numel() - at.numel(), slope
+    return background.sum() + total, count + x.numel() - at.numel(), gradient
 
 
 def _simple(call: SigmoidCall, operands: Operands) -> bool:
     """Whether a target of 0 is background and the operands are numbers."""
-    plain = operands.weight is None and operands.class_weight is None and not call.label_smoothing
+    unweighted = operands.weight is None and operands.class_weight is None and not call.label_smoothing
     numbers = all(not isinstance(v, Tensor) or v.numel() == 1 for v in operands.params.values())
     # labels: a dense 1 shall not mean that it is ignored
     ignored = (0,) if call.dense else (0, 1)
-    return plain and numbers and (operands.targets.dtype == torch.bool or call.ignore_index not in ignored)
+    return unweighted and numbers and (operands.targets.dtype == torch.bool or call.ignore_index not in ignored)
 
 
 def _dense_others(targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,11 +154,11 @@ def _bounded(x: Tensor) -> bool:
 
 def _focal_background(x: Tensor, focal: Focal, buffers: _Buffers) -> tuple[Tensor, Tensor]:
     """Focal loss of background and its derivative, q^gamma nll and q^gamma (gamma p nll + q), where q = 1 - p_t."""
-    q, nll, slope = buffers.shaped(x.shape)
+    q, nll, gradient = buffers.shaped(x.shape)
     with torch.no_grad():
         torch.sigmoid(x, out=q)
         F.softplus(x, 1.0, 40.0, out=nll)  # pyright: ignore[reportCallIssue]
-        torch.neg(x, out=slope).sigmoid_().mul_(nll)  # p nll
-        torch.add(q, slope, alpha=focal.gamma_neg, out=slope)
+        torch.neg(x, out=gradient).sigmoid_().mul_(nll)  # p nll
+        torch.add(q, gradient, alpha=focal.gamma_neg, out=gradient)
         q.pow_(focal.gamma_neg).mul_(focal.neg_weight)
-        return nll.mul_(q), slope.mul_(q)
+        return nll.mul_(q), gradient.mul_(q)

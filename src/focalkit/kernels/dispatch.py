@@ -1,7 +1,7 @@
 """Which backend computes a loss, and why: one pure function, `choose`, which `explain` calls as the losses do.
 
     eager      the definition: PyTorch operations and autograd
-    chunked    the definition and its gradient on pieces that fit a cache; needs no compiler
+    chunked    the definition and its gradient on chunks that fit a cache; needs no compiler
     compiled   value and gradient in one pass: C++ for focal losses on the CPU, which came compiled; else Inductor
     triton     handwritten kernels for focal losses on CUDA devices
 

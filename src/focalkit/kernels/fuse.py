@@ -148,16 +148,16 @@ class Fused:
         """
         if torch.compiler.is_compiling():
             return None
-        few = torch.linspace(-2, 2, 7, dtype=computed_in(logits), device=logits.device).flip(0)
-        targets = call.targets[0] if call.dense else few
-        others = {key: _few(value, few) for key, value in call.params.items()}
-        t = _few(targets, few).to(few.dtype)
+        sample = torch.linspace(-2, 2, 7, dtype=computed_in(logits), device=logits.device).flip(0)
+        targets = call.targets[0] if call.dense else sample
+        others = {key: _sample(value, sample) for key, value in call.params.items()}
+        t = _sample(targets, sample).to(sample.dtype)
         key = tuple(others)
         try:
             with torch.enable_grad():
-                together = self.maths(few, t, **others)
+                together = self.maths(sample, t, **others)
             if key not in self._obstacles:
-                self._obstacles[key] = self._together(together.detach(), few, t, others)
+                self._obstacles[key] = self._together(together.detach(), sample, t, others)
         except Exception as failure:
             said = (str(failure).splitlines() or ["no message"])[0]
             return f"its maths cannot be taken apart: {type(failure).__name__}: {said}"
@@ -165,14 +165,14 @@ class Fused:
             return "its maths holds a tensor that requires a gradient, which only autograd gives"
         return self._obstacles[key]
 
-    def _together(self, together: Tensor, few: Tensor, t: Tensor, others: dict[str, Any]) -> str | None:
+    def _together(self, together: Tensor, sample: Tensor, t: Tensor, others: dict[str, Any]) -> str | None:
         def one(value: Any, i: int) -> Any:
             return value[i : i + 1] if isinstance(value, Tensor) and value.ndim else value
 
         with torch.no_grad():
             alone = [
-                self.maths(one(few, i), one(t, i), **{key: one(value, i) for key, value in others.items()})
-                for i in range(len(few))
+                self.maths(one(sample, i), one(t, i), **{key: one(value, i) for key, value in others.items()})
+                for i in range(len(sample))
             ]
         if torch.allclose(together, torch.cat(alone), equal_nan=True):
             return None
@@ -201,10 +201,10 @@ def _axes(t: Tensor, logits: Tensor) -> Tensor:
     return t.reshape((1,) * (logits.ndim - t.ndim) + tuple(t.shape))
 
 
-def _few(value: Any, few: Tensor) -> Any:
+def _sample(value: Any, sample: Tensor) -> Any:
     if not isinstance(value, Tensor):
         return value
-    return value.detach().reshape(()) if value.numel() == 1 else few.sigmoid().to(value.dtype)
+    return value.detach().reshape(()) if value.numel() == 1 else sample.sigmoid().to(value.dtype)
 
 
 def fuse(maths: Callable[..., Tensor]) -> Fused:

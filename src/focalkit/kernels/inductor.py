@@ -49,7 +49,7 @@ def _run(call: Call, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Nu
     total = count = logits[0].new_zeros((), dtype=torch.float64)
     gradients: list[Tensor | None] = []
     factor = scale if isinstance(scale, Tensor) else logits[0].new_full((), scale, dtype=torch.float64)
-    for i, (x, gradient) in enumerate(zip(logits, wanted, strict=True)):
+    for i, (x, want) in enumerate(zip(logits, wanted, strict=True)):
         folded = call.folded(x.detach())
         operands = call.operands(i, folded)
         layout, laid_out = call.layout(i, folded, operands)
@@ -57,11 +57,11 @@ def _run(call: Call, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Nu
         if not call.dense:  # one compilation for labels of every width
             operands = operands._replace(targets=operands.targets.long())
         if not x.numel():
-            gradients.append(torch.zeros_like(x) if gradient else None)
+            gradients.append(torch.zeros_like(x) if want else None)
             continue
-        more, valid, *slope = _compiled(call, laid_out, operands, factor, gradient)
+        more, valid, *gradient = _compiled(call, laid_out, operands, factor, want)
         total, count = total + more, count + valid
-        gradients.append(layout.restore(slope[0]).reshape(x.shape) if slope else None)
+        gradients.append(layout.restore(gradient[0]).reshape(x.shape) if gradient else None)
     return Result(total, count, gradients)
 
 
@@ -83,7 +83,7 @@ def _compiled(call: Call, x: Tensor, operands: Operands, scale: Tensor, gradient
 
 
 def _canonical(t: Tensor) -> Tensor:
-    """The same numbers, with nothing left for a guard to hold on to: no base of a view, no odd strides of size 1."""
+    """The same numbers, with nothing left for a guard to hold on to: no base of a view, no strides of size 1 but 1."""
     t = t.data
     return t.as_strided(t.shape, (t.shape[1] * t.shape[2], t.shape[2], 1)) if t.is_contiguous() else t
 
@@ -106,8 +106,8 @@ def _joint(call: Call, x: Tensor, operands: Operands, scale: Tensor, gradient: b
 
     if not gradient:
         return sums(upcast(x))
-    slope, (total, count) = torch.func.grad_and_value(sums, has_aux=True)(upcast(x))
-    return total, count, (slope * scale).to(x.dtype)
+    by_x, (total, count) = torch.func.grad_and_value(sums, has_aux=True)(upcast(x))
+    return total, count, (by_x * scale).to(x.dtype)
 
 
 def _announce(kind: str) -> None:

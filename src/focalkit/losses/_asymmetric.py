@@ -132,8 +132,8 @@ def asymmetric_softmax_loss(
 
     def rows(u: Tensor, t: Tensor, dim: int, *, gamma_pos: float | Tensor, gamma_neg: float | Tensor) -> Tensor:
         rest = label_smoothing / u.shape[dim]
-        own = t * (1 - label_smoothing + rest) * focal_term(u, gamma_pos)
-        return (own + (1 - t) * rest * modulator(-u, gamma_neg) * softplus(-u)).sum(dim)
+        of_label = t * (1 - label_smoothing + rest) * focal_term(u, gamma_pos)
+        return (of_label + (1 - t) * rest * modulator(-u, gamma_neg) * softplus(-u)).sum(dim)
 
     return softmax_loss(
         name,

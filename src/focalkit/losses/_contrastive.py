@@ -51,10 +51,10 @@ def focal_infonce_loss(
     check_range("margin", margin, -INF)
     a, b = _pairs("focal_infonce_loss", anchors, partners, reduction, normalizer)
     s = _cosines(a, b)
-    own = torch.eye(len(s), dtype=torch.bool, device=s.device)
+    is_pair = torch.eye(len(s), dtype=torch.bool, device=s.device)
     positive = s.clamp(min=0) if one_sided else s
     negative = s.clamp(min=-margin / 2) if one_sided else s
-    logits = torch.where(own, positive * positive, negative * (negative + margin)) / temperature
+    logits = torch.where(is_pair, positive * positive, negative * (negative + margin)) / temperature
     loss = softplus(-label_logit(logits, torch.arange(len(s), device=s.device), 1))
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight)
 
@@ -110,8 +110,8 @@ def hard_contrastive_loss(
     hardness = torch.where(other, torch.exp(beta * (s - 1) / temperature), 0.0)
     count = 2 * n - 2
     reweighted = (hardness * e).sum(-1) / (hardness.sum(-1) / count).clamp(min=torch.finfo(s.dtype).tiny)
-    own = torch.exp((positive - 1) / temperature)
-    debiased = (reweighted - tau_plus * count * own) / (1 - tau_plus)
+    of_pair = torch.exp((positive - 1) / temperature)
+    debiased = (reweighted - tau_plus * count * of_pair) / (1 - tau_plus)
     floor = count * torch.exp(-2 / torch.as_tensor(temperature, dtype=s.dtype, device=s.device))
     debiased = torch.maximum(debiased, floor.clamp(min=torch.finfo(s.dtype).tiny))
     loss = softplus(debiased.log() - (positive - 1) / temperature)

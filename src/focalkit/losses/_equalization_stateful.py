@@ -282,8 +282,8 @@ class SeesawLoss(_ClassStatistics):
         shape = [-1 if d == dim else 1 for d in range(x.ndim)]
         mitigation = (log_n.view(shape) - log_n[index].unsqueeze(dim)).clamp(max=0)
         log_p = x.log_softmax(dim)
-        own = log_p.gather(dim, index.unsqueeze(dim)).clamp(min=math.log(self.eps))
-        compensation = (log_p - own).clamp(min=0)
+        of_label = log_p.gather(dim, index.unsqueeze(dim)).clamp(min=math.log(self.eps))
+        compensation = (log_p - of_label).clamp(min=0)
         return self.p * mitigation + self.q * compensation
 
     def extra_repr(self) -> str:

@@ -81,7 +81,7 @@ def sigmoid_focal_loss(
         reduction: "none" (shape of `logits`), "sum", or "mean" over the elements that count.
         normalizer: Number or 0-d tensor that divides the sum instead, for example the number of positives.
         backend: "auto" chooses (`focalkit.kernels.explain` says what and why); "eager", "compiled" and "triton" ask for
-            one way.
+            one.
 
     Raises:
         ValueError, TypeError: Shapes, dtypes or values that cannot be meant.
@@ -185,14 +185,14 @@ def complement(alpha: PerClass) -> PerClass:
 def soft_focal(x: Tensor, t: Tensor, gamma: float | Tensor, form: str) -> Tensor:
     """Modulator times BCE for targets in [0, 1], without alpha (losses that differ only between 0 and 1)."""
     bce = t * softplus(-x) + (1 - t) * softplus(x)
-    wrong, right = torch.sigmoid(-x), torch.sigmoid(x)
+    one_minus_p, p = torch.sigmoid(-x), torch.sigmoid(x)
     if form == "mix":
-        base = t * wrong + (1 - t) * right
+        base = t * one_minus_p + (1 - t) * p
     elif form == "exp":
         base = -torch.expm1(-bce)
     else:
         # subtle: t - p without subtracting p from 1.
-        base = (t * wrong - (1 - t) * right).abs()
+        base = (t * one_minus_p - (1 - t) * p).abs()
     return safe_pow(base, gamma) * bce
 
 

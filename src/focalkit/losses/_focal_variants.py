@@ -120,11 +120,11 @@ def reduced_focal_loss(
     edge = math.log(threshold / (1 - threshold))
 
     def side(u: Tensor, gamma: float | Tensor) -> Tensor:
-        wrong = torch.sigmoid(-u)
+        one_minus_p = torch.sigmoid(-u)
         if legacy:
-            factor = torch.where(u < edge, 1.0, safe_pow(wrong / threshold, gamma))
+            factor = torch.where(u < edge, 1.0, safe_pow(one_minus_p / threshold, gamma))
         else:
-            factor = safe_pow((wrong / (1 - threshold)).clamp(max=1.0), gamma)
+            factor = safe_pow((one_minus_p / (1 - threshold)).clamp(max=1.0), gamma)
         return factor * softplus(-u)
 
     return sigmoid_loss(

@@ -3,7 +3,7 @@ arXiv 1706.05721), focal Tversky (Abraham and Khan, 2019, arXiv 1810.07842), uni
 2102.04525).
 
 Logits are (b, k, ...): every axis but the batch and the classes is the region. The unreduced loss has one number per
-image and class, (b, k), or (k,) with `batch=True`. The loss is written as (what is wrong) / (everything), never as 1 -
+image and class, (b, k), or (k,) with `batch=True`. The loss is written as (errors) / (everything), never as 1 -
 index.
 """
 
@@ -60,10 +60,10 @@ def dice_loss(
     """
     check_backend(backend, "dice_loss")
     pixels, weight = _weights_of_pixels(weight, logits)
-    wrong, total, counted = _tversky_parts(
+    errors, total, counted = _tversky_parts(
         "dice_loss", logits, targets, 0.5, 0.5, smooth / 2, batch, activation, absent, ignore_index, class_dim, pixels
     )
-    loss = _share(wrong, total)
+    loss = _share(errors, total)
     return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "dice_loss")
 
 
@@ -101,7 +101,7 @@ def tversky_loss(
     """
     check_backend(backend, "tversky_loss")
     pixels, weight = _weights_of_pixels(weight, logits)
-    wrong, total, counted = _tversky_parts(
+    errors, total, counted = _tversky_parts(
         "tversky_loss",
         logits,
         targets,
@@ -115,7 +115,7 @@ def tversky_loss(
         class_dim,
         pixels,
     )
-    loss = _share(wrong, total)
+    loss = _share(errors, total)
     return _reduce(loss, counted, class_weight, weight, reduction, normalizer, "tversky_loss")
 
 
@@ -153,10 +153,10 @@ def focal_tversky_loss(
     check_backend(backend, name)
     check_range("exponent", exponent, 1e-6, hint="exponent=1 is the Tversky loss")
     pixels, weight = _weights_of_pixels(weight, logits)
-    wrong, total, counted = _tversky_parts(
+    errors, total, counted = _tversky_parts(
         name, logits, targets, fp_weight, fn_weight, smooth, batch, activation, absent, ignore_index, class_dim, pixels
     )
-    loss = safe_pow(_share(wrong, total), exponent)
+    loss = safe_pow(_share(errors, total), exponent)
     return _reduce(loss, counted, class_weight, weight, reduction, normalizer, name)
 
 
@@ -229,10 +229,10 @@ def unified_focal_loss(
     focal = torch.cat([(1 - delta) * back * t_weighted[:, :1], delta * fore * t_weighted[:, 1:]], 1).sum((1, 2))
     focal = focal / on.sum((1, 2)).clamp(min=1)
 
-    right, missed = (t_weighted * torch.sigmoid(u)).sum(2), (t_weighted * torch.sigmoid(-u)).sum(2)
-    false = torch.where(on, (1 - t) * torch.sigmoid(u) * of_pixel, 0.0).sum(2)
-    wrong = delta * missed + (1 - delta) * false
-    tversky = _share(wrong, right + wrong + smooth)
+    true_positives, false_negatives = (t_weighted * torch.sigmoid(u)).sum(2), (t_weighted * torch.sigmoid(-u)).sum(2)
+    false_positives = torch.where(on, (1 - t) * torch.sigmoid(u) * of_pixel, 0.0).sum(2)
+    errors = delta * false_negatives + (1 - delta) * false_positives
+    tversky = _share(errors, true_positives + errors + smooth)
     raised = safe_pow(tversky, 1 - gamma)
     region = (raised if symmetric else torch.cat([tversky[:, :1], raised[:, 1:]], 1)).mean(1)
 
@@ -298,13 +298,13 @@ def _tversky_parts(
         return values.sum(axes) if axes else values
 
     p = torch.where(counted, torch.sigmoid(u), 0.0)
-    hit, missed = total(p * t), total(torch.sigmoid(-u) * t)
-    wrong = fp_weight * total(p * (1 - t)) + fn_weight * missed
+    true_positives, false_negatives = total(p * t), total(torch.sigmoid(-u) * t)
+    errors = fp_weight * total(p * (1 - t)) + fn_weight * false_negatives
     here = counted.any(axes) if axes else counted  # subtle: no axes would be all axes
     if absent == "skip":
         shown = t > 0
         here = here & (shown.any(axes) if axes else shown)
-    return wrong, hit + wrong + smooth, here
+    return errors, true_positives + errors + smooth, here
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The calling convention of every loss on independent sigmoids, written once.
 
-A family gives two elementwise functions of the logit: its loss where the truth is 1 and where it is 0. What lies
+A family gives two elementwise functions of the logit: its loss where the target is 1 and where it is 0. What lies
 between is their mean weighted by the target ("split"), unless the family brings its own rule for soft targets.
 """
 
@@ -56,7 +56,7 @@ def sigmoid_loss(
 
     Args:
         name: For the messages.
-        positive: `positive(x, **per_class)`, the loss of logits whose truth is 1.
+        positive: `positive(x, **per_class)`, the loss of logits whose target is 1.
         negative: The same for 0; must be 0, with gradient 0, at -inf.
         soft: `soft(x, t, **per_class)` for float targets; None is t * positive + (1 - t) * negative.
         per_class: Parameters that may be a number or a vector over the classes; handed on, ready to broadcast.

@@ -182,8 +182,8 @@ def label_loss(
     index = torch.where(present, labels.long(), 0)
     loss = rows(torch.where(present.unsqueeze(dim), x, 0.0), index, present, dim)
     if class_weight is not None:
-        own = vector("class_weight", class_weight, x.shape[dim], x, name)[index]
-        weight = own if weight is None else weight * own
+        by_label = vector("class_weight", class_weight, x.shape[dim], x, name)[index]
+        weight = by_label if weight is None else weight * by_label
     return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=present)
 
 

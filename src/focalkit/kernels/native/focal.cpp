@@ -14,9 +14,9 @@
 namespace {
 
 // n rows or outer indices of some elements each, in chunks.
-std::vector<Chunk> cut_rows(const Level &l, i64 n, i64 elements, i64 grain) {
+std::vector<Chunk> cut_rows(const Level &l, i64 n, i64 elements, i64 multiple) {
     std::vector<Chunk> chunks;
-    cut(n, chunk_size(n * elements) / std::max<i64>(elements, 1), grain,
+    cut(n, chunk_size(n * elements) / std::max<i64>(elements, 1), multiple,
         [&](i64 from, i64 to) { chunks.push_back({&l, 0, 0, l.classes, from, to}); });
     return chunks;
 }

@@ -103,11 +103,11 @@ template <bool GRADIENT, typename Target>
 Sum dense(const Logit *x, const Target *t, Logit *g, i64 at, i64 n, i64 inner, float ignore, const Focal &w,
           const ClassWeights &weights) {
     Step step;
-    ClassWeights::Room room;
+    ClassWeights::Buffer buffer;
     Sum total;
     for (i64 from = 0; from < n; from += STEP) {
         const i64 length = std::min(n - from, STEP);
-        const SideWeights s = weights.from(at + from, whole_vectors(length), inner, room);
+        const SideWeights s = weights.from(at + from, whole_vectors(length), inner, buffer);
         expect(t + from + STEP);
         int other = 0;
 #pragma omp simd reduction(| : other)
@@ -156,7 +156,7 @@ Sum class_by_class(const Chunk &p, std::int32_t ignore, const Labels &labels, co
     const Level &l = *p.level;
     const i64 n = p.to - p.from;
     const std::int32_t *label = labels.label.data() + (p.from - labels.from);
-    ClassWeights::Room room;
+    ClassWeights::Buffer buffer;
     Sum total;
     if (p.first == 0) total = tally(label, n, l.classes, weights.present(l.classes), ignore);
     for (i64 c = p.first; c < p.last; ++c) {
@@ -167,7 +167,7 @@ Sum class_by_class(const Chunk &p, std::int32_t ignore, const Labels &labels, co
             if (GRADIENT) std::memset(static_cast<void *>(g), 0, n * sizeof(Logit));
             continue;
         }
-        const SideWeights s = weights.of(c, whole_vectors(n), room);
+        const SideWeights s = weights.of(c, whole_vectors(n), buffer);
         const auto side = [&](i64, i64) { return s; };
         total.value += labels.seen[c] || labels.any_ignored
                            ? labelled<GRADIENT>(x, g, label, n, std::int32_t(c), ignore, w, side)
@@ -188,14 +188,14 @@ Sum whole_outer(const Level &l, i64 from, i64 to, int kind, std::int32_t ignore,
         const std::int32_t *first = label.data() + (outer - from) * inner;
         return std::all_of(first, first + inner, [&](std::int32_t y) { return y != ignore && (y < 0 || y >= k); });
     };
-    ClassWeights::Room room;
+    ClassWeights::Buffer buffer;
     Sum total = tally(label.data(), (to - from) * inner, k, weights.present(k), ignore);
     for (i64 outer = from; outer < to;) {
         i64 end = outer;  // outer indices of background are one stretch of memory
         while (end < to && is_background(end)) ++end;
         const Logit *x = l.x + outer * size;
         Logit *g = l.g + outer * size;
-        const auto side = [&](i64 i, i64 n) { return weights.from(outer * size + i, n, inner, room); };
+        const auto side = [&](i64 i, i64 n) { return weights.from(outer * size + i, n, inner, buffer); };
         if (end - outer >= most || end == to) {
             total.value += background<GRADIENT>(x, g, (end - outer) * size, w, side);
         } else {

@@ -109,7 +109,7 @@ double chunk_of_rows(float *chunk, const std::int32_t *label, const float *by, i
     return total;
 }
 
-// Up to LANES rows of up to STEP classes that lie side by side; `e` is room for them.
+// Up to LANES rows of up to STEP classes that lie side by side; `e` is memory for them.
 template <bool GRADIENT>
 double rows_side_by_side(const Logit *x, const float *shift, Logit *g, float *e, const std::int32_t *label,
                          const float *by, int n, i64 classes, std::int32_t ignore, const Focal &w) {
@@ -155,7 +155,7 @@ double rows_side_by_side(const Logit *x, const float *shift, Logit *g, float *e,
     return total;
 }
 
-// One long row whose classes lie side by side; `e` is room for them.
+// One long row whose classes lie side by side; `e` is memory for them.
 template <bool GRADIENT>
 double long_row(const Logit *x, const float *shift, Logit *g, float *e, Label label, i64 classes, std::int32_t ignore,
                 const Focal &w) {
@@ -212,7 +212,7 @@ Sum softmax_rows(const Level &l, const RowTerms &rows, i64 from, i64 to, int kin
     const std::vector<float> zeros(rows.shift ? 0 : k, 0.0f);
     const float *shift = rows.shift ? rows.shift : zeros.data();
     std::vector<std::int32_t> label(to - from + LANES, ignore);
-    std::vector<float> room(lengthwise(l) ? k : k * LANES, 0.0f);
+    std::vector<float> buffer(lengthwise(l) ? k : k * LANES, 0.0f);
     read_labels(l.labels, kind, from, to - from, label.data());
     Sum total;
     for (i64 i = 0; i < to - from; ++i) {
@@ -226,8 +226,8 @@ Sum softmax_rows(const Level &l, const RowTerms &rows, i64 from, i64 to, int kin
         Logit *g = l.g + first;
         std::int32_t *y = label.data() + (row - from);
         if (lengthwise(l)) {
-            const Label own = label_of(rows, row, *y, k, ignore);
-            total.value += long_row<GRADIENT>(x, shift, g, room.data(), own, k, ignore, w);
+            const Label labelled = label_of(rows, row, *y, k, ignore);
+            total.value += long_row<GRADIENT>(x, shift, g, buffer.data(), labelled, k, ignore, w);
             continue;
         }
         n = std::min<i64>(LANES, l.inner == 1 ? to - row : std::min(to - row, l.inner - at));
@@ -246,12 +246,12 @@ Sum softmax_rows(const Level &l, const RowTerms &rows, i64 from, i64 to, int kin
             labels[i] = o.label, by[i] = o.by;
         }
         if (side_by_side(l)) {
-            total.value += rows_side_by_side<GRADIENT>(x, shift, g, room.data(), labels, by, n, k, ignore, w);
+            total.value += rows_side_by_side<GRADIENT>(x, shift, g, buffer.data(), labels, by, n, k, ignore, w);
             continue;
         }
-        in_memory_order([&](i64 chunk, i64 memory) { room[chunk] = load(x[memory]) + shift[chunk / LANES]; });
-        total.value += chunk_of_rows<GRADIENT>(room.data(), labels, by, k, ignore, w);
-        if (GRADIENT) in_memory_order([&](i64 chunk, i64 memory) { store(g[memory], room[chunk]); });
+        in_memory_order([&](i64 chunk, i64 memory) { buffer[chunk] = load(x[memory]) + shift[chunk / LANES]; });
+        total.value += chunk_of_rows<GRADIENT>(buffer.data(), labels, by, k, ignore, w);
+        if (GRADIENT) in_memory_order([&](i64 chunk, i64 memory) { store(g[memory], buffer[chunk]); });
     }
     return total;
 }

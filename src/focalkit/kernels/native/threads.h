@@ -63,11 +63,11 @@ void add_up(i64 chunks, Team team, double *out, const Work &work) {
 // makes no difference, or it would to the sums.
 inline i64 chunk_size(i64 elements) { return std::min(CHUNK, std::max(CHUNK / 8, elements / 64 / STEP * STEP)); }
 
-// Cuts n into equal parts of about `most`, at multiples of `grain`, and calls each(from, to).
+// Cuts n into equal parts of about `most`, at multiples of `multiple`, and calls each(from, to).
 template <typename Each>
-void cut(i64 n, i64 most, i64 grain, const Each &each) {
+void cut(i64 n, i64 most, i64 multiple, const Each &each) {
     const i64 parts = std::max<i64>(1, n / std::max<i64>(most, 1));
-    const auto edge = [&](i64 p) { return p == parts ? n : n * p / parts / grain * grain; };
+    const auto edge = [&](i64 p) { return p == parts ? n : n * p / parts / multiple * multiple; };
     for (i64 p = 0; p < parts; ++p)
         if (edge(p) < edge(p + 1)) each(edge(p), edge(p + 1));
 }

@@ -36,7 +36,7 @@ class ClassWeights {
     i64 classes, num_absent;
 
    public:
-    struct Room {
+    struct Buffer {
         alignas(64) float pos_weight[STEP], neg_weight[STEP], absent[STEP];
     };
 
@@ -56,26 +56,26 @@ class ClassWeights {
     bool skips(i64 c) const { return num_absent && absent[c % classes] != 0; }
 
     // Of a class, for up to n of its positions at a time.
-    SideWeights of(i64 c, i64 n, Room &room) const {
+    SideWeights of(i64 c, i64 n, Buffer &buffer) const {
         if (classes == 1) return {pos_weight.data(), neg_weight.data(), nullptr};
-        std::fill_n(room.pos_weight, std::min(n, STEP), pos_weight[c]);
-        std::fill_n(room.neg_weight, std::min(n, STEP), neg_weight[c]);
-        return {room.pos_weight, room.neg_weight, nullptr};
+        std::fill_n(buffer.pos_weight, std::min(n, STEP), pos_weight[c]);
+        std::fill_n(buffer.neg_weight, std::min(n, STEP), neg_weight[c]);
+        return {buffer.pos_weight, buffer.neg_weight, nullptr};
     }
 
     // Of the n elements from `at` on in logits (outer, classes, inner).
-    SideWeights from(i64 at, i64 n, i64 inner, Room &room) const {
+    SideWeights from(i64 at, i64 n, i64 inner, Buffer &buffer) const {
         const float *skipped = num_absent ? absent.data() : nullptr;
         i64 c = at / inner % classes;
         if (inner == 1 || classes == 1)
             return {pos_weight.data() + c, neg_weight.data() + c, skipped ? skipped + c : nullptr};
         for (i64 i = 0, m, left = inner - at % inner; i < n; i += m, left = inner, c = c + 1 == classes ? 0 : c + 1) {
             m = std::min(n - i, left);
-            std::fill_n(room.pos_weight + i, m, pos_weight[c]);
-            std::fill_n(room.neg_weight + i, m, neg_weight[c]);
-            if (skipped) std::fill_n(room.absent + i, m, skipped[c]);
+            std::fill_n(buffer.pos_weight + i, m, pos_weight[c]);
+            std::fill_n(buffer.neg_weight + i, m, neg_weight[c]);
+            if (skipped) std::fill_n(buffer.absent + i, m, skipped[c]);
         }
-        return {room.pos_weight, room.neg_weight, skipped ? room.absent : nullptr};
+        return {buffer.pos_weight, buffer.neg_weight, skipped ? buffer.absent : nullptr};
     }
 };
 
