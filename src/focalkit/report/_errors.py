@@ -40,16 +40,18 @@ def _bars(costs: Mapping[str, Mapping[str, float]], metric: str) -> Figure | Non
     traces = [
         {
             "type": "bar",
+            "orientation": "h",
             "name": plain(name),
-            "x": list(of),
-            "y": list(of.values()),
+            "x": list(of.values()),
+            "y": list(of),
             "marker": {"color": run_color(i)},
-            "hovertemplate": "%{y:.3f}",
+            "hovertemplate": "%{y}: %{x:.3f}",
         }
         for i, (name, of) in enumerate(costs.items())
     ]
-    y = axis(f"{metric} it costs") | {"rangemode": "tozero"}
-    return figure(traces, axis() | {"type": "category"}, y, height=330) if traces else None
+    x = axis(f"{metric} it costs") | {"rangemode": "tozero"}
+    kinds = axis() | {"type": "category", "autorange": "reversed"}
+    return figure(traces, x, kinds, height=220 + 40 * len(traces), hover="closest") if traces else None
 
 
 def pictures(comparison: Comparison, cell: Cell | None) -> tuple[Groups, str]:

@@ -35,13 +35,14 @@ def illustrate(source: Source, outputs: Outputs) -> list[Picture]:
     for one in pictures(match_split(data, _by_image(data, outputs)), WORST, EACH):
         if one.kind == "best":
             continue
-        group = "Hardest images" if one.kind == "worst" else f"Error: {one.kind}"
-        about = (
-            "The lowest F1 at an overlap of .5." if one.kind == "worst" else f"{ERROR_KINDS[one.kind].capitalize()}."
-        )
+        group, about = "Hardest images", "the lowest F1"
+        if one.kind in ERROR_KINDS:
+            group, about = f"Error: {one.kind}", ERROR_KINDS[one.kind]
         buffer = io.BytesIO()
         one.picture.save(buffer, "JPEG", quality=80)
-        shown.append(Picture(group, f"{about.capitalize()}.", one.caption, one.record.file_name, buffer.getvalue()))
+        shown.append(
+            Picture(group, f"{about[:1].upper()}{about[1:]}.", one.caption, one.record.file_name, buffer.getvalue())
+        )
     return shown
 
 
