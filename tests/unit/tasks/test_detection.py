@@ -203,6 +203,12 @@ def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_p
     assert "AP" in page
     assert 'id="curves"' not in page
     assert "nothing is decided" in page
+    assert "What the errors cost" in page
+    assert "gradient: easy negatives" in page
+    assert page.count('class="thumb"') >= 3  # the hardest images at least
+    found.plan.source.path.rename(tmp_path / "gone")
+    assert "the data cannot be read any more" in found.report().read_text()
+    (tmp_path / "gone").rename(found.plan.source.path)
     images = sorted((scenes / "images" / "val").iterdir())
     moved = shutil.copytree((tmp_path / "out" / "best").resolve(), tmp_path / "elsewhere")
     expected = np.sort(found.best.test.parts["detections.scores"])
