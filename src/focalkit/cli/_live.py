@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from focalkit.compare import Comparison
     from focalkit.compare.plan import Plan
     from focalkit.compare.run import Event
+
+PARTS = ("fit", "predict")
+"""Of the time of a cell that is there from before; a search before it is of the method and is not repeated."""
 
 
 @dataclass
@@ -43,13 +46,18 @@ class Board:
             self.failed[name] = event.error
 
     def left(self) -> float | None:
-        """Estimated seconds to the end: what cells took so far, by method where it is known; None before the first."""
+        """Estimated seconds to the end: what cells took so far, by method where it is known; None before the first.
+
+        Methods made from another one's files take next to nothing.
+        """
         if not self.seconds:
             return None
         known = {name: sum(values) / len(values) for name, values in self.seconds.items()}
         usual = sum(known.values()) / len(known)
         todo = 0.0
         for method in self.plan.methods:
+            if self.plan.base_of(method) is not None:
+                continue
             seen = self.done.get(method.name, 0) + (1 if method.name in self.failed else 0)
             todo += max(0, len(self.plan.seeds) - seen) * known.get(method.name, usual)
         return todo / self.workers
@@ -75,30 +83,30 @@ def watching(plan: "Plan", out: Path, jobs: int, *, quiet: bool) -> "Iterator[Ca
     board = Board(plan, jobs)
     store = Store(out)
     for method in plan.methods:
-        if kept := sum(store.cell(method.name, seed).status == "done" for seed in plan.seeds):
-            board.done[method.name] = kept
+        cells = [store.cell(method.name, seed) for seed in plan.seeds]
+        if done := [cell for cell in cells if cell.status == "done"]:
+            board.done[method.name] = len(done)
+            board.seconds[method.name] = [
+                sum(cell.record["cost"][f"{part}_seconds"] for part in PARTS) for cell in done
+            ]
     board.kept = sum(board.done.values())
     if quiet:
         yield board.tell
     elif sys.stdout.isatty():
         from rich.live import Live
 
-        with Live(live_table(board), refresh_per_second=4, transient=True) as live:
-
-            def tell(event: "Event") -> None:
-                board.tell(event)
-                live.update(live_table(board))
-
-            yield tell
+        with Live(get_renderable=lambda: live_table(board), refresh_per_second=4, transient=True):
+            yield board.tell
     else:
         yield lambda event: _print(board, event)
 
 
-def live_table(board: Board) -> "Table":
-    """Methods, and how far each is."""
+def live_table(board: Board) -> "Group":
+    """How far all is, and each method."""
+    from rich.console import Group
     from rich.table import Table
 
-    table = Table(title=board.line(), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name in ("method", "done", "running", "s / cell", ""):
         table.add_column(name, justify="left" if name in ("method", "") else "right")
     for method in board.plan.methods:
@@ -108,7 +116,7 @@ def live_table(board: Board) -> "Table":
         per = f"{sum(times) / len(times):.1f}" if times else ""
         error = board.failed.get(name, "")
         table.add_row(name, f"{board.done.get(name, 0)}/{len(board.plan.seeds)}", running, per, error[:70])
-    return table
+    return Group(board.line(), table)
 
 
 def result_table(comparison: "Comparison") -> str:
