@@ -4,6 +4,8 @@ import ast
 import dataclasses
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +99,8 @@ def test_the_parts_on_the_detector_page_fit_together():
     exec(code_blocks(ROOT / "docs/detector.md")[0], names)
     assert set(names["losses"]) == {"classification", "box"}
     assert len(names["detections"]) == 1
+
+
+def test_the_table_of_detectors_is_what_the_recipes_say():
+    done = subprocess.run([sys.executable, ROOT / "scripts/detector_table.py", "--check"], check=False)
+    assert done.returncode == 0, "python scripts/detector_table.py writes it"

@@ -45,6 +45,10 @@ from focalkit.detection.models.backbones import BACKBONES as BACKBONES
 from focalkit.detection.models.backbones import build_backbone as build_backbone
 from focalkit.detection.models.backbones import resolve_backbone as resolve_backbone
 from focalkit.detection.models.center_neck import CenterNeck as CenterNeck
+from focalkit.detection.models.detr.decoder import SetHead as SetHead
+from focalkit.detection.models.detr.denoising import ContrastiveDenoising as ContrastiveDenoising
+from focalkit.detection.models.detr.detector import SetDetector as SetDetector
+from focalkit.detection.models.detr.hybrid_encoder import HybridEncoder as HybridEncoder
 from focalkit.detection.models.fpn import FPN as FPN
 from focalkit.detection.models.head import RetinaNetHead as RetinaNetHead
 from focalkit.detection.models.point_head import PointHead as PointHead
@@ -98,6 +102,7 @@ __all__ = [
     "CenterSizeCoder",
     "Centerness",
     "ClassTerm",
+    "ContrastiveDenoising",
     "DeltaXYWH",
     "Denoising",
     "DenseOutputs",
@@ -114,6 +119,7 @@ __all__ = [
     "GaussianHeatMap",
     "HeatMapTerm",
     "HungarianMatcher",
+    "HybridEncoder",
     "MMDetAssigner",
     "Matches",
     "MaxIoUAssigner",
@@ -129,6 +135,8 @@ __all__ = [
     "RetinaNetHead",
     "Sampled",
     "SetCriterion",
+    "SetDetector",
+    "SetHead",
     "SimOTAAssigner",
     "TaskAlignedAssigner",
     "TermSum",

@@ -1,0 +1,38 @@
+"""Write the table of all detectors into docs/set-prediction.md, from the recipes; `--check`: is it there already?"""
+
+import sys
+from pathlib import Path
+
+from focalkit.config import CriterionConfig, ModelConfig
+from focalkit.detection import DETECTORS
+from focalkit.detection.models.detr.detector import SetDetector
+
+PAGE = Path(__file__).parent.parent / "docs/set-prediction.md"
+START, END = "<!-- detector-table -->\n", "<!-- /detector-table -->"
+KINDS = {"binary": "labels", "quality": "qualities", "heat map": "heat maps"}
+
+
+def table() -> str:
+    rows = ["| `model.detector` | | matched by | losses of | its own losses | int8 |", "|---|---|---|---|---|---|"]
+    for name, recipe in DETECTORS.items():
+        model = ModelConfig()
+        matcher = type(recipe.matcher(model, CriterionConfig())).__name__
+        kinds = ", ".join(KINDS.get(kind, kind) for kind in recipe.class_targets)
+        own = f"`{recipe.loss}` + {recipe.box_weight:g} × `{recipe.box_loss}`"
+        int8 = "no" if recipe.model is SetDetector else "yes"
+        rows.append(f"| `{name}` | {recipe.title} | {matcher} | {kinds} | {own} | {int8} |")
+    return "\n".join(rows) + "\n"
+
+
+def main() -> int:
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    wanted = before + START + table() + END + rest.split(END)[1]
+    if "--check" in sys.argv[1:]:
+        return int(text != wanted)
+    PAGE.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
