@@ -45,15 +45,9 @@ class RetinaNetHead(nn.Module):
         num_levels: int = 5,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes counts foreground classes and must be at least 1, got {num_classes}")
-        if norm not in (None, "group", "batch"):
-            raise ValueError(f'norm must be None, "group" or "batch", got {norm!r}')
         self.num_classes = num_classes
         self.num_priors = num_priors
-        width = channels if depth else in_channels
-        self.class_tower = Tower(in_channels, channels, depth, norm, num_levels)
-        self.box_tower = Tower(in_channels, channels, depth, norm, num_levels)
+        self.class_tower, self.box_tower, width = towers(in_channels, num_classes, channels, depth, norm, num_levels)
         self.class_output = nn.Conv2d(width, num_priors * num_classes, 3, padding=1)
         self.box_output = nn.Conv2d(width, num_priors * 4, 3, padding=1)
         initialise(self, self.class_output, self.box_output, prior_prob=prior_prob)
@@ -78,6 +72,22 @@ def initialise(head: nn.Module, class_output: nn.Conv2d, *other_outputs: nn.Conv
                 nn.init.zeros_(module.bias)
     if prior_prob is not None and class_output.bias is not None:
         nn.init.constant_(class_output.bias, prior_bias(prior_prob))
+
+
+def towers(
+    in_channels: int, num_classes: int, channels: int, depth: int, norm: Norm, num_levels: int
+) -> tuple["Tower", "Tower", int]:
+    """The class tower and the box tower of a dense head, and the channels that they give.
+
+    Raises:
+        ValueError: No class, or an unknown norm.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes counts foreground classes and must be at least 1, got {num_classes}")
+    if norm not in (None, "group", "batch"):
+        raise ValueError(f'norm must be None, "group" or "batch", got {norm!r}')
+    class_tower, box_tower = (Tower(in_channels, channels, depth, norm, num_levels) for _ in range(2))
+    return class_tower, box_tower, channels if depth else in_channels
 
 
 class Tower(nn.Module):

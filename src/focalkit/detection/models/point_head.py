@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from focalkit.detection.models.head import Norm, Tower, initialise
+from focalkit.detection.models.head import Norm, initialise, towers
 
 
 class PointHead(nn.Module):
@@ -37,14 +37,8 @@ class PointHead(nn.Module):
         num_levels: int = 5,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes counts foreground classes and must be at least 1, got {num_classes}")
-        if norm not in (None, "group", "batch"):
-            raise ValueError(f'norm must be None, "group" or "batch", got {norm!r}')
         self.num_classes = num_classes
-        width = channels if depth else in_channels
-        self.class_tower = Tower(in_channels, channels, depth, norm, num_levels)
-        self.box_tower = Tower(in_channels, channels, depth, norm, num_levels)
+        self.class_tower, self.box_tower, width = towers(in_channels, num_classes, channels, depth, norm, num_levels)
         self.class_output = nn.Conv2d(width, num_classes, 3, padding=1)
         self.box_output = nn.Conv2d(width, box_channels, 3, padding=1)
         self.quality_output = nn.Conv2d(width, 1, 3, padding=1) if quality else None
