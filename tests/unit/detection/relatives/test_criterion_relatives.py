@@ -348,7 +348,7 @@ def test_a_loss_that_is_named_is_what_trains_also_where_it_is_another_detectors_
 
 def test_a_preset_keeps_its_losses_for_its_own_detector():
     for preset in PRESETS.values():
-        assert with_detector(preset(), "retinanet") == preset()
+        assert with_detector(preset(), preset().model.detector) == preset()
         other = with_own_losses(with_detector(preset(), "centernet"))
         assert (other.loss, other.criterion.box_loss, other.criterion.box_weight) == ("gaussian_focal", "l1", 1.0)
         assert replace(other, loss=None, model=preset().model, criterion=CriterionConfig()) == replace(
