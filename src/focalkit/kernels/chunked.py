@@ -1,19 +1,20 @@
 """The eager definition and its gradient on chunks of the logits: what lies between fits a cache. Needs no compiler."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
-from .._numerics import finite, largest, upcast
+from .._numerics import computed_in, finite, largest, upcast
 from .call import Call, SigmoidCall
 from .operands import Focal, Number, Operands, Result
 
-SIZE = 65_536
+SIZE = 131_072
 """Elements of a chunk for each thread: fewer, and what the calls cost shows; more, and it leaves the cache"""
 FEW = 16
 """Targets of which at most one in this many is not background are background except a few"""
@@ -28,34 +29,35 @@ def run(call: Call, logits: Sequence[Tensor], wanted: Sequence[bool], scale: Num
         layout, laid_out = call.layout(i, folded, operands)
         operands = operands.map(lambda t, to=layout: to.aligned(t.detach()))
         result = torch.empty_like(laid_out) if want else None
-        buffers = _Buffers(upcast(x.new_empty(0)))
-        for rows, places in _chunks(laid_out.shape):
-            part = (rows, slice(None), places)
-            rest = operands.map(lambda t, part=part: _cut(t, part))
-            chunk = upcast(laid_out[part]).detach().requires_grad_(want)
-            # subtle: hooks of the caller, such as save_on_cpu, shall not meet what lies between
-            with _quiet(x.device.type), torch.set_grad_enabled(want):
-                loss, valid, gradient = _background(call, chunk, rest, buffers) or _chunk(call, chunk, rest)
-            total, count = total + float(loss), count + float(valid)
-            if result is not None and gradient is not None:
-                torch.mul(gradient, scale, out=result[part]) if gradient.dtype == x.dtype else result[part].copy_(
-                    gradient * scale
-                )
+        # subtle: hooks of the caller, such as save_on_cpu, shall not meet what lies between
+        with _quiet(x.device.type), torch.set_grad_enabled(want):
+            found = _background(call, laid_out, operands, scale, result) or _chunks(
+                call, laid_out, operands, scale, result
+            )
+        total, count = total + found[0], count + found[1]
         gradients.append(None if result is None else layout.restore(result).reshape(x.shape))
     return Result(total, count, gradients)
 
 
-class _Buffers:
-    """Memory for three chunks, which every chunk uses again: fresh memory costs more than the arithmetic."""
+def _chunks(call: Call, x: Tensor, operands: Operands, scale: Number, result: Tensor | None) -> tuple[float, float]:
+    """The sum and how many elements are valid; writes the gradient times scale."""
+    total, count = 0.0, 0.0
+    for rows, places in _parts(x.shape):
+        part = (rows, slice(None), places)
+        loss, valid, gradient = _chunk(
+            call, x[part], operands.map(lambda t, part=part: _cut(t, part)), result is not None
+        )
+        total, count = total + loss, count + valid
+        _write(result, part, gradient, scale)
+    return total, count
 
-    def __init__(self, like: Tensor) -> None:
-        self.memory = like
 
-    def shaped(self, shape: torch.Size) -> list[Tensor]:
-        n = shape.numel()
-        if self.memory.numel() < 3 * n:
-            self.memory = self.memory.new_empty(3 * n)
-        return [self.memory[i * n : i * n + n].view(shape) for i in range(3)]
+def _write(result: Tensor | None, part: Any, gradient: Tensor | None, scale: Number) -> None:
+    if result is not None and gradient is not None:
+        if gradient.dtype == result.dtype:
+            torch.mul(gradient, scale, out=result[part])
+        else:
+            result[part].copy_(gradient * scale)
 
 
 @contextlib.contextmanager
@@ -68,7 +70,7 @@ def _same(t: Tensor) -> Tensor:
     return t
 
 
-def _chunks(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
+def _parts(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
     """Of (outer, classes, inner): whole slices where they are small, else parts of one. Classes stay together."""
     outer, classes, inner = shape
     size = max(SIZE * torch.get_num_threads() // max(classes, 1), 1)
@@ -82,34 +84,53 @@ def _cut(t: Tensor, part: tuple[slice, ...]) -> Tensor:
     return t[tuple(part if size > 1 else slice(None) for part, size in zip(part, t.shape, strict=True))]
 
 
-def _chunk(call: Call, x: Tensor, operands: Operands) -> tuple[Tensor, Tensor | int, Tensor | None]:
-    """The sum, how many elements are valid, and the gradient if `x` requires one."""
+def _chunk(call: Call, x: Tensor, operands: Operands, want: bool) -> tuple[float, float, Tensor | None]:
+    """The sum, how many elements are valid, and the gradient."""
+    x = upcast(x).detach().requires_grad_(want)
     total, count = call.sums(x, operands, 1)
-    return total.detach(), count, torch.autograd.grad(total, x)[0] if x.requires_grad else None
+    return float(total.detach()), float(count), torch.autograd.grad(total, x)[0] if want else None
 
 
 def _background(
-    call: Call, x: Tensor, operands: Operands, buffers: _Buffers
-) -> tuple[Tensor, Tensor | int, Tensor | None] | None:
+    call: Call, x: Tensor, operands: Operands, scale: Number, result: Tensor | None
+) -> tuple[float, float] | None:
     """The same where nearly all is background: that everywhere, and the few others put in their places."""
     if not isinstance(call, SigmoidCall) or call.negative is None or not _simple(call, operands):
         return None
     at, targets = _dense_others(operands.targets) if call.dense else _labelled(call, x, operands.targets)
     if at.numel() * FEW > x.numel():
         return None
+    total, flat, size = 0.0, x.view(-1), SIZE * torch.get_num_threads()
+    written = None if result is None else result.view(-1)
+    buffers = flat.new_empty((3, min(size, flat.numel())), dtype=computed_in(x))
+    starts = list(range(0, flat.numel(), size))
+    edges = [*torch.searchsorted(at, torch.tensor(starts, device=x.device)).tolist(), at.numel()]
+    for i, start in enumerate(starts):
+        part = slice(start, start + size)
+        losses, gradient = _negatives(call, upcast(flat[part]).detach(), operands, buffers, result is not None)
+        total += float(losses.index_fill_(0, at[edges[i] : edges[i + 1]] - start, 0.0).sum())
+        _write(written, part, gradient, scale)
+    call = call if call.dense else replace(call, dense=True)
+    rest = Operands(targets.view(-1, 1, 1), None, None, operands.params)
+    loss, valid, gradient = _chunk(call, flat[at].view(-1, 1, 1), rest, result is not None)
+    if written is not None and gradient is not None:
+        written[at] = (gradient.view(-1) * scale).to(x.dtype)
+    return total + loss, valid + x.numel() - at.numel()
+
+
+def _negatives(
+    call: SigmoidCall, x: Tensor, operands: Operands, buffers: Tensor, want: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The losses of background, and the gradient."""
     if call.focal is not None and not call.focal.by_class and _bounded(x):
-        losses, gradient = _focal_background(x.detach(), call.focal, buffers)
-    else:
-        losses = call.negative(finite(x), **operands.params)
-        gradient = torch.autograd.grad(losses, x, torch.ones_like(losses))[0].contiguous() if x.requires_grad else None
-        losses = losses.detach().contiguous()
-    others = x.detach().reshape(-1)[at].view(-1, 1, 1).requires_grad_(x.requires_grad)
-    rest = Operands(targets.to(x.dtype).view(-1, 1, 1), None, None, operands.params)
-    total, count, their_gradient = _chunk(call if call.dense else replace(call, dense=True), others, rest)
-    if gradient is not None and their_gradient is not None:
-        gradient.view(-1)[at] = their_gradient.view(-1)
-    background = losses.view(-1).index_fill_(0, at, 0.0)
-    return background.sum() + total, count + x.numel() - at.numel(), gradient
+        return _focal_background(x, call.focal, buffers[:, : x.numel()])
+    assert call.negative is not None
+    losses = call.negative(finite(x.requires_grad_(want)), **_flat(operands.params))
+    return losses.detach(), torch.autograd.grad(losses, x, torch.ones_like(losses))[0] if want else None
+
+
+def _flat(params: Mapping[str, Number]) -> dict[str, Number]:
+    return {key: value.reshape(()) if isinstance(value, Tensor) else value for key, value in params.items()}
 
 
 def _simple(call: SigmoidCall, operands: Operands) -> bool:
@@ -122,7 +143,7 @@ def _simple(call: SigmoidCall, operands: Operands) -> bool:
 
 
 def _dense_others(targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Where targets are not 0, and what they are."""
+    """Where targets are not 0, in order, and what they are."""
     targets = targets.reshape(-1)
     at = targets.nonzero().squeeze(1)
     return at, targets[at]
@@ -138,23 +159,26 @@ def _labelled(call: SigmoidCall, x: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     first = rows.div(inner, rounding_mode="floor") * (classes * inner) + rows % inner
     valid = call.valid(labels)
     if valid is None:
-        return first + labels * inner, torch.ones_like(labels)
+        return (first + labels * inner).sort().values, torch.ones_like(labels)
     ignored = (first[~valid].unsqueeze(1) + torch.arange(classes, device=x.device) * inner).view(-1)
-    at = torch.cat((first[valid] + labels[valid] * inner, ignored))
+    at, order = torch.cat((first[valid] + labels[valid] * inner, ignored)).sort()
     targets = torch.full_like(at, 1 if call.ignore_index is None else call.ignore_index)
     targets[: at.numel() - ignored.numel()] = 1
-    return at, targets
+    return at, targets[order]
 
 
 def _bounded(x: Tensor) -> bool:
     """Whether `finite` changes nothing."""
-    low, high = torch.aminmax(x.detach())
+    low, high = torch.aminmax(x)
     return -largest(x.dtype) < low.item() and high.item() < largest(x.dtype)  # not where there is a NaN
 
 
-def _focal_background(x: Tensor, focal: Focal, buffers: _Buffers) -> tuple[Tensor, Tensor]:
-    """Focal loss of background and its derivative, q^gamma nll and q^gamma (gamma p nll + q), where q = 1 - p_t."""
-    q, nll, gradient = buffers.shaped(x.shape)
+def _focal_background(x: Tensor, focal: Focal, buffers: Tensor) -> tuple[Tensor, Tensor]:
+    """Focal loss of background and its derivative, q^gamma nll and q^gamma (gamma p nll + q), where q = 1 - p_t.
+
+    In memory that every chunk uses again: fresh memory costs more than the arithmetic.
+    """
+    q, nll, gradient = buffers
     with torch.no_grad():
         torch.sigmoid(x, out=q)
         F.softplus(x, 1.0, 40.0, out=nll)  # pyright: ignore[reportCallIssue]
