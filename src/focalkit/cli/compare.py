@@ -156,6 +156,7 @@ def method_table(task: str) -> str:
 def announcement(plan: "Plan", splits: Any) -> str:
     """What the data are and what will run."""
     counts = splits.class_counts
+    of, counted = ("images", "boxes") if "boxes" in splits.facts else ("items", "classes")
     shares = ", ".join(f"{n} {c:,}" for n, c in list(zip(splits.classes, counts, strict=True))[:8])
     more = f", and {len(counts) - 8} more classes" if len(counts) > 8 else ""
     sizes = ", ".join(f"{part} {n:,}" for part, n in splits.sizes.items())
@@ -168,7 +169,7 @@ def announcement(plan: "Plan", splits: Any) -> str:
         fits += f", {plan.tune} trials for each" if plan.resplits else f", {plan.tune} trials per method"
     lines = [
         f"{plan.task}: {plan.source.path}{target}",
-        f"  items: {sizes} (first seed); classes in train: {shares}{more}",
+        f"  {of}: {sizes}{' (first seed)' if plan.resplits else ''}; {counted} in train: {shares}{more}",
         *(f"  note: {note}" for note in splits.notes),
         f"{len(plan.methods)} methods x {len(plan.seeds)} seeds = {fits}; ranked by {plan.metric}, "
         f"against {plan.yardstick}",
@@ -213,7 +214,9 @@ def ending(comparison: "Comparison", out: Path) -> str:
     text.append(f"results  {out / 'results.csv'}")
     if comparison.best is not None:
         text.append(f"best     {out / 'best'} ({comparison.best.folder.parent.name})")
-        text += ["next:", f"  focalkit predict {shlex.quote(str(out / 'best'))} NEW_DATA --out predictions.csv"]
+        boxes = "boxes" in comparison.task.kinds
+        new = "NEW_IMAGES --out predictions" if boxes else "NEW_DATA --out predictions.csv"
+        text += ["next:", f"  focalkit predict {shlex.quote(str(out / 'best'))} {new}"]
     return "\n".join(text)
 
 

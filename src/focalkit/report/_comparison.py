@@ -270,8 +270,9 @@ def _about_data(comparison: Comparison, record: dict[str, Any]) -> list[tuple[st
     counts = dict(zip(record.get("classes", []), record.get("class_counts", []), strict=False))
     listed = ", ".join(f"{name} {n:,}" for name, n in list(counts.items())[:12]) + (" ..." if len(counts) > 12 else "")
     rows = [("Data", str(comparison.plan.source.path)), ("Task", comparison.plan.task)]
-    rows += [(f"Items in {part}", f"{n:,}") for part, n in record.get("sizes", {}).items()]
-    rows += [("Training items per class", listed)]
+    of, counted = ("Images", "boxes") if "boxes" in record.get("facts", {}) else ("Items", "items")
+    rows += [(f"{of} in {part}", f"{n:,}") for part, n in record.get("sizes", {}).items()]
+    rows += [(f"Training {counted} per class", listed)]
     return rows + [(_words(k).capitalize(), _short(v)) for k, v in record.get("facts", {}).items()]
 
 
