@@ -47,3 +47,27 @@ def test_the_claims_of_the_paper_stand_beside_what_was_found(script, tmp_path):
     page = script.pages(tmp_path)["evidence.md"]
     assert "of 2 claims about pairs of methods, 1 contradicted, 1 not shown" in page
     assert "| 1d | focal above ohem | +0.032 | -0.100 (-0.120 to -0.080) | contradicted |" in page
+
+
+def test_tables_are_ranked_and_counted_against_their_plain_peers(script, tmp_path):
+    def row(table, method, plain, ap, verdict="not shown"):
+        more = {"difference": ap - 0.5, "macro_f1": [0.6], "macro_f1_default": [0.5]}
+        return {"table": table, "method": method, "plain": plain, "verdict": verdict, "average_precision": [ap], **more}
+
+    models = {"ce": "ce", "hist_gb": "hist_gb", "oversample": "ce", "hist_gb_oversample": "hist_gb", "focal": "ce",
+              "threshold_moving": "ce", "hist_gb_under_bagging": "hist_gb", "balanced_forest": "hist_gb",
+              "easy_ensemble": "hist_gb"}  # fmt: skip
+    rows = []
+    for name in "abc":
+        rows += [row(name, method, plain, 0.5) for method, plain in models.items() if method != "focal"]
+        rows.append(row(name, "focal", "ce", 0.4, "worse"))
+    about = {"command": "python t.py", "machine": "2 cores", "minutes": 3, "seeds": 3, "steps": 600, "most_rows": 15000}
+    tables = [{"table": name, "rows": 1000, "share": 0.05} for name in "abc"]
+    (tmp_path / "tables.json").write_text(json.dumps({**about, "planned": 12, "tables": tables, "rows": rows}))
+    found = script.pages(tmp_path)
+    page = found["evidence.md"]
+    assert "3 of 12 public tables" in page
+    assert "| focal | ce | -0.100 | 0 of 3 | 0 | 3 | 0 |" in page
+    assert "`focal` is better than `ce` on 0 of 3 and worse on 3" in page
+    assert "unchanged on 3 of 3, macro F1 of the network higher on 3 of 3" in page
+    assert found["assets/evidence/tables_ranks.svg"].count("<circle") == len(models) - 1

@@ -36,8 +36,8 @@ class Args:
     """Methods by name, with arguments ("focal(gamma=1)"), losses of the catalog, Python files with methods of your own
     (default: those that the task recommends; --list shows all)"""
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
-    """quick, thorough, losses, sampling, peers, cifar-lt, paper-tables-mini: methods and seeds in one word; other
-    flags still count"""
+    """quick, thorough, losses, sensitivity, sampling, peers, tables, cifar-lt, paper-tables-mini: methods and seeds in
+    one word; other flags still count"""
     task: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """What kind of data these are (default: found by looking)"""
     seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None

@@ -62,6 +62,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         "long-tailed CIFAR as Cao et al. (2019) train it: ResNet-32, 200 epochs, ratio 100; needs a GPU",
         methods=_LONG_TAILS, tasks=("pixels",), task="focalkit.tasks.image:CIFAR_LT",
     ),
+    "tables": Preset(
+        "networks and boosted trees, each plain, weighted, focal, over-sampled and under-bagged: docs/evidence.md",
+        methods=("ce", "focal", "weighted", "oversample", "threshold_moving", "logistic", "hist_gb",
+                 "hist_gb_balanced", "hist_gb_oversample", "hist_gb_under_bagging", "balanced_forest", "easy_ensemble",
+                 "lightgbm", "lightgbm_balanced", "lightgbm_focal", "xgboost", "xgboost_focal"),
+        steps=600,
+        tasks=("tabular",),
+    ),
     "paper-tables-mini": Preset(
         "tables 1a, 1b and 1d of the focal loss paper with a tiny detector at 128 px",
         methods=("ce_no_prior", "ce", "alpha_ce(alpha=0.25)", "alpha_ce(alpha=0.75)",
