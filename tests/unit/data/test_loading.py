@@ -213,3 +213,16 @@ def test_signals_to_the_whole_group_leave_the_workers_to_their_parent():
     worker.terminate()
     worker.join(10)
     assert worker.exitcode == 0, "its parent can end it"
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be blocked here")
+def test_where_a_signal_does_not_say_who_sent_it_none_is_waited_for(monkeypatch):
+    monkeypatch.setattr(loading, "WHOSE", False)  # as on macOS
+    monkeypatch.delattr(signal, "sigwaitinfo", raising=False)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        loading.leave_signals_to_parent(0)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # of the terminal, which the parent has, too
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & loading.STOPPING  # of the parent
+    finally:
+        signal.signal(signal.SIGINT, before)
