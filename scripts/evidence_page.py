@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evidence import Section, detection, images, tables
+from evidence import Section, calibration, detection, images, tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -22,6 +22,8 @@ SECTIONS = (
     ("tables.json", tables.section),
     ("cifar10_lt.json", images.section),
     ("paper_tables.json", detection.section),
+    ("detector_calibration.json", calibration.losses),
+    ("calibrate_facemask.json", calibration.facemask),
 )
 
 INTRODUCTION = """# When does focal loss help?

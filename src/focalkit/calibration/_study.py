@@ -52,8 +52,8 @@ class DetectionStudy:
         selections: Target -> how its map was chosen; empty where the caller named one.
         thresholds: Per class, of the calibrated scores, chosen on the images of the fit.
         pooled: Of all classes together.
-        uncalibrated: (k,) the same thresholds as scores before the map, for those who do not apply it; NaN where the
-            map sees more than the score.
+        uncalibrated: (k,) the same thresholds as scores before the map, for those who do not apply it, the pooled one
+            where a class has none; NaN where the map sees more than the score.
         table: Measure -> {"before", "precision", "localisation"} on the other images; NaN where undefined.
         operating: What the detector does at the thresholds, on the other images.
         intervals: 95 % bootstrap intervals over those images: of the fall of D-ECE, of precision and of recall.
@@ -230,7 +230,7 @@ def calibrate_detections(
         selections=selections,
         thresholds=thresholds,
         pooled=pooled,
-        uncalibrated=before_map(maps[target], thresholds.values),
+        uncalibrated=before_map(maps[target], torch.where(thresholds.values.isnan(), pooled.values, thresholds.values)),
         table=table,
         operating=operating,
         intervals=study_intervals(before, after, cuts, seed=seed),
@@ -246,7 +246,7 @@ def calibrate_detections(
         notes=(*undetected(at[0.5]), *noted(*notes)),
         recommendation="",
     )
-    return replace(study, recommendation=recommendation(study, aim_in_words(aims)))
+    return replace(study, recommendation=recommendation(study, aim_in_words(aims, confidence)))
 
 
 def _halves(matches: DetectionMatches, fraction: float, seed: int) -> tuple[Tensor, Tensor, dict[str, Any]]:

@@ -64,9 +64,10 @@ def recommendation(study: "DetectionStudy", aim: str) -> str:
     )
 
 
-def aim_in_words(aims: Mapping[str, Any]) -> str:
+def aim_in_words(aims: Mapping[str, Any], confidence: float | None = None) -> str:
     """In words."""
     name, value = next((name, value) for name, value in aims.items() if value is not None)
     if name == "f_beta":
         return f"the best F{value:g}"
-    return "the least cost" if name == "costs" else f"{name.removeprefix('target_')} {value:g}"
+    sure = "" if confidence is None else f" with {confidence:.0%} confidence"
+    return "the least cost" if name == "costs" else f"{name.removeprefix('target_')} {value:g}{sure}"

@@ -266,11 +266,16 @@ def as_text(study: "DetectionStudy", out: Path, maps: Path) -> str:
     lines += ["", f"{'class':<{width}}  {columns}"]
     cuts = zip(study.thresholds.values.tolist(), study.uncalibrated.tolist(), strict=True)
     rows = list(zip(study.operating["classes"], cuts, strict=True))
+    pooled = float(study.pooled.values)
     rows.sort(key=lambda pair: -(pair[0]["true_positives"] + pair[0]["missed"]))
     for row, (threshold, uncalibrated) in rows[:SHOWN]:
         boxes = row["true_positives"] + row["missed"]
         reached = f"{number(row['precision']):>9}  {number(row['recall']):>6}  {boxes:>5}"
-        lines.append(f"{row['name']:<{width}}  {number(threshold):>9}  {number(uncalibrated):>12}  {reached}")
+        own = threshold == threshold or pooled != pooled
+        cut = number(threshold) if own else f"{number(pooled)}*"
+        lines.append(f"{row['name']:<{width}}  {cut:>9}  {number(uncalibrated):>12}  {reached}")
+    if any(threshold != threshold for _, (threshold, _) in rows) and pooled == pooled:
+        lines.append("* no threshold of its own: that of all classes together")
     if len(rows) > SHOWN:
         lines.append(f"... and {len(rows) - SHOWN} more classes, in report.html")
     lines += ["", *(f"note     {note}" for note in study.notes), f"written  {out}", *ending]

@@ -218,6 +218,8 @@ def confusion_figure(table: Sequence[Sequence[int]], names: Sequence[str]) -> Fi
     }
     x, y = axis("found as", kind="category"), axis("truth", kind="category") | {"autorange": "reversed"}
     x["showgrid"] = y["showgrid"] = False
+    if max(map(len, labels)) > 8:  # long names lie over each other otherwise
+        x["tickangle"] = -35
     return figure([trace], x, y, height=max(320, 24 * len(shown) + 120), hover="closest")
 
 
