@@ -50,4 +50,5 @@ def section(result: dict[str, Any]) -> Section:
 
 
 def _ends(row: dict[str, Any]) -> tuple[str, str]:
-    return tuple(f"{row[name]:.3f}" if name in row else "" for name in ("many", "few"))  # pyright: ignore
+    many, few = (f"{row[name]:.3f}" if name in row else "" for name in ("many", "few"))
+    return many, few

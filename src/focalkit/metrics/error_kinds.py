@@ -161,7 +161,8 @@ def _best(overlaps: Tensor) -> tuple[Tensor, Tensor]:
     """The largest overlap of each row and where; 0 and -1 without columns."""
     if not overlaps.shape[1]:
         return torch.zeros(len(overlaps), dtype=overlaps.dtype), torch.full((len(overlaps),), -1)
-    return tuple(overlaps.max(1))  # pyright: ignore[reportReturnType]
+    best = overlaps.max(1)
+    return best.values, best.indices
 
 
 def _surest(aims: Tensor, found: Tensor) -> Tensor:

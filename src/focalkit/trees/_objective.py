@@ -11,7 +11,7 @@ is returned is the larger of the two, so that no step is longer than cross-entro
 Not here: the loss on tensors (`focalkit.losses`), and the libraries themselves (`boost`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,6 @@ class FocalObjective:
             ValueError: A class has no rows (of weight above 0).
         """
         import numpy as np
-        from scipy.optimize import brentq
 
         share = np.bincount(np.asarray(labels).astype(np.int64), weight, minlength=classes)
         if (share <= 0).any():
@@ -128,10 +127,10 @@ class FocalObjective:
         share = share / share.sum()
         if classes == 2:
 
-            def slope(z: float) -> float:
+            def gradient(z: float) -> float:
                 return float(share @ self.gradients([0, 1], np.array([z, z]))[0])
 
-            return float(brentq(slope, -FARTHEST, FARTHEST, xtol=1e-12))  # pyright: ignore[reportArgumentType]
+            return _root(gradient, -FARTHEST)
         taught = share * self._weight(np.arange(classes), classes)
         return _softmax_start(taught / taught.sum(), self.gamma)
 
@@ -214,7 +213,6 @@ def _softmax_start(share: "Array", gamma: float) -> "Array":
     f is the derivative of the loss by -log p.
     """
     import numpy as np
-    from scipy.optimize import brentq
 
     if gamma == 0:
         return np.log(share)
@@ -228,10 +226,18 @@ def _softmax_start(share: "Array", gamma: float) -> "Array":
         def one(target: float) -> float:
             if log_ratio(FARTHEST) <= target:
                 return FARTHEST
-            return float(brentq(lambda v: log_ratio(v) - target, -700.0, FARTHEST, xtol=1e-12))  # pyright: ignore
+            return _root(lambda v: log_ratio(v) - target, -700.0)
 
         margins = np.array([one(np.log(s) + level) for s in share])
         return np.exp(-np.logaddexp(0, -margins))
 
-    level = float(brentq(lambda v: solved(v).sum() - 1, -FARTHEST, FARTHEST, xtol=1e-12))  # pyright: ignore
+    level = _root(lambda v: float(solved(v).sum()) - 1, -FARTHEST)
     return np.log(solved(level))
+
+
+def _root(function: Callable[[float], float], low: float) -> float:
+    """Where a function that changes its sign between `low` and `FARTHEST` is 0."""
+    from scipy.optimize import brentq
+
+    found: Any = brentq(function, low, FARTHEST, xtol=1e-12)
+    return float(found)
