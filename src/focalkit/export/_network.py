@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from focalkit._types import to_memory_format
 from focalkit.detection import Detector
+from focalkit.detection.models.detr.layers import RepVGG
 from focalkit.detection.models.frozen_norm import FrozenNorm, NormedConv2d, SameConv2d, like
 from focalkit.export._metadata import is_set
 
@@ -35,6 +36,7 @@ class RawNetwork(nn.Module):
         super().__init__()
         model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
         fold(model)
+        merge(model)
         pad_at_the_end(model)
         # the memory format is the runtime's business
         to_memory_format(model, torch.contiguous_format)
@@ -83,6 +85,14 @@ def fold(net: nn.Module) -> None:
         for key, norm in list(parent.named_children()):
             if isinstance(norm, FrozenNorm) and norm.taken_in:
                 setattr(parent, key, nn.Identity())
+
+
+def merge(net: nn.Module) -> None:
+    """Make every `RepVGG` block the single convolution that it is in evaluation, in place."""
+    for parent in list(net.modules()):
+        for key, block in list(parent.named_children()):
+            if isinstance(block, RepVGG):
+                setattr(parent, key, block.merged().requires_grad_(False))
 
 
 class EndPaddedConv2d(nn.Conv2d):

@@ -10,6 +10,7 @@ from focalkit.config import DecoderConfig, ModelConfig, TrainConfig
 from focalkit.detection import DetectionTarget, build_criterion, build_detector, load_weights
 from focalkit.detection.models.detr.attention import DeformableAttention
 from focalkit.detection.models.detr.decoder import first_boxes
+from focalkit.detection.models.detr.layers import RepVGG
 from focalkit.detection.weights.layouts.rtdetr import AUTHORS, TRANSFORMERS, apart
 from focalkit.errors import InputError
 
@@ -249,3 +250,15 @@ def test_denoising_is_used_whatever_is_in_the_batch(model):
     unused = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert unused == []
     model.zero_grad()
+
+
+def test_a_repvgg_block_is_one_convolution_in_evaluation():
+    block = RepVGG(6).eval()
+    for norm in (block.conv1.norm, block.conv2.norm):
+        for name, value in norm.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.rand_like(value) + (0.5 if "var" in name else -0.5))
+    x = torch.randn(2, 6, 5, 7)
+    merged = block.merged()
+    assert [type(m).__name__ for m in merged] == ["Conv2d", "SiLU"]
+    torch.testing.assert_close(merged(x), block(x), atol=1e-5, rtol=1e-5)

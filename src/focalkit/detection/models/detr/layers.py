@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 EPS = 1e-5
 """Shares of the image are kept so far from 0 and 1 before their logit is taken."""
@@ -42,6 +43,16 @@ class RepVGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(self.conv1(x) + self.conv2(x))
+
+    @torch.no_grad()
+    def merged(self) -> nn.Sequential:
+        """One 3x3 convolution that gives what both give in evaluation (sec. 3.2 of the paper), and SiLU."""
+        wide, narrow = (fuse_conv_bn_eval(c.conv, c.norm) for c in (self.conv1.eval(), self.conv2.eval()))
+        assert wide.bias is not None
+        assert narrow.bias is not None
+        wide.weight += F.pad(narrow.weight, (1, 1, 1, 1))
+        wide.bias += narrow.bias
+        return nn.Sequential(wide, nn.SiLU(inplace=True))
 
 
 class CSPBlock(nn.Module):
