@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evidence import Section, calibration, detection, images, tables
+from evidence import Section, calibration, classifier_calibration, detection, images, tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -24,6 +24,7 @@ SECTIONS = (
     ("paper_tables.json", detection.section),
     ("detector_calibration.json", calibration.losses),
     ("calibrate_facemask.json", calibration.facemask),
+    ("classifier_calibration.json", classifier_calibration.section),
 )
 
 INTRODUCTION = """# When does focal loss help?

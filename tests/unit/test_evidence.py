@@ -71,3 +71,20 @@ def test_tables_are_ranked_and_counted_against_their_plain_peers(script, tmp_pat
     assert "`focal` is better than `ce` on 0 of 3 and worse on 3" in page
     assert "unchanged on 3 of 3, macro F1 of the network higher on 3 of 3" in page
     assert found["assets/evidence/tables_ranks.svg"].count("<circle") == len(models) - 1
+
+
+def test_the_sign_of_calibration_is_told_before_and_after_temperature(script, tmp_path):
+    def row(loss, stage, ece, verdict):
+        numbers = {"nll": 0.5, "accuracy": 0.9, "difference": ece - 0.04, "low": -0.02, "high": -0.01, "T": None}
+        return {"data": "D", "loss": loss, "temperature": stage, "ece": ece, "verdict": verdict, **numbers}
+
+    rows = [row("cross-entropy", stage, 0.04, "yardstick") for stage in ("before", "after")]
+    rows += [row("FLSD-53", "before", 0.025, "better"), row("FLSD-53", "after", 0.039, "not shown")]
+    rows += [row("focal, gamma 3", "before", 0.02, "better"), row("focal, gamma 3", "after", 0.05, "worse")]
+    rows.append(row("focal, gamma 3, mapped back", "before", 0.06, "worse"))
+    result = {"command": "x", "machine": "y", "minutes": 1, "seeds": 3, "rows": rows}
+    (tmp_path / "classifier_calibration.json").write_text(json.dumps(result))
+    page = script.pages(tmp_path)["evidence.md"]
+    assert "2 better before temperature scaling, 1 worse, 1 not shown after it" in page
+    assert "| FLSD-53 | 2.50 | 0.500 | 90.0 |  | -1.50 (-2.00 to -1.00) | better |" in page
+    assert "on D from 2.00 to 6.00 %" in page
