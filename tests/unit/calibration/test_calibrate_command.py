@@ -146,6 +146,18 @@ def test_intervals_hold_what_many_more_images_show():
     assert low < fall < high
 
 
+def test_a_class_without_a_threshold_shows_the_one_it_gets(files: tuple[Path, Path], tmp_path: Path, capsys):
+    assert run(files, "--target-precision", "0.8", "--confidence", "0.95", "--out", str(tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert "chosen for precision 0.8 with 95% confidence" in said
+    stored = json.loads((tmp_path / "calibration.json").read_text())["thresholds"]
+    pooled = stored["pooled"]["values"]
+    assert stored["values"][0] is None
+    assert f"{pooled:.3f}*" in said
+    assert "* no threshold of its own: that of all classes together" in said
+    assert None not in stored["uncalibrated"]
+
+
 def test_results_of_other_images_are_remarked_upon(files: tuple[Path, Path], tmp_path: Path, capsys):
     results = [row for row in json.loads(files[0].read_text()) if row["image_id"] < 60]
     (tmp_path / "some.json").write_text(json.dumps(results))
