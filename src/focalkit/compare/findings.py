@@ -43,8 +43,9 @@ def _worse(comparison: Comparison) -> list[Finding]:
     worse = {v.method: v.difference for v in comparison.verdicts if v.outcome == "worse"}
     if not worse:
         return []
+    listed = ", ".join(f"{method} ({difference:+.3f})" for method, difference in worse.items())
     tuned = ", although tuned" if plan.tune else ""
-    seen = f"worse than {plan.yardstick} in {plan.metric.replace('_', ' ')}{tuned}: {', '.join(worse)}"
+    seen = f"{listed} in {plan.metric.replace('_', ' ')} against {plan.yardstick}{tuned}"
     return [Finding("FK302", seen, {"methods": worse})]
 
 
