@@ -138,7 +138,7 @@ def evaluate_into(
     """
     ending = file_ending(data)
     make_folder(folder)  # a place that cannot be written to is known before the work
-    concentration = None if matcher is None else _Concentration(LossConcentration(matcher), len(data))
+    concentration = None if matcher is None else ConcentrationObserver(LossConcentration(matcher), len(data))
     found = evaluate(detector, data, batch_size=batch_size, workers=workers, observe=concentration)
     matched = match_split(data, found.detections)
     shown = write_gallery(matched, folder, f"gallery{ending}", each=pictures)
@@ -161,7 +161,7 @@ def file_ending(data: DetectionData) -> str:
     return "" if data.split == "val" else f"-{data.split}"
 
 
-class _Concentration:
+class ConcentrationObserver:
     """Counts every n-th batch, so that about MAX_NEGATIVES logits are counted, from all over the split."""
 
     def __init__(self, collected: LossConcentration, images: int) -> None:

@@ -14,6 +14,7 @@ from focalkit.detection import Detections, Detector, RetinaNet, save_weights
 from focalkit.detection.analysis import LossConcentration, easy_shares
 from focalkit.detection.criterion import Matcher
 from focalkit.errors import DataError, InputError
+from focalkit.evaluation.evaluate import ConcentrationObserver
 from focalkit.evaluation.predict import predict_split
 
 from .._task import Array, Outputs
@@ -105,15 +106,16 @@ class DetectionFitted:
         assert data is not None
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
-        concentration = LossConcentration(self.matcher)
-        observe = concentration.add if part == "test" else None
+        concentration = ConcentrationObserver(LossConcentration(self.matcher), len(data))
+        observe = concentration if part == "test" else None
         try:
             by_image = predict_split(self.model.detector, data, observe=observe, label=f"detecting on {part}")
         finally:
             torch.set_num_threads(before)
         if part == "test":
-            shares = {"shares": easy_shares(concentration.histogram)}
-            self.facts["loss_concentration"] = _rounded({**concentration.curves(), **shares})
+            counted = concentration.collected
+            shares = {"shares": easy_shares(counted.histogram)}
+            self.facts["loss_concentration"] = _rounded({**counted.curves(), **shares})
         found = [by_image[image.id] for image in data.images]
         truth = _truth(data, self.train_images)
         detections = _detections(found)
