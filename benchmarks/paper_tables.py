@@ -106,16 +106,17 @@ def main() -> None:
         )  # fmt: skip
     cells = [cell for cell in comparison.cells.values() if cell.status == "done"]
     seconds = sum(cell.record["cost"]["fit_seconds"] + cell.record["cost"]["predict_seconds"] for cell in cells)
+    rows = rows_of(comparison)
     write_json_atomic(
         args.out,
         {
             "command": "python benchmarks/paper_tables.py",
             "machine": f"{os.cpu_count()} cores ({platform.machine()}), one thread",
             "minutes": round(seconds / 60, 1),
-            "seeds": args.seeds,
+            "seeds": min(len(row["values"]) for row in rows),
             "steps": PRESET.steps,
             "background_per_positive": round(background_per_positive(comparison), 1),
-            "rows": rows_of(comparison),
+            "rows": rows,
             "claims": claims_of(comparison),
         },
     )

@@ -7,7 +7,7 @@ from evidence import Section, table
 
 TITLE = "Boxes: the tables of the focal loss paper in miniature"
 ABOUT = """Tables 1a, 1b and 1d of Lin et al. (2017) on drawn digits in clutter at 128 px: a detector of 32 channels
-from random weights, AdamW with a one-cycle rate, {steps} steps of 8 images, {seeds} seeds, COCO AP. The paper trains
+from random weights, AdamW with a one-cycle rate, {steps} steps of 8 images, {seeds}, COCO AP. The paper trains
 ResNets from ImageNet weights on COCO at 600 px for 90,000 steps of 16 images, where the background is some 1,000 times
 as frequent as the objects (sec. 1); here there are {ratio:.0f} background anchors for every positive one. So signs may
 differ, and where they do this is said of the miniature, not of the paper."""
@@ -17,7 +17,9 @@ def section(result: dict[str, Any]) -> Section:
     """Every claim beside what was found, and every method beside the published AP."""
     claims = result["claims"]
     counts = Counter(_outcome(claim) for claim in claims)
-    words = [f"{counts[word]} {word}" for word in ("shown", "contradicted", "not shown") if counts[word]]
+    words = [
+        f"{counts[word]} {word}" for word in ("shown", "contradicted", "not shown", "one observation") if counts[word]
+    ]
     short = f"**{TITLE}**: of {len(claims)} claims about pairs of methods, {', '.join(words)}."
     names = {row["method"]: row["setting"] for row in result["rows"]}
     pairs = [
@@ -40,8 +42,9 @@ def section(result: dict[str, Any]) -> Section:
         )
         for row in result["rows"]
     ]
+    seeds = f"{result['seeds']} seed{'s' * (result['seeds'] != 1)}"
     text = "\n".join([
-        ABOUT.format(steps=result["steps"], seeds=result["seeds"], ratio=result["background_per_positive"]) + "\n",
+        ABOUT.format(steps=result["steps"], seeds=seeds, ratio=result["background_per_positive"]) + "\n",
         table(("table", "claim", "paper", "here (95 %)", "outcome"), pairs),
         table(("table", "method", "AP in the paper", "AP here", "minus cross-entropy with the prior"), methods),
     ])  # fmt: skip
@@ -54,4 +57,5 @@ def _ours(row: dict[str, Any]) -> str:
 
 
 def _outcome(claim: dict[str, Any]) -> str:
-    return {"better": "shown", "worse": "contradicted"}.get(claim["verdict"], "not shown")
+    outcomes = {"better": "shown", "worse": "contradicted", "one observation": "one observation"}
+    return outcomes.get(claim["verdict"], "not shown")
