@@ -231,8 +231,9 @@ def main() -> None:
                     logits.setdefault(loss, []).append({part: archive[part] for part in ("val", "test")})
                     seconds += float(archive["seconds"])
         rows += rows_of(name, problem, logits)
+    asked = [f"--{n} {n.upper()}_FOLDER" for n, folder in (("clinc", args.clinc), ("cifar", args.cifar)) if folder]
     result = {
-        "command": "python benchmarks/classifier_calibration.py --clinc CLINC_FOLDER --cifar CIFAR_FOLDER",
+        "command": " ".join(["python benchmarks/classifier_calibration.py", *asked]),
         "machine": f"one thread of a {platform.machine()} CPU, torch {torch.__version__}",
         "minutes": seconds / 60,
         "seeds": args.seeds,

@@ -119,7 +119,8 @@ _ROWS = (
            paper="Menon 2021, arXiv 2007.07314", summary="tau log priors taken off the logits after training"),
     Method("vs", loss="vs(gamma=0.15, tau=1.0)", space={"loss.gamma": Range(0.0, 0.4), "loss.tau": _TAU},
            paper="Kini 2021, arXiv 2103.01550", summary="vector scaling: a factor and a shift per class"),
-    Method("ldam_drw", loss="ldam(max_margin=0.5, scale=10.0)", class_weight="effective_number(beta=0.999)",
+    # the scale of 30 in the paper is for cosines; the logits here are those of a plain linear layer
+    Method("ldam_drw", loss="ldam(max_margin=0.5, scale=1.0)", class_weight="effective_number(beta=0.999)",
            schedule="drw(start=0.8)", space={"loss.max_margin": Range(0.1, 1.0), "class_weight.beta": _BETA},
            paper="Cao 2019, arXiv 1906.07413", summary="margins by frequency, class weights at the end"),
     Method("drw", class_weight="effective_number(beta=0.999)", schedule="drw(start=0.8)",
