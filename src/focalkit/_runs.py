@@ -210,7 +210,7 @@ def checked_categories(value: object, source: object) -> list[dict[str, Any]]:
 
 
 _RANGES = {"min_size": 10**5, "max_size": 10**5}
-_MODEL_RANGES = {"fpn_channels": 2**16, "head_channels": 2**16, "head_depth": 100}
+_MODEL_RANGES = {"fpn_channels": 2**16, "head_channels": 2**16, "head_depth": 100, "neck_depth": 100}
 
 
 def _out_of_range(config: TrainConfig) -> list[str]:

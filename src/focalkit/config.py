@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-DetectorName: TypeAlias = Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet", "rtdetrv2"]
+DetectorName: TypeAlias = Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet", "rtmdet", "rtdetrv2"]
 """The detectors there are; what each is made of is said in `focalkit.detection`, which this file does not import."""
 
 LayoutName: TypeAlias = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet", "rtdetr", "transformers"]
@@ -47,6 +47,8 @@ class NumericsConfig:
     """Subtracted from red, green, blue in 0..1; none takes the backbone's"""
     pixel_std: tuple[float, float, float] | None = None
     """Divides red, green, blue"""
+    plain_distances: bool = False
+    """RTMDet's boxes are distances in strides, as in its tiny and s, not the logarithms of its larger sizes"""
     resize: Literal["focalkit", "torchvision", "detectron2", "mmdet", "square"] = "focalkit"
     """Whose rounding of sizes and whose interpolation; "square" keeps no ratio, as set predictors' authors do"""
 
@@ -81,13 +83,15 @@ class ModelConfig:
 
     backbone: str = "resnet50"
     """resnet18 .. resnet152, resnext50_32x4d, resnext101_32x8d, mobilenet_v2, mobilenet_v2_tf, tiny,
-    resnet18vd, resnet34vd, resnet50vd"""
+    resnet18vd, resnet34vd, resnet50vd, cspnext_tiny, cspnext_s, cspnext_m"""
     backbone_norm: Literal["frozen", "batch"] = "frozen"
     """BatchNorm of the backbone: fixed statistics and scales, or live (needed when training from scratch)"""
     freeze_at: int = 2
     """Backbone stages, from the stem on, whose weights do not train (0 trains everything)"""
     fpn_channels: int = 256
     """Channels of the pyramid"""
+    neck_depth: int = 1
+    """Blocks in each stage of RTMDet's neck: 1 in tiny and s, 2 in m"""
     head_channels: int = 256
     """Channels of the class and the box tower"""
     head_depth: int = 4
@@ -356,6 +360,36 @@ def rtdetrv2_small() -> TrainConfig:
     )
 
 
+def rtmdet_tiny() -> TrainConfig:
+    """Lyu et al., 2022: RTMDet-tiny, 640 px, AdamW with a cosine rate and a moving average; no mosaic, no mixup."""
+    return TrainConfig(
+        epochs=300,
+        evaluate_every=10,
+        batch_size=32,
+        min_size=640,
+        max_size=640,
+        model=ModelConfig(
+            detector="rtmdet",
+            backbone="cspnext_tiny",
+            backbone_norm="batch",
+            freeze_at=0,
+            fpn_channels=96,
+            head_channels=96,
+            head_depth=2,
+        ),
+        augment=AugmentConfig(scale=(0.5, 2.0), color=0.2),
+        optim=OptimConfig(
+            optimizer="adamw",
+            lr=4e-3,
+            lr_batch=256,
+            weight_decay=0.05,
+            schedule="cosine",
+            warmup_steps=1000,
+            ema_decay=0.9998,
+        ),
+    )
+
+
 def with_detector(config: TrainConfig, detector: DetectorName) -> TrainConfig:
     """`config` with another detector and its own losses: those of a preset are meant for the preset's detector.
 
@@ -373,4 +407,10 @@ def with_detector(config: TrainConfig, detector: DetectorName) -> TrainConfig:
     )
 
 
-PRESETS = {"cpu-small": cpu_small, "paper": paper, "rtdetrv2": rtdetrv2, "rtdetrv2-small": rtdetrv2_small}
+PRESETS = {
+    "cpu-small": cpu_small,
+    "paper": paper,
+    "rtdetrv2": rtdetrv2,
+    "rtdetrv2-small": rtdetrv2_small,
+    "rtmdet-tiny": rtmdet_tiny,
+}

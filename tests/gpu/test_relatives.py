@@ -17,7 +17,7 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("detector", ["fcos", "atss", "gfl", "vfnet", "centernet"])
+@pytest.mark.parametrize("detector", ["fcos", "atss", "gfl", "vfnet", "centernet", "rtmdet"])
 def test_losses_and_detections_are_the_cpus(detector):
     torch.manual_seed(0)
     small = ModelConfig("resnet18", fpn_channels=32, head_channels=32, head_depth=1, head_norm="group")

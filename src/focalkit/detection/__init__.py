@@ -10,6 +10,7 @@ from focalkit.detection.boxes.center_size import CenterSizeCoder as CenterSizeCo
 from focalkit.detection.boxes.deltas import DeltaXYWH as DeltaXYWH
 from focalkit.detection.boxes.points import DistanceCoder as DistanceCoder
 from focalkit.detection.boxes.points import DistributionCoder as DistributionCoder
+from focalkit.detection.boxes.points import PlainDistanceCoder as PlainDistanceCoder
 from focalkit.detection.boxes.points import PointGrid as PointGrid
 from focalkit.detection.boxes.points import square_grid as square_grid
 from focalkit.detection.boxes.quality import AssignedQuality as AssignedQuality
@@ -53,6 +54,8 @@ from focalkit.detection.models.fpn import FPN as FPN
 from focalkit.detection.models.head import RetinaNetHead as RetinaNetHead
 from focalkit.detection.models.point_head import PointHead as PointHead
 from focalkit.detection.models.retinanet import RetinaNet as RetinaNet
+from focalkit.detection.models.rtmdet.head import RTMDetHead as RTMDetHead
+from focalkit.detection.models.rtmdet.neck import CSPNeXtPAFPN as CSPNeXtPAFPN
 from focalkit.detection.recipes import DETECTORS as DETECTORS
 from focalkit.detection.recipes import Recipe as Recipe
 from focalkit.detection.set_criterion import SetCriterion as SetCriterion
@@ -97,6 +100,7 @@ __all__ = [
     "AugmentedDetector",
     "BalancedSampler",
     "BoxTerm",
+    "CSPNeXtPAFPN",
     "CenterAssigner",
     "CenterNeck",
     "CenterSizeCoder",
@@ -123,6 +127,7 @@ __all__ = [
     "MMDetAssigner",
     "Matches",
     "MaxIoUAssigner",
+    "PlainDistanceCoder",
     "PointAssigner",
     "PointGrid",
     "PointHead",
@@ -130,6 +135,7 @@ __all__ = [
     "PredictedIoU",
     "QualityClassTerm",
     "QualityTerm",
+    "RTMDetHead",
     "Recipe",
     "RetinaNet",
     "RetinaNetHead",

@@ -16,8 +16,14 @@ from focalkit.config import CriterionConfig, DetectorName, ModelConfig
 from focalkit.detection.boxes.anchors import AnchorGrid
 from focalkit.detection.boxes.center_size import CenterSizeCoder
 from focalkit.detection.boxes.deltas import DeltaXYWH
-from focalkit.detection.boxes.points import DistanceCoder, DistributionCoder, PointGrid, square_grid
-from focalkit.detection.boxes.quality import Centerness, PredictedIoU
+from focalkit.detection.boxes.points import (
+    DistanceCoder,
+    DistributionCoder,
+    PlainDistanceCoder,
+    PointGrid,
+    square_grid,
+)
+from focalkit.detection.boxes.quality import AssignedQuality, Centerness, PredictedIoU
 from focalkit.detection.boxes.whole_image import WholeImage
 from focalkit.detection.criterion import DetectionCriterion, Matcher
 from focalkit.detection.matching.atss import ATSSAssigner
@@ -26,6 +32,7 @@ from focalkit.detection.matching.fcos import PointAssigner
 from focalkit.detection.matching.hungarian import HungarianMatcher
 from focalkit.detection.matching.libraries import LIBRARIES
 from focalkit.detection.matching.max_iou import MaxIoUAssigner
+from focalkit.detection.matching.predicted.dynamic_k import DynamicSoftLabelAssigner
 from focalkit.detection.models.center_neck import CenterNeck
 from focalkit.detection.models.detr.decoder import SetHead
 from focalkit.detection.models.detr.denoising import ContrastiveDenoising
@@ -35,6 +42,8 @@ from focalkit.detection.models.fpn import FPN
 from focalkit.detection.models.head import RetinaNetHead
 from focalkit.detection.models.point_head import PointHead
 from focalkit.detection.models.retinanet import RetinaNet
+from focalkit.detection.models.rtmdet.head import RTMDetHead
+from focalkit.detection.models.rtmdet.neck import CSPNeXtPAFPN
 from focalkit.detection.set_criterion import SetCriterion
 from focalkit.detection.terms import (
     BoxTerm,
@@ -51,6 +60,8 @@ BINS = 17
 """Positions of GFL's distributions, 0 to 16 (Li et al., 2020, sec. 4: n = 16)."""
 SIDE = 8
 """Width of ATSS's square priors in units of what distances are counted in: strides (Zhang et al., 2020, sec. 4.1)."""
+STRIDES = (8, 16, 32)
+"""Of RTMDet's maps."""
 FOCAL = "focal(gamma=2.0, alpha=0.25)"
 
 Terms = Mapping[str, nn.Module]
@@ -140,6 +151,12 @@ def point_head(
     return PointHead(model.fpn_channels, num_classes, box_channels=coder.channels, quality=quality, **told)
 
 
+def rtmdet_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: BoxCoder) -> RTMDetHead:
+    told = towers(model, priors)
+    told.pop("norm")  # always batch norm, of each level's own
+    return RTMDetHead(model.fpn_channels, num_classes, **told)
+
+
 def label_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
     return {"classification": ClassTerm(loss), "box": box()}
 
@@ -154,6 +171,11 @@ def iou_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> 
     if isinstance(coder, DistributionCoder):
         terms["distribution"] = DistributionTerm(coder, quality=iou)
     return terms
+
+
+def assigned_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
+    assigned = AssignedQuality()
+    return {"classification": QualityClassTerm(loss, assigned, by_quality=True), "box": box(quality=assigned)}
 
 
 def heat_map_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
@@ -260,6 +282,20 @@ CENTERNET = Recipe(
     peak_window=3,
 )
 
+RTMDET = Recipe(
+    title="RTMDet",
+    priors=lambda model: AnchorGrid(tuple(map(float, STRIDES)), (1.0,), (1.0,), STRIDES),  # points at cells' corners
+    coder=lambda model: PlainDistanceCoder() if model.numerics.plain_distances else DistanceCoder(),
+    neck=lambda channels, model: CSPNeXtPAFPN(channels, model.fpn_channels, model.neck_depth),
+    head=rtmdet_head,
+    matcher=lambda model, _: DynamicSoftLabelAssigner(RTMDET.coder(model)),
+    terms=assigned_terms,
+    loss="qfl",
+    box_loss="giou",
+    box_weight=2.0,
+    class_targets=("binary", "quality"),
+    iou_threshold=0.65,
+)
 RTDETRV2 = Recipe(
     title="RT-DETRv2",
     priors=lambda model: WholeImage(),
@@ -286,5 +322,6 @@ DETECTORS: dict[DetectorName, Recipe] = {
     "vfnet": VFNET,
     "centernet": CENTERNET,
     "rtdetrv2": RTDETRV2,
+    "rtmdet": RTMDET,
 }
 """Recipes by the name that `model.detector` takes."""

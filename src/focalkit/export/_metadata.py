@@ -17,6 +17,7 @@ from focalkit.detection import (
     Detector,
     DistanceCoder,
     DistributionCoder,
+    PlainDistanceCoder,
     PointGrid,
     WholeImage,
     square_grid,
@@ -32,6 +33,7 @@ NMS_OUTPUTS = ("boxes", "scores", "labels", "counts")
 CODERS: dict[str, type] = {
     "deltas": DeltaXYWH,
     "distances": DistanceCoder,
+    "plain_distances": PlainDistanceCoder,
     "distributions": DistributionCoder,
     "center_size": CenterSizeCoder,
     "pixels": PixelCoder,
@@ -41,6 +43,7 @@ FIELDS: dict[type, tuple[str, ...]] = {
     AnchorGrid: ("sizes", "scales", "ratios", "strides", "offset", "rounded", "stride_from"),
     DeltaXYWH: ("weights", "clamp_dwdh_min"),
     DistanceCoder: ("unit",),
+    PlainDistanceCoder: ("unit",),
     DistributionCoder: ("bins", "unit"),
     CenterSizeCoder: ("weights",),
     PixelCoder: (),

@@ -105,6 +105,8 @@ def decode(raw, priors, info):
     else:  # left, top, right, bottom from the middle, in units
         if coder["kind"] == "distances":
             sides = np.exp(np.minimum(raw, np.float32(MAX_LOG_DISTANCE)))
+        elif coder["kind"] == "plain_distances":
+            sides = raw
         else:
             sides = _mean_position(raw.reshape(len(raw), 4, coder["bins"]))
         unit = size * np.float32(coder["unit"])

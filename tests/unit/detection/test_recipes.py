@@ -44,7 +44,7 @@ def test_no_other_file_mentions_a_detector_by_name():
     }
     # the workbench offers detectors by name, as the configuration does; a preset is called as its detector
     choices = {"config.py", "cli/train.py", "compare/methods.py", "tasks/detection/_detection.py"}
-    readers = {"detection/weights/_sets.py"}  # a file of weights has one model in it
+    readers = {f"detection/weights/{name}.py" for name in ("_rtmdet", "_sets")}  # a file has one model in it
     assert found == {"detection/recipes.py", *choices, *readers}
 
 

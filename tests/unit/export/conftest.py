@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from focalkit.config import ModelConfig, NumericsConfig
-from focalkit.detection import Detector, DistributionCoder, build_detector
+from focalkit.detection import Detector, DistributionCoder, RTMDetHead, build_detector
 from focalkit.export import FORMATS, _onnx, _torch, _trace, export_detector
 
 NAMES = ("cat", "dog", "bird")
@@ -19,10 +19,18 @@ def make_detector(config=MODEL, **more):
     """Random weights with scores all over (0, 1), and live statistics in the norms."""
     torch.manual_seed(0)
     model = build_detector(config, 3)
+    for norm in model.head.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.momentum = 1.0  # all of the statistics in one pass
     model.train()(torch.rand(4, 3, 64, 64))
     with torch.no_grad():
-        model.head.class_output.weight.normal_(std=0.4)
-        model.head.box_output.weight.normal_(std=0.1)
+        for name, weight in model.head.named_parameters():
+            if name.startswith(("class_output", "box_output")) and name.endswith("weight"):
+                weight.normal_(std=0.4 if name.startswith("class") else 0.1)
+        if isinstance(model.head, RTMDetHead):  # its outputs sum a ninth of what a 3x3 convolution does
+            for output in model.head.class_output:
+                output.weight.mul_(3.0)
+                output.bias.zero_()
         if getattr(model.head, "quality_output", None) is not None:
             model.head.quality_output.weight.normal_(std=0.4)
     settings = {"names": NAMES, "category_ids": (3, 5, 9), "min_size": 96, "max_size": 160}
@@ -113,9 +121,9 @@ class FinestLevels(torch.nn.Module):
 
 
 def make_relative(name):
-    """A relative of RetinaNet with up to two levels."""
+    """A relative of RetinaNet with up to two levels, or as many as its head has outputs of their own for."""
     one = make_detector(replace(MODEL, detector=name, head_norm="group"))
-    if name != "centernet":
+    if name not in ("centernet", "rtmdet"):
         one.model.neck = FinestLevels(one.model.neck)
         fields = [field for field in ("strides", "sizes") if hasattr(one.model.priors, field)]
         one.model.priors = replace(
@@ -153,6 +161,9 @@ def detectors(detector):
         if name not in made:
             if name == "torchvision":
                 made[name] = make_detector(replace(MODEL, numerics=numerics))
+            elif name == "plain":
+                plain = NumericsConfig(plain_distances=True)
+                made[name] = make_detector(replace(MODEL, detector="rtmdet", numerics=plain))
             else:
                 made[name] = make_everything() if name == "everything" else make_relative(name)
         return made[name]

@@ -17,7 +17,7 @@ from focalkit.export._metadata import KEY, anchors_of, coder_from, describe, out
 from focalkit.export._network import RawNetwork
 from focalkit.export._postprocess import GraphPostprocess, suppress_in_torch
 
-RELATIVES = ("fcos", "atss", "gfl", "vfnet", "centernet")
+RELATIVES = ("fcos", "atss", "gfl", "vfnet", "centernet", "rtmdet")
 KINDS = [(format, nms) for format in FORMATS for nms in (False, True)]
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch-export": "torchvision"}
 
@@ -64,6 +64,16 @@ def test_a_file_of_a_relative_finds_what_the_detector_finds(format, detectors, i
         done = export_detector(one, tmp_path / f"{nms}{FORMATS[format]}", format=format, with_nms=nms)
         assert nms or done.difference < 1e-4
         same(load_exported(done.path, trust=True).predict(images, batch_size=3), expected)
+
+
+@pytest.mark.soak
+def test_onnx_runtime_finds_what_rtmdet_finds(detectors, images, tmp_path):
+    needs("onnx")
+    one = detectors("rtmdet")
+    done = export_detector(one, tmp_path / "rtmdet.onnx", format="onnx", with_nms=True)
+    expected = one.predict(images, batch_size=3)
+    assert min(map(len, expected)) > 10
+    same(load_exported(done.path, trust=True).predict(images, batch_size=3), expected)
 
 
 @pytest.mark.parametrize("name", ["retinanet", "torchvision", *RELATIVES])

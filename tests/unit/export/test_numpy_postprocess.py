@@ -20,7 +20,7 @@ from focalkit.export._metadata import describe
 PAGE = Path(__file__).parents[3] / "docs" / "export.md"
 
 
-DETECTORS = ("retinanet", "torchvision", "fcos", "atss", "gfl", "vfnet", "centernet", "everything")
+DETECTORS = ("retinanet", "torchvision", "fcos", "atss", "gfl", "vfnet", "centernet", "rtmdet", "plain", "everything")
 
 
 @pytest.mark.parametrize("name", DETECTORS)

@@ -91,6 +91,35 @@ class DistanceCoder:
 
 
 @dataclass(frozen=True)
+class PlainDistanceCoder:
+    """A box as the distances of its sides from the centre of the prior: left, top, right, bottom (RTMDet tiny and s).
+
+    Attributes:
+        unit: What distances are measured in, as a share of the prior's width and height; see `DistanceCoder`.
+
+    Example:
+        >>> cell, box = torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([[-4.0, 0.0, 12.0, 8.0]])
+        >>> PlainDistanceCoder().encode(box, cell)
+        tensor([[1.0000, 0.5000, 1.0000, 0.5000]])
+    """
+
+    unit: float = 1.0
+
+    @property
+    def channels(self) -> int:
+        """Numbers that the network predicts for each prior."""
+        return 4
+
+    def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
+        """Distances (..., 4) in units; negative where the centre lies outside of the box."""
+        return distances(boxes, priors, self.unit)
+
+    def decode(self, deltas: Tensor, priors: Tensor) -> Tensor:
+        """Boxes (..., 4), xyxy; float32 at least. Without area where distances are negative enough."""
+        return boxes_around(deltas.to(torch.promote_types(deltas.dtype, torch.float32)), priors, self.unit)
+
+
+@dataclass(frozen=True)
 class DistributionCoder:
     """Each side's distance from the prior's centre as a distribution over 0, 1, ..., bins - 1 (Li et al., 2020, eq. 3).
 

@@ -71,6 +71,14 @@ def is_folded(weights: Mapping[str, object]) -> bool:
     return "features.0.0.bias" in weights and not any(name.endswith("running_mean") for name in weights)
 
 
+def of_mmdetection(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of CSPNeXt as MMDetection has them: "backbone." cut off, the first convolution turned from blue, green,
+    red to red, green, blue, the classifier left out. Weights of ours come back as they are."""
+    inside = {name.removeprefix("backbone."): t for name, t in weights.items() if name.startswith("backbone.")}
+    stem = "stem.0.conv.weight"
+    return {**inside, stem: inside[stem].flip(1)} if stem in inside else dict(weights)
+
+
 def load_into(body: nn.Module, weights: Mapping[str, Tensor], source: object) -> None:
     """Copy weights into `body`, all of them or none.
 

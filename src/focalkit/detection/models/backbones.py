@@ -1,23 +1,24 @@
 """Backbones by name: networks that turn an image into C3, C4, C5 (strides 8, 16, 32).
 
-The architectures are torchvision's, without what follows C5, under torchvision's key names; plus `tiny`, a small
-network that trains from scratch on a CPU. Any other module serves as well: it needs `.channels` (of C3, C4, C5), a
-`forward` that returns the three maps, and may have `.pixel_mean` and `.pixel_std`.
+The architectures are torchvision's, without what follows C5, under torchvision's key names; plus RTMDet's CSPNeXt,
+under MMDetection's, and `tiny`, a small network that trains from scratch on a CPU. Any other module serves as well: it
+needs `.channels` (of C3, C4, C5), a `forward` that returns the three maps, and may have `.pixel_mean` and `.pixel_std`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from focalkit.detection.models.backbone_weights import download, is_folded, load_into, read_weights
+from focalkit.detection.models.backbone_weights import download, is_folded, load_into, of_mmdetection, read_weights
 from focalkit.detection.models.detr.resnet_vd import RESNETS_VD, resnet_vd
 from focalkit.detection.models.frozen_norm import FrozenNorm, fold_norms, take_in_norms
+from focalkit.detection.models.rtmdet.backbone import CSPNEXTS, cspnext
+from focalkit.detection.models.staged import IMAGENET, StagedBackbone
 from focalkit.errors import ConfigError, InputError
 
 RESNETS = {  # name -> blocks in each stage, whether they are bottlenecks, groups, width of a group in the first stage
@@ -31,66 +32,11 @@ RESNETS = {  # name -> blocks in each stage, whether they are bottlenecks, group
     "resnext101_32x8d": ((3, 4, 23, 3), True, 32, 8),
     "resnext101_64x4d": ((3, 4, 23, 3), True, 64, 4),
 }
-BACKBONES = (*RESNETS, *RESNETS_VD, "mobilenet_v2", "mobilenet_v2_tf", "tiny")
+BACKBONES = (*RESNETS, *RESNETS_VD, "mobilenet_v2", "mobilenet_v2_tf", *CSPNEXTS, "tiny")
 """Names that `retinanet` and `--model.backbone` take."""
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AS_THEY_ARE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 PLUS_MINUS_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-
-class StagedBackbone(nn.Module):
-    """Named layers run in stages; the last three stages give C3, C4, C5.
-
-    The first `freeze_at` stages do not train: they run without recording a graph, so the backward pass neither visits
-    nor stores them, their parameters ask for no gradient, and their BatchNorm keeps its statistics.
-
-    Args:
-        layers: Top-level layers by torchvision's name.
-        stages: For each stage, the paths of its layers ("layer1", "features.0").
-        channels: Of C3, C4, C5.
-        normalisation: Mean and standard deviation that the weights expect, for inputs in [0, 1].
-        freeze_at: Number of frozen stages.
-    """
-
-    def __init__(
-        self,
-        layers: dict[str, nn.Module],
-        stages: Sequence[Sequence[str]],
-        channels: Sequence[int],
-        normalisation: tuple[Sequence[float], Sequence[float]] = IMAGENET,
-        freeze_at: int = 0,
-    ) -> None:
-        super().__init__()
-        if not 0 <= freeze_at <= len(stages):
-            raise ConfigError(f"freeze_at counts frozen stages, 0 to {len(stages)}, got {freeze_at}")
-        self.body = nn.ModuleDict(layers)
-        self.stages = tuple(tuple(stage) for stage in stages)
-        self.channels = tuple(channels)
-        self.pixel_mean, self.pixel_std = normalisation
-        self.freeze_at = freeze_at
-        for layer in self._layers(0, freeze_at):
-            layer.requires_grad_(False)
-
-    def _layers(self, first: int, last: int) -> list[nn.Module]:
-        return [self.body.get_submodule(path) for stage in self.stages[first:last] for path in stage]
-
-    def train(self, mode: bool = True) -> "StagedBackbone":
-        super().train(mode)
-        for layer in self._layers(0, self.freeze_at):
-            layer.eval()
-        return self
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised images (b, 3, h, w) -> C3, C4, C5."""
-        outputs = []
-        for number in range(len(self.stages)):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and number >= self.freeze_at):
-                for layer in self._layers(number, number + 1):
-                    x = layer(x)
-            outputs.append(x)
-        c3, c4, c5 = outputs[-3:]
-        return c3, c4, c5
 
 
 def build_backbone(
@@ -141,12 +87,18 @@ def build_backbone(
         raise ConfigError(f"stride_in_1x1 belongs to the bottlenecks of ResNet, {name} has none")
     if name in RESNETS_VD:
         backbone = _resnet_vd(name, _norm_layer(norm, norm_eps), freeze_at)
+    elif name in CSPNEXTS:
+        if pretrained:
+            raise ConfigError(f"torchvision has no weights of {name} to download; give a weights file of MMDetection")
+        backbone = cspnext(name, _norm_layer(norm, norm_eps), freeze_at)
+        take_in_norms(backbone.body)
     elif name.startswith("mobilenet"):
         backbone = _mobilenet(name, _norm_layer(norm, norm_eps), freeze_at)
     else:
         backbone = _resnet(name, _norm_layer(norm, norm_eps), freeze_at, stride_in_1x1)
     if weights is not None:
-        load_into(backbone.body, read_weights(weights), weights)
+        found = read_weights(weights)
+        load_into(backbone.body, of_mmdetection(found) if name in CSPNEXTS else found, weights)
     elif pretrained:
         load_into(backbone.body, download(name), f"torchvision's {name}")
     return backbone.train()

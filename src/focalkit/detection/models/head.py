@@ -1,7 +1,7 @@
 """The two subnets of RetinaNet (Lin et al., 2017, sec. 4), shared over the pyramid's levels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -91,13 +91,21 @@ def towers(
 
 
 class Tower(nn.Module):
-    def __init__(self, in_channels: int, channels: int, depth: int, norm: Norm, num_levels: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        depth: int,
+        norm: Norm,
+        num_levels: int,
+        act: Callable[..., nn.Module] = nn.ReLU,
+    ) -> None:
         super().__init__()
         widths = [in_channels] + [channels] * depth
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1, bias=norm is None) for i, o in pairwise(widths))
         # norms[layer][level]; a single entry serves all levels
         self.norms = nn.ModuleList(nn.ModuleList(norms(norm, channels, num_levels)) for _ in range(depth))
-        self.act = nn.ReLU(inplace=True)
+        self.act = act(inplace=True)
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         for conv, norms in zip(self.convs, self.norms, strict=True):

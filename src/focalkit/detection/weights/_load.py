@@ -15,10 +15,11 @@ from focalkit.detection.build import build_detector, build_retinanet
 from focalkit.detection.models.backbone_weights import listed, misfits, nearest
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.detector import AnyDetector
-from focalkit.detection.models.retinanet import RetinaNet
 from focalkit.detection.weights._coco import COCO, coco_categories
 from focalkit.detection.weights._order import OUTPUTS, STEM, pick_classes, reorder_anchors, swap_colours
 from focalkit.detection.weights._read import RawWeights, read_file, unwrap
+from focalkit.detection.weights._rtmdet import SIZE as RTMDET_SIZE
+from focalkit.detection.weights._rtmdet import is_rtmdet, load_rtmdet
 from focalkit.detection.weights._sets import SET_LAYOUTS, load_set
 from focalkit.detection.weights._structure import MissingError, count_classes, model_config, p6_from
 from focalkit.detection.weights.checkpoint import load_checkpoint
@@ -108,8 +109,9 @@ def find_layout(raw: RawWeights) -> LayoutName:
         if any(layout.mark.fullmatch(key) for key in raw.tensors):
             return name
     shown = ", ".join(list(raw.tensors)[:4])
+    libraries = ", ".join(layout.library for layout in LAYOUTS.values())
     raise InputError(
-        f"{raw.source}: not recognised as a RetinaNet of {', '.join(x.library for x in LAYOUTS.values())} or focalkit,"
+        f"{raw.source}: not recognised as a RetinaNet of {libraries} or focalkit, as MMDetection's RTMDet,"
         f" nor as an RT-DETR of its authors or transformers; its weights are called {shown}, ..."
     )
 
@@ -123,7 +125,14 @@ def _known(layout: str) -> Layout:
 
 def _foreign(
     raw: RawWeights, layout: Layout, coco80: bool, style: str | None, numerics: NumericsConfig | None
-) -> RetinaNet:
+) -> AnyDetector:
+    if layout.name == "mmdet" and is_rtmdet(raw):
+        if coco80 or style:
+            raise InputError(f"{raw.source}: is an RTMDet; coco80 and style are for RetinaNets")
+        model, config = load_rtmdet(raw, _config_text(raw), numerics)
+        known_classes = named_in(raw, model.num_classes) or coco_categories(model.num_classes)
+        model.card = ModelCard(config, known_classes, RTMDET_SIZE, RTMDET_SIZE)
+        return model
     given = {name: tensor for name, tensor in raw.tensors.items() if not DROPPED.fullmatch(name)}
     known = {name: ours for name in given if (ours := layout.ours(name)) is not None}
     weights = {ours: given[name] for name, ours in known.items()}

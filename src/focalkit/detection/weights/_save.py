@@ -14,13 +14,17 @@ from focalkit._config_io import config_to_dict, differences
 from focalkit._files import dump_json, write_bytes_atomic
 from focalkit._runs import SCHEMA
 from focalkit.config import TrainConfig
-from focalkit.detection.models.backbones import IMAGENET, RESNETS
+from focalkit.detection.models.backbones import RESNETS
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.models.head import RetinaNetHead
+from focalkit.detection.models.rtmdet.backbone import CSPNEXTS
+from focalkit.detection.models.rtmdet.head import RTMDetHead
+from focalkit.detection.models.staged import IMAGENET
 from focalkit.detection.weights._load import LAYOUTS
 from focalkit.detection.weights._order import OUTPUTS, STEM, inverse, reorder_anchors, swap_colours
-from focalkit.detection.weights.layouts import detectron2, mmdet, torchvision
+from focalkit.detection.weights._rtmdet import as_mmdet
+from focalkit.detection.weights.layouts import detectron2, mmdet, rtmdet, torchvision
 from focalkit.detection.weights.layouts.layout import DROPPED
 from focalkit.errors import ConfigError, InputError
 
@@ -77,6 +81,9 @@ def weights_as(model: AnyDetector, layout: Target) -> dict[str, Tensor]:
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}, expected {', '.join(LAYOUTS)}")
     form, card = LAYOUTS[layout], card_of(model)
+    if layout == "mmdet" and isinstance(model.head, RTMDetHead) and card.config.backbone in CSPNEXTS:
+        state = {name: t for name, t in model.state_dict().items() if not DROPPED.fullmatch(name)}
+        return _contiguous(as_mmdet(state))
     if card.config.backbone not in RESNETS or not isinstance(model.head, RetinaNetHead):
         raise InputError(
             f"{form.library}'s RetinaNet has a ResNet or ResNeXt,"
@@ -105,6 +112,8 @@ def weights_as(model: AnyDetector, layout: Target) -> dict[str, Tensor]:
 def left_behind(card: ModelCard, layout: Target) -> dict[str, Any]:
     """Numerics of the model that the library's own differ in, as {name: (here, there)}."""
     here = card.config.numerics
+    if card.config.backbone in CSPNEXTS:  # RTMDet: no other model of it has a layout
+        return differences(here, rtmdet.numerics(here.plain_distances))
     if layout == "torchvision":
         there = torchvision.V1_EPS if here.p6_from == "p5" else torchvision.V2
     elif layout == "detectron2":

@@ -12,7 +12,16 @@ from focalkit.detection.weights.layouts.layout import DROPPED
 from focalkit.errors import ConfigError
 
 STRUCTURE = (
-    *("detector", "backbone", "fpn_channels", "head_channels", "head_depth", "head_norm", "numerics.p6_from"),
+    *(
+        "detector",
+        "backbone",
+        "fpn_channels",
+        "neck_depth",
+        "head_channels",
+        "head_depth",
+        "head_norm",
+        "numerics.p6_from",
+    ),
     *(f"decoder.{name}" for name in ("layers", "expansion", "heads", "points", "feedforward")),
 )
 """Fields of the model's configuration without which weights do not fit."""

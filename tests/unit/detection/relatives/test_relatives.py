@@ -12,7 +12,7 @@ from focalkit.detection import PointAssigner, build_criterion, build_detector, b
 from focalkit.detection.build import with_own_losses
 from focalkit.metrics import coco_ap
 
-DETECTORS = ("retinanet", "fcos", "atss", "gfl", "vfnet", "centernet")
+DETECTORS = ("retinanet", "fcos", "atss", "gfl", "vfnet", "centernet", "rtmdet")
 SMALL = ModelConfig(
     backbone="tiny",
     fpn_channels=32,

@@ -23,7 +23,7 @@ def _tower(theirs: str, ours: str) -> tuple[tuple[str, str], ...]:
 LAYOUT = Layout(
     name="mmdet",
     library="MMDetection",
-    mark=re.compile(r"bbox_head\.retina_.*|neck\.(lateral|fpn)_convs\..*"),
+    mark=re.compile(r"bbox_head\.(retina|rtm)_.*|neck\.(lateral|fpn)_convs\..*"),
     table=(
         ("backbone.{rest}", "backbone.body.{rest}"),
         ("neck.lateral_convs.{n}.conv.{p}", "neck.lateral.{n}.{p}"),
