@@ -19,6 +19,7 @@ from focalkit.detection.models.detr.resnet_vd import RESNETS_VD, resnet_vd
 from focalkit.detection.models.frozen_norm import FrozenNorm, fold_norms, take_in_norms
 from focalkit.detection.models.rtmdet.backbone import CSPNEXTS, cspnext
 from focalkit.detection.models.staged import IMAGENET, StagedBackbone
+from focalkit.detection.models.timm_backbone import PREFIX, TimmBackbone, check_name
 from focalkit.errors import ConfigError, InputError
 
 RESNETS = {  # name -> blocks in each stage, whether they are bottlenecks, groups, width of a group in the first stage
@@ -48,7 +49,7 @@ def build_backbone(
     freeze_at: int = 2,
     norm_eps: float = 1e-5,
     stride_in_1x1: bool = False,
-) -> StagedBackbone:
+) -> StagedBackbone | TimmBackbone:
     """A backbone by name, with random weights, those of a file, or torchvision's downloaded ones.
 
     Stages end at strides 4 (stem), 4, 8, 16, 32 in ResNets, and 2, 4, 8, 16, 32 in MobileNetV2. `tiny` has no
@@ -56,7 +57,7 @@ def build_backbone(
     `mobilenet_v2` becomes `mobilenet_v2_tf` where the file's BatchNorm is folded (`resolve_backbone`).
 
     Args:
-        name: One of `BACKBONES`.
+        name: One of `BACKBONES`, or "timm:" with a name of timm (`pip install 'focalkit[timm]'`).
         weights: A .pth, .safetensors or .npz file.
         pretrained: Download torchvision's.
         norm: Of the BatchNorm: its statistics and scales fixed, or live.
@@ -72,6 +73,10 @@ def build_backbone(
     if pretrained and weights is not None:
         raise ConfigError(f"either download the backbone's weights or take those of {weights}, not both")
     name = resolve_backbone(name, weights)
+    if name.startswith(PREFIX):
+        if stride_in_1x1:
+            raise ConfigError(f"stride_in_1x1 belongs to the bottlenecks of ResNet, not to {name}")
+        return TimmBackbone(name, weights=weights, pretrained=pretrained, norm=norm, freeze_at=freeze_at).train()
     if name == "tiny":
         if pretrained or weights is not None:
             raise ConfigError("the backbone tiny has no pretrained weights: it trains from scratch")
@@ -112,12 +117,15 @@ def resolve_backbone(name: str, weights: str | Path | None = None) -> str:
     Raises:
         InputError: An unknown name (the nearest is given), or an unreadable file.
     """
+    if name.startswith(PREFIX):
+        check_name(name)
+        return name
     if name not in BACKBONES:
         import difflib
 
         close = difflib.get_close_matches(name, BACKBONES, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise InputError(f"unknown backbone {name!r}; {hint}known: {', '.join(BACKBONES)}")
+        raise InputError(f"unknown backbone {name!r}; {hint}known: {', '.join(BACKBONES)}, timm:NAME")
     if weights is None or not name.startswith("mobilenet_v2"):
         return name
     folded = is_folded(read_weights(weights))
