@@ -83,7 +83,7 @@ class ModelConfig:
 
     backbone: str = "resnet50"
     """resnet18 .. resnet152, resnext50_32x4d, resnext101_32x8d, mobilenet_v2, mobilenet_v2_tf, tiny,
-    resnet18vd, resnet34vd, resnet50vd, cspnext_tiny, cspnext_s, cspnext_m"""
+    resnet18vd, resnet34vd, resnet50vd, cspnext_tiny, cspnext_s, cspnext_m, or timm:NAME for a model of timm"""
     backbone_norm: Literal["frozen", "batch"] = "frozen"
     """BatchNorm of the backbone: fixed statistics and scales, or live (needed when training from scratch)"""
     freeze_at: int = 2
@@ -362,31 +362,13 @@ def rtdetrv2_small() -> TrainConfig:
 
 def rtmdet_tiny() -> TrainConfig:
     """Lyu et al., 2022: RTMDet-tiny, 640 px, AdamW with a cosine rate and a moving average; no mosaic, no mixup."""
-    return TrainConfig(
-        epochs=300,
-        evaluate_every=10,
-        batch_size=32,
-        min_size=640,
-        max_size=640,
-        model=ModelConfig(
-            detector="rtmdet",
-            backbone="cspnext_tiny",
-            backbone_norm="batch",
-            freeze_at=0,
-            fpn_channels=96,
-            head_channels=96,
-            head_depth=2,
-        ),
+    optim = OptimConfig("adamw", 4e-3, 256, weight_decay=0.05, schedule="cosine", warmup_steps=1000, ema_decay=0.9998)
+    base = TrainConfig(epochs=300, evaluate_every=10, batch_size=32, min_size=640, max_size=640)
+    return replace(
+        base,
+        model=ModelConfig("cspnext_tiny", "batch", 0, 96, head_channels=96, head_depth=2, detector="rtmdet"),
         augment=AugmentConfig(scale=(0.5, 2.0), color=0.2),
-        optim=OptimConfig(
-            optimizer="adamw",
-            lr=4e-3,
-            lr_batch=256,
-            weight_decay=0.05,
-            schedule="cosine",
-            warmup_steps=1000,
-            ema_decay=0.9998,
-        ),
+        optim=optim,
     )
 
 

@@ -119,7 +119,8 @@ def _create(model: str, strides: Sequence[int], pretrained: bool) -> tuple[Any, 
 
     try:
         with torch.device("meta"):
-            info = timm.create_model(model, features_only=True).feature_info
+            described: Any = timm.create_model(model, features_only=True)
+            info = described.feature_info
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"timm:{model} gives no features of its stages: {error}") from error
     has = info.reduction()
