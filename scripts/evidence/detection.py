@@ -12,15 +12,16 @@ ResNets from ImageNet weights on COCO at 600 px for 90,000 steps of 16 images, w
 as frequent as the objects (sec. 1); here there are {ratio:.0f} background anchors for every positive one. So signs may
 differ, and where they do this is said of the miniature, not of the paper."""
 
+OUTCOMES = ("shown", "contradicted", "not shown", "seen once")
+
 
 def section(result: dict[str, Any]) -> Section:
     """Every claim beside what was found, and every method beside the published AP."""
     claims = result["claims"]
     counts = Counter(_outcome(claim) for claim in claims)
-    words = [
-        f"{counts[word]} {word}" for word in ("shown", "contradicted", "not shown", "one observation") if counts[word]
-    ]
-    short = f"**{TITLE}**: of {len(claims)} claims about pairs of methods, {', '.join(words)}."
+    words = ", ".join(f"{counts[word]} {word}" for word in OUTCOMES if counts[word])
+    signs = sum(claim["difference"] > 0 for claim in claims)
+    short = f"**{TITLE}**: of {len(claims)} claims about pairs of methods, {words}; {signs} have the paper's sign."
     names = {row["method"]: row["setting"] for row in result["rows"]}
     pairs = [
         (
@@ -57,5 +58,5 @@ def _ours(row: dict[str, Any]) -> str:
 
 
 def _outcome(claim: dict[str, Any]) -> str:
-    outcomes = {"better": "shown", "worse": "contradicted", "one observation": "one observation"}
+    outcomes = {"better": "shown", "worse": "contradicted", "one observation": "seen once"}
     return outcomes.get(claim["verdict"], "not shown")
