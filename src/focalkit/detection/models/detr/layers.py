@@ -33,6 +33,11 @@ class ConvNorm(nn.Module):
         return self.activation(self.norm(self.conv(x)))
 
 
+def _folded(part: ConvNorm) -> nn.Conv2d:
+    assert isinstance(part.norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(part.conv, part.norm)
+
+
 class RepVGG(nn.Module):
     """A 3x3 and a 1x1 convolution side by side (Ding et al., 2021, arXiv 2101.03697), without the identity."""
 
@@ -47,7 +52,7 @@ class RepVGG(nn.Module):
     @torch.no_grad()
     def merged(self) -> nn.Sequential:
         """One 3x3 convolution that gives what both give in evaluation (sec. 3.2 of the paper), and SiLU."""
-        wide, narrow = (fuse_conv_bn_eval(c.conv, c.norm) for c in (self.conv1.eval(), self.conv2.eval()))
+        wide, narrow = (_folded(part.eval()) for part in (self.conv1, self.conv2))
         assert wide.bias is not None
         assert narrow.bias is not None
         wide.weight += F.pad(narrow.weight, (1, 1, 1, 1))
