@@ -58,9 +58,10 @@ class Args:
 
     out: Path
     """The run directory"""
-    preset: Literal["cpu-small", "paper", "rtdetrv2", "rtdetrv2-small", "default"] | None = None
+    preset: Literal["cpu-small", "paper", "rtdetrv2", "rtdetrv2-small", "rtmdet-tiny", "default"] | None = None
     """cpu-small: MobileNetV2, 64 channels, 416 px. paper: ResNet-50-FPN, 600 px, 90k steps of 16 images.
     rtdetrv2: as its authors on COCO, 640 px. rtdetrv2-small: MobileNetV2, 128 channels, 100 queries, 416 px.
+    rtmdet-tiny: CSPNeXt, as its authors but for mosaic and mixup, 640 px.
     default: ResNet-50-FPN, 800 px, 12 epochs. Not given: cpu-small where there is no GPU, else default"""
     config: Path | None = None
     """TOML file, or the run.json of an earlier run"""

@@ -1,11 +1,13 @@
 """RTMDet's parts: sizes as published, norms of each level's own, boxes as distances."""
 
 import math
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 
-from focalkit.config import ModelConfig, TrainConfig
+from focalkit.cli.train import Args
+from focalkit.config import PRESETS, ModelConfig, TrainConfig
 from focalkit.detection import (
     CSPNeXtPAFPN,
     DistanceCoder,
@@ -123,6 +125,11 @@ def test_the_recipe_is_the_papers():
 def test_a_neck_that_cannot_be_is_refused(bad):
     with pytest.raises(ValueError, match=r"C3, C4, C5|depth counts blocks"):
         CSPNeXtPAFPN(**bad)
+
+
+def test_the_command_line_offers_every_preset():
+    hints = get_type_hints(Args)["preset"]
+    assert set(PRESETS) | {"default"} == {name for kind in get_args(hints) for name in get_args(kind)}
 
 
 def test_a_detector_without_classes_is_refused():
