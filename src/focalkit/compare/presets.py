@@ -68,7 +68,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
                  "hist_gb_balanced", "hist_gb_oversample", "hist_gb_under_bagging", "balanced_forest", "easy_ensemble",
                  "lightgbm", "lightgbm_balanced", "lightgbm_focal", "xgboost", "xgboost_focal"),
         steps=600,
-        tasks=("tabular",),
+        tasks=("rows",),
     ),
     "paper-tables-mini": Preset(
         "tables 1a, 1b and 1d of the focal loss paper with a tiny detector at 128 px",

@@ -14,8 +14,10 @@ from .._numerics import computed_in, finite, largest, upcast
 from .call import Call, SigmoidCall
 from .operands import Focal, Number, Operands, Result
 
-SIZE = 131_072
+SIZE = 65_536
 """Elements of a chunk for each thread: fewer, and what the calls cost shows; more, and it leaves the cache"""
+FLAT = 2 * SIZE
+"""Where background alone is computed, which keeps no intermediate results for autograd"""
 FEW = 16
 """Targets of which at most one in this many is not background are background except a few"""
 
@@ -97,10 +99,12 @@ def _background(
     """The same where nearly all is background: that everywhere, and the few others put in their places."""
     if not isinstance(call, SigmoidCall) or call.negative is None or not _simple(call, operands):
         return None
+    if call.dense and int(operands.targets.count_nonzero()) * FEW > x.numel():  # before a list of them takes memory
+        return None
     at, targets = _dense_others(operands.targets) if call.dense else _labelled(call, x, operands.targets)
     if at.numel() * FEW > x.numel():
         return None
-    total, flat, size = 0.0, x.view(-1), SIZE * torch.get_num_threads()
+    total, flat, size = 0.0, x.view(-1), FLAT * torch.get_num_threads()
     written = None if result is None else result.view(-1)
     buffers = flat.new_empty((3, min(size, flat.numel())), dtype=computed_in(x))
     starts = list(range(0, flat.numel(), size))

@@ -1241,7 +1241,7 @@ class SigmoidFocalLoss(LossModule):
         reduction: "none" (shape of `logits`), "sum", or "mean" over the elements that count.
         normalizer: Number or 0-d tensor that divides the sum instead, for example the number of positives.
         backend: "auto" chooses (`focalkit.kernels.explain` says what and why); "eager", "compiled" and "triton" ask for
-            one way.
+            one.
 
     Raises:
         ValueError, TypeError: Shapes, dtypes or values that cannot be meant.

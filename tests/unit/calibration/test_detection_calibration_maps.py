@@ -57,7 +57,7 @@ def test_rare_and_unseen_classes_take_the_pooled_map_and_are_named():
     scores, labels, correct = detections()
     labels[:30] = 5
     fitted = DetectionCalibration("platt").fit(scores, labels, correct)
-    assert "pooled: 5 (" in fitted.notes[0]
+    assert "the map of all classes pooled is taken: 5 (10)" in fitted.notes[0]
     new = torch.rand(5)
     assert torch.equal(fitted.transform(new, torch.full((5,), 5)), fitted.transform(new, torch.full((5,), 42)))
 
