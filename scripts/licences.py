@@ -12,7 +12,8 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
 EXTRAS = ("detection", "compare", "report", "export", "openvino", "bench", "ray", "trees", "timm", "text", "audio")
 PERMISSIVE = re.compile(
-    r"MIT|Apache|BSD|ISC|PSF|Python Software Foundation|Zlib|MPL|Mozilla|Unlicense|Public Domain|HPND|CNRI|CC0|BSL-1.0",
+    r"\b(MIT|Apache|BSD|0BSD|FreeBSD|ISC|PSF|Python Software Foundation|Zlib|MPL|Mozilla|Unlicense|Public Domain|HPND"
+    r"|CNRI|CC0|BSL-1.0)\b",
     re.IGNORECASE,
 )
 COPYLEFT = re.compile(r"\bA?GPL|\bLGPL|General Public|non-?commercial", re.IGNORECASE)

@@ -47,10 +47,10 @@ class NumericsConfig:
     """Subtracted from red, green, blue in 0..1; none takes the backbone's"""
     pixel_std: tuple[float, float, float] | None = None
     """Divides red, green, blue"""
-    plain_distances: bool = False
-    """RTMDet's boxes are distances in strides, as in its tiny and s, not the logarithms of its larger sizes"""
     resize: Literal["focalkit", "torchvision", "detectron2", "mmdet", "square"] = "focalkit"
     """Whose rounding of sizes and whose interpolation; "square" keeps no ratio, as set predictors' authors do"""
+    plain_distances: bool = False
+    """RTMDet's boxes are distances in strides, as in its tiny and s, not the logarithms of its larger sizes"""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,6 @@ class ModelConfig:
     """Backbone stages, from the stem on, whose weights do not train (0 trains everything)"""
     fpn_channels: int = 256
     """Channels of the pyramid"""
-    neck_depth: int = 1
-    """Blocks in each stage of RTMDet's neck: 1 in tiny and s, 2 in m"""
     head_channels: int = 256
     """Channels of the class and the box tower"""
     head_depth: int = 4
@@ -110,6 +108,8 @@ class ModelConfig:
     detector: DetectorName = "retinanet"
     """RetinaNet, or a relative of it made of the same parts"""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    neck_depth: int = 1
+    """Blocks in each stage of RTMDet's neck: 1 in tiny and s, 2 in m"""
 
 
 @dataclass(frozen=True)

@@ -301,3 +301,17 @@ def test_bfloat16_trains_with_losses_in_float32(config, tmp_path):
 def test_run_json_is_strict_json(finished):
     for name in ("run.json", "result.json"):
         json.loads((Path(finished[0].path) / name).read_text(), parse_constant=pytest.fail)
+
+
+def test_a_step_that_poisons_running_statistics_is_not_left_out(config, tmp_path, monkeypatch):
+    """They stay NaN, and with them every evaluation."""
+    real = DetectionModule.training_step
+
+    def poisoned(self, batch, batch_idx):
+        if self.global_step + 1 == 4:
+            batch.images.fill_(torch.inf)
+        return real(self, batch, batch_idx)
+
+    monkeypatch.setattr(DetectionModule, "training_step", poisoned)
+    with pytest.raises(DivergedError, match=r"step 4 cannot be left out: it has made \S*running_\S* NaN or infinite"):
+        train(replace(config, optim=replace(config.optim, not_finite="skip")), tmp_path / "r")

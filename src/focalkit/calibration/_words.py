@@ -41,7 +41,8 @@ def recommendation(study: "DetectionStudy", aim: str) -> str:
     measure = "D-ECE" if study.target == "precision" else "LaECE_0"
     before, after = study.table[measure]["before"], study.table[measure][study.target]
     images, method = len(study.split["judged"]), study.maps[study.target].method
-    if method == "none" or not after < before:
+    shown = measure != "D-ECE" or study.intervals["D-ECE fall"][0] > 0
+    if method == "none" or not after < before or not shown:
         advice = f"Leave the scores as they are: on {images} held-out images no map is shown to be better"
     else:
         low, high = study.intervals["D-ECE fall"]

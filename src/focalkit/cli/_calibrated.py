@@ -34,6 +34,8 @@ def posterior_of(run: Path, detector: "Detector") -> "AppliedCalibration":
     loss = build(spec) if known and parse(spec)[0] == "focal" else None
     if not isinstance(loss, SigmoidFocalLoss) or loss.gamma_neg is not None:
         raise InputError(f"{run}: was trained with {spec}; --posterior knows the inverse of focal loss")
+    if more := sorted({"pos_weight", "label_smoothing", "class_weight"} & set(parse(spec)[1])):
+        raise InputError(f"{run}: was trained with {spec}; --posterior does not know the inverse with {more[0]}")
     gamma, alpha = loss.gamma, loss.alpha
     if not isinstance(gamma, int | float) or not (alpha is None or isinstance(alpha, int | float)):
         raise InputError(f"{run}: was trained with {spec}; --posterior knows one gamma and one alpha for all classes")

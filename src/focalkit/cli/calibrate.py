@@ -177,11 +177,20 @@ def without_trained_names(
 
     if not (source.parent / "run.json").is_file():
         return truth, results, []
+    config = RunDir(source.parent).read_config()
     try:
-        train = open_split(RunDir(source.parent).read_config(), None, "train", check=False)
+        train, val = (open_split(config, None, split, check=False) for split in ("train", "val"))
     except InputError:  # its data is no longer there
         return truth, results, []
-    known = {(image.path.name, image.width, image.height) for image in train.images}
+    held_out = {(image.path.name, image.width, image.height): image.path for image in val.images}
+    known = {
+        key
+        for image in train.images
+        # a name that both splits have means the same picture only where it is
+        if (other := held_out.get(key := (image.path.name, image.width, image.height))) is None
+        or not (other.is_file() and image.path.is_file())
+        or other.read_bytes() == image.path.read_bytes()
+    }
     names = {image["id"]: Path(str(image.get("file_name"))).name for image in truth["images"]}
     seen = {i["id"] for i in truth["images"] if (names[i["id"]], i.get("width"), i.get("height")) in known}
     notes = left_out(source.parent, [names[key] for key in seen], len(names))

@@ -47,6 +47,9 @@ def with_values(method: Method, values: Mapping[str, Any]) -> Method:
         part, dot, argument = key.partition(".")
         if dot and part in PARTS:
             method = replace(method, **{part: set_argument(getattr(method, part) or "", argument, value)})
+            undone = part == "loss" and (method.adjust or "").startswith("focal_posterior")
+            if undone and argument in ("gamma", "alpha"):  # what is undone is what was done
+                method = replace(method, adjust=set_argument(method.adjust or "", argument, value))
         else:
             method = replace(method, settings={**method.settings, key: value})
     return method

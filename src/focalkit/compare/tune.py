@@ -51,6 +51,9 @@ def tune(job: Job, splits: Splits) -> Trials:
     metric = task.metrics[0]
     file = job.out / "cells" / folder_name(job.method.name) / "tuning" / f"seed{job.tune_seed}.jsonl"
     rows = _read(file)
+    if rows and all(row["value"] is None or math.isnan(row["value"]) for row in rows):
+        file.unlink()  # nothing succeeded: what was wrong, such as a missing package, may be mended by now
+        rows = []
     for number in range(len(rows), job.tune):
         values = {} if number == 0 else _ask(space, rows, number, metric.higher_is_better)
         began = time.perf_counter()

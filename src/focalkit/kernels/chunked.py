@@ -141,8 +141,8 @@ def _simple(call: SigmoidCall, operands: Operands) -> bool:
     """Whether a target of 0 is background and the operands are numbers."""
     unweighted = operands.weight is None and operands.class_weight is None and not call.label_smoothing
     numbers = all(not isinstance(v, Tensor) or v.numel() == 1 for v in operands.params.values())
-    # labels: a dense 1 shall not mean that it is ignored
-    ignored = (0,) if call.dense else (0, 1)
+    # labels: -1 is background unless it is ignored, and a dense 1 shall not mean that it is
+    ignored = (0,) if call.dense else (-1, 0, 1)
     return unweighted and numbers and (operands.targets.dtype == torch.bool or call.ignore_index not in ignored)
 
 

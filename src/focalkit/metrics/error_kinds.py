@@ -180,8 +180,9 @@ def _average_precision(labels: Tensor, correct: Tensor, num_boxes: Tensor, class
     found = []
     for c in classes.tolist():
         total = int(num_boxes[c])
-        if not total:
-            found.append(0.0)
+        if not total:  # a class with neither boxes nor detections has no precision
+            if bool((labels == c).any()):
+                found.append(0.0)
             continue
         right = correct[labels == c].double()
         true_positives = right.cumsum(0)

@@ -64,7 +64,11 @@ def build_trainer(
     on_gpu = config.runtime.accelerator != "cpu" and torch.cuda.is_available()
     check_devices(config)
     ranks = config.runtime.devices * config.runtime.num_nodes
-    live_norm = config.model.backbone_norm == "batch" or config.model.head_norm == "batch"
+    if ranks > 1 and on_gpu and config.model.backbone.startswith("timm:") and config.model.backbone_norm == "batch":
+        raise ConfigError(
+            "live BatchNorm of timm's backbones is not for several GPUs: torch's SyncBatchNorm would drop their"
+            " activations; --model.backbone-norm frozen with pretrained weights works"
+        )
     return L.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=config.runtime.devices,
@@ -77,7 +81,7 @@ def build_trainer(
         check_val_every_n_epoch=config.evaluate_every,
         num_sanity_val_steps=0,
         # torch's SyncBatchNorm exists for GPUs only; on several CPU processes each normalises its own images
-        sync_batchnorm=ranks > 1 and on_gpu and live_norm,
+        sync_batchnorm=ranks > 1 and on_gpu,
         use_distributed_sampler=False,
         deterministic="warn" if config.runtime.deterministic else None,
         logger=build_logger(config, out, start_step),

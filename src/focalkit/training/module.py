@@ -88,12 +88,24 @@ class DetectionModule(L.LightningModule):
         scaled = self.trainer.precision == "16-mixed"  # there an infinite gradient is routine: the scaler leaves it out
         if self.optim.not_finite == "skip" and not scaled:
             self._skips = 0 if norm.isfinite() and self.window.is_finite(step) else self._skips + 1
+            if self._skips:
+                self._refuse_poison(step)
             if 0 < self._skips < SKIPS_IN_A_ROW:
                 self.window.skip(step)
                 optimizer.zero_grad(set_to_none=True)
                 return
         if not scaled:
             self.window.add_norm(step, norm)
+
+    def _refuse_poison(self, step: int) -> None:
+        """Running statistics that a step has made NaN stay so when the step is left out.
+
+        Raises:
+            DivergedError: Some are.
+        """
+        floats = ((name, value) for name, value in self.named_buffers() if value.is_floating_point())
+        if poisoned := next((name for name, value in floats if not value.isfinite().all()), None):
+            raise DivergedError(f"step {step} cannot be left out: it has made {poisoned} NaN or infinite")
 
     def on_validation_epoch_start(self) -> None:
         self._val_losses, self._detections = [], []

@@ -70,6 +70,8 @@ def boost(
     given = dict(params or {})
     if taken := sorted(set(given) & {"objective", "num_class", "boost_from_average", "base_score"}):
         raise ConfigError(f"the parameter {taken[0]!r} of {library} follows from the objective and classes")
+    if objective is not None and (lost := sorted(set(given) & {"scale_pos_weight", "is_unbalance", "application"})):
+        raise ConfigError(f"{library} leaves {lost[0]!r} out with an objective of one's own: use alpha or weights")
     labels = np.asarray(labels).astype(np.int64)
     base = objective or FocalObjective(gamma=0.0)  # log loss, whose best constant is the log odds
     start = np.atleast_1d(base.start(labels, weight, classes))

@@ -13,6 +13,7 @@ Not here: the loss on tensors (`focalkit.losses`), and the libraries themselves 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class FocalObjective:
     def __post_init__(self) -> None:
         if not self.gamma >= 0:
             raise ValueError(f"gamma must be at least 0, got {self.gamma!r}")
+        if isinstance(self.alpha, Real):  # numpy's numbers too
+            object.__setattr__(self, "alpha", float(self.alpha))
         if isinstance(self.alpha, int | float):
             if not 0 < self.alpha < 1:
                 raise ValueError(f"alpha must be in (0, 1) or one positive number per class, got {self.alpha!r}")

@@ -185,6 +185,13 @@ def test_the_posterior_of_focal_loss_is_that_of_calibration(link: str, alpha: fl
     np.testing.assert_array_equal(again.logits, found.logits)
 
 
+def test_another_gamma_of_the_posterior_method_is_what_is_undone():
+    from focalkit.compare._specs import resolve
+
+    method = resolve(["focal_posterior(gamma=1.0)"], "tabular")[0]
+    assert ("gamma=1.0" in method.loss, "gamma=1.0" in (method.adjust or "")) == (True, True)
+
+
 def test_the_posterior_of_extreme_logits_is_finite():
     from focalkit.compare.adjust import adjusted
 
@@ -195,10 +202,15 @@ def test_the_posterior_of_extreme_logits_is_finite():
         np.testing.assert_allclose(found.probabilities, [[1, 0], [0, 1]], atol=1e-12)
 
 
-@pytest.mark.parametrize("loss", ["bce", "default", "my.module:Loss", "focal(gamma=2.0, gamma_neg=1.0)"])
+@pytest.mark.parametrize(
+    "loss",
+    ["bce", "default", "my.module:Loss", "focal(gamma=2.0, gamma_neg=1.0)", "focal(pos_weight=9.0)"],
+)
 def test_no_posterior_is_made_up_for_other_losses(loss: str):
     from focalkit.compare.adjust import without_focal
 
     outputs = Outputs(np.arange(1), np.zeros(1, int), np.zeros((1, 2), np.float32))
-    with pytest.raises(ConfigError, match="the inverse of focal loss with one gamma is known"):
+    with pytest.raises(
+        ConfigError, match=r"the inverse (of focal loss with one gamma is known|with pos_weight is not known)"
+    ):
         without_focal(outputs, loss)

@@ -293,3 +293,18 @@ def test_extremes_of_the_background_are_those_of_eager(extreme, row):
 def test_the_value_alone_is_the_same():
     x, labels = background()
     assert L.sigmoid_focal_loss(x, labels) == L.sigmoid_focal_loss(x.requires_grad_(), labels)
+
+
+@pytest.mark.parametrize("name", ["focal", "asl", "bce"])
+def test_labels_of_minus_one_are_left_out_where_they_are_ignored(name):
+    torch.manual_seed(0)
+    x = torch.randn(9000, 20, dtype=torch.float64, requires_grad=True)
+    labels = torch.full((9000,), -1)
+    labels[:100] = torch.arange(100) % 20
+    found = []
+    for backend in ("auto", "eager"):
+        loss = L.build(name, ignore_index=-1, backend=backend)(x, labels)
+        found.append((loss.item(), torch.autograd.grad(loss, x)[0]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-9)
+    torch.testing.assert_close(found[0][1], found[1][1])
+    assert not found[0][1][100:].any()

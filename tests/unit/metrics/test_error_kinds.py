@@ -158,3 +158,9 @@ def test_the_operating_point_counts_what_it_keeps():
     at = operating_point(rows, 0.3)["all"]
     assert all(curve[key][3] == at[key] for key in ("precision", "recall", "f1"))
     assert torch.tensor(curve["recall"]).diff().max() <= 0
+
+
+def test_a_class_that_is_never_found_costs_its_share_of_ap():
+    truth, results = scene([(1, CAT), (2, DOG)], [(1, 0.9, CAT)])
+    costs = error_kinds(match_coco(truth, results)).costs
+    assert costs["missed"] == pytest.approx(0.5, abs=0.01)

@@ -156,7 +156,12 @@ def _parameters_until(net: nn.Module, stage: str) -> set[str]:
     """Names of the parameters up to the end of a stage; they are in the order in which they are used."""
     names = [name for name, _ in net.named_parameters()]
     ends = [i for i, name in enumerate(names) if _plain(name).startswith(_plain(stage) + ".")]
-    return set(names[: ends[-1] + 1]) if ends else set()
+    if not ends:  # a stage without parameters, such as the activation after the stem of ResNets
+        modules = [_plain(name) for name, _ in net.named_modules()]
+        later = set(modules[modules.index(_plain(stage)) + 1 :]) if _plain(stage) in modules else set()
+        first = next((i for i, name in enumerate(names) if _plain(name).rpartition(".")[0] in later), 0)
+        return set(names[:first])
+    return set(names[: ends[-1] + 1])
 
 
 def _load(net: nn.Module, given: Mapping[str, Tensor], source: object) -> None:

@@ -92,10 +92,14 @@ def transfer(model: AnyDetector, source: AnyDetector, names: Sequence[str], what
                 state[name] = pick_classes(t, source.num_classes, rows, len(t) // source.num_classes)
             elif name.startswith(LABELS):
                 state[name] = t[[*rows, source.num_classes]]
+    own = model.state_dict()
+    # a model without denoising has no labels to embed, and one that starts it starts them
+    state = {name: t for name, t in state.items() if name in own or not name.startswith(LABELS)}
+    new = [CLASS_OUTPUT, LABELS] if rows is None else [] if any(n.startswith(LABELS) for n in state) else [LABELS]
     wanted = {
         name: tuple(t.shape)
-        for name, t in model.state_dict().items()
-        if not DROPPED.fullmatch(name) and (rows is not None or not name.startswith((CLASS_OUTPUT, LABELS)))
+        for name, t in own.items()
+        if not DROPPED.fullmatch(name) and not name.startswith(tuple(new))
     }
     if problems := misfits(wanted, {name: tuple(t.shape) for name, t in state.items()}):
         raise ConfigError(f"{what}: does not fit the model that is asked for {listed(problems)}")

@@ -88,7 +88,8 @@ def sample(values: Tensor, shapes: Shapes, places: Tensor) -> Tensor:
     grids = (2 * places - 1).chunk(len(shapes), dim=2)
     maps = values.split([h * w for h, w in shapes], dim=2)
     found = [
-        F.grid_sample(level.unflatten(2, shape), grid.to(level.dtype), align_corners=False)
+        # in float32: half precision rounds places to a good part of a cell
+        F.grid_sample(level.unflatten(2, shape).float(), grid.float(), align_corners=False).to(level.dtype)
         for level, shape, grid in zip(maps, shapes, grids, strict=True)
     ]
     return torch.cat(found, dim=-1)
