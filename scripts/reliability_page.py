@@ -48,7 +48,8 @@ def page(results: Mapping[str, Any]) -> str:
     """The page as text."""
     parts = [HEAD]
     if machine := results.get("machine"):
-        parts.append(f"Recorded on {results['date']}, {machine}, in {results['minutes']:.0f} minutes.\n")
+        made = f"`{results['command']}`"
+        parts.append(f"Made by {made} on {results['date']}, {machine}, in {results['minutes']:.0f} minutes.\n")
     parts.append(f"Damaged and hostile files in the corpus: {results['corpus']}.\n" if "corpus" in results else "")
     for kind, (title, what) in KINDS.items():
         rows = results.get(kind)

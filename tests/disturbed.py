@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -65,6 +66,7 @@ class Place:
     data: Path
     run: Path
     table: Path
+    found: Path
 
 
 def make_place(root: Path) -> Place:
@@ -75,7 +77,19 @@ def make_place(root: Path) -> Place:
     x = rng.standard_normal((240, 3)) + y[:, None]
     rows = [f"{a:.4f},{b:.4f},{c:.4f},{t}" for (a, b, c), t in zip(x, y, strict=True)]
     (root / "table.csv").write_text("\n".join(["a,b,c,target", *rows]) + "\n")
-    return Place(data, root / "run", root / "table.csv")
+    (root / "found.json").write_text(json.dumps(found_in(data / "annotations" / "instances_val.json", rng)))
+    return Place(data, root / "run", root / "table.csv", root / "found.json")
+
+
+def found_in(truth: Path, rng: np.random.Generator) -> list[dict]:
+    """COCO results: the boxes that are there, and as many that are not, all of them too sure."""
+    found = []
+    for box in json.loads(truth.read_text())["annotations"]:
+        one = {"image_id": box["image_id"], "category_id": box["category_id"]}
+        found.append({**one, "bbox": box["bbox"], "score": float(rng.uniform(0.6, 1.0))})
+        elsewhere = [*rng.uniform(0, 60, 2).tolist(), 9.0, 9.0]
+        found.append({**one, "bbox": elsewhere, "score": float(rng.uniform(0.3, 0.95))})
+    return found
 
 
 def train_words(data: Path, out: Path) -> list[str]:
@@ -95,7 +109,7 @@ def words_of(name: str, place: Place, out: Path) -> list[str]:
         "export": ["export", run, "--format", "weights", "--out", str(out / "w.safetensors")],
         "evaluate": ["evaluate", run, "--data", str(place.data), "--out", str(out / "evaluation")],
         "calibrate": [
-            *("calibrate", str(place.run / "predictions.json"), "--out", str(out / "calibration")),
+            *("calibrate", str(place.found), "--out", str(out / "calibration")),
             *("--truth", str(place.data / "annotations" / "instances_val.json")),
         ],
         "compare": [
