@@ -14,6 +14,7 @@ from focalkit._files import dump_json
 from focalkit.calibration import detection_thresholds
 from focalkit.metrics import (
     ERROR_KINDS,
+    DetectionMatches,
     confusion_matrix,
     error_kinds,
     match_coco,
@@ -26,12 +27,17 @@ from focalkit.metrics import (
 BINS = 20
 
 
-def decisions(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def decisions(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    matches: DetectionMatches | None = None,
+) -> dict[str, Any] | None:
     """Everything about scores and cut-offs that a report shows; None without detections or without boxes.
 
     Args:
         ground_truth: As `coco_ap` takes it.
         detections: As `coco_ap` takes them, with scores in [0, 1].
+        matches: Those of the two at an overlap of .5, where they are known already.
 
     Returns:
         As it stands in evaluation.json; undefined numbers are None:
@@ -47,7 +53,8 @@ def decisions(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str,
     Raises:
         InputError: As `match_coco`.
     """
-    matches = match_coco(ground_truth, detections)
+    if matches is None:
+        matches = match_coco(ground_truth, detections)
     rows = matches.counted
     if not len(rows) or not len(matches.truth_labels):
         return None

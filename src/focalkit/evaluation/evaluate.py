@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from focalkit.detection.criterion import Matcher
 from focalkit.detection.inference.predict import Observer
 from focalkit.evaluation.decisions import decisions
 from focalkit.evaluation.gallery import tidy_gallery, write_gallery
-from focalkit.evaluation.matched import match_split
+from focalkit.evaluation.matched import MatchedSplit, match_split
 from focalkit.evaluation.predict import coco_results, predict_split
 from focalkit.metrics import CocoResult, coco_ap
 
@@ -47,6 +48,11 @@ class Evaluation:
     images_per_second: float
     device: str
 
+    @cached_property
+    def matched(self) -> MatchedSplit:
+        """The detections beside the ground truth, matched once for all that looks at them."""
+        return match_split(self.data, self.detections)
+
     def predictions(self) -> list[dict[str, Any]]:
         """The detections as COCO results, with the data's own ids."""
         return coco_results(self.detections, self.data.category_ids)
@@ -64,7 +70,7 @@ class Evaluation:
             "metrics": self.coco.metrics,
             **_class_tables(self.data, self.coco, train_counts),
             "pr": self.coco.curves,
-            "decisions": decisions(self.data.to_coco(), self.predictions()),
+            "decisions": decisions(self.data.to_coco(), self.predictions(), self.matched.matches),
             "score_threshold": self.score_threshold,
             "speed": {"images_per_second": round(self.images_per_second, 3), "device": self.device},
         }
@@ -140,12 +146,11 @@ def evaluate_into(
     make_folder(folder)  # a place that cannot be written to is known before the work
     concentration = None if matcher is None else ConcentrationObserver(LossConcentration(matcher), len(data))
     found = evaluate(detector, data, batch_size=batch_size, workers=workers, observe=concentration)
-    matched = match_split(data, found.detections)
-    shown = write_gallery(matched, folder, f"gallery{ending}", each=pictures)
+    shown = write_gallery(found.matched, folder, f"gallery{ending}", each=pictures)
     evaluation = {
         **found.summary(train_counts),
         "gallery": shown,
-        "best_f1_threshold": round(matched.threshold, 4),
+        "best_f1_threshold": round(found.matched.threshold, 4),
         "loss_concentration": None if concentration is None else concentration.curves(),
     }
     # the evaluation names the pictures, so it comes last, and those of the earlier one go when nothing names them

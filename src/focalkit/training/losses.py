@@ -99,18 +99,20 @@ class LossWindow:
         """
         if not self.rows:
             return {}
-        table, steps, seen, norms = _mean_of_ranks(torch.stack(self.rows)), self.steps, self.seen, self.norms
+        table, steps, seen = _mean_of_ranks(torch.stack(self.rows)), self.steps, self.seen
+        values = torch.stack([*self.norms.values()]).cpu() if self.norms else torch.empty(0)  # one wait, not one each
+        norms = dict(zip(self.norms, values, strict=True))
         self._start_over()
         good = table.isfinite().all(dim=1)
         good &= torch.tensor([bool(norms[s].isfinite()) if s in norms else True for s in steps])
         if not good.all():
             first = int((~good).nonzero()[0, 0])
-            values = dict(zip(self.names, table[first].tolist(), strict=True))
-            raise NotFiniteError(steps[first], values, _facts(seen[first], norms.get(steps[first])))
+            losses = dict(zip(self.names, table[first].tolist(), strict=True))
+            raise NotFiniteError(steps[first], losses, _facts(seen[first], norms.get(steps[first])))
         counted = {n for s in seen for n in s.counts}
         self.facts = {n: float(torch.stack([s.counts[n].float() for s in seen]).mean()) for n in sorted(counted)}
         if norms:
-            self.facts["gradient_norm"] = float(torch.stack(list(norms.values())).mean())
+            self.facts["gradient_norm"] = float(values.mean())
         if self.skipped:
             self.facts["skipped"] = self.skipped
         means = dict(zip(self.names, table.mean(dim=0).tolist(), strict=True))

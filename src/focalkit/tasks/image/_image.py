@@ -121,7 +121,6 @@ class Images:
 
 
 TASK = Images()
-CIFAR_LT_QUICK = Images(imbalance=100, val_from="test", epochs=12)
 CIFAR_LT = Images(
     network="resnet32", imbalance=100, val_from="test", epochs=200, weight_decay=2e-4, decay_at=(0.8, 0.9)
 )  # Cao et al., 2019

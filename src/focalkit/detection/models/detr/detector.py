@@ -67,11 +67,10 @@ class SetDetector(nn.Module):
         noised = None if noise is None or targets is None else noise(targets, size, self.num_classes)
         found, mended = self.head.every_layer(self.neck(self.backbone(x)), noised)
         last = Layers(found.logits[-1:], found.boxes[-1:])
-        outputs = self._outputs(last, size, earlier=self._outputs(Layers(found.logits[:-1], found.boxes[:-1]), size))
+        earlier = self._outputs(Layers(found.logits[:-1], found.boxes[:-1]), size)
         if noised is None or mended is None:
-            return outputs
-        denoising = Denoising(self._outputs(mended, size), noised.assignments)
-        return self._outputs(last, size, outputs.earlier, denoising)
+            return self._outputs(last, size, earlier)
+        return self._outputs(last, size, earlier, Denoising(self._outputs(mended, size), noised.assignments))
 
     def _outputs(
         self,
