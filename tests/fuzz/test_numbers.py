@@ -28,7 +28,7 @@ def test_the_calibration_error_is_its_definition(rows, bins):
         if inside:
             total += abs(sum(s for s, _ in inside) - sum(y for _, y in inside))
     found = expected_calibration_error(scores, labels, bins=bins)
-    assert math.isclose(float(found), total / len(rows), abs_tol=1e-6)
+    assert math.isclose(float(found), total / len(rows), abs_tol=1e-9)
 
 
 def boxes(count: int):

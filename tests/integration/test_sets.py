@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from focalkit._runs import RunDir
@@ -79,3 +80,15 @@ def test_its_own_weights_file_comes_back(tmp_path: Path):
         again = load_weights(tmp_path / name)
         images = torch.rand(1, 3, 64, 64)
         assert torch.equal(again(images).deltas[0], model(images).deltas[0])
+
+
+@pytest.mark.parametrize(("before", "after"), [(10, 0), (0, 10)])
+def test_its_weights_start_another_with_or_without_denoising(before: int, after: int):
+    from focalkit.detection import build_detector
+    from focalkit.detection.models.card import ModelCard
+
+    structures = [replace(MODEL, decoder=replace(MODEL.decoder, denoising=n)) for n in (before, after)]
+    source, model = (build_detector(structure, 2) for structure in structures)
+    source.card = ModelCard(structures[0], ((1, "cat"), (2, "dog")))
+    transfer(model, source, ["cat", "dog"], "x.pth")
+    assert torch.equal(model.head.class_output[0].weight, source.head.class_output[0].weight)

@@ -127,7 +127,7 @@ def _classwise(data: Labelled, bins: int, scheme: Scheme, norm: Norm, closed: Cl
 
 def _error(scores: Tensor, targets: Tensor, bins: int, scheme: Scheme, norm: Norm, closed: Closed) -> float:
     found = binned(scores, targets, bins, scheme, closed)
-    share, gaps = found.counts / found.counts.sum(), found.gaps
+    share, gaps = found.counts.double() / found.counts.sum(), found.gaps
     match norm:
         case "l1":
             return float((share * gaps).sum())

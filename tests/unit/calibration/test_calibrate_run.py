@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from focalkit.calibration import AppliedCalibration, focal_to_posterior
 from focalkit.cli import main
@@ -133,6 +134,12 @@ def test_images_that_trained_are_left_out_whatever_their_name(calibrated_run: Pa
     command = ["calibrate", str(calibrated_run / "predictions.json"), "--truth", instances]
     assert main([*command, "--out", str(calibrated_run / "again")]) == 0
     assert "FK204: 10 of 30 images" in capsys.readouterr().out
+
+    for image in trained:  # the same names of other pictures say nothing
+        file = data / "images" / "train" / f"{image['id']}.png"
+        Image.new("RGB", (image["width"], image["height"]), (1, 2, 3)).save(file)
+    assert main([*command, "--out", str(calibrated_run / "others")]) == 0
+    assert "FK204" not in capsys.readouterr().out
 
 
 def test_a_calibration_of_other_classes_is_refused(calibrated_run: Path):

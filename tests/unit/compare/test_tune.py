@@ -73,6 +73,17 @@ def test_a_search_without_a_success_is_the_failure_of_its_cell(toy, data: Path, 
     assert "no trial of bad succeeded: this loss always fails here" in found.store.cell("bad", 0).record["error"]
 
 
+def test_a_search_without_a_success_begins_anew(toy, data: Path, tmp_path: Path):
+    """What was wrong, such as a missing package, may be mended by then."""
+    tuning = tmp_path / "out" / "cells" / "ce" / "tuning"
+    tuning.mkdir(parents=True)
+    failed = '{"values": {}, "value": null, "error": "this needs the package x", "seconds": 0.1}\n'
+    (tuning / "seed0.jsonl").write_text(2 * failed)
+    found = compare(data, ["ce"], out=tmp_path / "out", seeds=1, tune=2)
+    assert found.store.cell("ce", 0).status == "done"
+    assert [row["error"] for row in trials(tmp_path / "out")["ce/seed0"]] == ["", ""]
+
+
 def test_an_optimum_at_the_edge_is_a_finding(tuned, tmp_path: Path):
     file = tuned.store.cell("ce", 0).folder / "cell.json"
     record = json.loads(file.read_text())

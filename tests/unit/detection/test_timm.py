@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from focalkit.config import ModelConfig
+from focalkit.config import ModelConfig, RuntimeConfig, TrainConfig
 from focalkit.detection import build_backbone, build_detector, resolve_backbone
 from focalkit.detection.models.timm_backbone import TimmBackbone
 from focalkit.errors import ConfigError, InputError
@@ -88,3 +88,22 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ConfigError, match=r"pip install 'focalkit\[timm\]'"):
         resolve_backbone(NAME)
+
+
+def test_a_first_stage_without_parameters_of_its_own_freezes_the_stem():
+    """In timm's ResNets it ends at an activation."""
+    frozen = {
+        n for n, p in TimmBackbone("timm:resnet18", norm="batch", freeze_at=1).named_parameters() if not p.requires_grad
+    }
+    assert frozen == {"net.conv1.weight", "net.bn1.weight", "net.bn1.bias"}
+
+
+def test_live_norms_of_timm_are_refused_on_several_gpus(monkeypatch, tmp_path):
+    """torch's SyncBatchNorm would take the activations of timm's norms away."""
+    from focalkit.training.engine import build_trainer
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    config = TrainConfig(model=ModelConfig(NAME, "batch"), runtime=RuntimeConfig(devices=2, logger="none"))
+    with pytest.raises(ConfigError, match="live BatchNorm of timm's backbones is not for several GPUs"):
+        build_trainer(config, tmp_path, [], epochs=1, start_step=0)

@@ -122,3 +122,11 @@ def test_what_cannot_be_used_is_named(rows):
         FocalTreesClassifier().fit(x, [0, 1])
     with pytest.raises(DataError, match="expected numbers, with categories as codes"):
         FocalTreesClassifier().fit([["a"], ["b"]], [0, 1])
+
+
+@pytest.mark.parametrize(("library", "name"), [("lightgbm", "is_unbalance"), ("xgboost", "scale_pos_weight")])
+def test_what_a_library_leaves_out_beside_an_objective_is_refused(library: str, name: str, rows):
+    pytest.importorskip(library)
+    x, y, _ = rows
+    with pytest.raises(ConfigError, match=f"leaves '{name}' out with an objective of one's own: use alpha or weights"):
+        boost(library, x, y, objective=FocalObjective(), params={name: 9}, rounds=1)

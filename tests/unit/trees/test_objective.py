@@ -118,3 +118,7 @@ def test_the_start_of_several_classes_has_no_gradient(gamma: float):
 def test_what_cannot_be_is_refused(make, message: str):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert FocalObjective(alpha=np.float32(0.25)) == FocalObjective(alpha=0.25)

@@ -5,6 +5,9 @@ in a crowd region). What a sample of images needs is then to be sorted and count
 """
 
 import numpy as np
+import torch
+
+from focalkit.metrics import Matches, best_f1_threshold
 
 from .._task import Array, Outputs
 
@@ -86,12 +89,13 @@ def _area(judged: Array, total: int) -> Array:
 
 def best_threshold(outputs: Outputs) -> float:
     """The score with the best F1 at an overlap of .5, all classes together; .5 where nothing found is right."""
-    judged, scores = outputs.parts["detections.judged"][:, 0], outputs.parts["detections.scores"]
-    order = np.argsort(-scores, kind="stable")
-    hits, alarms = np.cumsum(judged[order] == RIGHT), np.cumsum(judged[order] == WRONG)
-    f1 = 2 * hits / (hits + alarms + (~outputs.parts["truth.crowd"]).sum()).clip(1)
-    f1[:-1][np.diff(scores[order]) == 0] = 0  # equal scores are kept or left out together
-    return float(scores[order][f1.argmax()]) if len(f1) and f1.max() > 0 else 0.5
+    judged, scores = (torch.from_numpy(outputs.parts[f"detections.{name}"]) for name in ("judged", "scores"))
+    judged = judged[:, 0]
+    boxes = torch.from_numpy(~outputs.parts["truth.crowd"])
+    found = torch.zeros(int(boxes.sum()), dtype=torch.bool)
+    nowhere = torch.full(judged.shape, -1)
+    threshold, f1 = best_f1_threshold([scores], [Matches(judged == RIGHT, judged == NEITHER, nowhere, found)])
+    return threshold if f1 > 0 else 0.5
 
 
 def average_precision(outputs: Outputs) -> float:
