@@ -25,7 +25,7 @@ from focalkit.evaluation import (
     write_gallery,
 )
 from focalkit.evaluation.gallery import tidy_gallery
-from focalkit.metrics import ERROR_KINDS, coco_ap
+from focalkit.metrics import ERROR_KINDS, ApRule, coco_ap
 
 CATEGORIES = [{"id": 4, "name": "red"}, {"id": 9, "name": "green"}]
 SCENES = [
@@ -133,6 +133,20 @@ def test_boxes_are_scored_in_the_pixels_of_the_files(scenes):
     boxes = found.detections[2].boxes.tolist()  # a prior is 8 pixels of the file now
     assert sorted(boxes) == [[x, y, x + 8, y + 8] for x in (80, 88) for y in (48, 56)]
     assert found.coco.metrics["AP"] == 0
+
+
+def test_a_crowded_image_is_judged_by_a_rule_of_ones_own(tmp_path):
+    crowd = [((192, 192), [(x, y, 0) for x in range(12) for y in range(12)])]  # 144 squares
+    data = val(write_scenes(write_scenes(tmp_path, "train"), "val", crowd))
+    detector = Detector(Colours(), min_size=192, max_size=192)
+    plain, found = evaluate(detector, data), evaluate(detector, data, rule=ApRule(200, sides=(16, 20)))
+    assert plain.coco.metrics["AR100"] == pytest.approx(100 / 144)
+    assert found.coco == plain.coco
+    assert [(row["size"], row["count"], row["AP"]) for row in found.by_rule["sizes"]] == [
+        ("all", 144, 1.0), ("0-16 px", 144, 1.0), ("16-20 px", 144, 1.0), ("from 20 px", 0, -1.0)
+    ]  # fmt: skip
+    assert found.summary()["decisions"]["operating"]["all"]["recall"] == 1
+    assert plain.summary()["by_rule"] is None
 
 
 def test_images_of_one_size_share_a_batch(scenes):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -13,6 +13,9 @@ from focalkit.cli._exported import open_exported
 from focalkit.cli._flags import Flag, require_threshold
 from focalkit.cli._format import number
 from focalkit.config import LayoutName
+
+if TYPE_CHECKING:
+    from focalkit.metrics import ApRule
 
 MEANINGS = {
     "AP": "mean over IoU .50 to .95",
@@ -28,6 +31,9 @@ MEANINGS = {
     "ARm": "recall, medium objects",
     "ARl": "recall, large objects",
 }
+COCO_RULE = "mean over IoU 0.5 to 0.95 unless a line says otherwise, up to 100 detections per image"
+SHOWN_IOUS = 6
+"""IoU thresholds that have a column each; with more, the mean alone is printed."""
 SHOWN = 40
 """Classes in the table; a data set with more shows the most frequent."""
 
@@ -60,6 +66,12 @@ class Args:
     """cpu, cuda, cuda:1, ... (default: a GPU where there is one)"""
     score_threshold: float = 0.05
     """Detections that score no more than this do not count"""
+    max_detections: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """For crowded images: AP with so many detections per image, beside COCO's numbers with 100"""
+    ious: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT...", help_behavior_hint="")] = None
+    """AP at these overlaps, such as 0.3 0.5, beside COCO's numbers"""
+    area_sides: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="PIXELS...", help_behavior_hint="")] = None
+    """AP of sizes divided at squares of these sides, such as 8 16 32, beside COCO's numbers"""
     json: Flag = False
     """Print one JSON object on stdout"""
 
@@ -76,9 +88,10 @@ def run(args: Args) -> int:
     from focalkit.export import is_exported
 
     require_threshold(args.score_threshold)
+    rule = rule_of(args)
     if is_exported(args.run):
         detector = open_exported(args.run, args.device, args.score_threshold, trust=args.trust)
-        found = evaluate_detector(detector, open_split(None, args.data, args.split), out=args.out)
+        found = evaluate_detector(detector, open_split(None, args.data, args.split), out=args.out, rule=rule)
     elif args.run.is_file():
         found = evaluate_file(
             args.run,
@@ -90,18 +103,34 @@ def run(args: Args) -> int:
             layout=args.layout,
             coco80=args.coco80,
             trust=args.trust,
+            rule=rule,
         )
     else:
         found = evaluate_run(
-            args.run, args.data, args.split, out=args.out, device=args.device, score_threshold=args.score_threshold
+            args.run,
+            args.data,
+            args.split,
+            out=args.out,
+            device=args.device,
+            score_threshold=args.score_threshold,
+            rule=rule,
         )
     print(dump_json(as_json(args, found)) if args.json else as_text(args, found))
     return 0
 
 
+def rule_of(args: Args) -> "ApRule | None":
+    """What the flags ask for beside COCO's numbers."""
+    from focalkit.metrics import ApRule
+
+    asked = {"max_detections": args.max_detections, "ious": args.ious, "sides": args.area_sides}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    return ApRule(**given) if given else None
+
+
 def as_json(args: Args, found: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers without the curves and the gallery, which are in evaluation.json."""
-    keys = ("split", "data", "num_images", "metrics", "per_class", "score_threshold", "speed")
+    keys = ("split", "data", "num_images", "metrics", "by_rule", "per_class", "score_threshold", "speed")
     shown = ("D-ECE", "LaECE_0", "thresholds", "operating", "confusion", "errors")
     decided = found["decisions"] and {key: found["decisions"][key] for key in shown}
     return {"run": str(args.run), **{key: found[key] for key in keys}, "decisions": decided}
@@ -114,8 +143,10 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         f"{found['num_images']} images of {found['data']} ({found['split']}),"
         f" {speed['images_per_second']:.1f} images/s on {speed['device']}",
         "",
+        f"COCO's rule: {COCO_RULE}",
         *(f"{name:<6} {number(found['metrics'][name])}  {what}" for name, what in MEANINGS.items()),
         "",
+        *rule_lines(found["by_rule"]),
         *class_table(found["per_class"], found["decisions"]),
         "",
         *decision_lines(found["decisions"]),
@@ -127,6 +158,21 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
     if args.run.is_dir() and not (args.out or written) and found["split"] == "val":  # elsewhere is no run directory
         lines.append(f"next     focalkit report {args.run}")
     return printable("\n".join(lines))
+
+
+def rule_lines(found: Mapping[str, Any] | None) -> list[str]:
+    """AP by the rule that was asked for, a line per range of sizes."""
+    if found is None:
+        return []
+    ious = found["ious"] if len(found["ious"]) <= SHOWN_IOUS else []
+    width = max(len(row["size"]) for row in found["sizes"])
+    head = f"{'size':<{width}}  {'boxes':>7}  {'AP':>6}  {'AR':>6}" + "".join(f"  AP@{iou:<4g}" for iou in ious)
+    rows = [
+        f"{row['size']:<{width}}  {row['count']:>7}  {number(row['AP'])}  {number(row['AR'])}"
+        + "".join(f"  {number(value):<7}" for value in row["AP_at"][: len(ious)])
+        for row in found["sizes"]
+    ]
+    return [f"your rule: {found['rule']}", head, *(row.rstrip() for row in rows), ""]
 
 
 def class_table(rows: Sequence[Mapping[str, Any]], decided: Mapping[str, Any] | None) -> list[str]:

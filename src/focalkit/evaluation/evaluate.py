@@ -1,12 +1,13 @@
 """The numbers and pictures of a detector on a split: COCO AP, decisions, predictions, gallery, concentration of loss.
 
-Free of Lightning. What it does not do: other metrics than COCO's, several devices.
+Free of Lightning. What it does not do: other metrics than average precision, several devices.
 """
 
+import copy
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from focalkit.evaluation.decisions import decisions
 from focalkit.evaluation.gallery import tidy_gallery, write_gallery
 from focalkit.evaluation.matched import MatchedSplit, match_split
 from focalkit.evaluation.predict import coco_results, predict_split
-from focalkit.metrics import CocoResult, coco_ap
+from focalkit.metrics import ApRule, CocoResult, ap_by_rule, coco_ap
 
 MAX_NEGATIVES = 1e8
 """Logits that the concentration of the loss counts at most, spread over the split (the paper sampled 1e7)."""
@@ -39,6 +40,7 @@ class Evaluation:
         score_threshold: Detections that score no more than this were not counted.
         images_per_second: Reading, resizing, the model and its post-processing; not the computation of the AP.
         device: Where the model was.
+        by_rule: AP by a rule other than COCO's, where one was given.
     """
 
     data: DetectionData
@@ -47,12 +49,15 @@ class Evaluation:
     score_threshold: float
     images_per_second: float
     device: str
+    by_rule: dict[str, Any] | None = None
 
     @cached_property
     def matched(self) -> MatchedSplit:
         """The detections beside the ground truth, matched once for all that looks at them."""
-        return match_split(self.data, self.detections)
+        most = 100 if self.by_rule is None else self.by_rule["max_detections"]
+        return match_split(self.data, self.detections, max_detections=most)
 
+    @cached_property
     def predictions(self) -> list[dict[str, Any]]:
         """The detections as COCO results, with the data's own ids."""
         return coco_results(self.detections, self.data.category_ids)
@@ -68,9 +73,10 @@ class Evaluation:
             "data": str(self.data.source),
             "num_images": len(self.data),
             "metrics": self.coco.metrics,
+            "by_rule": self.by_rule,
             **_class_tables(self.data, self.coco, train_counts),
             "pr": self.coco.curves,
-            "decisions": decisions(self.data.to_coco(), self.predictions(), self.matched.matches),
+            "decisions": decisions(self.data.to_coco(), self.predictions, self.matched.matches),
             "score_threshold": self.score_threshold,
             "speed": {"images_per_second": round(self.images_per_second, 3), "device": self.device},
         }
@@ -84,6 +90,7 @@ def evaluate(
     workers: int = 0,
     observe: Observer | None = None,
     label: str = "evaluating",
+    rule: ApRule | None = None,
 ) -> Evaluation:
     """Detect on every image of a split and compute COCO AP.
 
@@ -94,9 +101,12 @@ def evaluate(
         workers: Processes that read images; 0 reads in this one.
         observe: Called with the raw outputs and the targets of each batch; its time is not counted.
         label: Of the progress bar.
+        rule: Compute AP by this rule too. Its limit on detections is the detector's where that is lower; COCO's
+            numbers are of those that the detector gives by its own limit, with or without a rule.
 
     Raises:
-        InputError: The data has another number of classes than the model, or an image cannot be read.
+        InputError: The data has another number of classes than the model, an image cannot be read, or the file of an
+            exported detector keeps fewer detections than the rule asks for.
 
     Example:
         >>> evaluate(Detector.from_run("runs/first"), data).coco.metrics["AP"]      # doctest: +SKIP
@@ -111,12 +121,22 @@ def evaluate(
             observe(outputs, targets)
             observing += time.perf_counter() - before
 
+    usual = detector.postprocess.max_detections
+    if rule is not None and rule.max_detections > usual:
+        detector = copy.copy(detector)
+        detector.postprocess = replace(detector.postprocess, max_detections=rule.max_detections)
     start = time.perf_counter()
     detections = predict_split(detector, data, batch_size=batch_size, workers=workers, observe=timed, label=label)
     seconds = time.perf_counter() - start - observing
-    coco = coco_ap(data.to_coco(), coco_results(detections, data.category_ids), curves=True)
+    truth = data.to_coco()
+    coco = coco_ap(truth, coco_results(_best(detections, usual), data.category_ids), curves=True)
+    own = None if rule is None else ap_by_rule(truth, coco_results(detections, data.category_ids), rule)
     speed = len(data) / max(seconds, 1e-9)
-    return Evaluation(data, coco, detections, detector.postprocess.score_threshold, speed, str(detector.device))
+    return Evaluation(data, coco, detections, detector.postprocess.score_threshold, speed, str(detector.device), own)
+
+
+def _best(detections: Mapping[int, Detections], most: int) -> dict[int, Detections]:
+    return {image_id: found.first(most) for image_id, found in detections.items()}
 
 
 def evaluate_into(
@@ -129,12 +149,13 @@ def evaluate_into(
     workers: int = 0,
     train_counts: Sequence[int] | None = None,
     pictures: int = 6,
+    rule: ApRule | None = None,
 ) -> dict[str, Any]:
     """Evaluate a detector and write predictions.json, evaluation.json and gallery/ into a folder.
 
     Args:
         folder: Where to write; made where it is not there.
-        detector, data, batch_size, workers: See `evaluate`.
+        detector, data, batch_size, workers, rule: See `evaluate`.
         matcher: Tells positives from negatives for the concentration of the loss; None leaves it out.
         train_counts: Boxes per class that the model was trained on, where known.
         pictures: See `evaluate_run`.
@@ -145,7 +166,7 @@ def evaluate_into(
     ending = file_ending(data)
     make_folder(folder)  # a place that cannot be written to is known before the work
     concentration = None if matcher is None else ConcentrationObserver(LossConcentration(matcher), len(data))
-    found = evaluate(detector, data, batch_size=batch_size, workers=workers, observe=concentration)
+    found = evaluate(detector, data, batch_size=batch_size, workers=workers, observe=concentration, rule=rule)
     shown = write_gallery(found.matched, folder, f"gallery{ending}", each=pictures)
     evaluation = {
         **found.summary(train_counts),
@@ -155,7 +176,7 @@ def evaluate_into(
     }
     # the evaluation names the pictures, so it comes last, and those of the earlier one go when nothing names them
     with replacing_all([folder / f"{name}{ending}.json" for name in ("evaluation", "predictions")]) as places:
-        for place, value, indent in zip(places, (evaluation, found.predictions()), (1, None), strict=True):
+        for place, value, indent in zip(places, (evaluation, found.predictions), (1, None), strict=True):
             place.write_text(dump_json(value, indent=indent) + "\n", encoding="utf-8", newline="\n")
     tidy_gallery(shown, folder, f"gallery{ending}")
     return evaluation

@@ -65,7 +65,10 @@ class MatchedSplit:
 
 
 def match_split(
-    data: DetectionData, detections: Mapping[int, Detections], threshold: float | None = None
+    data: DetectionData,
+    detections: Mapping[int, Detections],
+    threshold: float | None = None,
+    max_detections: int = 100,
 ) -> MatchedSplit:
     """Match the detections of a split at an overlap of .5.
 
@@ -74,8 +77,10 @@ def match_split(
         detections: Per image id, in pixels of the file.
         threshold: None takes the one with the best F1 over the split; where nothing is right, the highest score there
             is, at most .5.
+        max_detections: Per image and class, the best scored.
     """
-    matches = match_coco(data.to_coco(), coco_results(detections, data.category_ids))
+    results = coco_results(detections, data.category_ids)
+    matches = match_coco(data.to_coco(), results, max_detections=max_detections)
     return MatchedSplit(data, matches, _best(matches) if threshold is None else threshold)
 
 

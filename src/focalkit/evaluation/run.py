@@ -17,6 +17,7 @@ from focalkit.detection.weights import LayoutName
 from focalkit.errors import ConfigError, InputError
 from focalkit.evaluation.evaluate import evaluate, evaluate_into, file_ending
 from focalkit.evaluation.predict import align_categories
+from focalkit.metrics import ApRule
 
 
 def evaluate_run(
@@ -28,6 +29,7 @@ def evaluate_run(
     device: torch.device | str | None = None,
     score_threshold: float = 0.05,
     pictures: int = 6,
+    rule: ApRule | None = None,
 ) -> dict[str, Any]:
     """Evaluate the best checkpoint of a run and write what a report needs.
 
@@ -44,6 +46,7 @@ def evaluate_run(
         device: None takes a GPU where there is one.
         score_threshold: Detections that score no more than this do not count.
         pictures: Number of best and worst images and of mistakes in the gallery; 0 leaves the gallery out.
+        rule: Compute AP by this rule too; see `evaluate`.
 
     Returns:
         The contents of evaluation.json; for other data than the run's own also "written", the folder.
@@ -74,6 +77,7 @@ def evaluate_run(
         workers=config.runtime.workers,
         train_counts=_train_counts(config, categories),
         pictures=pictures,
+        rule=rule,
     )
     if own and data.split == "val":
         run.write_result({"finished": False, **run.read_result(), "metrics": evaluation["metrics"]})
@@ -92,6 +96,7 @@ def evaluate_file(
     layout: LayoutName = "auto",
     coco80: bool = False,
     trust: bool = False,
+    rule: ApRule | None = None,
 ) -> dict[str, Any]:
     """Evaluate the model in a weights file and write what `evaluate_run` writes.
 
@@ -107,6 +112,7 @@ def evaluate_file(
         score_threshold: Detections that score no more than this do not count.
         pictures: Number of best and worst images and of mistakes in the gallery.
         layout, coco80, trust: See `load_weights`.
+        rule: See `evaluate`.
 
     Returns:
         The contents of evaluation.json, and under "written" the folder.
@@ -123,13 +129,24 @@ def evaluate_file(
     assert detector.card is not None  # `load_weights` gives one to every model
     config = TrainConfig(model=detector.card.config)
     found = evaluate_into(
-        folder, detector, data, matcher=assigner_of(config), workers=config.runtime.workers, pictures=pictures
+        folder,
+        detector,
+        data,
+        matcher=assigner_of(config),
+        workers=config.runtime.workers,
+        pictures=pictures,
+        rule=rule,
     )
     return {**found, "written": str(folder)}
 
 
 def evaluate_detector(
-    detector: Detector, data: DetectionData, *, out: Path | None = None, label: str = "evaluating"
+    detector: Detector,
+    data: DetectionData,
+    *,
+    out: Path | None = None,
+    label: str = "evaluating",
+    rule: ApRule | None = None,
 ) -> dict[str, Any]:
     """Evaluate any detector, such as that of an exported file; there is no gallery.
 
@@ -138,6 +155,7 @@ def evaluate_detector(
         data: A split; its classes are found by name.
         out: Folder for predictions.json and evaluation.json; None writes nothing.
         label: Of the progress bar.
+        rule: See `evaluate`.
 
     Returns:
         The contents of evaluation.json.
@@ -145,10 +163,10 @@ def evaluate_detector(
     Raises:
         ConfigError: The data has a class that the detector does not know.
     """
-    found = evaluate(detector, with_classes_of(detector, data, "the detector"), label=label)
+    found = evaluate(detector, with_classes_of(detector, data, "the detector"), label=label, rule=rule)
     summary = found.summary()
     if out is not None:
-        write_json_atomic(out / "predictions.json", found.predictions(), indent=None)
+        write_json_atomic(out / "predictions.json", found.predictions, indent=None)
         write_json_atomic(out / "evaluation.json", summary)
     return summary
 

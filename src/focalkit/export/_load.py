@@ -76,7 +76,11 @@ def as_detector(info: Mapping[str, Any], run: Run, score_threshold: float | None
     """The detector of a file's metadata and the function that runs it."""
     kind = _Whole if info["nms"] else _Raw
     inside = bool(info.get("calibrated_inside"))
-    post: Any = _Filter(info["score_threshold"], run, inside) if info["nms"] else _postprocess(info)
+    post: Any = (
+        _Filter(info["score_threshold"], run, info["max_detections"], info["max_detections"], inside)
+        if info["nms"]
+        else _postprocess(info)
+    )
     detector = Detector(
         kind(info, run),
         score_threshold=info["score_threshold"] if score_threshold is None else score_threshold,
@@ -141,6 +145,8 @@ class _Filter:
 
     least: float
     run: Run
+    most: int
+    max_detections: int
     calibrated: bool = False
     score_threshold: float = 0.05
 
@@ -149,6 +155,11 @@ class _Filter:
             raise InputError(
                 f"this file has dropped what scores no more than {self.least:g} and cannot go down to "
                 f"{self.score_threshold:g}; export without --with-nms, or with a lower --score-threshold"
+            )
+        if self.max_detections > self.most:
+            raise InputError(
+                f"this file keeps at most {self.most} detections of an image, not {self.max_detections}; export "
+                "without --with-nms"
             )
 
     def __call__(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Detections]:

@@ -5,6 +5,8 @@ from focalkit.metrics.calibration_error import expected_calibration_error as exp
 from focalkit.metrics.calibration_error import smooth_calibration_error as smooth_calibration_error
 from focalkit.metrics.coco import CocoResult as CocoResult
 from focalkit.metrics.coco import coco_ap as coco_ap
+from focalkit.metrics.coco_rule import ApRule as ApRule
+from focalkit.metrics.coco_rule import ap_by_rule as ap_by_rule
 from focalkit.metrics.confusion import confusion_matrix as confusion_matrix
 from focalkit.metrics.detection_calibration import box_features as box_features
 from focalkit.metrics.detection_calibration import detection_calibration_error as detection_calibration_error
@@ -35,12 +37,14 @@ from focalkit.metrics.reliability import reliability_curve as reliability_curve
 __all__ = [
     "ERROR_KINDS",
     "LRP",
+    "ApRule",
     "BrierDecomposition",
     "CocoResult",
     "DetectionMatches",
     "ErrorKinds",
     "Matches",
     "ReliabilityCurve",
+    "ap_by_rule",
     "best_f1_threshold",
     "box_features",
     "brier_decomposition",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .coco import _finite, _key, _lookup, _shape, _sorted_by_id, _truth_fields, _unique_names
+from .coco_input import _finite, _key, _lookup, _shape, _sorted_by_id, _truth_fields, _unique_names
 from .matching import iou_matrix
 
 

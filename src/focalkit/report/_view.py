@@ -43,6 +43,7 @@ class RunView:
     tiles: list[tuple[str, str, str]]  # label, value, explanation; AP first
     rare: str  # AP of the rarest third of the classes, empty where there are too few classes
     metrics: list[tuple[str, str, str, float]]  # label, meaning, value, share of the bar
+    own_rule: "OwnRule | None"
     metrics_note: str
     curves: Block
     classes: Block
@@ -74,6 +75,7 @@ def view_run(run: RunRecord, label: str, index: int, charts: Charts) -> RunView:
         tiles=_tiles(run),
         rare=next((ap(value) for title, _, value in _classes.thirds(rows or []) if title == "Rare"), ""),
         metrics=_metric_rows(run),
+        own_rule=attempt(lambda: _own_rule(run), "")[0],
         metrics_note="" if run.metrics else "No AP yet: neither an evaluation nor a validation is recorded.",
         curves=guarded(lambda: _learning(run, index, charts), "Learning curves"),
         classes=guarded(lambda: _per_class(run, rows or [], rows_note, label, index, charts), "AP per class"),
@@ -145,6 +147,26 @@ def _tiles(run: RunRecord) -> list[tuple[str, str, str]]:
 def _metric_rows(run: RunRecord) -> list[tuple[str, str, str, float]]:
     found = run.metrics
     return [(*METRICS[k], ap(found.get(k)), max(0.0, found.get(k, 0.0))) for k in METRICS] if found else []
+
+
+@dataclass(frozen=True)
+class OwnRule:
+    """AP by a rule other than COCO's: in words, thresholds with a column each, and (size, boxes, AP, AR, ...) rows."""
+
+    text: str
+    ious: list[str]
+    rows: list[tuple[str, str, list[str]]]
+
+
+def _own_rule(run: RunRecord) -> OwnRule | None:
+    found = run.evaluation.get("by_rule")
+    if not found:
+        return None
+    rows = [
+        (str(row["size"]), count(row["count"]), [ap(value) for value in (row["AP"], row["AR"], *row["AP_at"])])
+        for row in found["sizes"]
+    ]
+    return OwnRule(str(found["rule"]), [f"{iou:g}" for iou in found["ious"]], rows)
 
 
 def _learning(run: RunRecord, index: int, charts: Charts) -> Block:

@@ -93,6 +93,17 @@ def test_one_run_shows_its_ap_and_every_part(make_run: MakeRun):
     assert {"2.15.0", "f1f8c9f"} <= set(shown.texts["td"])
 
 
+def test_the_tables_say_which_rule_made_them(make_run: MakeRun, edit: Callable[..., None]):
+    run = make_run("run")
+    rows = [{"size": "all", "count": 144, "AP": 0.625, "AR": 0.75, "AP_at": [0.875, -1.0]}]
+    own = {"rule": "up to 500 detections", "ious": [0.3, 0.5], "sizes": rows}
+    edit(run / "evaluation.json", by_rule=own)
+    text = page(run).body
+    assert "By COCO's rule" in text
+    assert "up to 500 detections" in text
+    assert "AP at IoU 0.3AP at IoU 0.5 all1440.6250.7500.875–" in text
+
+
 def test_a_title_replaces_the_default(make_run: MakeRun):
     run = make_run()
     assert page(run, title="Masks & faces").texts["h1"] == ["Masks & faces"]

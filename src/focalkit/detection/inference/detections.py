@@ -46,6 +46,12 @@ class Detections:
         keep = self.scores >= score_threshold
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
 
+    def first(self, most: int) -> Detections:
+        """The best `most` of them."""
+        if len(self) <= most:
+            return self
+        return replace(self, boxes=self.boxes[:most], scores=self.scores[:most], labels=self.labels[:most])
+
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """COCO results: one dict per detection, with the box as [x, y, width, height].
 
