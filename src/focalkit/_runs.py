@@ -2,6 +2,7 @@
 
     RUN/run.json            schema version, resolved configuration, categories, seed, command, commit, versions, device
         metrics.jsonl       one JSON object per line: {"kind": "train" | "val", "step": ..., "epoch": ..., ...}
+        splits.json         names of the images of each part, where training made the split
         result.json         the numbers of the best checkpoint; "finished": true ends the run
         checkpoints/        best.ckpt, last.ckpt
         predictions.json  evaluation.json  gallery/  report.html  tensorboard/
@@ -38,6 +39,7 @@ _FILES = (
     "report.html",
     "calibration.json",
     "autopsy.json",
+    "splits.json",
 )
 _FOLDERS = ("checkpoints", "gallery", "evaluations", "calibration", "tensorboard", "wandb", "mlruns")
 

@@ -192,7 +192,7 @@ class DataConfig:
     repair: bool = False
     """Leave out boxes without area and clip boxes that reach out of their image, instead of stopping"""
     split: str | None = None
-    """Divide a data set without splits: shares of train, val and perhaps test, such as 80/10/10"""
+    """Divide a data set without splits: shares of train, val and perhaps test, such as 80/10/10, or splits.json"""
     split_seed: int = 0
     """Of that division; runs of several seeds share it"""
     classes: str | None = None
@@ -201,6 +201,10 @@ class DataConfig:
     """Classes that become one, such as car,truck=vehicle"""
     single_class: bool = False
     """Every box becomes one of the single class `object`"""
+    group_by: str | None = None
+    """Of --split and --fold: what stays in one part, a regular expression on names (patient, camera) or `folder`"""
+    fold: str | None = None
+    """Such as 2/5: val is the second of five parts; with --split 80/10/10 test is held out first"""
 
 
 @dataclass(frozen=True)
@@ -233,7 +237,6 @@ class TrainConfig:
 
     data: DataConfig = field(default_factory=DataConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-
     loss: str | None = None
     """Classification loss: a catalog spec, or "my_pkg.mod:MyLoss(gamma=1)"; none takes the detector's own, such as
     "focal(gamma=2.0, alpha=0.25)" for RetinaNet"""
@@ -266,7 +269,6 @@ class TrainConfig:
     """ImageNet weights of the backbone: .pth, .safetensors or .npz (needs no network)"""
     pretrained_backbone: bool = False
     """Download the torchvision ImageNet weights of the backbone"""
-
     model: ModelConfig = field(default_factory=ModelConfig)
     criterion: CriterionConfig = field(default_factory=CriterionConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

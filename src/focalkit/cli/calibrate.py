@@ -154,8 +154,8 @@ def detect_with_run(args: Args) -> tuple[dict[str, Any], list[dict[str, Any]], l
         )
     config = RunDir(args.source).read_config()
     detector = Detector.from_run(args.source, args.device, calibrated=False)
-    data = with_classes_of(detector, open_split(config, args.data, args.split), args.source)
-    trained = set(images_that_trained(config, data))
+    data = with_classes_of(detector, open_split(config, args.data, args.split, run=args.source), args.source)
+    trained = set(images_that_trained(config, data, args.source))
     names = [image.file_name or str(image.path) for image in data.images if image.id in trained]
     notes = left_out(args.source, names, len(data.images))
     data = replace(data, images=tuple(image for image in data.images if image.id not in trained))
@@ -179,7 +179,7 @@ def without_trained_names(
         return truth, results, []
     config = RunDir(source.parent).read_config()
     try:
-        train, val = (open_split(config, None, split, check=False) for split in ("train", "val"))
+        train, val = (open_split(config, None, s, check=False, run=source.parent) for s in ("train", "val"))
     except InputError:  # its data is no longer there
         return truth, results, []
     held_out = {(image.path.name, image.width, image.height): image.path for image in val.images}

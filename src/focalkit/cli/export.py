@@ -91,7 +91,7 @@ def run(args: Args) -> int:
     config = None if single else RunDir(args.run).read_config()
     sample = None
     if args.int8:
-        train = open_split(config, args.data, "train")
+        train = open_split(config, args.data, "train", run=args.run)
         rng = random.Random(0)
         sample = [image.path for image in rng.sample(train.images, min(args.images, len(train)))]
     done = export_detector(
@@ -112,7 +112,7 @@ def run(args: Args) -> int:
         "largest_difference": done.difference,
     }
     if args.int8:
-        found |= drop(detector, load_exported(out), open_split(config, args.data, "val"))
+        found |= drop(detector, load_exported(out), open_split(config, args.data, "val", run=args.run))
     print(json.dumps(found) if args.json else as_text(found, done))
     return 0
 

@@ -7,10 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from focalkit.data._division import division_record as division_record
     from focalkit.data._records import Category as Category
     from focalkit.data._records import DetectionData as DetectionData
     from focalkit.data._records import ImageRecord as ImageRecord
     from focalkit.data._selection import Selection as Selection
+    from focalkit.data._selection import choose_classes as choose_classes
     from focalkit.data.dataset import DetectionBatch as DetectionBatch
     from focalkit.data.dataset import DetectionDataset as DetectionDataset
     from focalkit.data.dataset import collate as collate
@@ -25,7 +27,9 @@ _HOME = {
     "DetectionDataset": "dataset",
     "ImageRecord": "_records",
     "Selection": "_selection",
+    "choose_classes": "_selection",
     "collate": "dataset",
+    "division_record": "_division",
     "open_detection_data": "find",
     "open_train_and_val": "find",
     "write_demo_scenes": "demo",
@@ -38,7 +42,9 @@ __all__ = [
     "DetectionDataset",
     "ImageRecord",
     "Selection",
+    "choose_classes",
     "collate",
+    "division_record",
     "open_detection_data",
     "open_train_and_val",
     "write_demo_scenes",

@@ -3,6 +3,7 @@
 Boxes are xyxy in pixels of the file, labels are 0..K-1 in ascending order of the category id. Nothing here reads files.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class DetectionData:
         images: Every image of the split, those without boxes too.
         warnings: One line per kind of oddity, with its count.
         source: The file or folder it was read from.
+        division: Of a made split: part -> names of its images; None where the split is the data's own.
 
     Example:
         >>> data = open_detection_data("my-data", "val")   # doctest: +SKIP
@@ -69,6 +71,7 @@ class DetectionData:
     images: tuple[ImageRecord, ...]
     warnings: tuple[str, ...]
     source: Path
+    division: Mapping[str, Sequence[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

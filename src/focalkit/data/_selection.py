@@ -1,8 +1,9 @@
-"""What is used of a data set, without touching its files: a part by share and seed, some classes, merged classes."""
+"""What is used of a data set, without touching its files: a part (see `_division`), some classes, merged classes."""
 
-import random
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from focalkit.data._records import Category, DetectionData, ImageRecord
@@ -19,11 +20,16 @@ class Selection:
     """What is used of a data set.
 
     Attributes:
-        split: Shares of train, val and perhaps test, such as "80/10/10", for a data set without splits.
+        split: Shares of train, val and perhaps test, such as "80/10/10", for a data set without splits; or a file that
+            names the images of each part, as training writes it to `RUN/splits.json`.
         seed: Of that division; the same seed always gives the same images.
         classes: Names of the classes that are used, separated by commas; boxes of others are left out.
         merge: Classes that become one, such as "car,truck=vehicle"; before `classes`.
         single_class: Every box becomes one of the class "object".
+        group_by: Images that stay in one part: those for which this regular expression finds the same in the name (its
+            groups, where it has some), or "folder".
+        fold: Such as "2/5": val is the second of five parts, train the other four. With three shares in `split`, test
+            is held out first.
     """
 
     split: str | None = None
@@ -31,48 +37,76 @@ class Selection:
     classes: str | None = None
     merge: tuple[str, ...] = ()
     single_class: bool = False
+    group_by: str | None = None
+    fold: str | None = None
 
     @classmethod
     def of(cls, settings: "DataConfig") -> "Selection":
         """The selection that a configuration describes."""
-        return cls(settings.split, settings.split_seed, settings.classes, settings.merge, settings.single_class)
+        return cls(
+            settings.split,
+            settings.split_seed,
+            settings.classes,
+            settings.merge,
+            settings.single_class,
+            settings.group_by,
+            settings.fold,
+        )
+
+    @property
+    def divides(self) -> bool:
+        """Whether the data are divided.
+
+        Raises:
+            InputError: Settings that do not go together.
+        """
+        if self.group_by is not None and self.fold is None and (self.split is None or self.written):
+            raise InputError(f"--group-by {self.group_by}: no split is made; add --split 80/10/10 or --fold 1/5")
+        if self.folds is not None and self.split is not None and "test" not in self.shares:
+            raise InputError("--fold makes train and val itself: leave --split away, or hold a test part out: 80/10/10")
+        return self.fold is not None or self.split is not None
+
+    @property
+    def division(self) -> "Selection":
+        """The part of it that divides, without the classes."""
+        return replace(self, classes=None, merge=(), single_class=False)
+
+    @property
+    def written(self) -> Path | None:
+        """The file that names the images of each part."""
+        return Path(self.split) if self.split is not None and self.split.endswith(".json") else None
+
+    @property
+    def folds(self) -> tuple[int, int] | None:
+        """(which, of how many) of `fold`.
+
+        Raises:
+            InputError: It is something else.
+        """
+        if self.fold is None:
+            return None
+        match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", self.fold)
+        which, count = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not 1 <= which <= count or count < 2:
+            raise InputError(f"--fold {self.fold}: expected which of how many, such as 1/5 .. 5/5")
+        return which, count
 
     @property
     def shares(self) -> dict[str, float]:
-        """Part -> share of the images; empty without `split`.
+        """Part -> share of the images; empty without `split`, and where that is a file.
 
         Raises:
             InputError: It is not two or three numbers.
         """
-        words = self.split.split("/") if self.split is not None else []
+        if self.split is None or self.written is not None:
+            return {}
         try:
-            numbers = [float(word) for word in words]
+            numbers = [float(word) for word in self.split.split("/")]
         except ValueError:
             numbers = []
-        if self.split is not None and not (len(numbers) in (2, 3) and all(0 < n < 1e6 for n in numbers)):
+        if not (len(numbers) in (2, 3) and all(0 < n < 1e6 for n in numbers)):
             raise InputError(f"--split {self.split}: expected shares of train, val and perhaps test, such as 80/10/10")
         return {part: number / sum(numbers) for part, number in zip(PARTS, numbers, strict=False)}
-
-
-def divide(data: DetectionData, selection: Selection) -> dict[str, DetectionData]:
-    """The parts of a split: its images shuffled by the seed, in an order that their names alone decide.
-
-    Raises:
-        InputError: A part would have no image.
-    """
-    images = sorted(data.images, key=lambda image: (image.file_name, image.id))
-    random.Random(selection.seed).shuffle(images)
-    parts: dict[str, DetectionData] = {}
-    before, share = 0, 0.0
-    for part, more in selection.shares.items():
-        share += more
-        until = round(share * len(images))
-        if until == before:
-            raise InputError(f"--split {selection.split}: leaves no image for {part} of {len(images)}")
-        chosen = tuple(sorted(images[before:until], key=lambda image: image.id))
-        parts[part] = replace(data, split=part, images=chosen)
-        before = until
-    return parts
 
 
 def choose_classes(data: DetectionData, selection: Selection, *, strict: bool = True) -> DetectionData:

@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from focalkit.data import coco, voc, yolo
+from focalkit.data._division import divide
 from focalkit.data._records import DetectionData
-from focalkit.data._selection import Selection, choose_classes, divide
+from focalkit.data._selection import Selection, choose_classes
 from focalkit.data._splits import canonical
+from focalkit.data.together import compare_splits as compare_splits
+from focalkit.data.together import copied_pictures
+from focalkit.data.together import with_classes_of as with_classes_of
 from focalkit.errors import DataError, InputError
 
 _ALL = Selection()
@@ -73,6 +77,56 @@ def _listing(path: Path) -> str:
     return (", ".join(names[:12]) + more) or "nothing in it"
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a data set lies and how it is read; see `open_detection_data`."""
+
+    path: Path | str | None
+    train_json: Path | str | None = None
+    val_json: Path | str | None = None
+    images: Path | str | None = None
+    check: bool = True
+    repair: bool = False
+
+    def open(self, split: str) -> DetectionData:
+        """A split of the data's own."""
+        given = {"train": self.train_json, "val": self.val_json}.get(split)
+        if given is not None:
+            files = coco.files(Path(given), Path(self.images) if self.images else None)
+            return coco.read(split, files, check=self.check, repair=self.repair)
+        if self.path is None:
+            raise InputError(f"no data for the split {split!r}: give the data folder (--data) or --{split}-json")
+        layout = find_layout(self.path)
+        if split not in layout.splits:
+            raise InputError(
+                f"{self.path}: a {layout.format} data set with the split{'s' * (len(layout.splits) > 1)} "
+                f"{', '.join(layout.splits)}, but no {split!r}. {_how_to_give(layout.format, split)}"
+                + (", or divide what is there with --split 80/10/10" if len(layout.splits) == 1 else "")
+            )
+        return layout.splits[split](self.check, self.repair)
+
+    def divide(self, selection: Selection) -> dict[str, DetectionData]:
+        """The parts that a selection makes, with all their classes."""
+        return divide(self.open(self.whole(selection)), selection)
+
+    def whole(self, selection: Selection) -> str:
+        """The one split that is divided: "all", or "train" where there is nothing else but perhaps a test split."""
+        splits = self._splits()
+        others = [split for split in splits if split != "test"]
+        if len(others) != 1 or ("test" in splits and "test" in selection.shares):
+            place = self.path or self.val_json
+            raise InputError(f"{place}: has splits already ({', '.join(splits)}); leave --split and --fold away")
+        return others[0]
+
+    def has_test(self) -> bool:
+        """Whether there is a test split beside the one that is divided."""
+        return "test" in self._splits()
+
+    def _splits(self) -> list[str]:
+        given = [split for split, file in (("train", self.train_json), ("val", self.val_json)) if file is not None]
+        return given or (["train"] if self.path is None else list(find_layout(self.path).splits))
+
+
 def open_detection_data(
     path: Path | str | None,
     split: str = "train",
@@ -108,42 +162,16 @@ def open_detection_data(
         raise InputError(
             f"{images}: an image folder (--images) goes with --train-json or --val-json, and neither was given"
         )
-    split = canonical(split)
-    if selection.shares:
-        whole = _whole_split(path, val_json)
-        data = open_detection_data(path, whole, train_json=train_json, images=images, check=check, repair=repair)
-        parts = divide(data, selection)
+    split, place = canonical(split), Place(path, train_json, val_json, images, check, repair)
+    if selection.divides and split == "all":
+        split = place.whole(selection)
+    elif selection.divides and not (split == "test" and place.has_test()):
+        parts = place.divide(selection)
         if split not in parts:
-            raise InputError(f"--split {selection.split}: has no share for {split!r}; it makes {', '.join(parts)}")
+            asked = selection.split or f"--fold {selection.fold}"
+            raise InputError(f"--split {asked}: has no share for {split!r}; it makes {', '.join(parts)}")
         return choose_classes(parts[split], selection)  # the classes of the whole
-    if selection != _ALL:
-        data = open_detection_data(
-            path, split, train_json=train_json, val_json=val_json, images=images, check=check, repair=repair
-        )
-        return choose_classes(data, selection, strict=split in ("train", "all"))
-    given = {"train": train_json, "val": val_json}.get(split)
-    if given is not None:
-        return coco.read(split, coco.files(Path(given), Path(images) if images else None), check=check, repair=repair)
-    if path is None:
-        raise InputError(f"no data for the split {split!r}: give the data folder (--data) or --{split}-json")
-    layout = find_layout(path)
-    if split not in layout.splits:
-        raise InputError(
-            f"{path}: a {layout.format} data set with the split{'s' * (len(layout.splits) > 1)} "
-            f"{', '.join(layout.splits)}, but no {split!r}. {_how_to_give(layout.format, split)}"
-            + (", or divide what is there with --split 80/10/10" if len(layout.splits) == 1 else "")
-        )
-    return layout.splits[split](check, repair)
-
-
-def _whole_split(path: Path | str | None, val_json: Path | str | None) -> str:
-    """The one split that --split divides: "all", or "train" where there is nothing else."""
-    if path is None and val_json is None:
-        return "train"
-    splits = list(find_layout(path).splits) if path is not None else ["train"]
-    if val_json is not None or len(splits) > 1:
-        raise InputError(f"{path or val_json}: has splits already ({', '.join(splits)}); leave --split away")
-    return splits[0]
+    return choose_classes(place.open(split), selection, strict=split in ("train", "all"))
 
 
 def _how_to_give(form: str, split: str) -> str:
@@ -174,57 +202,32 @@ def open_train_and_val(
         InputError: A split is not there.
         DataError: All problems of both splits; the categories differ; both splits are the same file.
     """
-    opened: list[DetectionData] = []
-    problems: list[str] = []
-    for split in ("train", "val"):
-        try:
-            data = open_detection_data(
-                path, split, train_json=train_json, val_json=val_json, images=images, check=check, repair=repair,
-                selection=Selection(selection.split, selection.seed),
-            )  # fmt: skip
-            opened.append(data)
-        except DataError as error:
-            problems += error.problems
-    source = path or train_json
-    if problems:
-        raise DataError(source, problems)
-    train, val = opened
+    place = Place(path, train_json, val_json, images, check, repair)
+    if selection.divides:
+        parts = place.divide(selection)
+        if "val" not in parts:
+            raise InputError(f"--split {selection.split}: makes {', '.join(parts)} and no val")
+        train, val = parts["train"], replace(parts["val"], warnings=())  # train has those of the whole
+    else:
+        train, val = _own_train_and_val(place)
     problems, warnings = compare_splits(train, val)
     if problems:
-        raise DataError(source, problems)
+        raise DataError(path or train_json, problems)
+    if check and train.division is None:
+        warnings += copied_pictures(train, val)
     val = replace(with_classes_of(train, val), warnings=(*val.warnings, *warnings))
     return choose_classes(train, selection), choose_classes(val, selection)
 
 
-def with_classes_of(train: DetectionData, val: DetectionData) -> DetectionData:
-    """`val` with the classes of `train`, of which it has some."""
-    label_of = {category: label for label, category in enumerate(train.categories)}
-    new = [label_of[category] for category in val.categories]
-    images = tuple(replace(image, labels=tuple(new[label] for label in image.labels)) for image in val.images)
-    return replace(val, categories=train.categories, images=images)
-
-
-def compare_splits(train: DetectionData, val: DetectionData) -> tuple[list[str], list[str]]:
-    """What speaks against training on the one split and measuring on the other: (problems, warnings)."""
+def _own_train_and_val(place: Place) -> list[DetectionData]:
+    """Both as the data have them; the problems of both at once."""
+    opened: list[DetectionData] = []
     problems: list[str] = []
-    warnings: list[str] = []
-    lacking = [c.name for c in train.categories if c not in val.categories]
-    if set(val.categories) <= set(train.categories):
-        more = f" and {len(lacking) - 1} more of {train.split}" if len(lacking) > 1 else ""
-        warnings += [f"{val.split} has no class {name!r}{more}: nothing to measure there" for name in lacking[:1]]
-    else:
-        differ = sorted({(c.id, c.name) for c in train.categories} ^ {(c.id, c.name) for c in val.categories})
-        more = f" and {len(differ) - 10} more" if len(differ) > 10 else ""
-        listed = ", ".join(f"{key} {name!r}" for key, name in differ[:10])
-        problems.append(f"the categories of {train.split} and {val.split} differ: {listed}{more}")
-    seen = {image.path.absolute() for image in train.images}
-    shared = [image for image in val.images if image.path.absolute() in seen]
-    if shared and len(shared) == len(val.images):
-        problems.append(f"every image of {val.split} is also in {train.split} ({train.source}, {val.source})")
-        shared = []
-    warnings += [f"{len(shared)} x {val.split} images are also in {train.split} (first: {i.path})" for i in shared[:1]]
-    if not any(train.class_counts()):
-        warnings.append(f"no image of {train.split} has a box: there is only background to learn from")
-    if not any(val.class_counts()):
-        warnings.append(f"no image of {val.split} has a box: there is no AP to compute")
-    return problems, warnings
+    for split in ("train", "val"):
+        try:
+            opened.append(place.open(split))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(place.path or place.train_json, problems)
+    return opened

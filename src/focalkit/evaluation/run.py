@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from focalkit._files import write_json_atomic
 from focalkit._runs import RunDir
 from focalkit.config import TrainConfig
-from focalkit.data import Category, DetectionData, Selection, open_detection_data
+from focalkit.data import Category, DetectionData, Selection, choose_classes, open_detection_data
 from focalkit.detection import Detector
 from focalkit.detection.build import assigner_of
 from focalkit.detection.weights import LayoutName
@@ -62,7 +63,8 @@ def evaluate_run(
     categories = tuple(Category(c["id"], c["name"]) for c in run.read_categories())
     its_own = (config.data.path, config.data.val_json if split == "val" else None)
     own = data_path is None or Path(data_path).resolve() in [path.resolve() for path in its_own if path is not None]
-    data = align_categories(open_split(config, None if own else data_path, split), categories)
+    opened = open_split(config, None if own else data_path, split, run=run.path)
+    data = align_categories(opened, categories)
 
     folder = Path(out or run.path)
     if not own and out is None and data_path is not None:
@@ -75,7 +77,7 @@ def evaluate_run(
         matcher=assigner_of(config),
         batch_size=max(1, config.batch_size // (config.accumulate * config.runtime.devices * config.runtime.num_nodes)),
         workers=config.runtime.workers,
-        train_counts=_train_counts(config, categories),
+        train_counts=_train_counts(config, categories, run.path),
         pictures=pictures,
         rule=rule,
     )
@@ -181,17 +183,25 @@ def evaluated_threshold(run: Path) -> float | None:
         return None
 
 
-def open_split(config: TrainConfig | None, path: Path | None, split: str, *, check: bool = True) -> DetectionData:
-    """A split of the data set at `path`, or of the one that a run was trained on.
+def open_split(
+    config: TrainConfig | None, path: Path | None, split: str, *, check: bool = True, run: Path | None = None
+) -> DetectionData:
+    """A split of the data set at `path`, or of the one that a run was trained on; with the classes of the run.
+
+    Of a split that training made, the images that it wrote down in the folder `run` are taken.
 
     Raises:
         InputError: Neither is given, or it cannot be read.
     """
     repair = config is not None and config.data.repair
     if path is not None:
-        return open_detection_data(path, split, check=check, repair=repair)
+        data = open_detection_data(path, split, check=check, repair=repair)
+        return data if config is None else choose_classes(data, Selection.of(config.data), strict=False)
     if config is None:
         raise InputError("a file does not know its data set: give --data DATA")
+    selection = Selection.of(config.data)
+    if selection.divides and run is not None and (run / "splits.json").is_file():
+        selection = replace(selection, split=str(run / "splits.json"), group_by=None, fold=None)
     return open_detection_data(
         config.data.path,
         split,
@@ -200,7 +210,7 @@ def open_split(config: TrainConfig | None, path: Path | None, split: str, *, che
         images=config.data.images,
         check=check,
         repair=repair,
-        selection=Selection.of(config.data),
+        selection=selection,
     )
 
 
@@ -233,9 +243,9 @@ def _refuse_others(folder: Path, data: DetectionData) -> None:
         raise ConfigError(f"{file}: holds the results on {stored}, which would be replaced; choose a place with --out")
 
 
-def _train_counts(config: TrainConfig, categories: Sequence[Category]) -> list[int] | None:
+def _train_counts(config: TrainConfig, categories: Sequence[Category], run: Path) -> list[int] | None:
     """Boxes per class that the run was trained on; None where its data is no longer there."""
     try:
-        return align_categories(open_split(config, None, "train", check=False), categories).class_counts()
+        return align_categories(open_split(config, None, "train", check=False, run=run), categories).class_counts()
     except InputError:
         return None

@@ -10,13 +10,15 @@ from focalkit.errors import InputError
 from focalkit.evaluation.run import open_split
 
 
-def images_that_trained(config: TrainConfig, data: DetectionData) -> list[int]:
+def images_that_trained(config: TrainConfig, data: DetectionData, run: Path | None = None) -> list[int]:
     """Ids of the images that the run of this configuration was trained on; none where its data is no longer there.
+
+    `run` is its folder, where a split that training made is written down.
 
     Only files of equal size are read.
     """
     try:
-        train = open_split(config, None, "train", check=False)
+        train = open_split(config, None, "train", check=False, run=run)
     except InputError:
         return []
     paths = {image.path.resolve() for image in train.images}

@@ -17,9 +17,9 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from focalkit._config_io import config_to_dict, differences
-from focalkit._runs import SCHEMA, RunDir, claim
+from focalkit._runs import SCHEMA, RunDir, claim, write_json_atomic
 from focalkit.config import TrainConfig
-from focalkit.data import DetectionData, Selection, open_train_and_val
+from focalkit.data import DetectionData, Selection, division_record, open_train_and_val
 from focalkit.data.loading import LoadingError, deaths_explained
 from focalkit.detection import build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_losses
@@ -229,6 +229,8 @@ def _open_run(job: Job, data: DetectionData, device: str, start_step: int) -> No
     if job.force:
         run.clear()
     if not start_step:
+        if (division := division_record(data, Selection.of(job.config.data))) is not None:
+            write_json_atomic(run.path / "splits.json", division)
         run.write_run(run_record(job.config, data, command=job.command, device=device))
     run.truncate_metrics(start_step)
     (run.path / "autopsy.json").unlink(missing_ok=True)

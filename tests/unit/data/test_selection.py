@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from focalkit.data import DetectionData, ImageRecord, Selection, open_detection_data, open_train_and_val
+from focalkit.data._division import divide
 from focalkit.data._records import Category
-from focalkit.data._selection import choose_classes, divide
+from focalkit.data._selection import choose_classes
 from focalkit.errors import InputError
 from unit.data.tiny_data import annotation, coco_content, write_coco, write_yolo
 
@@ -48,9 +49,10 @@ def test_shares_that_are_none_are_refused(split: str) -> None:
         Selection(split).shares  # noqa: B018
 
 
-def test_a_part_without_images_is_refused() -> None:
-    with pytest.raises(InputError, match="no image for val of 3"):
-        divide(data(3), Selection("99/1"))
+def test_no_part_is_without_images() -> None:
+    assert [len(part) for part in divide(data(3), Selection("99/1")).values()] == [2, 1]
+    with pytest.raises(InputError, match="1 images cannot be dealt out to 2 parts"):
+        divide(data(1), Selection("99/1"))
 
 
 def test_chosen_classes_keep_ids_and_leave_out_the_other_boxes() -> None:

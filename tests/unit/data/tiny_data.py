@@ -1,6 +1,7 @@
 """Small data sets on disk for the tests of this folder."""
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from PIL import Image
 
 def save_image(path: Path, width: int = 40, height: int = 30) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (width, height), (90, 120, 60)).save(path)
+    colour = zlib.crc32("/".join(path.parts[-2:]).encode())  # no two are copies of each other
+    Image.new("RGB", (width, height), (colour & 255, colour >> 8 & 255, colour >> 16 & 255)).save(path)
     return path
 
 
