@@ -119,7 +119,7 @@ def refuse_code(config: TrainConfig, source: object, known: TrainConfig | None =
         lines = [f'"{name}" = {spec!r} imports and runs {spec.partition(":")[0]}' for name, spec in found.items()]
         raise ConfigError(
             "\n  ".join([f"{source}: names code to import, which is not done without --trust", *lines])
-            + "\n  if you know where the file comes from, allow that with --trust; otherwise take another loss"
+            + "\n  if you know where the file comes from, allow that with --trust; otherwise take another value"
         )
 
 
@@ -210,8 +210,10 @@ def _overlay(base: C, values: Mapping[str, Any], prefix: str, problems: list[str
     return dataclasses.replace(base, **changed)
 
 
-_IMPORT = re.compile(r"\s*[A-Za-z_][\w.]*:[A-Za-z_]\w*\s*(\(|$)")
-"""The form "my_pkg.mod:MyLoss(gamma=1)"."""
+_IMPORT = re.compile(r"\s*([A-Za-z_][\w.]*|.*\.py):[A-Za-z_]\w*\s*(\(|$)", re.DOTALL)
+"""The forms "my_pkg.mod:MyLoss(gamma=1)" and "folder/my.py:pipeline"."""
+_NO_CODE = ("model.backbone",)
+"""Names that only look like it: "timm:convnext_tiny"."""
 
 
 def _imports(config: "DataclassInstance", prefix: str = "") -> dict[str, str]:
@@ -221,7 +223,7 @@ def _imports(config: "DataclassInstance", prefix: str = "") -> dict[str, str]:
         value = getattr(config, f.name)
         if _is_table(value):
             found |= _imports(value, f"{prefix}{f.name}.")
-        elif isinstance(value, str) and _IMPORT.match(value):
+        elif isinstance(value, str) and _IMPORT.match(value) and prefix + f.name not in _NO_CODE:
             found[prefix + f.name] = value.strip()
     return found
 

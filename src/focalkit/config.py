@@ -148,6 +148,32 @@ class AugmentConfig:
     """Probability of a random crop that keeps at least one box centre where there is one"""
     color: float = 0.0
     """Strength of brightness, contrast and saturation jitter, 0 to 1"""
+    rotate: float = 0.0
+    """Largest rotation in degrees, to either side; a rotated box becomes the one that encloses it"""
+    translate: float = 0.0
+    """Largest shift, as a share of the image's sides"""
+    shear: float = 0.0
+    """Largest shear in degrees"""
+    blur: float = 0.0
+    """Probability of a Gaussian blur"""
+    noise: float = 0.0
+    """Probability of Gaussian noise"""
+    jpeg: float = 0.0
+    """Probability of JPEG compression, of quality 30 to 95"""
+    erase: float = 0.0
+    """Probability that a random rectangle is erased (Zhong et al., 2020)"""
+    mosaic: float = 0.0
+    """Probability that an image becomes four (Bochkovskiy et al., 2020)"""
+    mixup: float = 0.0
+    """Probability that another image is blended in (Zhang et al., 2018)"""
+    copy_paste: float = 0.0
+    """Probability that one to three objects of other images are pasted in (Ghiasi et al., 2021)"""
+    copy_paste_power: float = 0.5
+    """Pasted objects of a class with n boxes come in proportion to n^(1 - this): 0 as they are, 1 all classes alike"""
+    close_mosaic: int = 10
+    """Last epochs, at most half of the run, without mosaic, mixup and copy-paste"""
+    pipeline: str | None = None
+    """Albumentations, torchvision or other callable of yours that changes each image first: my.py:pipeline"""
 
 
 @dataclass(frozen=True)
@@ -363,13 +389,13 @@ def rtdetrv2_small() -> TrainConfig:
 
 
 def rtmdet_tiny() -> TrainConfig:
-    """Lyu et al., 2022: RTMDet-tiny, 640 px, AdamW with a cosine rate and a moving average; no mosaic, no mixup."""
+    """Lyu et al., 2022: RTMDet-tiny, 640 px, AdamW, a cosine rate, a moving average; 20 last epochs without mosaic."""
     optim = OptimConfig("adamw", 4e-3, 256, weight_decay=0.05, schedule="cosine", warmup_steps=1000, ema_decay=0.9998)
     base = TrainConfig(epochs=300, evaluate_every=10, batch_size=32, min_size=640, max_size=640)
     return replace(
         base,
         model=ModelConfig("cspnext_tiny", "batch", 0, 96, head_channels=96, head_depth=2, detector="rtmdet"),
-        augment=AugmentConfig(scale=(0.5, 2.0), color=0.2),
+        augment=AugmentConfig(scale=(0.5, 2.0), color=0.2, mosaic=1.0, mixup=0.5, close_mosaic=20),
         optim=optim,
     )
 

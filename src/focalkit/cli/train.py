@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from dataclasses import dataclass, field, replace
@@ -61,7 +62,7 @@ class Args:
     preset: Literal["cpu-small", "paper", "rtdetrv2", "rtdetrv2-small", "rtmdet-tiny", "default"] | None = None
     """cpu-small: MobileNetV2, 64 channels, 416 px. paper: ResNet-50-FPN, 600 px, 90k steps of 16 images.
     rtdetrv2: as its authors on COCO, 640 px. rtdetrv2-small: MobileNetV2, 128 channels, 100 queries, 416 px.
-    rtmdet-tiny: CSPNeXt, as its authors but for mosaic and mixup, 640 px.
+    rtmdet-tiny: CSPNeXt, as its authors, 640 px.
     default: ResNet-50-FPN, 800 px, 12 epochs. Not given: cpu-small where there is no GPU, else default"""
     config: Path | None = None
     """TOML file, or the run.json of an earlier run"""
@@ -78,7 +79,7 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
-    argv = spell_none(argv)
+    argv = [re.sub(r"^--augment(?=$|=)", "--augment.pipeline", word) for word in spell_none(argv)]
     base = starting_point(argv)
     default = Args(out=tyro.MISSING, train=Settings.of(base.config))
     args = tyro.cli(Args, args=argv, prog="focalkit train", default=default)

@@ -13,7 +13,9 @@ from torch.utils.data import Dataset
 
 from focalkit.config import AugmentConfig
 from focalkit.data._records import DetectionData, ImageRecord
-from focalkit.data.transforms import Sample, augment, fit
+from focalkit.data.augmenter import Augmenter
+from focalkit.data.copy_paste import Objects
+from focalkit.data.transforms import Sample, fit
 from focalkit.detection.types import DetectionBatch, DetectionTarget
 from focalkit.errors import InputError
 from focalkit.images import pad_batch, read_image
@@ -33,6 +35,8 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
         augment: Random changes for training; None only resizes.
         seed: Of the random changes.
         resize: Whose rounding of sizes and whose interpolation (`focalkit.detection.resize`).
+        epochs: Of the whole run, of which the last `augment.close_mosaic` have no mosaic, mixup and copy-paste; None
+            has them in every epoch.
 
     Example:
         >>> dataset = DetectionDataset(data, 320, 416)   # doctest: +SKIP
@@ -48,13 +52,16 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
         *,
         seed: int = 0,
         resize: Resize = "focalkit",
+        epochs: int | None = None,
     ) -> None:
         self.data = data
         self.min_size = min_size
         self.max_size = max_size
-        self.augment = augment
         self.seed = seed
         self.resize: Resize = resize
+        self.augmenter = None if augment is None else self._augmenter(augment)
+        # the epoch from which on each sample is of one image
+        self._closed = None if augment is None or epochs is None else epochs - min(augment.close_mosaic, epochs // 2)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
@@ -67,12 +74,11 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
     def __getitem__(self, index: int) -> tuple[Tensor, DetectionTarget]:
         """uint8 (3, h, w), or float in [0, 1] as `resize` has it, and its target in the pixels of the resized image."""
         record = self.data.images[index]
-        sample = read_sample(record)
-        if self.augment is None:
-            sample = fit(sample, self.min_size, self.max_size, self.resize)
+        if self.augmenter is None:
+            sample = fit(read_sample(record), self.min_size, self.max_size, self.resize)
         else:
-            generator = self._generator(index)
-            sample = augment(sample, self.augment, self.min_size, self.max_size, generator, self.resize)
+            several = self._closed is None or int(self._epoch) < self._closed
+            sample = self.augmenter(index, self._generator(index), several)
         target = DetectionTarget(
             boxes=sample.boxes,
             labels=sample.labels,
@@ -82,6 +88,13 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
             original_size=(record.height, record.width),
         )
         return sample.image, target
+
+    def _augmenter(self, augment: AugmentConfig) -> Augmenter:
+        objects = Objects.of(self.data, augment.copy_paste_power) if augment.copy_paste else None
+        return Augmenter(augment, self.min_size, self.max_size, self.resize, self._read, len(self), objects)
+
+    def _read(self, index: int) -> Sample:
+        return read_sample(self.data.images[index])
 
     def _generator(self, index: int) -> torch.Generator:
         # subtle: hash() of a tuple of integers is the same in every process, unlike that of a string

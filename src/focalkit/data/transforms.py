@@ -1,9 +1,9 @@
-"""From a file's image and boxes to the network's input: crop, resize, flip, colour.
+"""From a file's image and boxes to the network's input: crop, resize, flip, colour, rotate, shift and shear.
 
 Geometry and colour are torchvision's (transforms.v2); this file decides the parameters, from a generator of its own, so
 that a sample depends on nothing but (seed, epoch, index). A box whose centre a crop cuts off is no ground truth any
 more; what is still visible of it becomes a region to ignore, so that half an object is not taught as background.
-Not here: mosaic, mix-up, rotation, blur.
+Not here: what damages a picture (`distortions`), and what takes several of them (`mosaic`, `copy_paste`).
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2 import InterpolationMode, functional
 
 from focalkit.config import AugmentConfig
 from focalkit.images import fit_size, resize
@@ -22,6 +22,8 @@ _CROP = (0.5, 1.0)
 """Range of a crop's sides relative to the image's"""
 _SMALLEST = 1.0
 """A box with a side below this many pixels after a crop is removed"""
+GREY = 114
+"""Of 255: where a picture has nothing to show, as in the code of YOLOX and RTMDet"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Sample:
 
 def fit(sample: Sample, min_size: int, max_size: int, resize_mode: Resize = "focalkit") -> Sample:
     """Resize to the evaluation size, keeping the ratio."""
-    return _resized(sample, fit_size(*sample.size, min_size, max_size, resize_mode), resize_mode)
+    return resized(sample, fit_size(*sample.size, min_size, max_size, resize_mode), resize_mode)
 
 
 def augment(
@@ -59,7 +61,7 @@ def augment(
     generator: torch.Generator,
     resize_mode: Resize = "focalkit",
 ) -> Sample:
-    """Crop, resize to a random scale, flip and recolour, as `config` says.
+    """Rotate, crop, resize to a random scale, flip and recolour, as `config` says.
 
     Args:
         sample: With the boxes inside the image.
@@ -70,19 +72,20 @@ def augment(
         generator: The only source of chance.
         resize_mode: Whose rounding and interpolation.
     """
-    scale = _uniform(*config.scale, generator)
+    scale = uniform(*config.scale, generator)
     height, width = fit_size(
         *sample.size, max(1, round(min_size * scale)), max(1, round(max_size * scale)), resize_mode
     )
+    sample = affine(sample, config, generator)
     zoom = height / sample.size[0], width / sample.size[1]
     parts = [min(1.0, 1 / scale)] * 2  # what a larger scale pushes beyond the evaluation size
-    if _uniform(0, 1, generator) < config.crop:
-        parts = [part * _uniform(*_CROP, generator) for part in parts]
+    if uniform(0, 1, generator) < config.crop:
+        parts = [part * uniform(*_CROP, generator) for part in parts]
     if min(parts) < 1:
         sample = random_crop(sample, parts, generator)
         height, width = (max(1, round(side * z)) for side, z in zip(sample.size, zoom, strict=True))
-    sample = _resized(sample, (height, width), resize_mode)
-    if _uniform(0, 1, generator) < config.flip:
+    sample = resized(sample, (height, width), resize_mode)
+    if uniform(0, 1, generator) < config.flip:
         sample = flip(sample)
     if config.color > 0:
         sample = replace(sample, image=_recolour(sample.image, config.color, generator))
@@ -104,28 +107,54 @@ def random_crop(sample: Sample, parts: Sequence[float], generator: torch.Generat
     window = [max(1, int(side * part)) for side, part in zip(sample.size, parts, strict=True)]
     low, high = [0, 0], [side - part for side, part in zip(sample.size, window, strict=True)]
     if len(sample.boxes):
-        chosen = sample.boxes[int(_uniform(0, len(sample.boxes), generator))]
+        chosen = sample.boxes[int(uniform(0, len(sample.boxes), generator))]
         centre = ((chosen[1] + chosen[3]) / 2).item(), ((chosen[0] + chosen[2]) / 2).item()
         low = [max(0, int(c - part // 1) + 1 if c >= part else 0) for c, part in zip(centre, window, strict=True)]
         high = [min(most, int(c)) for c, most in zip(centre, high, strict=True)]
-    top, left = (a + int(_uniform(0, b - a + 1, generator)) for a, b in zip(low, high, strict=True))
+    top, left = (a + int(uniform(0, b - a + 1, generator)) for a, b in zip(low, high, strict=True))
     return crop(sample, top, left, window[0], window[1])
 
 
 def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
     """Cut out a window. Boxes whose centre lies outside, or of which less than a pixel is left, are removed."""
     shift = torch.tensor([left, top, left, top], dtype=torch.float32)
-    x, y = ((sample.boxes - shift)[:, i::2].mean(1) for i in (0, 1))
+    image = functional.crop(sample.image, top, left, height, width)
+    return _cut(Sample(image, sample.boxes - shift, sample.labels, sample.ignore_boxes - shift))
+
+
+def affine(sample: Sample, config: AugmentConfig, generator: torch.Generator) -> Sample:
+    """Rotate, shift and shear about the middle, by up to what `config` says; the size stays.
+
+    Of a box that is no longer upright the enclosing one is taken, which is too large for a round object.
+    """
+    a = config
+    if not (a.rotate or a.translate or a.shear):
+        return sample
+    height, width = sample.size
+    angle = uniform(-a.rotate, a.rotate, generator)
+    shift = [round(side * uniform(-a.translate, a.translate, generator)) for side in (width, height)]
+    shear = [uniform(-a.shear, a.shear, generator), 0.0]
+    fill = [GREY / 255 if sample.image.is_floating_point() else GREY]
+
+    def moved(boxes: Tensor) -> Tensor:
+        given = _boxes(boxes, sample.size, clamped=False)
+        return _plain(functional.affine(given, angle, shift, 1.0, shear))
+
+    bilinear = InterpolationMode.BILINEAR
+    image = functional.affine(sample.image, angle, shift, 1.0, shear, interpolation=bilinear, fill=fill)
+    return _cut(Sample(image, moved(sample.boxes), sample.labels, moved(sample.ignore_boxes)))
+
+
+def _cut(sample: Sample) -> Sample:
+    """Boxes cut at the edge of the image; one whose centre lies outside becomes a region to ignore."""
+    height, width = sample.size
+    x, y = (sample.boxes[:, i::2].mean(1) for i in (0, 1))
     centred = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    boxes, ignore = (_clamp(b - shift, height, width) for b in (sample.boxes, sample.ignore_boxes))
+    boxes, ignore = (_clamp(b, height, width) for b in (sample.boxes, sample.ignore_boxes))
     visible, ignore_visible = (((b[:, 2:] - b[:, :2]) >= _SMALLEST).all(1) for b in (boxes, ignore))
     kept = centred & visible
-    return Sample(
-        functional.crop(sample.image, top, left, height, width),
-        boxes[kept],
-        sample.labels[kept],
-        torch.cat([ignore[ignore_visible], boxes[visible & ~centred]]),
-    )
+    ignored = torch.cat([ignore[ignore_visible], boxes[visible & ~centred]])
+    return Sample(sample.image, boxes[kept], sample.labels[kept], ignored)
 
 
 def _clamp(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -133,7 +162,9 @@ def _clamp(boxes: Tensor, height: int, width: int) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), most)
 
 
-def _resized(sample: Sample, size: tuple[int, int], resize_mode: Resize) -> Sample:
+def resized(sample: Sample, size: tuple[int, int], resize_mode: Resize = "focalkit") -> Sample:
+    """Image and boxes resized to (height, width)."""
+
     def scaled(boxes: Tensor) -> Tensor:
         return _clamp(_plain(functional.resize(_boxes(boxes, sample.size), list(size))), *size)
 
@@ -145,17 +176,19 @@ def _recolour(image: Tensor, strength: float, generator: torch.Generator) -> Ten
     """Brightness, contrast and saturation, each by a factor in 1 - strength .. 1 + strength."""
     adjust = (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation)
     for step in adjust:
-        image = step(image, _uniform(max(0.0, 1 - strength), 1 + strength, generator))
+        image = step(image, uniform(max(0.0, 1 - strength), 1 + strength, generator))
     return image
 
 
-def _boxes(boxes: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
-    return tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size)  # pyright: ignore[reportCallIssue]
+def _boxes(boxes: Tensor, size: tuple[int, int], clamped: bool = True) -> tv_tensors.BoundingBoxes:
+    mode = "soft" if clamped else None
+    return tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size, clamping_mode=mode)  # pyright: ignore[reportCallIssue]
 
 
 def _plain(boxes: Tensor) -> Tensor:
     return boxes.as_subclass(Tensor)
 
 
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+def uniform(low: float, high: float, generator: torch.Generator) -> float:
+    """A number between `low` and `high`."""
     return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()

@@ -21,6 +21,7 @@ from focalkit._runs import SCHEMA, RunDir, claim, write_json_atomic
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, Selection, division_record, open_train_and_val
 from focalkit.data.loading import LoadingError, deaths_explained
+from focalkit.data.own_pipeline import load_pipeline
 from focalkit.detection import build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_losses
 from focalkit.detection.models.detr.detector import AnyDetector
@@ -116,6 +117,8 @@ def train(
             return run.read_result()
     # what is wrong is known now, and not after a large data set has been checked
     check_losses(config)
+    if config.augment.pipeline is not None:
+        load_pipeline(config.augment.pipeline)
     resumed = resume and last_step(run) > 0
     init = None if config.init is None or resumed else _checked_init(config, trust, init)
     several = several_to_start(config)

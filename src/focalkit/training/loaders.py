@@ -12,6 +12,7 @@ from focalkit.data.dataset import batch_bytes
 from focalkit.data.loading import make_loader
 from focalkit.evaluation.predict import split_loader
 from focalkit.training.order import EpochOrder
+from focalkit.training.schedule import plan_run
 
 
 def train_loader(
@@ -19,7 +20,8 @@ def train_loader(
 ) -> DataLoader:
     """Batches of `config.batch_size // (world * config.accumulate)` augmented images, in the order of `EpochOrder`."""
     rule = config.model.numerics.resize
-    dataset = DetectionDataset(data, config.min_size, config.max_size, config.augment, seed=config.seed, resize=rule)
+    sizes, epochs = (config.min_size, config.max_size), plan_run(config, len(data)).epochs
+    dataset = DetectionDataset(data, *sizes, config.augment, seed=config.seed, resize=rule, epochs=epochs)
     order = EpochOrder(
         len(dataset),
         batch=config.batch_size,

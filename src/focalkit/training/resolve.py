@@ -1,6 +1,7 @@
 """Check a training configuration and settle what depends on its weights and its detector, before a run starts."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 from focalkit._config_io import infinite
@@ -55,6 +56,10 @@ def resolve(config: TrainConfig) -> Resolved:
                     "--backbone-weights FILE or --pretrained-backbone"
                 )
     config = replace(config, model=model, data=_absolute(config.data, "path", "train_json", "val_json", "images"))
+    if (spec := config.augment.pipeline) is not None:
+        where, colon, name = spec.rpartition(":")
+        place = f"{Path(where).expanduser().resolve()}" if where.endswith(".py") else where
+        config = replace(config, augment=replace(config.augment, pipeline=f"{place}{colon}{name}"))
     return Resolved(_absolute(config, "init", "backbone_weights"), tuple(notes))
 
 
@@ -124,11 +129,14 @@ def _parts_out_of_range(config: TrainConfig) -> list[str]:
         for n in ("anchor_sizes", "anchor_scales", "anchor_ratios")
         if not getattr(m, n) or min(getattr(m, n)) <= 0
     ]
+    shares = ("flip", "crop", "color", "translate", "blur", "noise", "jpeg", "erase", "mosaic", "mixup", "copy_paste")
     found += [
-        f"augment.{n} must lie between 0 and 1, got {getattr(a, n)}"
-        for n in ("flip", "crop", "color")
-        if not 0 <= getattr(a, n) <= 1
+        f"augment.{n} must lie between 0 and 1, got {getattr(a, n)}" for n in shares if not 0 <= getattr(a, n) <= 1
     ]
+    if not (0 <= a.rotate <= 180 and 0 <= a.shear < 90):
+        found.append(f"augment.rotate (to 180) and augment.shear (below 90) are degrees, got {a.rotate} and {a.shear}")
+    if a.close_mosaic < 0 or a.copy_paste_power < 0:
+        found.append("augment.close_mosaic and augment.copy_paste_power cannot be negative")
     if not 0 < a.scale[0] <= a.scale[1]:
         found.append(f"augment.scale is a range of positive factors, got {list(a.scale)}")
     return found

@@ -1,0 +1,109 @@
+"""Augmentations of the user's own, named by file and name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from focalkit._config_io import load_config
+from focalkit.config import AugmentConfig, TrainConfig
+from focalkit.data import DetectionDataset, open_detection_data
+from focalkit.data.own_pipeline import load_pipeline, run_pipeline
+from focalkit.data.transforms import Sample
+from focalkit.errors import ConfigError, InputError
+from focalkit.training.resolve import resolve
+from unit.data.tiny_data import write_coco, write_text
+
+FLIP = """
+import random
+import numpy as np
+import torch
+from torchvision.transforms import v2
+
+def pipeline(image, bboxes, labels):
+    width = image.shape[1]
+    assert image.dtype == np.uint8 and image.shape[2] == 3
+    draws.append((random.random(), np.random.rand(), float(torch.rand(()))))
+    bboxes = [(width - x1, y0, width - x0, y1) for x0, y0, x1, y1 in bboxes]
+    return {"image": image[:, ::-1], "bboxes": bboxes, "labels": list(labels)}
+
+def broken(image, bboxes, labels):
+    return {"image": image, "bboxes": bboxes / 1000, "labels": labels[:0]}
+
+def outside(image, bboxes, labels):
+    return {"image": image, "bboxes": bboxes + 1000, "labels": labels}
+
+draws = []
+typed = v2.Compose([v2.RandomHorizontalFlip(1.0), v2.SanitizeBoundingBoxes()])
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write_text(tmp_path / "my file.py", FLIP)
+
+
+def sample() -> Sample:
+    picture = torch.arange(3 * 8 * 10).to(torch.uint8).view(3, 8, 10)
+    return Sample(picture, torch.tensor([[1.0, 2, 4, 5]]), torch.tensor([7]), torch.tensor([[0.0, 0, 2, 2]]))
+
+
+@pytest.mark.parametrize("name", ["pipeline", "typed"])
+def test_a_pipeline_moves_picture_boxes_and_regions_to_ignore(name: str, file: Path) -> None:
+    made = run_pipeline(load_pipeline(f"{file}:{name}"), sample(), torch.Generator())
+    assert torch.equal(made.image, sample().image.flip(2))
+    assert made.boxes.tolist() == [[6, 2, 9, 5]]
+    assert made.labels.tolist() == [7]
+    assert made.ignore_boxes.tolist() == [[8, 0, 10, 2]]
+
+
+def test_every_source_of_chance_is_set_and_put_back(file: Path) -> None:
+    spec = f"{file}:pipeline"
+    before = torch.get_rng_state()
+    for seed in (1, 1, 2):
+        run_pipeline(load_pipeline(spec), sample(), torch.Generator().manual_seed(seed))
+    assert torch.equal(torch.get_rng_state(), before)
+    draws = load_pipeline(spec).__globals__["draws"][-3:]  # type: ignore[attr-defined]
+    assert draws[0] == draws[1]
+    assert all(a != b for a, b in zip(draws[1], draws[2], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("broken", "1 boxes|2 boxes and 0 labels"), ("outside", r"box \[1001.0, .*10x8 image")]
+)
+def test_what_a_pipeline_returns_is_checked(name: str, says: str, file: Path) -> None:
+    with pytest.raises(InputError, match=says):
+        run_pipeline(load_pipeline(f"{file}:{name}"), sample(), torch.Generator(), "my.py:broken")
+
+
+@pytest.mark.parametrize("name", ["my.py", "{}:number", "{}:nothing", "no_such_module_of_mine:x", "é:x", "gone.py:x"])
+def test_what_cannot_be_called_is_refused(name: str, file: Path) -> None:
+    with pytest.raises(ConfigError, match="pipeline"):
+        load_pipeline(name.format(file))
+
+
+def test_training_images_go_through_it(file: Path, tmp_path: Path) -> None:
+    data = open_detection_data(write_coco(tmp_path / "data"))
+    config = AugmentConfig(flip=0, pipeline=f"{file}:pipeline")
+    _, target = DetectionDataset(data, 30, 40, config)[0]
+    assert target.boxes.tolist() == [[25, 6, 35, 18], [35.5, 2.5, 38.5, 6.5]]
+
+
+@pytest.mark.parametrize("spec", ["my.py:pipeline", "../a b/my-own.py:pipeline", "C:/x/my.py:p", "my_package.mod:p"])
+def test_a_file_of_settings_names_no_pipeline_without_trust(spec: str, tmp_path: Path) -> None:
+    file = write_text(tmp_path / "run.toml", f"[augment]\npipeline = '{spec}'\n")
+    with pytest.raises(ConfigError, match=r"without --trust"):
+        load_config(file)
+    assert load_config(file, trust=True).augment.pipeline == spec
+
+
+def test_a_backbone_of_timm_is_no_code(tmp_path: Path) -> None:
+    file = write_text(tmp_path / "run.toml", "[model]\nbackbone = 'timm:convnext_tiny'\n")
+    assert load_config(file).model.backbone == "timm:convnext_tiny"
+
+
+def test_a_relative_file_is_found_again_from_another_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    config = TrainConfig(augment=AugmentConfig(pipeline=f"{file.name}:pipeline"))
+    assert resolve(config).config.augment.pipeline == f"{file.resolve()}:pipeline"
