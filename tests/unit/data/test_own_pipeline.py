@@ -107,3 +107,15 @@ def test_a_relative_file_is_found_again_from_another_folder(file: Path, monkeypa
     monkeypatch.chdir(file.parent)
     config = TrainConfig(augment=AugmentConfig(pipeline=f"{file.name}:pipeline"))
     assert resolve(config).config.augment.pipeline == f"{file.resolve()}:pipeline"
+
+
+def test_albumentations_as_its_documentation_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for a newer version
+    albumentations = pytest.importorskip("albumentations")
+    boxes = albumentations.BboxParams(format="pascal_voc", label_fields=["labels"])
+    turned = albumentations.Compose([albumentations.HorizontalFlip(p=1), albumentations.GaussNoise(p=1)], boxes)
+    made, again, other = (run_pipeline(turned, sample(), torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
+    torch.testing.assert_close(made.boxes, torch.tensor([[6.0, 2, 9, 5]]))
+    assert made.labels.tolist() == [7]
+    assert torch.equal(made.image, again.image)
+    assert not torch.equal(made.image, other.image)
