@@ -1,14 +1,14 @@
 """`focalkit calibrate`: make a detector's scores mean what they say, and choose its thresholds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from focalkit.cli._coco_files import read_costs, read_results, read_truth
-from focalkit.cli._flags import Flag
+from focalkit.cli._flags import Flag, Prefixless, WrittenFlags
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Args:
     """Of the split"""
     json: Flag = False
     """Print one JSON object on stdout"""
+    selection: Annotated[WrittenFlags, Prefixless] = field(default_factory=WrittenFlags)
 
 
 OUTPUTS = ("predictions.json", "report.json", "report.html", "calibration.json")
@@ -82,6 +83,8 @@ def run(args: Args) -> int:
     else:
         if args.data is not None:
             raise InputError("--data is for a run; a results file takes --truth FILE")
+        if args.selection != WrittenFlags():
+            raise InputError("--splits, --classes, --merge and --single-class are for a run, not for a results file")
         if args.truth is None:
             raise InputError(f"{args.source}: a results file needs its annotations: --truth FILE")
         truth, results, ids, names = read_truth(args.truth), read_results(args.source), None, None
@@ -154,7 +157,9 @@ def detect_with_run(args: Args) -> tuple[dict[str, Any], list[dict[str, Any]], l
         )
     config = RunDir(args.source).read_config()
     detector = Detector.from_run(args.source, args.device, calibrated=False)
-    data = with_classes_of(detector, open_split(config, args.data, args.split, run=args.source), args.source)
+    chosen = args.selection.selection()
+    opened = open_split(config, args.data, args.split, run=args.source, selection=chosen)
+    data = with_classes_of(detector, opened, args.source)
     trained = set(images_that_trained(config, data, args.source))
     names = [image.file_name or str(image.path) for image in data.images if image.id in trained]
     notes = left_out(args.source, names, len(data.images))

@@ -4,14 +4,14 @@ import json
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from focalkit._config_io import nearest
-from focalkit.cli._flags import Flag
+from focalkit.cli._flags import Flag, Prefixless, SelectionFlags
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Args:
     """The methods for these data"""
     json: Flag = False
     """Print one JSON object on stdout"""
+    selection: Annotated[SelectionFlags, Prefixless] = field(default_factory=SelectionFlags)
 
 
 def main(argv: list[str]) -> int:
@@ -110,6 +111,7 @@ def run(args: Args) -> int:
         group=args.group,
         budget=Budget(steps=args.steps or preset.steps),
         strict=args.strict,
+        selection=args.selection.selection() if args.selection != SelectionFlags() else None,
     )
     say = (lambda text: print(text, file=sys.stderr)) if args.json else print
     say(announcement(plan, splits))

@@ -1,7 +1,7 @@
 """`focalkit evaluate`: COCO AP of a trained run, over all classes and per class."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ import tyro
 from focalkit._files import dump_json
 from focalkit._text import printable
 from focalkit.cli._exported import open_exported
-from focalkit.cli._flags import Flag, require_threshold
+from focalkit.cli._flags import Flag, Prefixless, WrittenFlags, require_threshold
 from focalkit.cli._format import number
 from focalkit.config import LayoutName
 
@@ -74,6 +74,7 @@ class Args:
     """AP of sizes divided at squares of these sides, such as 8 16 32, beside COCO's numbers"""
     json: Flag = False
     """Print one JSON object on stdout"""
+    selection: Annotated[WrittenFlags, Prefixless] = field(default_factory=WrittenFlags)
 
 
 def main(argv: list[str]) -> int:
@@ -91,7 +92,8 @@ def run(args: Args) -> int:
     rule = rule_of(args)
     if is_exported(args.run):
         detector = open_exported(args.run, args.device, args.score_threshold, trust=args.trust)
-        found = evaluate_detector(detector, open_split(None, args.data, args.split), out=args.out, rule=rule)
+        data = open_split(None, args.data, args.split, selection=args.selection.selection())
+        found = evaluate_detector(detector, data, out=args.out, rule=rule)
     elif args.run.is_file():
         found = evaluate_file(
             args.run,
@@ -104,6 +106,7 @@ def run(args: Args) -> int:
             coco80=args.coco80,
             trust=args.trust,
             rule=rule,
+            selection=args.selection.selection(),
         )
     else:
         found = evaluate_run(
@@ -114,6 +117,7 @@ def run(args: Args) -> int:
             device=args.device,
             score_threshold=args.score_threshold,
             rule=rule,
+            selection=args.selection.selection(),
         )
     print(dump_json(as_json(args, found)) if args.json else as_text(args, found))
     return 0

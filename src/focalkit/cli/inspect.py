@@ -1,14 +1,15 @@
 """`focalkit inspect DATA`: what is in a data set and what is wrong with it, before any training."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from focalkit.cli._flags import Prefixless, SelectionFlags
 from focalkit.config import CriterionConfig, ModelConfig, TrainConfig
-from focalkit.errors import DataError, InputError
+from focalkit.errors import InputError
 
 if TYPE_CHECKING:
     from focalkit.data import DetectionData
@@ -50,11 +51,14 @@ class Args:
     """Do not look for wrong labels, for which a small model is trained"""
     json: bool = False
     """Print one JSON object on stdout"""
+    selection: Annotated[SelectionFlags, Prefixless] = field(default_factory=SelectionFlags)
 
 
 def main(argv: list[str]) -> int:
     args = tyro.cli(Args, args=argv, prog="focalkit inspect", config=(tyro.conf.FlagCreatePairsOff,))
     if (task := _task_of(args)) is not None:
+        if args.selection != SelectionFlags():
+            raise InputError(f"{args.data}: divisions and chosen classes are for boxes; these data are for {task}")
         return inspect_items(args, task)
     found = inspect(args)
     if args.json:
@@ -98,7 +102,7 @@ def inspect_items(args: Args, task: str) -> int:
 def inspect(args: Args) -> dict[str, Any]:
     """Everything the command says about detection data, as plain values."""
     from focalkit.data.analyze import match_anchors, summarize
-    from focalkit.data.find import compare_splits, find_layout, open_detection_data
+    from focalkit.data.find import Place, compare_splits, find_layout, open_all
     from focalkit.detection import AnchorGrid, MaxIoUAssigner
     from focalkit.findings import check_boxes
 
@@ -106,22 +110,15 @@ def inspect(args: Args) -> dict[str, Any]:
         raise InputError("nothing to look at: give the data folder, or --train-json / --val-json")
     if args.anchors:
         _require_sizes(args)
-    jsons = {"train": args.train_json, "val": args.val_json}
-    layout = find_layout(args.data) if args.data and not all(jsons.values()) else None
-    splits = list(dict.fromkeys([*(layout.splits if layout else ()), *(s for s, given in jsons.items() if given)]))
-    opened, problems = {}, []
-    for split in splits:
-        try:
-            opened[split] = open_detection_data(
-                args.data, split, images=args.images, check=args.check, repair=args.repair,
-                train_json=args.train_json, val_json=args.val_json,
-            )  # fmt: skip
-        except DataError as error:
-            problems += error.problems
+    place = Place(args.data, args.train_json, args.val_json, args.images, args.check, args.repair)
+    layout = find_layout(args.data) if args.data and not (args.train_json and args.val_json) else None
+    opened, problems = open_all(place, args.selection.selection())
     found: dict[str, Any] = {"format": layout.format if layout else "COCO", "splits": {}, "problems": problems}
     found["warnings"] = []
     for split, data in opened.items():
         found["splits"][split] = summarize(data)
+        if data.class_map:
+            found["class_map"] = dict(data.class_map)
         if split != "train" and "train" in opened:
             more_problems, warnings = compare_splits(opened["train"], data)
             problems += more_problems
@@ -134,7 +131,7 @@ def inspect(args: Args) -> dict[str, Any]:
         data = opened.get("train") or next(iter(opened.values()))
         found["anchors"] = {"split": data.split, **match_anchors(data, grid, assigner, args.min_size, args.max_size)}
         findings = check_boxes(found["splits"][data.split], found["anchors"])
-    found["findings"] = [finding.as_dict() for finding in [*_of_classes(opened), *findings]]
+    found["findings"] = [finding.as_dict() for finding in [*_of_classes(opened), *_of_copies(args, opened), *findings]]
     return found
 
 
@@ -145,6 +142,22 @@ def _of_classes(opened: "dict[str, DetectionData]") -> "list[Finding]":
     if data is None or len(data.categories) < 2:
         return []
     return check_classes(data.class_counts(), [c.name for c in data.categories])
+
+
+def _of_copies(args: Args, opened: "dict[str, DetectionData]") -> "list[Finding]":
+    """Pictures that lie in several files, in one split or across them."""
+    import numpy as np
+
+    from focalkit.data.together import content_ids
+    from focalkit.findings import check_duplicates
+
+    if not args.check or not opened:
+        return []
+    images = [image for data in opened.values() for image in data.images]
+    ends = np.cumsum([len(data.images) for data in opened.values()])
+    splits = {split: np.arange(end - len(opened[split].images), end) for split, end in zip(opened, ends, strict=True)}
+    names = np.asarray([image.file_name for image in images])
+    return check_duplicates(np.asarray(content_ids(images)), splits=splits, what="images", ids=names)
 
 
 def _require_sizes(args: Args) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from focalkit._config_io import nearest
 from focalkit.compare._specs import folder_name
 from focalkit.compare.methods import Method, Range
+from focalkit.data import Selection
 from focalkit.errors import ConfigError
 from focalkit.tasks import Budget, Source
 
@@ -112,6 +113,8 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     """JSON-ready."""
     values = {f.name: getattr(plan, f.name) for f in fields(plan)}
     values["source"] = {"path": str(plan.source.path), "target": plan.source.target, "group": plan.source.group}
+    if plan.source.selection is not None:
+        values["source"]["selection"] = asdict(plan.source.selection)
     values["methods"] = [method_to_dict(method) for method in plan.methods]
     return {"schema": SCHEMA, **values, "seeds": list(plan.seeds), "budget": asdict(plan.budget)}
 
@@ -131,7 +134,9 @@ def plan_from_dict(values: dict[str, Any], source: str) -> Plan:
                 name: values[name]
                 for name in ("task", "fingerprint", "metric", "tune", "yardstick", "rope", "resplits")
             },
-            source=Source(Path(where["path"]), where["target"], where["group"]),
+            source=Source(
+                Path(where["path"]), where["target"], where["group"], selection=_selection(where.get("selection"))
+            ),
             methods=tuple(method_from_dict(row) for row in values["methods"]),
             seeds=tuple(values["seeds"]),
             budget=Budget(**values["budget"]),
@@ -203,3 +208,7 @@ def _shared(plan: Plan) -> dict[str, Any]:
     # threads are left out: they change how long a fit takes
     free = (plan.source.target, plan.source.group, plan.budget.steps, plan.budget.seconds)
     return {"task": plan.task, "fingerprint": plan.fingerprint, "tune": plan.tune, "metric_free": free}
+
+
+def _selection(values: dict[str, Any] | None) -> Selection | None:
+    return None if values is None else Selection(**{**values, "merge": tuple(values["merge"])})

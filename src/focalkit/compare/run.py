@@ -14,7 +14,8 @@ from focalkit.compare.engines import ENGINES, serial, threads_for
 from focalkit.compare.methods import Method
 from focalkit.compare.plan import Job, Plan, check_continues, metric_of, seeds_of
 from focalkit.compare.store import Store
-from focalkit.errors import ConfigError, DataError
+from focalkit.data import Selection
+from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.tasks import Budget, Inspection, Metric, Source, Splits, find_task, open_task
 
 
@@ -47,6 +48,7 @@ def compare(
     budget: Budget | None = None,
     strict: bool = False,
     progress: Callable[[Event], None] | None = None,
+    selection: Selection | None = None,
 ) -> Comparison:
     """Compare treatments of imbalance on your data: same model, splits, initial weights, budget and trials for all.
 
@@ -68,6 +70,7 @@ def compare(
         budget: Of every fit.
         strict: Refuse data with notes, such as test rows that are also training rows.
         progress: Told of everything that happens.
+        selection: Of boxes: how data without splits are divided, and which classes are used.
 
     Returns:
         The comparison, with `results`, `ranking`, `best`.
@@ -81,7 +84,7 @@ def compare(
     """
     plan, splits, own = make_plan(
         data, methods, task=task, seeds=seeds, tune=tune, yardstick=yardstick, metric=metric, rope=rope, target=target,
-        group=group, budget=budget, strict=strict,
+        group=group, budget=budget, strict=strict, selection=selection,
     )  # fmt: skip
     return run_plan(plan, splits, Path(out), engine=engine, jobs=jobs, resume=resume, metrics=own, progress=progress)
 
@@ -100,6 +103,7 @@ def make_plan(
     group: str | None,
     budget: Budget | None,
     strict: bool,
+    selection: Selection | None = None,
 ) -> tuple[Plan, Splits, tuple[Metric, ...]]:
     """What `compare` will run, the data of the first seed, and metrics that are not the task's; nothing is written.
 
@@ -120,7 +124,9 @@ def make_plan(
         if method.model not in ("default", *the_task.models):
             hint = nearest(method.model, ["default", *the_task.models])
             raise ConfigError(f"the method {method.name!r} asks the task {name!r} for the model {method.model!r}{hint}")
-    source = Source(Path(data).resolve(), target, group)
+    if selection is not None and "boxes" not in the_task.kinds:
+        raise InputError(f"{data}: divisions and chosen classes are for boxes; these data are for the task {name!r}")
+    source = Source(Path(data).resolve(), target, group, selection=selection)
     numbers = seeds_of(seeds)
     splits = read(name, source, numbers[0])
     if strict:

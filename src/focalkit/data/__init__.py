@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from focalkit.data._division import divide as divide
     from focalkit.data._division import division_record as division_record
     from focalkit.data._records import Category as Category
     from focalkit.data._records import DetectionData as DetectionData
@@ -29,6 +30,7 @@ _HOME = {
     "Selection": "_selection",
     "choose_classes": "_selection",
     "collate": "dataset",
+    "divide": "_division",
     "division_record": "_division",
     "open_detection_data": "find",
     "open_train_and_val": "find",
@@ -44,6 +46,7 @@ __all__ = [
     "Selection",
     "choose_classes",
     "collate",
+    "divide",
     "division_record",
     "open_detection_data",
     "open_train_and_val",

@@ -59,6 +59,7 @@ class DetectionData:
         warnings: One line per kind of oddity, with its count.
         source: The file or folder it was read from.
         division: Of a made split: part -> names of its images; None where the split is the data's own.
+        class_map: Where classes were chosen or merged: the data's class -> the one used, None for one left out.
 
     Example:
         >>> data = open_detection_data("my-data", "val")   # doctest: +SKIP
@@ -72,6 +73,7 @@ class DetectionData:
     warnings: tuple[str, ...]
     source: Path
     division: Mapping[str, Sequence[str]] | None = None
+    class_map: Mapping[str, str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

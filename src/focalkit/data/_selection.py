@@ -1,5 +1,6 @@
 """What is used of a data set, without touching its files: a part (see `_division`), some classes, merged classes."""
 
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -65,6 +66,11 @@ class Selection:
         if self.folds is not None and self.split is not None and "test" not in self.shares:
             raise InputError("--fold makes train and val itself: leave --split away, or hold a test part out: 80/10/10")
         return self.fold is not None or self.split is not None
+
+    @property
+    def chooses(self) -> bool:
+        """Whether classes are chosen or merged."""
+        return self.classes is not None or bool(self.merge) or self.single_class
 
     @property
     def division(self) -> "Selection":
@@ -141,7 +147,10 @@ def choose_classes(data: DetectionData, selection: Selection, *, strict: bool = 
     images = tuple(_relabelled(image, new) for image in data.images)
     left_out = sum(len(old.labels) - len(image.labels) for old, image in zip(data.images, images, strict=True))
     warnings = (f"{left_out} x boxes of other classes are left out (--classes)",) if left_out else ()
-    return replace(data, categories=categories, images=images, warnings=(*data.warnings, *warnings))
+    class_map = {category.name: name_of.get(category) for category in data.categories}
+    return replace(
+        data, categories=categories, images=images, warnings=(*data.warnings, *warnings), class_map=class_map
+    )
 
 
 def _known(names: str, there: set[str], flag: str, strict: bool) -> set[str]:
@@ -149,8 +158,18 @@ def _known(names: str, there: set[str], flag: str, strict: bool) -> set[str]:
     unknown = sorted(wanted - there)
     if (strict and unknown) or not wanted:
         listed = ", ".join(sorted(there))
-        raise InputError(f"{flag}: there is no class {', '.join(unknown) or 'named'}; the data have {listed:.500}")
+        raise InputError(f"{flag}: there is no class {_with_nearest(unknown, there)}; the data have {listed:.500}")
     return wanted
+
+
+def _with_nearest(unknown: list[str], there: set[str]) -> str:
+    """The names, each with the one that was perhaps meant."""
+    folded = {name.casefold(): name for name in sorted(there)}
+    found = []
+    for name in unknown:
+        close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+        found.append(f'{name} (did you mean "{folded[close[0]]}"?)' if close else name)
+    return ", ".join(found) or "named"
 
 
 def _relabelled(image: ImageRecord, new: list[int | None]) -> ImageRecord:

@@ -111,7 +111,7 @@ class Place:
 
     def whole(self, selection: Selection) -> str:
         """The one split that is divided: "all", or "train" where there is nothing else but perhaps a test split."""
-        splits = self._splits()
+        splits = self.splits() or ["train"]
         others = [split for split in splits if split != "test"]
         if len(others) != 1 or ("test" in splits and "test" in selection.shares):
             place = self.path or self.val_json
@@ -120,11 +120,13 @@ class Place:
 
     def has_test(self) -> bool:
         """Whether there is a test split beside the one that is divided."""
-        return "test" in self._splits()
+        return "test" in self.splits()
 
-    def _splits(self) -> list[str]:
+    def splits(self) -> list[str]:
+        """The data's own."""
         given = [split for split, file in (("train", self.train_json), ("val", self.val_json)) if file is not None]
-        return given or (["train"] if self.path is None else list(find_layout(self.path).splits))
+        looked = list(find_layout(self.path).splits) if self.path is not None and len(given) < 2 else []
+        return list(dict.fromkeys([*looked, *given]))
 
 
 def open_detection_data(
@@ -172,6 +174,27 @@ def open_detection_data(
             raise InputError(f"--split {asked}: has no share for {split!r}; it makes {', '.join(parts)}")
         return choose_classes(parts[split], selection)  # the classes of the whole
     return choose_classes(place.open(split), selection, strict=split in ("train", "all"))
+
+
+def open_all(place: Place, selection: Selection = _ALL) -> tuple[dict[str, DetectionData], list[str]]:
+    """Every split that the data have, or that the selection makes; and the problems of those that cannot be read.
+
+    Raises:
+        InputError: No data set there, or a selection that does not fit.
+    """
+    opened: dict[str, DetectionData] = {}
+    problems: list[str] = []
+    try:
+        opened |= place.divide(selection) if selection.divides else {}
+    except DataError as error:
+        problems += error.problems
+    for split in ["test"] * place.has_test() if selection.divides else place.splits():
+        try:
+            opened[split] = place.open(split)
+        except DataError as error:
+            problems += error.problems
+    chosen = {s: choose_classes(data, selection, strict=s in ("train", "all")) for s, data in opened.items()}
+    return chosen, problems
 
 
 def _how_to_give(form: str, split: str) -> str:

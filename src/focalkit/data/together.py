@@ -1,9 +1,10 @@
 """Whether two splits of a data set belong together: classes, images, and copies of pictures in both."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from focalkit.data._copies import copies
-from focalkit.data._records import DetectionData
+from focalkit.data._records import DetectionData, ImageRecord
 
 
 def copied_pictures(train: DetectionData, other: DetectionData) -> list[str]:
@@ -19,6 +20,15 @@ def copied_pictures(train: DetectionData, other: DetectionData) -> list[str]:
     ]
     what = f"{len(found)} x {other.split} images are copies of {train.split} images"
     return [f"{what} (first: {one} = {original})" for one, original in found[:1]]
+
+
+def content_ids(images: Sequence[ImageRecord]) -> list[int]:
+    """A number for every image, the same for those whose files are the same or have the same content."""
+    found = list(range(len(images)))
+    for places in copies([image.path for image in images]):
+        for place in places:
+            found[place] = places[0]
+    return found
 
 
 def with_classes_of(train: DetectionData, val: DetectionData) -> DetectionData:

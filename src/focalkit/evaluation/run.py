@@ -1,6 +1,7 @@
 """Evaluate a training run, a weights file or any other detector on a data set, and keep what a report needs."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ def evaluate_run(
     score_threshold: float = 0.05,
     pictures: int = 6,
     rule: ApRule | None = None,
+    selection: Selection | None = None,
 ) -> dict[str, Any]:
     """Evaluate the best checkpoint of a run and write what a report needs.
 
@@ -48,6 +50,7 @@ def evaluate_run(
         score_threshold: Detections that score no more than this do not count.
         pictures: Number of best and worst images and of mistakes in the gallery; 0 leaves the gallery out.
         rule: Compute AP by this rule too; see `evaluate`.
+        selection: Other images or classes of the data than the run has; the results are then those of other data.
 
     Returns:
         The contents of evaluation.json; for other data than the run's own also "written", the folder.
@@ -63,12 +66,14 @@ def evaluate_run(
     categories = tuple(Category(c["id"], c["name"]) for c in run.read_categories())
     its_own = (config.data.path, config.data.val_json if split == "val" else None)
     own = data_path is None or Path(data_path).resolve() in [path.resolve() for path in its_own if path is not None]
-    opened = open_split(config, None if own else data_path, split, run=run.path)
+    opened = open_split(config, None if own else data_path, split, run=run.path, selection=selection)
     data = align_categories(opened, categories)
 
     folder = Path(out or run.path)
+    if selection is not None and selection != Selection():
+        own, data_path = False, data_path or data.source
     if not own and out is None and data_path is not None:
-        folder = run.path / "evaluations" / Path(data_path).resolve().name
+        folder = run.path / "evaluations" / (Path(data_path).resolve().name + _chosen(selection))
         _refuse_others(folder, data)
     evaluation = evaluate_into(
         folder,
@@ -99,6 +104,7 @@ def evaluate_file(
     coco80: bool = False,
     trust: bool = False,
     rule: ApRule | None = None,
+    selection: Selection | None = None,
 ) -> dict[str, Any]:
     """Evaluate the model in a weights file and write what `evaluate_run` writes.
 
@@ -115,6 +121,7 @@ def evaluate_file(
         pictures: Number of best and worst images and of mistakes in the gallery.
         layout, coco80, trust: See `load_weights`.
         rule: See `evaluate`.
+        selection: Which images and classes of the data.
 
     Returns:
         The contents of evaluation.json, and under "written" the folder.
@@ -126,7 +133,7 @@ def evaluate_file(
     if data_path is None:
         raise ConfigError(f"{path}: a weights file does not know its data set: give one with --data DATA")
     detector = Detector.open(path, device, score_threshold=score_threshold, layout=layout, coco80=coco80, trust=trust)
-    data = with_classes_of(detector, open_detection_data(data_path, split), path)
+    data = with_classes_of(detector, open_split(None, data_path, split, selection=selection), path)
     folder = out or path.with_name(f"{path.stem}-evaluation")
     assert detector.card is not None  # `load_weights` gives one to every model
     config = TrainConfig(model=detector.card.config)
@@ -184,24 +191,38 @@ def evaluated_threshold(run: Path) -> float | None:
 
 
 def open_split(
-    config: TrainConfig | None, path: Path | None, split: str, *, check: bool = True, run: Path | None = None
+    config: TrainConfig | None,
+    path: Path | None,
+    split: str,
+    *,
+    check: bool = True,
+    run: Path | None = None,
+    selection: Selection | None = None,
 ) -> DetectionData:
-    """A split of the data set at `path`, or of the one that a run was trained on; with the classes of the run.
+    """A split of the data set at `path`, or of the one that a run was trained on.
 
-    Of a split that training made, the images that it wrote down in the folder `run` are taken.
+    Classes are chosen as `selection` says, or else as the run's were. Of a split that training made, the images that it
+    wrote down in the folder `run` are taken, unless `selection` names another file.
 
     Raises:
         InputError: Neither is given, or it cannot be read.
     """
     repair = config is not None and config.data.repair
-    if path is not None:
-        data = open_detection_data(path, split, check=check, repair=repair)
-        return data if config is None else choose_classes(data, Selection.of(config.data), strict=False)
-    if config is None:
-        raise InputError("a file does not know its data set: give --data DATA")
-    selection = Selection.of(config.data)
-    if selection.divides and run is not None and (run / "splits.json").is_file():
-        selection = replace(selection, split=str(run / "splits.json"), group_by=None, fold=None)
+    asked = selection or Selection()
+    if config is None or path is not None:
+        if path is None:
+            raise InputError("a file does not know its data set: give --data DATA")
+        data = open_detection_data(path, split, check=check, repair=repair, selection=asked)
+        return (
+            data if config is None or asked.chooses else choose_classes(data, Selection.of(config.data), strict=False)
+        )
+    own = Selection.of(config.data)
+    if asked.divides:
+        own = replace(asked, classes=own.classes, merge=own.merge, single_class=own.single_class)
+    elif own.divides and run is not None and (run / "splits.json").is_file():
+        own = replace(own, split=str(run / "splits.json"), group_by=None, fold=None)
+    if asked.chooses:
+        own = replace(own, classes=asked.classes, merge=asked.merge, single_class=asked.single_class)
     return open_detection_data(
         config.data.path,
         split,
@@ -210,7 +231,7 @@ def open_split(
         images=config.data.images,
         check=check,
         repair=repair,
-        selection=selection,
+        selection=own,
     )
 
 
@@ -230,6 +251,14 @@ def with_classes_of(detector: Detector, data: DetectionData, source: object) -> 
             f" {', '.join(data.names[:10])}"
         )
     return data
+
+
+def _chosen(selection: Selection | None) -> str:
+    """What the name of a folder says of chosen classes."""
+    if selection is None or not selection.chooses:
+        return ""
+    words = [selection.classes or "", *selection.merge, "single-class" * selection.single_class]
+    return "-" + re.sub(r"[^\w.-]+", "+", "-".join(word for word in words if word))[:80]
 
 
 def _refuse_others(folder: Path, data: DetectionData) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from focalkit.data import Selection
 from focalkit.errors import DataError
 from focalkit.findings import Finding
 
@@ -144,12 +145,14 @@ class Source:
         target: Name of the target column, where the data have columns; None lets the task guess.
         group: Name of the column whose equal values must stay in one split.
         cache: A folder that may keep decoded data for as long as the comparison exists, or None.
+        selection: Of boxes: how the data are divided, and which classes are used.
     """
 
     path: Path
     target: str | None = None
     group: str | None = None
     cache: Path | None = None
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ def run_record(config: TrainConfig, data: DetectionData, *, command: str, device
     return {
         "config": config_to_dict(config),
         "categories": [{"id": c.id, "name": c.name} for c in data.categories],
+        **({"class_map": data.class_map} if data.class_map else {}),
         "seed": config.seed,
         "command": command,
         "commit": commit(),

@@ -66,7 +66,9 @@ def test_chosen_classes_keep_ids_and_leave_out_the_other_boxes() -> None:
 def test_merged_classes_are_one_and_may_be_chosen() -> None:
     got = choose_classes(data(1), Selection(merge=("dog,cow=animal",)))
     assert (got.categories, got.images[0].labels) == ((Category(2, "cat"), Category(5, "animal")), (0, 1, 1))
+    assert got.class_map == {"cat": "cat", "dog": "animal", "cow": "animal"}
     got = choose_classes(data(1), Selection(merge=("cow=dog",), classes="dog"))
+    assert got.class_map == {"cat": None, "dog": "dog", "cow": "dog"}
     assert (got.categories, got.images[0].labels) == ((Category(5, "dog"),), (0, 0))
 
 
@@ -79,6 +81,7 @@ def test_a_single_class_takes_every_box() -> None:
     ("selection", "says"),
     [
         (Selection(classes="cat,horse"), "no class horse; the data have cat, cow, dog"),
+        (Selection(classes="Dog,cats"), r'Dog \(did you mean "dog"\?\), cats \(did you mean "cat"\?\); the data have'),
         (Selection(classes=" "), "no class named"),
         (Selection(merge=("cat,horse=x",)), "no class horse"),
         (Selection(merge=("cat",)), "expected names and what they become"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from focalkit.data import DetectionData
-from focalkit.data.find import Layout, compare_splits, find_layout, find_layouts, with_classes_of
+from focalkit.data import DetectionData, Selection, divide
+from focalkit.data.find import Place, compare_splits, find_layouts, open_all, with_classes_of
 from focalkit.errors import DataError, InputError
 
 from .._task import Source, Splits
@@ -57,10 +57,10 @@ def read(source: Source) -> Splits:
         held_out = "the test part is the data's val; val is held out of train"
     random = np.random.default_rng(0)
     if test is None:
-        train, test = _hold_out(train, TEST_SHARE, random, "test")
+        train, test = _held_out(source, train, TEST_SHARE, random, "test")
         held_out = "val and test are held out of train"
     if val is None:
-        train, val = _hold_out(train, VAL_SHARE, random, "val")
+        train, val = _held_out(source, train, VAL_SHARE, random, "val")
     if not any(train.class_counts()) or not any(test.class_counts()):
         raise DataError(source.path, ["expected boxes in the train and in the test part, got a part without any"])
     parts = {"train": train, "val": val, "test": test}
@@ -86,17 +86,20 @@ def read_parts(source: Source) -> dict[str, DetectionData]:
         InputError: No data set there.
         DataError: All problems of all parts.
     """
-    layout: Layout = find_layout(source.path)
-    opened: dict[str, DetectionData] = {}
-    problems: list[str] = []
-    for part, reader in layout.splits.items():
-        try:
-            opened[part] = reader(True, False)
-        except DataError as error:
-            problems += error.problems
+    opened, problems = open_all(Place(source.path), source.selection or Selection())
     if problems:
         raise DataError(source.path, problems)
     return opened
+
+
+def _held_out(
+    source: Source, data: DetectionData, share: float, random: np.random.Generator, name: str
+) -> tuple[DetectionData, DetectionData]:
+    """`_hold_out`; where the images have groups, of whole groups."""
+    if source.selection is None or source.selection.group_by is None:
+        return _hold_out(data, share, random, name)
+    parts = divide(data, Selection(f"{1 - share:g}/{share:g}", group_by=source.selection.group_by))
+    return parts["train"], replace(parts["val"], split=name, warnings=())
 
 
 def _hold_out(
