@@ -74,6 +74,8 @@ class Args:
     """For a weights file or a .pt2: read it even if that runs code from it; only for files whose origin you know"""
     device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None
     """cpu, cuda, cuda:1, ... (default: a GPU where there is one)"""
+    split: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Of a run, instead of PATHS: the images of this split of its data: train, val, test or all"""
     json: Flag = False
     """Print one JSON object on stdout"""
 
@@ -101,6 +103,8 @@ def run(args: Args) -> int:
         args = replace(args, run=weights, score_threshold=threshold)
     if args.out == STDOUT:
         raise InputError("--out is missing; expected `focalkit predict RUN PATHS... --out DIR`")
+    if args.split is not None:
+        args = replace(args, paths=paths_of_split(args))
     if not args.paths:
         raise InputError("no images given; expected `focalkit predict RUN PATHS... --out DIR`")
     require_threshold(args.score_threshold)
@@ -186,6 +190,23 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     except ValueError as error:
         raise InputError(str(error)) from error
     return detector, threshold
+
+
+def paths_of_split(args: Args) -> tuple[Path, ...]:
+    """The images of a split of the run's data.
+
+    Raises:
+        InputError: No run, paths beside it, or data that are not there any more.
+    """
+    from focalkit._runs import RunDir
+    from focalkit.evaluation.run import open_split
+
+    if args.paths or args.run.is_file():
+        raise InputError(
+            f"--split {args.split}: takes the images of a run's data, and goes with neither paths nor files"
+        )
+    data = open_split(RunDir(args.run).read_config(), None, args.split or "", check=False, run=args.run)
+    return tuple(image.path for image in data.images)
 
 
 def inputs(args: Args) -> list[Path]:
