@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jfif", ".pgm", ".ppm", ".jp2", ".avif",
+    ".heic", ".heif",
 )  # fmt: skip
 """Files of a folder that are taken for images, in upper or lower case."""
 
@@ -24,7 +25,8 @@ def open_picture(path: Path) -> "Image.Image":
     """`PIL.Image.open` of a file; the pixels are read later.
 
     Raises:
-        OSError: It is missing, no file (a pipe would be waited for without end), or no image.
+        OSError: It is missing, no file (a pipe would be waited for without end), or no image; a HEIC photograph where
+            the package pillow-heif is not installed.
         Image.DecompressionBombError: It has more than 179 million pixels.
     """
     from PIL import Image
@@ -33,4 +35,15 @@ def open_picture(path: Path) -> "Image.Image":
         raise OSError(f"it is {kind}, not a file")
     # from half of that on Pillow warns, in a line of its source
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    if path.suffix.lower() in (".heic", ".heif"):
+        _learn_heif()
     return Image.open(path)
+
+
+def _learn_heif() -> None:
+    """Teach Pillow the photographs of telephones; it does not read them by itself."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise OSError("HEIC needs a package more: pip install pillow-heif, or save the image as JPEG") from error
+    register_heif_opener()

@@ -1,7 +1,7 @@
 """Where the splits of a COCO data set lie: its JSON files, and the folders that may hold the images of each.
 
-Found: the arrangements of COCO, Roboflow, CVAT (`instances_Train.json` with `images/Train/`, `instances_default.json`)
-and Label Studio (`result.json` with `images/`).
+Found: the arrangements of COCO, Roboflow, CVAT (`instances_Train.json` with `images/Train/`, `instances_default.json`),
+Label Studio (`result.json` with `images/`) and FiftyOne (`labels.json` with `data/`).
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from focalkit._files import visible
 from focalkit.data._splits import SPLITS, split_in, split_words
+from focalkit.data.labelme import is_labelme
 from focalkit.errors import InputError
 
 _ROBOFLOW = "_annotations.coco.json"
@@ -36,10 +37,14 @@ def find(path: Path) -> dict[str, CocoFiles]:
         return _one_each({p: split_in(p.parent.name) or p.parent.name for p in beside})
     if (path / _ROBOFLOW).is_file():
         return _one_each({path / _ROBOFLOW: split_in(path.name) or "all"})
+    exported = [p for p in visible(path, "*/labels.json") if split_in(p.parent.name) and _is_coco(p)]
+    if exported:
+        return _one_each({p: split_in(p.parent.name) or "all" for p in exported})
     files = [p for p in visible(path, "annotations/*.json") if not p.name.startswith(_OTHER_TASKS)]
+    files = [p for p in files if not is_labelme(p)]
     instances = [p for p in files if p.name.startswith("instances")]
     if not files:
-        here = visible(path, "*.json")
+        here = [p for p in visible(path, "*.json") if not is_labelme(p)]
         files = [p for p in here if split_in(p.name)] or [p for p in here if _is_coco(p)]
     return _one_each({p: split_in(p.name) or "all" for p in instances or files})
 
@@ -88,5 +93,5 @@ def _image_dirs(json_path: Path) -> tuple[Path, ...]:
     root = json_path.parent.parent if json_path.parent.name == "annotations" else json_path.parent
     words = _words(json_path)
     places = [root / "images" / w for w in words] + [root / w / "images" for w in words] + [root / w for w in words]
-    places += [root / "images", root, json_path.parent]
+    places += [root / "images", root / "data", root, json_path.parent]
     return tuple(dict.fromkeys(d for d in places if d.is_dir()))

@@ -1,8 +1,9 @@
-"""Where the splits of a YOLO data set lie: by `data.yaml`, by darknet's `*.data`, or by `classes.txt` alone.
+"""Where the splits of a YOLO data set lie: by `data.yaml`, by darknet's `*.data`, or by names of classes alone.
 
 Text in the YAML file is taken as it stands (`on`, `no`, `1.0` are names), and nothing in it is executed.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def _by_yaml(path: Path) -> dict[str, YoloFiles]:
         if entry is not None:
             entries = tuple(map(str, entry)) if isinstance(entry, list) else (str(entry),)
             found[split] = YoloFiles(path, entries, root if isinstance(root, str) and root not in _NULL else "", names)
-    return found
+    return found or _by_folders(path.parent, path, names)  # supervision's file has the names alone
 
 
 def _names(names: Any, path: Path) -> tuple[tuple[int, str], ...]:
@@ -126,16 +127,38 @@ def _by_darknet(path: Path) -> dict[str, YoloFiles]:
 
 
 def _by_class_list(folder: Path) -> dict[str, YoloFiles]:
-    """`classes.txt` (labelImg, Label Studio) beside the labels or above them, and no word on splits."""
-    listing = next((p for p in (folder / "classes.txt", folder / "labels/classes.txt") if p.is_file()), None)
+    """`classes.txt` (labelImg, Label Studio) or `obj.names` (FiftyOne) beside the labels or above them."""
+    places = [folder / name for name in ("classes.txt", "labels/classes.txt", "obj.names")]
+    listing = next((place for place in places if place.is_file()), None)
     if listing is None:
         return {}
-    images = folder / "images" if (folder / "images").is_dir() else folder
-    if not any(file.suffix == ".txt" and file != listing and file.parent != folder for file in walk(folder / "labels")):
-        stems = {file.with_suffix("") for file in walk(images) if is_picture(file)}
-        if not any(file.suffix == ".txt" and file.with_suffix("") in stems for file in walk(images)):
-            return {}
-    names = tuple(enumerate(_text(listing, read_lines)))
+    return _by_folders(folder, listing, tuple(enumerate(_text(listing, read_lines))))
+
+
+def _by_folders(folder: Path, source: Path, names: tuple[tuple[int, str], ...]) -> dict[str, YoloFiles]:
+    """The images in `images`, `data` or the folder itself, where one has labels; splits are folders called so."""
+    images = next((folder / name for name in ("images", "data") if (folder / name).is_dir()), folder)
+    if not any(label_path(file).is_file() or file.with_suffix(".txt").is_file() for file in _pictures(images)):
+        return {}
     below = {canonical(d.name): d for d in visible(images, "*") if d.is_dir() and split_in(d.name)}
-    places = below or {"all": images}
-    return {split: YoloFiles(listing, (str(place.absolute()),), "", names) for split, place in places.items()}
+    splits = below or {"all": images}
+    return {split: YoloFiles(source, (str(place.absolute()),), "", names) for split, place in splits.items()}
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    return (file for file in walk(folder) if is_picture(file))
+
+
+def label_path(image: Path) -> Path:
+    """Where the labels of an image lie: the last folder called `images` becomes `labels`, the suffix `.txt`.
+
+    Example:
+        >>> label_path(Path("images/train/a.jpg")).as_posix()
+        'labels/train/a.txt'
+    """
+    parts = list(image.parts)
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")

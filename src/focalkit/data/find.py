@@ -1,13 +1,14 @@
 """Finding out which format a data set has, by looking at it, and opening a split of it.
 
-Does not read images or annotations itself: `coco`, `voc` and `yolo` each say what they recognise and read it.
+Does not read images or annotations itself: `coco`, `voc`, `yolo`, `fiftyone`, `labelme` and `tables` each say what
+they recognise and read it.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from focalkit.data import coco, voc, yolo
+from focalkit.data import coco, fiftyone, labelme, tables, voc, yolo
 from focalkit.data._division import divide
 from focalkit.data._records import DetectionData
 from focalkit.data._selection import Selection, choose_classes
@@ -19,6 +20,8 @@ from focalkit.errors import DataError, InputError
 
 _ALL = Selection()
 _FORMATS = {"COCO": coco, "Pascal VOC": voc, "YOLO": yolo}
+_OTHERS = {"FiftyOne": fiftyone, "labelme": labelme, "table": tables}
+"""Looked for where none of the first is found: their files also lie beside data sets that were made of them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def find_layout(path: Path | str) -> Layout:
             f"{path} looks like several data sets at once: {what}. Name one: a JSON file with --train-json / "
             "--val-json, a YAML file as the data path, or a folder that holds only one of them"
         )
-    looked = "".join(f"\n  {reader.LOOKED_FOR}" for reader in _FORMATS.values())
+    looked = "".join(f"\n  {reader.LOOKED_FOR}" for reader in (_FORMATS | _OTHERS).values())
     raise InputError(f"{path}: no data set was recognised. Looked for{looked}\nFound {_listing(path)}")
 
 
@@ -58,7 +61,9 @@ def find_layouts(path: Path) -> dict[str, Layout]:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
     found: dict[str, Layout] = {}
-    for name, reader in _FORMATS.items():
+    for name, reader in [*_FORMATS.items(), *_OTHERS.items()]:
+        if found and name in _OTHERS:
+            break
         places = reader.find(path)
         if places:
             found[name] = Layout(name, {split: _opener(reader, split, where) for split, where in places.items()})
@@ -204,7 +209,7 @@ def _how_to_give(form: str, split: str) -> str:
         "Pascal VOC": f"Add ImageSets/Main/{split}.txt with one image name per line",
         "YOLO": f"Add '{split}: images/{split}' to the YAML file",
     }
-    return ways[form]
+    return ways.get(form, f"Add a folder called {split}")
 
 
 def open_train_and_val(

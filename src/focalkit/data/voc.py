@@ -1,8 +1,8 @@
 """Pascal VOC: one XML file per image in `Annotations`, lists of names in `ImageSets/Main`, images in `JPEGImages`.
 
-Also read: `<split>/*.xml` with the images beside them; XML files beside the images, or in `annotations/` beside
-`images/`, without splits ("all"). Classes are the names found in the XML files of all splits, in
-alphabetical order, with ids from 1. Objects marked `difficult` become regions to ignore.
+Also read: `<split>/*.xml` with the images beside them; XML files beside the images, in `annotations/` beside `images/`
+(Kaggle, supervision) or in `labels/` beside `data/` (FiftyOne), without splits ("all"). Classes are the names found in
+the XML files of all splits, in alphabetical order, with ids from 1. Objects marked `difficult` are regions to ignore.
 VOC counts pixels from 1 and includes the last one, so a box runs from xmin - 1 to xmax; files that use the
 coordinate 0 anywhere are taken to count from 0 and left as they are, with a warning.
 Of a rotated box (`robndbox`) or a `polygon` the enclosing box is taken, with a warning.
@@ -26,6 +26,9 @@ from focalkit.data.check import Findings, RawBox, RawImage, assemble
 from focalkit.errors import InputError
 
 LOOKED_FOR = "Pascal VOC: Annotations/*.xml with ImageSets/Main/<split>.txt, or <split>/*.xml"
+
+
+_ANNOTATIONS = ("Annotations", "annotations", "labels")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def find(path: Path) -> dict[str, VocFiles]:
     if roots:
         return _from_image_sets(roots[0])
     folders = {canonical(d.name): d for d in visible(path, "*") if d.is_dir() and split_in(d.name)}
-    found = {split: tuple(visible(d, "*.xml") or visible(d, "[Aa]nnotations/*.xml")) for split, d in folders.items()}
+    found = {split: tuple(_split_xmls(d)) for split, d in folders.items()}
     everything = tuple(xml for xmls in found.values() for xml in xmls)
     if everything:
         places = {split: (d, *_image_dirs(d)) for split, d in folders.items()}
@@ -62,16 +65,22 @@ def find(path: Path) -> dict[str, VocFiles]:
     return {"all": VocFiles(beside, (path, *_image_dirs(path)), beside, path)} if beside else {}
 
 
+def _split_xmls(folder: Path) -> list[Path]:
+    """The XML files of a folder that is called like a split."""
+    return next((found for place in ("", *_ANNOTATIONS) if (found := visible(folder / place, "*.xml"))), [])
+
+
 def _annotation_dir(root: Path) -> Path | None:
-    """`Annotations` with XML files; in lower case, as on Kaggle, only without JSON files, which would be COCO's."""
-    capital, lower = root / "Annotations", root / "annotations"
-    if capital.is_dir() and visible(capital, "*.xml"):
-        return capital
-    return lower if lower.is_dir() and visible(lower, "*.xml") and not visible(lower, "*.json") else None
+    """`Annotations` with XML files; in lower case (Kaggle) and `labels` (FiftyOne) only without JSON files: COCO's."""
+    for name in _ANNOTATIONS:
+        folder = root / name
+        if folder.is_dir() and visible(folder, "*.xml") and (name == "Annotations" or not visible(folder, "*.json")):
+            return folder
+    return None
 
 
 def _image_dirs(root: Path) -> tuple[Path, ...]:
-    return tuple(root / name for name in ("JPEGImages", "images", "Images", "img") if (root / name).is_dir())
+    return tuple(root / name for name in ("JPEGImages", "images", "Images", "img", "data") if (root / name).is_dir())
 
 
 def _is_voc(xml: Path) -> bool:

@@ -3,7 +3,8 @@
 A label row is `class cx cy width height`, relative to the image size; a row of `class x1 y1 x2 y2 x3 y3 ...` is a
 polygon, of which the bounding box is taken (with a warning). An image without label file has no boxes (with a warning).
 Category ids are the class numbers. `path` in the YAML file and `../` are tried in turn, since exporters disagree on
-what they are relative to. Also read: darknet's `obj.data`, and `classes.txt` with images and labels in one split "all".
+what they are relative to. Also read: darknet's `obj.data`; names alone (`classes.txt`, `obj.names`, a YAML file without
+splits) with images and labels in one split "all", or in folders called like splits.
 Not read: key points, oriented boxes.
 """
 
@@ -16,6 +17,7 @@ from focalkit.data._records import Category, DetectionData
 from focalkit.data._texts import read_lines, read_text
 from focalkit.data._yolo_files import YoloFiles
 from focalkit.data._yolo_files import find as find
+from focalkit.data._yolo_files import label_path as label_path
 from focalkit.data.check import Findings, RawBox, RawImage, assemble, measure_all
 from focalkit.errors import InputError
 
@@ -51,21 +53,6 @@ def read(split: str, where: YoloFiles, *, check: bool = True, repair: bool = Fal
         number = _labels(image, _label_file(path, lookups, findings), label_of, number, findings)
         images.append(image)
     return assemble(split, categories, images, where.source, findings, check=False, repair=repair)
-
-
-def label_path(image: Path) -> Path:
-    """Where the labels of an image lie: the last folder called `images` becomes `labels`, the suffix `.txt`.
-
-    Example:
-        >>> label_path(Path("images/train/a.jpg")).as_posix()
-        'labels/train/a.txt'
-    """
-    parts = list(image.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
 
 
 def _label_file(image: Path, lookups: dict[Path, Lookup], findings: Findings) -> Path | None:

@@ -1,0 +1,183 @@
+"""labelme (and X-AnyLabeling): one JSON file per image, beside it or in a folder of their own.
+
+Read: `shapes` (label, points, shape_type), `imagePath`, `imageWidth`, `imageHeight`. Of polygons, circles, masks and
+rotated boxes the enclosing box is taken, points and lines are left out; each counted as a warning. Splits are the
+folders that are called so (`train/`, `val/`), otherwise everything is "all". Classes are the labels of all splits in
+alphabetical order, with ids from 1. An image without a JSON file is no part of the data (counted as a warning).
+Not read: `imageData`, `flags`, `group_id`.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from focalkit._files import walk
+from focalkit._pictures import SUFFIXES, is_picture
+from focalkit._progress import track
+from focalkit.data._coco_values import kind_of, size_of
+from focalkit.data._lookup import Lookup
+from focalkit.data._records import Box, Category, DetectionData
+from focalkit.data._splits import split_in
+from focalkit.data._texts import read_text
+from focalkit.data.check import Findings, RawBox, RawImage, assemble
+
+LOOKED_FOR = "labelme: *.json with shapes and imagePath, one per image"
+_HEAD = 4096
+
+
+@dataclass(frozen=True)
+class LabelmeFiles:
+    """Where one split lies: its JSON files, and those of the whole data set (for the classes)."""
+
+    jsons: tuple[Path, ...]
+    everything: tuple[Path, ...]
+    root: Path
+
+
+def find(path: Path) -> dict[str, LabelmeFiles]:
+    """The splits of labelme's files in the folder `path`; empty where there are none."""
+    if not path.is_dir():
+        return {}
+    jsons = [file for file in walk(path) if file.suffix.lower() == ".json"]
+    if not any(is_labelme(file) for file in jsons[:5]):
+        return {}
+    jsons = [file for file in jsons if is_labelme(file)]
+    by_split: dict[str, list[Path]] = {}
+    for file in jsons:
+        folders = file.relative_to(path).parts[:-1]
+        split = next((found for folder in folders if (found := split_in(folder))), "all")
+        by_split.setdefault(split, []).append(file)
+    if len(by_split) > 1 and "all" in by_split and len(by_split["all"]) * 10 > len(jsons):
+        by_split = {"all": jsons}  # folders that happen to be called so
+    return {split: LabelmeFiles(tuple(files), tuple(jsons), path) for split, files in by_split.items()}
+
+
+def is_labelme(file: Path) -> bool:
+    """Whether the beginning and the end of a JSON file look like labelme's."""
+    try:
+        with file.open("rb") as content:
+            head = content.read(_HEAD)
+            content.seek(max(0, file.stat().st_size - _HEAD))
+            ends = head + content.read()
+    except OSError:
+        return False
+    return b'"shapes"' in head and any(key in ends for key in (b'"imagePath"', b'"imageHeight"'))
+
+
+def read(split: str, where: LabelmeFiles, *, check: bool = True, repair: bool = False) -> DetectionData:
+    """Read and check one split.
+
+    Raises:
+        DataError: With every problem found.
+    """
+    findings = Findings()
+    files = track(where.everything, len(where.everything), "reading annotations")
+    contents = {file: _load(file, findings) for file in files}
+    names = sorted({shape["label"] for content in contents.values() for shape in _shapes(content)})
+    categories = tuple(Category(key, name) for key, name in enumerate(names, start=1))
+    label_of = {name: label for label, name in enumerate(names)}
+    images: list[RawImage] = []
+    lookups: dict[Path, Lookup] = {}
+    for row, file in enumerate(where.jsons, start=1):
+        content = contents[file]
+        if content is None:
+            continue
+        image = _image(row, file, content, where.root, lookups, findings)
+        for number, shape in enumerate(_shapes(content), start=1):
+            box = _box(shape, f"{file}: shape {number} ({shape['label']})", findings)
+            if box is not None:
+                image.boxes.append(RawBox(len(image.boxes) + 1, box, label_of[shape["label"]]))
+        images.append(image)
+    _tell_unlabelled(images, findings)
+    number = 1
+    for image in images:
+        for box in image.boxes:
+            box.id, number = number, number + 1
+    if not names:
+        findings.error(str(where.root), "no file names an object")
+    return assemble(split, categories, images, where.root, findings, check=check, repair=repair)
+
+
+def _load(file: Path, findings: Findings) -> dict[str, Any] | None:
+    try:
+        content = json.loads(read_text(file, findings))
+    except json.JSONDecodeError as error:
+        findings.error(str(file), f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}")
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        findings.error(str(file), f"the file cannot be read ({error})")
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        findings.error(str(file), "expected an object with a list of shapes")
+        return None
+    for place, shape in enumerate(content["shapes"], start=1):
+        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"].strip():
+            findings.error(f"{file}: shape {place}", "has no label")
+    return content
+
+
+def _shapes(content: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The shapes with a label; the others have been refused."""
+    shapes = content["shapes"] if content else []
+    return [s for s in shapes if isinstance(s, dict) and isinstance(s.get("label"), str) and s["label"].strip()]
+
+
+def _image(
+    row: int, file: Path, content: dict[str, Any], root: Path, lookups: dict[Path, Lookup], findings: Findings
+) -> RawImage:
+    named = content.get("imagePath")
+    folders = [file.parent, root, root / "images", root / "images" / file.parent.name]
+    lookup = lookups.setdefault(file.parent, Lookup(folders, findings))
+    names = [named, PureWindowsPath(named).name] if isinstance(named, str) and named else []
+    names += [f"{file.stem}{suffix}" for suffix in SUFFIXES]
+    path = next((p for name in names if (p := lookup.literal(name))), None)
+    path = path or next((p for name in names if (p := lookup.loosely(name))), None)
+    (width, height), fault = size_of(
+        {"width": content.get("imageWidth"), "height": content.get("imageHeight")}, str(file), findings
+    )
+    if fault:
+        findings.error(str(file), fault)
+    hint = "" if path else f" (imagePath {named!r:.80} in {file.name}){lookup.nearly(names[0])}"
+    place = path or file.parent / names[0]
+    return RawImage(row, place, place.name, width, height, hint=hint)
+
+
+def _box(shape: dict[str, Any], place: str, findings: Findings) -> Box | None:
+    """The box of a shape; None where it is none."""
+    kind, points = shape.get("shape_type") or "polygon", shape.get("points")
+    if kind in ("point", "points", "line", "linestrip"):
+        findings.warn("shapes are points or lines: left out", place)
+        return None
+    if not _are_points(points):
+        findings.error(place, f"points must be a list of [x, y], got {kind_of(points)} {points!r:.80}")
+        return None
+    if kind == "circle" and len(points) == 2:
+        (cx, cy), (x, y) = points
+        radius = math.hypot(x - cx, y - cy)
+        points = [[cx - radius, cy - radius], [cx + radius, cy + radius]]
+    elif len(points) < 2:
+        findings.error(place, f"a {kind} of {len(points)} points has no box")
+        return None
+    if kind != "rectangle":
+        findings.warn("shapes are polygons, circles or masks: their enclosing boxes taken", place)
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    return float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys))
+
+
+def _are_points(points: object) -> bool:
+    return isinstance(points, list) and all(
+        isinstance(p, list) and len(p) == 2 and all(type(v) in (int, float) and abs(v) < 1e9 for v in p) for p in points
+    )
+
+
+def _tell_unlabelled(images: Sequence[RawImage], findings: Findings) -> None:
+    """Pictures beside labelled ones that no file labels: whether they show nothing is not known."""
+    known = {image.path for image in images}
+    for folder in sorted({image.path.parent for image in images}):
+        if folder.is_dir():
+            for file in sorted(folder.iterdir()):
+                if is_picture(file) and not file.name.startswith(".") and file not in known:
+                    findings.warn("images have no JSON file: left out, for they may show objects", str(file))
