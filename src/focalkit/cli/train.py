@@ -67,7 +67,8 @@ class Args:
     config: Path | None = None
     """TOML file, or the run.json of an earlier run"""
     resume: Flag = False
-    """Continue the unfinished run in OUT, with its settings; start where there is none"""
+    """Continue the unfinished run in OUT, with its settings, or a finished one with more --epochs; start where there
+    is none. --optim.lr may be changed, too"""
     force: Flag = False
     """Delete the run in OUT and start over"""
     trust: Flag = False
@@ -87,7 +88,7 @@ def main(argv: list[str]) -> int:
         print(base.note, file=sys.stderr)
     from focalkit.training import DivergedError, train
 
-    was_finished = args.resume and RunDir(args.out).finished
+    before = RunDir(args.out).read_result() if args.resume else {}
     command, config = shlex.join(["focalkit", "train", *argv]), args.train.config()
     init = base.init if all(getattr(config, n) == getattr(base.config, n) for n in READ_FROM) else None
     try:
@@ -99,6 +100,7 @@ def main(argv: list[str]) -> int:
         raise DivergedError(f"{error}\n  what was seen: {where}") from error
     if not result:  # not the first process of a job that torchrun or Slurm started
         return 0
+    was_finished = bool(before.get("finished")) and before.get("steps") == result.get("steps")
     # a run that was finished may have been killed between these
     unevaluated = [] if was_finished and _is_evaluated(RunDir(args.out)) else evaluate(args)
     unreported = [] if was_finished and (args.out / "report.html").is_file() else report(args)

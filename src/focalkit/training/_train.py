@@ -6,9 +6,9 @@ line do that.
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from focalkit._config_io import config_to_dict, differences
+from focalkit._config_io import config_to_dict
 from focalkit._runs import SCHEMA, RunDir, claim, write_json_atomic
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, Selection, division_record, open_train_and_val
@@ -29,6 +29,7 @@ from focalkit.detection.weights.transfer import check_structure, transfer
 from focalkit.errors import ConfigError, FocalkitError
 from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog, StopAtOnce
 from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint, stopped_early
+from focalkit.training.continuing import changed_plan, compare_data, continued, write_changes
 from focalkit.training.engine import DetectionLoaders, algorithms_kept, build_trainer, check_devices
 from focalkit.training.launch import ProcessDiedError, in_every_process, is_first_process, several_to_start
 from focalkit.training.module import DetectionModule
@@ -37,20 +38,6 @@ from focalkit.training.quiet import quiet_lightning
 from focalkit.training.record import device_name, run_record, summary
 from focalkit.training.resolve import resolve
 from focalkit.training.schedule import Plan, plan_run
-
-MAY_CHANGE = (
-    "data.path",
-    "data.train_json",
-    "data.val_json",
-    "data.images",
-    "runtime.workers",
-    "runtime.accelerator",
-    "runtime.logger",
-    "runtime.log_every",
-    "runtime.deterministic",
-    "runtime.checkpoint_seconds",
-)
-"""Settings that a resumed run takes from the caller: they say where and how to run, not what."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +52,7 @@ class Job:
     command: str
     notes: tuple[str, ...]
     init: AnyDetector | None
+    changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 def train(
@@ -86,7 +74,8 @@ def train(
     Args:
         config: What to train; see `focalkit.config`.
         out: The run directory.
-        resume: Continue an unfinished run; a finished one is left as it is; where there is none, start.
+        resume: Continue an unfinished run, or a finished one with more `epochs` or `max_steps`; otherwise a finished
+            one is left as it is; where there is none, start. `optim.lr` may be changed, too.
         force: Delete the run that is there.
         command: Recorded in `run.json`.
         trust: Read `config.init` even if that runs code from the file; see `focalkit.detection.load_weights`.
@@ -110,10 +99,14 @@ def train(
     check_devices(config)
     first = is_first_process()
     run = claim(out, resume=resume, force=force) if first else RunDir(out)
+    changes: dict[str, tuple[Any, Any]] = {}
     if resume and run.exists:
-        config, notes = continued(run, config), ()
-        if run.finished:
-            print(f"{run.path}: this run is finished; nothing to do", file=sys.stderr)
+        (config, changes), notes = continued(run, config), ()
+        if run.finished and not changes:
+            more = (
+                f"--epochs N goes on, beyond {config.epochs}" if config.max_steps is None else "--max-steps N goes on"
+            )
+            print(f"{run.path}: this run is finished; nothing to do ({more})", file=sys.stderr)
             return run.read_result()
     # what is wrong is known now, and not after a large data set has been checked
     check_losses(config)
@@ -122,9 +115,10 @@ def train(
     resumed = resume and last_step(run) > 0
     init = None if config.init is None or resumed else _checked_init(config, trust, init)
     several = several_to_start(config)
-    job = Job(config, run.path, resume, force, several or not first, command or " ".join(sys.argv), notes, init)
+    command = command or " ".join(sys.argv)
+    job = Job(config, run.path, resume, force, several or not first, command, notes, init, changes)
     if several:
-        _read(config, check=True)  # once, and not in every process
+        _read(job, check=True)  # once, and not in every process
         with _stops_explained(job.out):
             in_every_process(fit, job, config.runtime.devices)
         return run.read_result()
@@ -134,12 +128,15 @@ def train(
 def fit(job: Job) -> dict[str, Any]:
     """The part of `train` that every process runs."""
     config, run = job.config, RunDir(job.out)
-    data = _read(config, check=not job.checked)
+    data = _read(job, check=not job.checked)
     start_step = last_step(run) if job.resume else 0
+    changed = compare_data(run, *data) if start_step else []
     last = run.checkpoint("last") if start_step else None
     with quiet_lightning(), algorithms_kept():
         L.seed_everything(config.seed, workers=True, verbose=False)
         plan = plan_run(config, len(data[0].images))
+        if start_step and job.changes:
+            changed.append(changed_plan(run, config, job.changes, plan, start_step))
         module, started = _module(config, *data, plan, resumed=start_step > 0, init=job.init)
         names = {image.id: image.file_name for image in data[0].images}
         log = RunLog(run, batch_size=config.batch_size, every=config.runtime.log_every, names=names)
@@ -149,8 +146,13 @@ def fit(job: Job) -> dict[str, Any]:
         )
         if trainer.is_global_zero:
             device = device_name(trainer.strategy.root_device, trainer.world_size)
-            _open_run(job, data[0], device, start_step)
-            lines = [summary(config, *data, module.model, plan, device=device, out=run.path), *job.notes, *started]
+            _open_run(job, data, device, start_step)
+            lines = [
+                summary(config, *data, module.model, plan, device=device, out=run.path),
+                *job.notes,
+                *started,
+                *changed,
+            ]
             if job.resume:
                 lines.append(
                     f"resuming after step {start_step} of {plan.steps}"
@@ -160,7 +162,7 @@ def fit(job: Job) -> dict[str, Any]:
             print("\n".join(lines), file=sys.stderr, flush=True)
         fill = module.model.pixel_mean.flatten().tolist()
         loaders = DetectionLoaders(*data, config, fill=fill, start_step=start_step)
-        if start_step < plan.steps and not (last and stopped_early(last)):
+        if start_step < plan.steps and (job.changes or not (last and stopped_early(last))):
             with _stops_explained(job.out):
                 trainer.fit(module, datamodule=loaders, ckpt_path=last, weights_only=True)
         elif last is not None:  # killed between its last checkpoint and result.json
@@ -226,37 +228,20 @@ def _callbacks(config: TrainConfig, plan: Plan, log: RunLog, checkpoints: Checkp
     return [*callbacks, RunProgress(log, checkpoints, plan)]
 
 
-def _open_run(job: Job, data: DetectionData, device: str, start_step: int) -> None:
+def _open_run(job: Job, data: tuple[DetectionData, DetectionData], device: str, start_step: int) -> None:
     """Bring the run directory to the state in which training starts or goes on."""
     run = RunDir(job.out)
     if job.force:
         run.clear()
     if not start_step:
-        if (division := division_record(data, Selection.of(job.config.data))) is not None:
+        if (division := division_record(data[0], Selection.of(job.config.data))) is not None:
             write_json_atomic(run.path / "splits.json", division)
-        run.write_run(run_record(job.config, data, command=job.command, device=device))
+        run.write_run(run_record(job.config, *data, command=job.command, device=device))
+    elif job.changes:
+        write_changes(run, job.config, job.changes, start_step)
     run.truncate_metrics(start_step)
     (run.path / "autopsy.json").unlink(missing_ok=True)
     complete_best(run)
-
-
-def continued(run: RunDir, asked: TrainConfig) -> TrainConfig:
-    """The configuration of the run that is there, with what the caller may change.
-
-    Raises:
-        ConfigError: The caller asks for another run than the one that is there.
-    """
-    stored = run.read_config()
-    changes = differences(stored, asked)
-    conflicts = [f"{n}: {old!r} in run.json, now {new!r}" for n, (old, new) in changes.items() if n not in MAY_CHANGE]
-    if conflicts:
-        raise ConfigError(
-            f"{run.path}: --resume continues the run as it was configured, but these settings differ\n  "
-            + "\n  ".join(conflicts)
-            + "\n  leave them out to continue, or start over with --force or another --out"
-        )
-    # nothing else differs in these two
-    return replace(stored, data=asked.data, runtime=asked.runtime)
 
 
 @contextmanager
@@ -282,15 +267,19 @@ def _stops_explained(out: Path) -> Iterator[None]:
         raise type(error)(f"{error}; --out {out} --resume continues from the last checkpoint") from error
 
 
-def _read(config: TrainConfig, *, check: bool) -> tuple[DetectionData, DetectionData]:
+def _read(job: Job, *, check: bool) -> tuple[DetectionData, DetectionData]:
+    data, selection = job.config.data, Selection.of(job.config.data)
+    written = job.out / "splits.json"
+    if job.resume and selection.divides and written.is_file():  # the images that the run began with
+        selection = replace(selection, split=str(written), group_by=None, fold=None)
     return open_train_and_val(
-        config.data.path,
-        train_json=config.data.train_json,
-        val_json=config.data.val_json,
-        images=config.data.images,
-        repair=config.data.repair,
+        data.path,
+        train_json=data.train_json,
+        val_json=data.val_json,
+        images=data.images,
+        repair=data.repair,
         check=check,
-        selection=Selection.of(config.data),
+        selection=selection,
     )
 
 

@@ -130,8 +130,19 @@ class DetectionModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = build_optimizer(self.model, self.optim, self.plan.lr)
+        self._lr_scales = [group["lr"] / self.plan.lr for group in optimizer.param_groups]
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Of a run that goes on, the rate may be another one than the checkpoint has."""
+        scheduler: Any = self.lr_schedulers()
+        if scheduler is None:
+            return
+        bases = [scale * self.plan.lr for scale in self._lr_scales]
+        scheduler.base_lrs = bases
+        for group, base in zip(scheduler.optimizer.param_groups, bases, strict=True):
+            group["initial_lr"], group["lr"] = base, base * self._lr_factor(scheduler.last_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         prefix = "model."

@@ -14,17 +14,21 @@ from focalkit._text import printable
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
 from focalkit.detection import DETECTORS
+from focalkit.training.continuing import data_record
 from focalkit.training.schedule import Plan
 
 PACKAGES = ("focalkit", "torch", "torchvision", "lightning", "faster-coco-eval", "numpy")
 
 
-def run_record(config: TrainConfig, data: DetectionData, *, command: str, device: str) -> dict[str, Any]:
+def run_record(
+    config: TrainConfig, data: DetectionData, val: DetectionData, *, command: str, device: str
+) -> dict[str, Any]:
     """The contents of `run.json`."""
     return {
         "config": config_to_dict(config),
         "categories": [{"id": c.id, "name": c.name} for c in data.categories],
         **({"class_map": data.class_map} if data.class_map else {}),
+        "data": data_record(data, val),
         "seed": config.seed,
         "command": command,
         "commit": commit(),

@@ -11,7 +11,7 @@ from focalkit.cli import main
 from focalkit.cli import train as command
 from focalkit.config import CriterionConfig, DataConfig, TrainConfig, cpu_small, paper
 from focalkit.errors import ConfigError
-from focalkit.training._train import continued
+from focalkit.training.continuing import continued
 
 
 @pytest.fixture
@@ -141,12 +141,13 @@ def test_a_resumed_run_may_move_but_not_change(tmp_path):
     run = RunDir(tmp_path)
     stored = replace(cpu_small(), data=DataConfig(tmp_path / "old"))
     run.write_run({"config": config_to_dict(stored)})
-    moved = continued(
+    moved, changes = continued(
         run, replace(stored, data=DataConfig(tmp_path / "new"), runtime=replace(stored.runtime, workers=0))
     )
-    assert (moved.data.path, moved.runtime.workers) == (tmp_path / "new", 0)
-    with pytest.raises(ConfigError, match=rf"epochs: {stored.epochs} in run\.json, now 3"):
-        continued(run, replace(stored, epochs=3))
+    assert (moved.data.path, moved.runtime.workers, changes) == (tmp_path / "new", 0, {})
+    with pytest.raises(ConfigError, match=rf"batch_size: {stored.batch_size} in run\.json, now 3"):
+        continued(run, replace(stored, batch_size=3))
+    assert continued(run, replace(stored, epochs=3))[1] == {"epochs": (stored.epochs, 3)}
 
 
 # configurations that name code

@@ -1,7 +1,11 @@
 """Start fine-tuning: copy a trained detector's weights into a new one of the same structure, often of other classes."""
 
+import re
 from collections.abc import Sequence
 from operator import attrgetter
+
+import torch
+from torch import Tensor
 
 from focalkit.config import ModelConfig
 from focalkit.detection.models.backbone_weights import listed, misfits
@@ -61,10 +65,11 @@ def check_structure(asked: ModelConfig, found: ModelConfig, source: object) -> N
 
 
 def transfer(model: AnyDetector, source: AnyDetector, names: Sequence[str], what: object) -> str:
-    """Give a new model the weights of a trained one; its class output stays as it is where the classes are others.
+    """Give a new model the weights of a trained one; of its class output, what the source knows.
 
-    Classes are found by name where the source has names, whatever their order and number; where it has none, as many
-    classes are taken for the same ones.
+    Classes are found by name where the source has names, whatever their order and number: first those that are spelt
+    the same, then those that differ in case or blanks. Classes that the source does not have stay as the new model has
+    them, at the prior. Where the source has no names, as many classes are taken for the same ones.
 
     Args:
         model: Changed in place.
@@ -83,16 +88,17 @@ def transfer(model: AnyDetector, source: AnyDetector, names: Sequence[str], what
         'classes: 2 of the 80 in coco.pth'
     """
     state = {name: t for name, t in source.state_dict().items() if not DROPPED.fullmatch(name)}
+    own = model.state_dict()
     rows, note = _rows(source, names, what)
     if rows is None:
         state = {name: t for name, t in state.items() if not name.startswith((CLASS_OUTPUT, LABELS))}
     elif rows != list(range(source.num_classes)):
+        count = source.num_classes
         for name, t in state.items():
             if name.startswith(CLASS_OUTPUT):
-                state[name] = pick_classes(t, source.num_classes, rows, len(t) // source.num_classes)
+                state[name] = _filled(pick_classes(t, count, rows, len(t) // count), own.get(name), rows)
             elif name.startswith(LABELS):
-                state[name] = t[[*rows, source.num_classes]]
-    own = model.state_dict()
+                state[name] = _filled(t[[*rows, count]], own.get(name), rows, extra=1)
     # a model without denoising has no labels to embed, and one that starts it starts them
     state = {name: t for name, t in state.items() if name in own or not name.startswith(LABELS)}
     new = [CLASS_OUTPUT, LABELS] if rows is None else [] if any(n.startswith(LABELS) for n in state) else [LABELS]
@@ -107,8 +113,20 @@ def transfer(model: AnyDetector, source: AnyDetector, names: Sequence[str], what
     return note
 
 
+def _filled(picked: Tensor, own: Tensor | None, rows: list[int], extra: int = 0) -> Tensor:
+    """The rows of the source, and where there is none (-1) those of the new model; `extra` last rows are no class's."""
+    if -1 not in rows or own is None or own.shape != picked.shape:
+        return picked
+    anchors = (len(picked) - extra) // len(rows)
+    new = torch.tensor([row < 0 for row in rows]).repeat(anchors)
+    new = torch.cat([new, torch.zeros(extra, dtype=torch.bool)])
+    found = picked.clone()
+    found[new] = own[new].to(found)
+    return found
+
+
 def _rows(source: AnyDetector, names: Sequence[str], what: object) -> tuple[list[int] | None, str]:
-    """For each class that of the source; None where there is none for all of them."""
+    """For each class that of the source, -1 where there is none; None where there is none for all of them."""
     known = None if source.card is None or source.card.categories is None else source.card.categories
     count = source.num_classes
     if known is None:
@@ -117,13 +135,27 @@ def _rows(source: AnyDetector, names: Sequence[str], what: object) -> tuple[list
                 range(count)
             ), f"classes: {what} does not name its {count}; taken for the data's, in their order"
     else:
-        places = {name.casefold(): place for place, (_, name) in enumerate(known)}
-        found = [places.get(name.casefold(), -1) for name in names]
+        found = _found([name for _, name in known], names)
         if -1 not in found:
             return found, f"classes: {len(names)} of the {count} in {what}, found by their names"
+        if set(found) != {-1}:
+            new = [name for name, row in zip(names, found, strict=True) if row < 0]
+            kept = f"classes: {len(names) - len(new)} of the {count} in {what}, found by their names"
+            return found, f"{kept}; {len(new)} new ({_few(new)}) start{'s' * (len(new) == 1)} at the prior"
     theirs = f"{count}" if known is None else f"{count} ({_few([name for _, name in known])})"
     ours = f"{len(names)} ({_few(names)})"
     return None, f"classes: {what} has {theirs}, the data {ours}: the class output starts anew, at the prior"
+
+
+def _found(known: Sequence[str], names: Sequence[str]) -> list[int]:
+    """For each name its place among the known ones, -1 without: exact names first, then those alike but for case."""
+    found = [known.index(name) if name in known else -1 for name in names]
+    free = {_folded(name): place for place, name in enumerate(known) if place not in found}
+    return [free.pop(_folded(name), -1) if place < 0 else place for name, place in zip(names, found, strict=True)]
+
+
+def _folded(name: str) -> str:
+    return " ".join(re.split(r"[\s_-]+", name.casefold().strip()))
 
 
 def _few(names: Sequence[str]) -> str:
