@@ -10,7 +10,21 @@ import re
 import sys
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
-EXTRAS = ("detection", "compare", "report", "export", "openvino", "bench", "ray", "trees", "timm", "text", "audio")
+EXTRAS = (
+    "detection",
+    "compare",
+    "report",
+    "export",
+    "openvino",
+    "bench",
+    "ray",
+    "trees",
+    "timm",
+    "text",
+    "audio",
+    "video",
+    "large",
+)
 PERMISSIVE = re.compile(
     r"\b(MIT|Apache|BSD|0BSD|FreeBSD|ISC|PSF|Python Software Foundation|Zlib|MPL|Mozilla|Unlicense|Public Domain|HPND"
     r"|CNRI|CC0|BSL-1.0)\b",
@@ -18,6 +32,7 @@ PERMISSIVE = re.compile(
 )
 COPYLEFT = re.compile(r"\bA?GPL|\bLGPL|General Public|non-?commercial", re.IGNORECASE)
 EXCEPTIONS = {
+    r"pyvips-binary": "libvips (LGPL), a shared library in an extra of its own, which focalkit does not distribute",
     r"nvidia-.*|cuda-.*": "NVIDIA's own terms; they come with torch for CUDA, and focalkit does not distribute them",
     r"faster-coco-eval": "Apache-2.0 by the file LICENSE of its package, which its metadata do not name",
 }

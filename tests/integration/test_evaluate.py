@@ -508,7 +508,8 @@ def test_files_of_one_name_are_drawn_side_by_side(run, scenes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [("https://example.org/a.jpg", "URLs are not read"), ("gone.jpg", "no such file")]
+    ("given", "message"),
+    [("https://example.org/a.jpg", "not fetched without --allow-network"), ("gone.jpg", "no such file")],
 )
 def test_predict_refuses_urls_and_missing_files_before_it_starts(run, tmp_path, capsys, given, message):
     assert main(["predict", str(run.path), given, "--out", str(tmp_path / "out")]) == 2

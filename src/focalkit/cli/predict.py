@@ -1,24 +1,24 @@
-"""`focalkit predict`: objects in image files and folders, as COCO results and as drawn images."""
+"""`focalkit predict`: objects in images, folders and videos, as COCO results and drawn, and in other formats."""
 
 import json
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from focalkit._text import printable
 from focalkit.cli._flags import Flag, require_threshold
+from focalkit.cli._frames import predict_videos
+from focalkit.cli._images import predict_images
+from focalkit.cli._predictions import Predictions
+from focalkit.cli._sources import names_of, note_left_out, note_undrawable, open_sources, refuse_overwriting
 from focalkit.config import LayoutName
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from focalkit.detection import AugmentedDetector, Detections, Detector, TiledDetector
+    from focalkit.detection import AugmentedDetector, Detector, TiledDetector
     from focalkit.detection.inference.calibrated import Cut
 
 THRESHOLD = 0.3
@@ -28,11 +28,11 @@ STDOUT = Path("-")
 
 @dataclass(frozen=True)
 class Args:
-    """Detect objects in image files and folders (PNG, JPEG, WebP, TIFF), or use the winner of `focalkit compare`.
+    """Detect objects in images, folders of images and videos, or use the winner of `focalkit compare`.
 
     Writes into OUT: predictions.json (COCO results: a list of image_id, category_id, bbox, score), images.json (which
-    image has which id, and the categories, in COCO form), and drawn/ with the boxes on the images. A file that cannot
-    be read is reported and left out; the exit status is then 2.
+    image or frame has which id, and the categories, in COCO form), and drawn/ with the boxes on the images and videos.
+    A file that cannot be read is reported and left out; the exit status is then 2.
 
     With a cell of a comparison (`OUT/best`) and a file of new data: a csv with the probability and the decision for
     every row, into --out (a csv file or a folder) or to stdout. The winner of a comparison of detectors is used as any
@@ -42,8 +42,9 @@ class Args:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory, as `focalkit train --out` wrote it, a file that `focalkit export` wrote, a weights file, or
     `OUT/best` of `focalkit compare --out OUT`"""
-    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATHS...", help_behavior_hint="")]
-    """Image files and folders; folders with their subfolders. With a cell of a comparison: one file of new data"""
+    paths: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATHS...", help_behavior_hint="")]
+    """Image and video files, folders with their subfolders, patterns such as 'photos/*.jpg' in quotes, addresses (with
+    --allow-network). With a cell of a comparison: one file of new data"""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = STDOUT
     """Folder to write to; needed for images"""
     score_threshold: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
@@ -56,8 +57,24 @@ class Args:
     calibration; for detectors whose score is the class's probability alone"""
     draw: bool = True
     """Write the images with the boxes drawn on them"""
+    save_txt: Flag = False
+    """Write labels/ in YOLO's form too: class and box, without the score, as labels are; and classes.txt"""
+    save_voc: Flag = False
+    """Write voc/ too: an XML file per image, as Pascal VOC's"""
+    save_csv: Flag = False
+    """Write predictions.csv too: a row per box"""
+    save_crops: Flag = False
+    """Write crops/CLASS/ too: what is inside each box"""
     batch_size: int = 8
     """Images per pass through the model"""
+    every: int = 1
+    """Of a video: look at every n-th frame"""
+    camera: Annotated[str | None, tyro.conf.arg(metavar="NUMBER", help_behavior_hint="")] = None
+    """Look at what a camera sees, 0 for the first (on Windows its name), until Ctrl-C or --seconds"""
+    seconds: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Of a video or camera: end after so many"""
+    allow_network: Flag = False
+    """Fetch images and videos given by their http(s) address, into OUT/downloads"""
     tta: Flag = False
     """Look at every image at several sizes and mirrored, and merge what is found"""
     tta_scales: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT...")] = (0.8, 1.0, 1.25)
@@ -87,8 +104,7 @@ def main(argv: list[str]) -> int:
 
 def run(args: Args) -> int:
     """Predict, write, and say what was found and what could not be read."""
-    from focalkit._files import make_folder, write_json_atomic
-    from focalkit._progress import track
+    from focalkit._files import make_folder
 
     if is_cell_of_comparison(args.run):
         cell = detector_of_cell(args.run)
@@ -96,41 +112,53 @@ def run(args: Args) -> int:
             from focalkit.cli._rows import predict_rows
 
             out = None if args.out == STDOUT else args.out
-            return predict_rows(args.run, args.paths, out, args.json, args.posterior)
+            return predict_rows(args.run, tuple(map(Path, args.paths)), out, args.json, args.posterior)
         weights, best = cell
         # the cell's threshold is of the scores as they come out, not of posteriors
         threshold = best if args.score_threshold is None and not args.posterior else args.score_threshold
         args = replace(args, run=weights, score_threshold=threshold)
-    if args.out == STDOUT:
-        raise InputError("--out is missing; expected `focalkit predict RUN PATHS... --out DIR`")
     if args.split is not None:
         args = replace(args, paths=paths_of_split(args))
-    if not args.paths:
-        raise InputError("no images given; expected `focalkit predict RUN PATHS... --out DIR`")
-    require_threshold(args.score_threshold)
-    if args.batch_size < 1:
-        raise InputError(f"--batch-size must be at least 1, got {args.batch_size}")
+    check(args)
     note_left_out(args.paths)
-    files = inputs(args)  # everything is there, before the model is loaded
-    drawn = targets(files, args.out / "drawn") if args.draw else {}
+    sources = open_sources(args.paths, args.out, args.allow_network)  # everything is there, before the model is loaded
+    names = names_of([*sources.images, *sources.videos])
+    if args.draw:
+        endings = [(file, "jpg") for file in sources.images] + [(file, "mp4") for file in sources.videos]
+        drawn = [args.out / "drawn" / f"{names[file]}.{ending}" for file, ending in endings]
+        refuse_overwriting(names, drawn)
     detector, threshold = open_detector(args)
     if args.draw:
         note_undrawable(detector.names or ())
     make_folder(args.out)  # a place that cannot be written to is known before the work
-    images: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    unreadable: list[str] = []
-    stream = detections(detector, files, args.batch_size, unreadable, threshold)
-    for image_id, file, size, found in stream if args.tiles else track(stream, len(files), "detecting"):
-        images.append({"id": image_id, "file_name": str(file), "height": size[0], "width": size[1]})
-        results += found.to_coco(image_id, detector.category_ids)
-        if args.draw:
-            save_drawn(found, file, drawn[file])
-    categories = [{"id": i, "name": n} for i, n in zip(detector.category_ids or (), detector.names or (), strict=True)]
-    write_json_atomic(args.out / "predictions.json", results, indent=None)
-    write_json_atomic(args.out / "images.json", {"images": images, "categories": categories})
-    report(args, threshold, len(images), len(results), unreadable)
+    into = Predictions(
+        args.out,
+        detector.names or (),
+        detector.category_ids,
+        txt=args.save_txt,
+        voc=args.save_voc,
+        csv=args.save_csv,
+        crops=args.save_crops,
+    )
+    unreadable = predict_images(args, detector, threshold, sources.images, names, into)
+    unreadable += predict_videos(args, detector, threshold, sources.videos, names, into, len(sources.images) + 1)
+    into.finish()
+    report(args, threshold, into, unreadable)
     return 2 if unreadable else 0
+
+
+def check(args: Args) -> None:
+    """Raises InputError where the flags cannot be."""
+    if args.out == STDOUT:
+        raise InputError("--out is missing; expected `focalkit predict RUN PATHS... --out DIR`")
+    if not args.paths and args.camera is None:
+        raise InputError("no images given; expected `focalkit predict RUN PATHS... --out DIR`")
+    require_threshold(args.score_threshold)
+    for flag, value in (("--batch-size", args.batch_size), ("--every", args.every)):
+        if value < 1:
+            raise InputError(f"{flag} must be at least 1, got {value}")
+    if args.seconds is not None and not args.seconds > 0:
+        raise InputError(f"--seconds must be above 0, got {args.seconds:g}")
 
 
 def is_cell_of_comparison(run: Path) -> bool:
@@ -192,7 +220,7 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     return detector, threshold
 
 
-def paths_of_split(args: Args) -> tuple[Path, ...]:
+def paths_of_split(args: Args) -> tuple[str, ...]:
     """The images of a split of the run's data.
 
     Raises:
@@ -206,114 +234,29 @@ def paths_of_split(args: Args) -> tuple[Path, ...]:
             f"--split {args.split}: takes the images of a run's data, and goes with neither paths nor files"
         )
     data = open_split(RunDir(args.run).read_config(), None, args.split or "", check=False, run=args.run)
-    return tuple(image.path for image in data.images)
+    return tuple(str(image.path) for image in data.images)
 
 
-def inputs(args: Args) -> list[Path]:
-    """The images, each once. A folder that holds OUT gives them without what an earlier call has drawn into it."""
-    from focalkit.images import find_images
-
-    drawn = (args.out / "drawn").resolve()
-    files: dict[Path, Path] = {}
-    for given in args.paths:
-        around = given.resolve() in drawn.parents
-        for file in find_images(given):
-            place = file.resolve()
-            if not (around and drawn in place.parents):
-                files.setdefault(place, file)
-    return list(files.values())
-
-
-def note_left_out(paths: Iterable[Path]) -> None:
-    """Say which files of the folders are not taken for images."""
-    from focalkit._files import is_folder
-    from focalkit.images import left_out
-
-    for folder in filter(is_folder, paths):
-        if rest := left_out(folder):
-            listed = ", ".join(f"{count} {suffix}" for suffix, count in list(rest.items())[:10])
-            print(printable(f"note: {folder}: left out, not images by their names: {listed}"), file=sys.stderr)
-
-
-def note_undrawable(names: Sequence[str]) -> None:
-    """Say which classes are drawn by their number."""
-    from focalkit.images.draw import undrawable
-
-    if missing := undrawable(names):
-        listed = ", ".join(f"class {names.index(name)} = {name}" for name in missing[:10])
-        print(printable(f"note: no font here has the letters of {len(missing)} class names: {listed}"), file=sys.stderr)
-
-
-def targets(files: Iterable[Path], folder: Path) -> dict[Path, Path]:
-    """Where each image is drawn to: its own name as a JPEG, numbered where two files share one.
-
-    Raises:
-        InputError: It would replace one of the images.
-    """
-    taken: set[str] = set()
-    places: dict[Path, Path] = {}
-    for file in files:
-        name, number = file.stem, 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{file.stem}-{number}"
-        taken.add(name.lower())
-        places[file] = folder / f"{name}.jpg"
-    sources = {file.resolve() for file in places}
-    for place in places.values():
-        if place.resolve() in sources:
-            raise InputError(f"{place}: is one of the images and would be drawn over; choose another --out")
-    return places
-
-
-def detections(
-    detector: "Detector | AugmentedDetector | TiledDetector",
-    files: list[Path],
-    batch_size: int,
-    unreadable: list[str],
-    threshold: "Cut" = None,
-) -> Iterator[tuple[int, Path, tuple[int, int], "Detections"]]:
-    """(image id, file, (height, width), detections) of what can be read; a line per file that cannot."""
-    from focalkit.detection import read_image
-
-    read: deque[tuple[int, Path, tuple[int, int]]] = deque()
-
-    def readable() -> Iterator["Tensor"]:
-        for image_id, file in enumerate(files, 1):
-            try:
-                image = read_image(file)
-            except InputError as error:
-                unreadable.append(str(error))
-            else:
-                read.append((image_id, file, (image.shape[1], image.shape[2])))
-                yield image
-
-    for found in detector.stream(readable(), threshold, batch_size):
-        yield *read.popleft(), found
-
-
-def save_drawn(found: "Detections", file: Path, place: Path) -> None:
-    """Draw and write, whole or not at all."""
-    from focalkit._files import replacing
-
-    picture = found.draw(file)
-    with replacing(place) as temporary:
-        picture.save(temporary, "JPEG", quality=90)
-
-
-def report(args: Args, threshold: "Cut", images: int, objects: int, unreadable: list[str]) -> None:
+def report(args: Args, threshold: "Cut", found: Predictions, unreadable: list[str]) -> None:
     """Unreadable files to stderr, the result to stdout."""
     for line in unreadable:
         print(printable(f"skipped: {line}"), file=sys.stderr)
     places = {"predictions": args.out / "predictions.json", "images_list": args.out / "images.json"}
-    if args.draw:
-        places["drawn"] = args.out / "drawn"
+    wanted = {
+        "drawn": (args.draw, "drawn"),
+        "labels": (args.save_txt, "labels"),
+        "voc": (args.save_voc, "voc"),
+        "csv": (args.save_csv, "predictions.csv"),
+        "crops": (args.save_crops, "crops"),
+    }
+    places |= {key: args.out / name for key, (asked, name) in wanted.items() if asked}
+    images, objects = len(found.images), len(found.results)
     if args.json:
         files = {key: str(place) for key, place in places.items()}
-        found = {"images": images, "detections": objects, "score_threshold": threshold, "unreadable": unreadable}
-        print(json.dumps({**found, **files}))
+        numbers = {"images": images, "detections": objects, "score_threshold": threshold, "unreadable": unreadable}
+        print(json.dumps({**numbers, **files}))
     else:
         skipped = f", {len(unreadable)} skipped" if unreadable else ""
         above = f"above {threshold:g}" if isinstance(threshold, float) else "at the calibrated thresholds"
-        print(f"{objects} detections {above} in {images} images{skipped}")
+        print(printable(f"{objects} detections {above} in {images} images{skipped}"))
         print("\n".join(str(place) for place in places.values()))

@@ -6,6 +6,8 @@ from focalkit.images.inputs import as_image as as_image
 from focalkit.images.inputs import each_image as each_image
 from focalkit.images.inputs import find_images as find_images
 from focalkit.images.inputs import left_out as left_out
+from focalkit.images.large import LargePicture as LargePicture
+from focalkit.images.large import is_large as is_large
 from focalkit.images.resize import fit_size as fit_size
 from focalkit.images.resize import pad_batch as pad_batch
 from focalkit.images.resize import padded_size as padded_size
@@ -14,10 +16,12 @@ from focalkit.images.resize import same_size_batches as same_size_batches
 from focalkit.images.resize import to_unit as to_unit
 
 __all__ = [
+    "LargePicture",
     "as_image",
     "each_image",
     "find_images",
     "fit_size",
+    "is_large",
     "left_out",
     "pad_batch",
     "padded_size",

@@ -38,7 +38,12 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
         raise InputError(f"{path}: no such image file") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path}: has more than 179 million pixels, too many to read at once; `focalkit predict --tiles 1024`, or "
+            "TiledDetector, reads it window by window"
+        ) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as an image ({error}); expected PNG, JPEG, WebP, BMP, GIF or TIFF"
         ) from error

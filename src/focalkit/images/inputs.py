@@ -1,8 +1,9 @@
 """What may be given as an image, brought to one form: files, folders, PIL images, arrays and tensors.
 
-Not here: URLs, videos; reading a file is `files.read_image`.
+Not here: URLs; videos are in `video.py`, reading a file in `files.py`.
 """
 
+import glob
 import os
 import re
 from collections import Counter
@@ -23,10 +24,10 @@ def find_images(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     """Files as they are given, and in place of a folder its images, subfolders and linked folders included, sorted.
 
     Images are known by their suffix (`.png`, `.jpg`, `.webp`, `.bmp`, `.tif`, ...). Hidden files and folders are passed
-    over.
+    over. A path that is not there is taken for a pattern, such as `photos/**/*.jpg`, where it looks like one.
 
     Raises:
-        InputError: A URL, a path that is not there, a folder without images.
+        InputError: A URL, a path that is not there, a folder without images, a pattern that matches none.
     """
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
@@ -34,7 +35,8 @@ def find_images(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     for given in paths:
         # one slash is enough: that is what pathlib leaves of "https://"; one letter before it is a drive
         if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", text := os.fspath(given)):
-            raise InputError(f"{text}: URLs are not read; download the image and give its path")
+            raise InputError(f"{text}: URLs are not read; download the image, or `focalkit predict --allow-network`")
+
         path = Path(given)
         if path.is_dir():
             inside = [file for file in walk(path) if is_picture(file)]
@@ -43,6 +45,12 @@ def find_images(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
             found += inside
         elif path.exists():
             found.append(path)
+        elif glob.has_magic(text):
+            matched = sorted(Path(place) for place in glob.glob(text, recursive=True))
+            inside = [file for file in matched if file.is_file() and is_picture(file)]
+            if not inside:
+                raise InputError(f"{text}: no image matches this pattern ({len(matched)} other files and folders do)")
+            found += inside
         else:
             raise InputError(f"{path}: no such file or folder")
     return found
@@ -68,7 +76,7 @@ def each_image(images: Any) -> Iterator[Any]:
             for group in [find_images(i) if isinstance(i, str | os.PathLike) else [i] for i in images]
             for part in group
         )
-    elif getattr(images, "ndim", None) == 4:
+    elif getattr(images, "ndim", None) == 4 or isinstance(images, Iterator):
         yield from images
     else:
         yield images

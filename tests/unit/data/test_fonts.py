@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from focalkit.cli.predict import note_undrawable
+from focalkit.cli._sources import note_undrawable
 from focalkit.images._fonts import default_font, font_for, has_letters
 from focalkit.images.draw import draw_detections, undrawable
 

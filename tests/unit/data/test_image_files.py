@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from focalkit.cli.predict import note_left_out
+from focalkit.cli._sources import note_left_out
 from focalkit.errors import InputError
 from focalkit.images import as_image, find_images, left_out, read_image
 

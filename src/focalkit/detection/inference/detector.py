@@ -183,10 +183,10 @@ class Detector:
         """Detections per image, in the order given, with boxes in the image's own pixels.
 
         Args:
-            images: One image or a sequence of them. A file; a folder (its images in the order of `find_images`); a PIL
-                image; an array (h, w, 3) or (h, w), uint8, RGB; a tensor (3, h, w), uint8 or float in [0, 1]. A batch
-                (b, 3, h, w) counts as a sequence. Files are turned upright by their EXIF orientation, PIL images taken
-                as they are.
+            images: One image, a sequence or an iterator of them. One is a file; a folder (its images in the order of
+                `find_images`); a pattern such as "photos/*.jpg"; a PIL image; an array (h, w, 3) or (h, w), uint8, RGB;
+                a tensor (3, h, w), uint8 or float in [0, 1]. A batch (b, 3, h, w) counts as a sequence. Files are
+                turned upright by their EXIF orientation, PIL images taken as they are.
             score_threshold: Instead of the detector's own; "calibrated" for the thresholds per class of its
                 calibration.
             batch_size: Images per pass through the model, at most: only those that are padded to the same size share

@@ -4,10 +4,13 @@ Neighbouring tiles overlap. A box that comes near a border which its tile has in
 dropped, because an object smaller than three quarters of the overlap lies whole in another tile. Larger ones are taken
 from a look at the whole image. What two looks both saw is suppressed as everywhere else.
 
+A file of more than 179 million pixels is read tile by tile, in bounded memory (`pip install 'focalkit[large]'`).
+
 Not here: tiles of several sizes; merging the parts of an object that no look shows whole.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,10 +22,13 @@ from focalkit.detection.inference.detections import Detections
 from focalkit.detection.inference.detector import Detector
 from focalkit.detection.inference.merge import merge
 from focalkit.detection.inference.tta import AugmentedDetector
-from focalkit.images import as_image, each_image
+from focalkit.images import LargePicture, as_image, each_image, is_large
 
 NEAR = 1 / 8
 """Of the overlap: a box as near as this to an inner border counts as cut."""
+
+OVERVIEW = 4096
+"""Long side in pixels at which a picture too large for memory is looked at as a whole."""
 
 Tile = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the image."""
@@ -80,23 +86,55 @@ class TiledDetector:
         return list(self.stream(each_image(images), score_threshold, batch_size))
 
     def stream(self, images: Iterable[Any], score_threshold: Cut = None, batch_size: int = 8) -> Iterator[Detections]:
-        """As `Detector.stream`, one image at a time."""
+        """As `Detector.stream`, one image at a time; a `LargePicture` is one too."""
         for given in images:
-            image = as_image(given)
-            tiles = cut(image.shape[1], image.shape[2], self.size, self.overlap)
+            image = _picture(given)
+            full = image.height, image.width
+            tiles = cut(*full, self.size, self.overlap)
             if len(tiles) == 1:
-                yield self.detector.predict([image], score_threshold, batch_size)[0]
+                yield self.detector.predict([image.window(*tiles[0])], score_threshold, batch_size)[0]
                 continue
-            crops = (image[:, y0:y1, x0:x1] for x0, y0, x1, y1 in tiles)
+            crops = (image.window(*tile) for tile in tiles)
             looks: Iterable[Detections] = self.detector.stream(crops, score_threshold, batch_size)
             if self.progress is not None:
                 looks = self.progress(looks, len(tiles))
             near = NEAR * self.overlap * self.size
-            parts = [_placed(found, tile, image, near) for found, tile in zip(looks, tiles, strict=True)]
+            parts = [_placed(found, tile, full, near) for found, tile in zip(looks, tiles, strict=True)]
             if self.whole:
-                (found,) = self.detector.predict([image], score_threshold, batch_size)
+                small = image.overview(OVERVIEW)
+                (found,) = self.detector.predict([small], score_threshold, batch_size)
+                found = found.rescale((small.shape[1], small.shape[2]), full)
                 parts.append(_larger(found, self.overlap * self.size - 2 * near))
             yield merge(parts, self.iou_threshold, None)
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """A picture whose pixels are all there, read as a `LargePicture` is."""
+
+    pixels: Tensor
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[2]
+
+    def window(self, x0: int, y0: int, x1: int, y1: int) -> Tensor:
+        return self.pixels[:, y0:y1, x0:x1]
+
+    def overview(self, side: int) -> Tensor:
+        return self.pixels
+
+
+def _picture(given: Any) -> LargePicture | _InMemory:
+    if isinstance(given, LargePicture):
+        return given
+    if isinstance(given, str | os.PathLike) and is_large(given):
+        return LargePicture(given)
+    return _InMemory(as_image(given))
 
 
 def cut(height: int, width: int, size: int, overlap: float) -> list[Tile]:
@@ -118,10 +156,10 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
     return [round(i * (length - size) / (count - 1)) for i in range(count)]
 
 
-def _placed(found: Detections, tile: Tile, image: Tensor, near: float) -> Detections:
+def _placed(found: Detections, tile: Tile, full: tuple[int, int], near: float) -> Detections:
     """A tile's detections in the image's pixels, without those that the tile's inner borders cut."""
     x0, y0, x1, y1 = tile
-    height, width = image.shape[1:]
+    height, width = full
     boxes = found.boxes + found.boxes.new_tensor([x0, y0, x0, y0])
     keep = boxes.new_ones(len(boxes)).bool()
     for column, border, inside in ((0, x0, x0 > 0), (1, y0, y0 > 0), (2, x1, x1 < width), (3, y1, y1 < height)):

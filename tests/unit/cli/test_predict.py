@@ -1,0 +1,187 @@
+"""`focalkit predict` on videos, patterns, addresses and pictures too large for memory, in every format."""
+
+import csv
+import functools
+import http.server
+import json
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from focalkit.cli import _frames, main, predict
+from focalkit.data import open_detection_data
+from focalkit.detection import DenseOutputs, Detector
+from focalkit.images import video
+from focalkit.images.draw import to_pil
+
+CELL = 16
+
+
+class Red(nn.Module):
+    """Finds red squares of 16 pixels: one prior per cell, whose logit is its redness."""
+
+    num_classes = 2
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("pixel_mean", torch.zeros(3))
+        self.weight = nn.Parameter(torch.tensor(20.0))
+
+    def forward(self, images):
+        red = (nn.functional.avg_pool2d(images[:, :1], CELL) - 0.6) * self.weight
+        h, w = red.shape[-2:]
+        y, x = torch.meshgrid(torch.arange(h) * 16.0, torch.arange(w) * 16.0, indexing="ij")
+        priors = torch.stack([x, y, x + CELL, y + CELL], -1).view(-1, 4)
+        logits = torch.cat([red, torch.full_like(red, -20.0)], 1)
+        return DenseOutputs((logits,), (logits.new_zeros(len(images), 4, h, w),), (priors,), 2)
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch, tmp_path):
+    """Whatever the run is, its detector is the one above."""
+    monkeypatch.chdir(tmp_path)
+    detector = Detector(Red(), names=("red one", "other"), category_ids=(5, 9), min_size=64, max_size=64)
+    real = predict.open_detector
+
+    def open_detector(args):
+        with monkeypatch.context() as patch:
+            patch.setattr(Detector, "open", lambda *_, **__: detector)
+            return real(args)
+
+    monkeypatch.setattr(predict, "open_detector", open_detector)
+
+
+def picture(*cells, size=(64, 64)):
+    image = Image.new("RGB", size)
+    for x, y in cells:
+        image.paste((255, 0, 0), (CELL * x, CELL * y, CELL * x + CELL, CELL * y + CELL))
+    return image
+
+
+def boxes(folder="out"):
+    return [row["bbox"] for row in json.loads((Path(folder) / "predictions.json").read_text())]
+
+
+def write_clip(path, count=6):
+    with video.write_video(path, Fraction(10)) as add:
+        for number in range(count):
+            add(picture((number % 4, 1)))
+
+
+def test_frames_of_a_video_are_found_by_number_and_drawn_into_a_video(tmp_path, capsys):
+    pytest.importorskip("av")
+    write_clip(tmp_path / "clip.mp4")
+    assert main(["predict", "run", "clip.mp4", "--out", "out", "--every", "2", "--save-csv", "--batch-size", "2"]) == 0
+    images = json.loads((tmp_path / "out/images.json").read_text())["images"]
+    assert [(row["id"], row["frame"], row["seconds"]) for row in images] == [(1, 0, 0.0), (2, 2, 0.2), (3, 4, 0.4)]
+    assert {row["file_name"] for row in images} == {"clip.mp4"}
+    assert boxes() == [pytest.approx([16 * x, 16, 16, 16]) for x in (0, 2, 0)]
+    with video.open_video(tmp_path / "out/drawn/clip.mp4") as drawn:
+        frames = list(drawn.frames)
+    assert (drawn.rate, len(frames)) == (5, 3)
+    rows = list(csv.DictReader((tmp_path / "out/predictions.csv").read_text().splitlines()))
+    assert [row["frame"] for row in rows] == ["0", "2", "4"]
+    assert "3 detections above 0.3 in 3 images" in capsys.readouterr().out
+
+
+def test_a_camera_is_looked_at_until_ctrl_c(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("av")
+    write_clip(tmp_path / "clip.mp4")
+    monkeypatch.setattr(video, "CAMERAS", {"linux": (None, "clip{}.mp4")})
+    real, asked = _frames.chosen, []
+
+    def interrupted(source, every, seconds):
+        asked.append(seconds)
+        yield from list(real(source, every, seconds))[:3]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_frames, "chosen", interrupted)
+    words = ["predict", "run", "--camera", "", "--out", "out", "--seconds", "9", "--no-draw", "--batch-size", "1"]
+    assert main(words) == 0
+    assert asked == [9.0]
+    assert len(boxes()) == 3
+    assert "stopped after 3 frames" in capsys.readouterr().err
+
+
+def test_a_damaged_video_is_reported_and_the_rest_done(tmp_path, capsys):
+    pytest.importorskip("av")
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    picture((1, 1)).save("a.png")
+    assert main(["predict", "run", "bad.mp4", "a.png", "--out", "out", "--json"]) == 2
+    assert "bad.mp4: cannot be read as a video" in json.loads(capsys.readouterr().out)["unreadable"][0]
+    assert len(boxes()) == 1
+    assert not (tmp_path / "out/drawn/bad.mp4").exists()
+
+
+def test_every_format_says_the_same(tmp_path):
+    (tmp_path / "photos").mkdir()
+    picture((1, 2), (3, 0)).save("photos/a.png")
+    picture().save("photos/b.png")
+    flags = ["--save-txt", "--save-voc", "--save-csv", "--save-crops", "--no-draw"]
+    assert main(["predict", "run", "photos/*.png", "--out", "out", *flags]) == 0
+    expected = [[16, 32, 32, 48], [48, 0, 64, 16]]
+    assert sorted([x, y, x + w, y + h] for x, y, w, h in boxes()) == expected
+    assert (tmp_path / "out/labels/b.txt").read_text() == ""
+    assert (tmp_path / "out/classes.txt").read_text() == "red one\nother\n"
+    crops = list((tmp_path / "out/crops/red one").iterdir())
+    assert sorted(file.name for file in crops) == ["a-1.jpg", "a-2.jpg"]
+    assert [to_pil(file).size for file in crops] == [(16, 16)] * 2
+    rows = list(csv.DictReader((tmp_path / "out/predictions.csv").read_text().splitlines()))
+    assert sorted([float(row[key]) for key in ("xmin", "ymin", "xmax", "ymax")] for row in rows) == expected
+    # labels and XML are what the readers take for a data set
+    for name in ("labels", "voc"):
+        root = tmp_path / name
+        images, notes = ("images/train", "labels/train") if name == "labels" else ("JPEGImages", "Annotations")
+        for folder, source in ((images, tmp_path / "photos"), (notes, tmp_path / "out" / name)):
+            (root / folder).parent.mkdir(parents=True, exist_ok=True)
+            (root / folder).symlink_to(source)
+    (tmp_path / "labels/data.yaml").write_text("train: images/train\nval: images/train\nnames: [red one, other]\n")
+    (tmp_path / "voc/ImageSets/Main").mkdir(parents=True)
+    (tmp_path / "voc/ImageSets/Main/train.txt").write_text("a\n")
+    for name in ("labels", "voc"):
+        first = open_detection_data(tmp_path / name, "train").images[0]
+        assert sorted(map(list, first.boxes)) == expected
+
+
+def test_an_address_is_fetched_where_that_is_allowed(tmp_path, capsys):
+    (tmp_path / "served").mkdir()
+    picture((0, 0)).save(tmp_path / "served/a.png")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        assert main(["predict", "run", f"{place}/a.png", "--out", "out"]) == 2
+        assert "--allow-network" in capsys.readouterr().err
+        assert main(["predict", "run", f"{place}/a.png?size=large", "--out", "out", "--allow-network"]) == 0
+        assert boxes() == [[0, 0, 16, 16]]
+        assert main(["predict", "run", f"{place}/none.png", "--out", "out", "--allow-network"]) == 2
+        assert "none.png: cannot be fetched (" in capsys.readouterr().err
+        server.shutdown()
+
+
+def test_a_picture_too_large_for_memory_is_read_in_tiles(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pyvips")
+    picture((0, 0), (9, 5), size=(160, 96)).save("slide.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 160 * 96 // 2 - 1)
+    assert main(["predict", "run", "slide.png", "--out", "out"]) == 2
+    assert "predict --tiles" in capsys.readouterr().err
+    monkeypatch.setattr(predict, "THRESHOLD", 0.5)
+    assert main(["predict", "run", "slide.png", "--out", "out", "--tiles", "64", "--overlap", "0.5"]) == 0
+    assert sorted(boxes()) == [[0, 0, 16, 16], [144, 80, 16, 16]]
+    assert to_pil("out/drawn/slide.jpg").size == (160, 96)
+
+
+@pytest.mark.parametrize("words", [["--every", "0"], ["--seconds", "-1"], ["--seconds", "nan"]])
+def test_impossible_numbers_are_wrong_usage(words, capsys):
+    assert main(["predict", "run", "a.png", "--out", "out", *words]) == 2
+    assert words[0] in capsys.readouterr().err
