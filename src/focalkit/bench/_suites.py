@@ -11,6 +11,7 @@ SUITES = {
     "match": "focalkit.bench.match:cases",
     "postprocess": "focalkit.bench.postprocess:cases",
     "step": "focalkit.bench.step:cases",
+    "train": "focalkit.bench.train:cases",
     "inference": "focalkit.bench.inference:cases",
 }
 """Suite -> "module:function" that returns its cases."""

@@ -13,7 +13,7 @@ from typing import Any
 from focalkit._runs import dump_json, write_json_atomic
 from focalkit.errors import InputError
 
-SUITES = ("loss", "match", "postprocess", "step", "inference")
+SUITES = ("loss", "match", "postprocess", "step", "train", "inference")
 STDOUT = "-"
 
 

@@ -1,5 +1,6 @@
-"""`focalkit export`: a trained detector as an ONNX, OpenVINO or torch.export file, in float32 or int8."""
+"""`focalkit export`: a trained detector as an ONNX, OpenVINO or torch.export file, in float32, float16 or int8."""
 
+import dataclasses
 import json
 import random
 from dataclasses import dataclass
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     from focalkit.export import Exported
 
 
+CHECKED = 16
+"""Images that `--check` looks at."""
+
+
 @dataclass(frozen=True)
 class Args:
     """Write a trained detector as a file that other runtimes execute.
 
-    The network takes any batch and any image size (multiples of 32); class names, thresholds, anchors and image sizes
-    are in the file's metadata. `focalkit predict FILE` and `focalkit evaluate FILE` run it.
+    The network takes any batch and any image size (multiples of 32), unless they are fixed. Class names, thresholds,
+    anchors and image sizes are in the file's metadata. `focalkit predict FILE` and `focalkit evaluate FILE` run it.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -41,10 +46,20 @@ class Args:
     """Put in what `focalkit calibrate` left in the run: calibrated scores and thresholds per class"""
     posterior: Flag = False
     """Undo in the scores what training with focal loss did to them, instead of a calibration"""
+    half: Flag = False
+    """Write float16 weights: half the size, for GPUs and telephones; inputs and outputs stay float32"""
+    opset: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """Of ONNX, 18 to 23 (default: 20)"""
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS", help_behavior_hint="")] = None
+    """Fix height and width to this multiple of 32, for runtimes that want a fixed shape; images are padded to it"""
+    batch: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """With --image-size: fix the images per pass too (default: 1)"""
+    check: Flag = False
+    """Run the file and the detector on validation images, and print how far their detections differ"""
     int8: Flag = False
     """Quantise the network on training images of DATA, and print the AP before and after on its validation images"""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """For --int8: a data set (default: what the run was trained on)"""
+    """For --int8 and --check: a data set (default: what the run was trained on)"""
     images: int = 300
     """For --int8: images to measure the ranges of activations on"""
     layout: Annotated[LayoutName, tyro.conf.arg(metavar="NAME")] = "auto"
@@ -72,8 +87,8 @@ def run(args: Args) -> int:
 
     if args.format == "weights":
         return run_weights(args)
-    if args.data is not None and not args.int8:
-        raise InputError("--data is for --int8, which measures the network on it; add --int8 or leave --data out")
+    if args.data is not None and not (args.int8 or args.check):
+        raise InputError("--data is for --int8 and --check, which use its images; add one of them or leave --data out")
     ending, single = FORMATS[args.format], args.run.is_file()
     out = args.out or (args.run.with_suffix(ending) if single else args.run / f"model{ending}")
     detector = Detector.open(
@@ -100,6 +115,10 @@ def run(args: Args) -> int:
         format=args.format,
         with_nms=args.with_nms,
         calibrate_on=sample,
+        half=args.half,
+        opset=args.opset,
+        image_size=args.image_size,
+        batch=args.batch,
         display_threshold=evaluated_threshold(args.run),
     )
     found: dict[str, Any] = {
@@ -109,20 +128,40 @@ def run(args: Args) -> int:
         "format": args.format,
         "with_nms": args.with_nms,
         "int8": args.int8,
+        "half": args.half,
+        "shape": done.info["shape"],
         "largest_difference": done.difference,
     }
     if args.int8:
         found |= drop(detector, load_exported(out), open_split(config, args.data, "val", run=args.run))
+    if args.check:
+        found["check"] = checked(detector, load_exported(out, trust=True), config, args)
     print(json.dumps(found) if args.json else as_text(found, done))
     return 0
+
+
+def checked(detector: "Detector", file: "Detector", config: Any, args: Args) -> dict[str, Any]:
+    """What both find on some validation images; on noise where no data set is known."""
+    import torch
+
+    from focalkit.evaluation.run import open_split
+    from focalkit.export import compare_detections
+
+    images: list[Any] = []
+    if args.data is not None or config is not None:
+        images = [image.path for image in open_split(config, args.data, "val", run=args.run).images[:CHECKED]]
+    if not images:
+        generator = torch.Generator().manual_seed(0)
+        images = [torch.rand(3, side, 320, generator=generator) for side in (240, 320, 400)]
+    return dataclasses.asdict(compare_detections(detector, file, images))
 
 
 def run_weights(args: Args) -> int:
     """Write weights, structure and classes as data that focalkit builds the detector from again."""
     from focalkit.detection import load_weights, save_weights
 
-    if args.int8 or args.with_nms:
-        raise InputError("--int8 and --with-nms are for graphs; --format weights writes the weights as they are")
+    if args.int8 or args.with_nms or args.half or args.opset or args.image_size or args.check:
+        raise InputError("flags of graphs, such as --int8 and --half; --format weights writes the weights as they are")
     out = args.out or (args.run / "model.safetensors" if args.run.is_dir() else args.run.with_suffix(".safetensors"))
     if out.exists() and args.run.exists() and out.samefile(args.run):
         raise InputError(f"{out}: is the file to read; choose another --out")
@@ -150,6 +189,12 @@ def as_text(found: dict[str, Any], done: "Exported") -> str:
     lines = [f"{file}  {file.stat().st_size / 2**20:.1f} MiB" for file in done.files]
     if found["largest_difference"] is not None:
         lines.append(f"raw outputs differ from the detector's by at most {found['largest_difference']:.1e}")
+    if check := found.get("check"):
+        lines.append(
+            f"check: of {check['detections']} detections on {check['images']} images the file misses "
+            f"{check['missing']} and adds {check['added']}; the others differ by at most "
+            f"{check['box_difference']:.2g} px and {check['score_difference']:.1e} in their scores"
+        )
     if "AP" in found:
         ap = found["AP"]
         lines += [

@@ -6,10 +6,20 @@ file of their format is written or read, and only in this package: `pip install 
 Not here: TensorRT, Core ML, TFLite (they read ONNX); other devices than the CPU.
 """
 
+from focalkit.export._check import Agreement as Agreement
+from focalkit.export._check import compare_detections as compare_detections
 from focalkit.export._export import FORMATS as FORMATS
 from focalkit.export._export import Exported as Exported
 from focalkit.export._export import export_detector as export_detector
 from focalkit.export._load import is_exported as is_exported
 from focalkit.export._load import load_exported as load_exported
 
-__all__ = ["FORMATS", "Exported", "export_detector", "is_exported", "load_exported"]
+__all__ = [
+    "FORMATS",
+    "Agreement",
+    "Exported",
+    "compare_detections",
+    "export_detector",
+    "is_exported",
+    "load_exported",
+]

@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from focalkit.calibration import AppliedCalibration, DetectionCalibration
 from focalkit.detection import AnchorGrid, DenseOutputs, DensePostprocess, Detections, Detector
 from focalkit.errors import InputError
+from focalkit.export._form import Run, fitted
 from focalkit.export._metadata import FIELDS, coder_from, tuples
 
 READERS = {".onnx": "_onnx", ".xml": "_openvino", ".pt2": "_torch"}
-Run = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
@@ -66,7 +66,7 @@ def load_exported(
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{path}: cannot be read as an exported detector ({reason})") from error
     try:
-        return as_detector(info, run, score_threshold)
+        return as_detector(info, fitted(run, info, path), score_threshold)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path}: its metadata is damaged ({reason}); export the run again") from error
@@ -128,7 +128,8 @@ class _Raw(nn.Module):
         levels = len(self.priors.strides)
         logits, deltas, quality = (tuple(outputs[i * levels : (i + 1) * levels]) for i in range(3))
         shapes = [(level.shape[-2], level.shape[-1]) for level in logits]
-        priors = self.priors(shapes, image_size=images.shape[-2:])
+        shape = self.info.get("shape")
+        priors = self.priors(shapes, image_size=images.shape[-2:] if shape is None else tuple(shape[1:]))
         return DenseOutputs(logits, deltas, priors, self.num_classes, quality or None)
 
 

@@ -11,23 +11,22 @@ from torch import Tensor
 
 from focalkit._files import replacing
 from focalkit.detection import Detector
+from focalkit.export._form import Form
 from focalkit.export._metadata import KEY, NMS_OUTPUTS, outputs_of, parse
 from focalkit.export._packages import needs
 from focalkit.export._postprocess import suppress_in_torch
 from focalkit.export._trace import quietly, trace_network, trace_postprocess
 
-OPSET = 20
 
-
-def network(detector: Detector) -> Any:
+def network(detector: Detector, form: Form) -> Any:
     """`images` -> `outputs_of` the detector, as an ONNX model in memory."""
     needs("onnx", "onnxscript")
     with quietly():
         program = torch.onnx.export(
-            trace_network(detector),
+            trace_network(detector, form.shape),
             input_names=["images"],
             output_names=outputs_of(detector),
-            opset_version=OPSET,
+            opset_version=form.opset,
             dynamo=True,
             verbose=False,
         )
@@ -35,21 +34,30 @@ def network(detector: Detector) -> Any:
     return program.model_proto
 
 
-def postprocess(detector: Detector) -> Any:
+def postprocess(detector: Detector, form: Form) -> Any:
     """`in_<name>` for each of `outputs_of` the detector, and `sizes` -> `NMS_OUTPUTS`, as an ONNX model in memory."""
     needs("onnx", "onnxscript")
     with quietly():
         program = torch.onnx.export(
-            trace_postprocess(detector, _suppress),
+            trace_postprocess(detector, _suppress, form.shape),
             input_names=[*(f"in_{name}" for name in outputs_of(detector)), "sizes"],
             output_names=list(NMS_OUTPUTS),
-            opset_version=OPSET,
+            opset_version=form.opset,
             dynamo=True,
             verbose=False,
             custom_translation_table={torch.ops.focalkit.suppress.default: _suppress_in_onnx},
         )
     assert program is not None
     return program.model_proto
+
+
+def halved(model: Any) -> Any:
+    """The network with float16 inside; inputs and outputs stay float32."""
+    needs("onnxruntime")
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with quietly():
+        return convert_float_to_float16(model, keep_io_types=True)
 
 
 def join(raw: Any, post: Any) -> Any:

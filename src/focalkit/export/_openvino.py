@@ -41,8 +41,8 @@ def join(raw: Any, post: Any) -> Any:
     return openvino.Model(post.get_results(), [*raw.get_parameters(), parameters["sizes"]], "focalkit")
 
 
-def save(model: Any, info: Mapping[str, Any], path: Path) -> list[Path]:
-    """Write two files; the one that is opened comes last."""
+def save(model: Any, info: Mapping[str, Any], path: Path, *, half: bool) -> list[Path]:
+    """Write two files, weights in float16 with `half`; the one that is opened comes last."""
     openvino = _packages.openvino()
     model.set_rt_info(json.dumps(info), KEY)
     weights = path.with_suffix(".bin")
@@ -50,12 +50,12 @@ def save(model: Any, info: Mapping[str, Any], path: Path) -> list[Path]:
         written = path.with_name(f".{path.stem}.tmp.xml")  # OpenVINO chooses the second name by itself
         halves = (written, written.with_suffix(".bin"))
         try:
-            openvino.save_model(model, written, compress_to_fp16=False)
-            for half, place in zip(halves, places, strict=True):
-                os.replace(half, place)
+            openvino.save_model(model, written, compress_to_fp16=half)
+            for part, place in zip(halves, places, strict=True):
+                os.replace(part, place)
         finally:
-            for half in halves:
-                half.unlink(missing_ok=True)
+            for part in halves:
+                part.unlink(missing_ok=True)
     return [path, weights]
 
 

@@ -15,10 +15,10 @@ from focalkit.export._metadata import KEY, parse
 from focalkit.export._trace import quietly, trace_all, trace_network
 
 
-def program(detector: Detector, *, with_nms: bool) -> torch.export.ExportedProgram:
+def program(detector: Detector, *, with_nms: bool, shape: tuple[int, int, int] | None) -> torch.export.ExportedProgram:
     """The traced network, or network and post-processing."""
     with quietly():
-        return trace_all(detector) if with_nms else trace_network(detector)
+        return trace_all(detector, shape) if with_nms else trace_network(detector, shape)
 
 
 def save(model: torch.export.ExportedProgram, info: Mapping[str, Any], path: Path) -> list[Path]:

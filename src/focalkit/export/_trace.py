@@ -39,22 +39,29 @@ def quietly() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def example() -> tuple[Tensor, Tensor]:
+Shape = tuple[int, int, int] | None
+"""Batch, height and width; None leaves them open."""
+
+
+def example(shape: Shape) -> tuple[Tensor, Tensor]:
     """Images to trace with, and their sizes before padding."""
-    b, _, h, w = EXAMPLE
-    return torch.full(EXAMPLE, 0.5), torch.tensor([[h, w]] * b)
+    b, h, w = (EXAMPLE[0], *EXAMPLE[2:]) if shape is None else shape
+    return torch.full((b, 3, h, w), 0.5), torch.tensor([[h, w]] * b)
 
 
-def trace_network(detector: Detector) -> ExportedProgram:
+def trace_network(detector: Detector, shape: Shape) -> ExportedProgram:
     """`images` -> logits and deltas of every level, and quality if there is."""
-    images, _ = example()
-    return torch.export.export(network_of(detector), (images,), dynamic_shapes=(_image_dims(),))
+    images, _ = example(shape)
+    dims = (_image_dims(),) if shape is None else None
+    return torch.export.export(network_of(detector), (images,), dynamic_shapes=dims)
 
 
-def trace_postprocess(detector: Detector, suppress: Suppress) -> ExportedProgram:
+def trace_postprocess(detector: Detector, suppress: Suppress, shape: Shape) -> ExportedProgram:
     """What `trace_network` gives, `sizes` -> boxes, scores, labels, counts."""
-    images, sizes = example()
+    images, sizes = example(shape)
     outputs = network_of(detector)(images)
+    if shape is not None:
+        return torch.export.export(_postprocess(detector, suppress), (outputs, sizes))
     names = levels_of(detector)
     sides = {} if is_set(detector) else {2: "height", 3: "width"}  # the number of queries is fixed
     levels = [{0: Dim("batch"), **{i: Dim(f"{side}_{name}") for i, side in sides.items()}} for name in names]
@@ -62,10 +69,11 @@ def trace_postprocess(detector: Detector, suppress: Suppress) -> ExportedProgram
     return torch.export.export(_postprocess(detector, suppress), (outputs, sizes), dynamic_shapes=dims)
 
 
-def trace_all(detector: Detector) -> ExportedProgram:
+def trace_all(detector: Detector, shape: Shape) -> ExportedProgram:
     """`images`, `sizes` -> boxes, scores, labels, counts; torchvision's operator suppresses."""
     whole = _WithPostprocess(network_of(detector), _postprocess(detector, suppress_in_torch)).eval()
-    return torch.export.export(whole, example(), dynamic_shapes=(_image_dims(), {0: Dim("batch")}))
+    dims = (_image_dims(), {0: Dim("batch")}) if shape is None else None
+    return torch.export.export(whole, example(shape), dynamic_shapes=dims)
 
 
 def _image_dims() -> dict[int, Any]:

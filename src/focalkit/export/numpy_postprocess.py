@@ -27,11 +27,15 @@ def fit_size(height, width, info):
 
 
 def pad_batch(images, info, multiple=32):
-    """uint8 (h, w, 3) images, RGB -> float32 (b, 3, H, W) in [0, 1], each in the upper left corner."""
+    """uint8 (h, w, 3) images, RGB -> float32 (b, 3, H, W) in [0, 1], each in the upper left corner.
+
+    Where the file has a fixed shape, the batch has it too; give no more images than it holds.
+    """
     height, width = (-(-max(image.shape[axis] for image in images) // multiple) * multiple for axis in (0, 1))
-    batch = np.empty((len(images), 3, height, width), np.float32)
+    count, height, width = info.get("shape") or (len(images), height, width)
+    batch = np.empty((count, 3, height, width), np.float32)
     batch[:] = np.asarray(info["pixel_mean"], np.float32)[:, None, None]
-    for slot, image in zip(batch, images, strict=True):
+    for slot, image in zip(batch, images, strict=False):
         slot[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1).astype(np.float32) / 255
     return batch
 

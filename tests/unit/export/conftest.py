@@ -10,6 +10,7 @@ import torch
 from focalkit.config import ModelConfig, NumericsConfig
 from focalkit.detection import Detector, DistributionCoder, RTMDetHead, build_detector
 from focalkit.export import FORMATS, _onnx, _torch, _trace, export_detector
+from focalkit.export._form import Form
 
 NAMES = ("cat", "dog", "bird")
 MODEL = ModelConfig("tiny", fpn_channels=16, head_channels=16, head_depth=1, prior_prob=0.1)
@@ -80,9 +81,10 @@ def once(convert, key, copied):
     """Converts the first detector of a key; later calls get a copy."""
     results = {}
 
-    def wrapped(detector):
-        if (known := key(detector)) not in results:
-            results[known] = detector, convert(detector)  # the detector too, or its id could come again
+    def wrapped(detector, form):
+        known = key(detector), replace(form, half=False) if isinstance(form, Form) else form
+        if known not in results:
+            results[known] = detector, convert(detector, form)  # the detector too, or its id could come again
         return copied(results[known][1])
 
     return wrapped

@@ -54,12 +54,15 @@ def exported(place, capsys):
     """The run as a .pt2 file, which is the fastest to write."""
     path = place / "run" / "model.pt2"
     if not path.exists():
-        status, out, err = call(capsys, "export", place / "run", "--format", "torch-export", "--json")
+        status, out, err = call(capsys, "export", place / "run", "--format", "torch-export", "--check", "--json")
         assert status == 0, err
         found = json.loads(out)
         assert found["file"] == str(path)
         assert found["bytes"] == path.stat().st_size
         assert found["largest_difference"] < 1e-4
+        check = found["check"]
+        assert (check["images"], check["missing"], check["added"]) == (3, 0, 0)
+        assert check["detections"] > 0
     return path
 
 

@@ -10,8 +10,17 @@ import torch
 from focalkit.detection import AugmentedDetector, DeltaXYWH, Detections, Detector, retinanet
 from focalkit.detection.models.frozen_norm import SameConv2d
 from focalkit.errors import BackendError, InputError
-from focalkit.export import FORMATS, _onnx, export_detector, is_exported, load_exported, numpy_postprocess
-from focalkit.export._export import _checked as checked
+from focalkit.export import (
+    FORMATS,
+    _onnx,
+    compare_detections,
+    export_detector,
+    is_exported,
+    load_exported,
+    numpy_postprocess,
+)
+from focalkit.export._check import compare_outputs
+from focalkit.export._form import Form, fitted
 from focalkit.export._load import as_detector
 from focalkit.export._metadata import KEY, anchors_of, coder_from, describe, outputs_of
 from focalkit.export._network import RawNetwork
@@ -195,7 +204,7 @@ def test_the_padding_of_tensorflow_is_in_the_convolution(tmp_path, monkeypatch):
         torch.testing.assert_close(RawNetwork(model)(x)[0], model.backbone(x))
     monkeypatch.setattr(_onnx, "outputs_of", lambda detector: ["features"])
     path = tmp_path / "one.onnx"
-    path.write_bytes(_onnx.network(SimpleNamespace(model=model)).SerializeToString())
+    path.write_bytes(_onnx.network(SimpleNamespace(model=model), Form()).SerializeToString())
     assert operators(path) == {"Sub", "Div", "Conv", "Clip"}
 
 
@@ -221,9 +230,63 @@ def test_frozen_norms_are_in_the_convolutions():
 def test_a_file_that_computes_something_else_is_refused(detector, exported, detectors):
     needs("onnx")
     path = exported("onnx", False).path
-    assert checked(detector, path) < 1e-4
+    assert compare_outputs(detector, path, Form()) < 1e-4
     with pytest.raises(BackendError, match="differ from the model's"):
-        checked(detectors("torchvision"), path)
+        compare_outputs(detectors("torchvision"), path, Form())
+
+
+def test_half_precision_halves_the_file_and_keeps_the_detections(detector, images, exported, tmp_path):
+    needs("onnx")
+    whole = exported("onnx", False)
+    done = export_detector(detector, tmp_path / "half.onnx", half=True)
+    assert 1e-5 < done.difference < 0.1
+    assert done.path.stat().st_size < 0.75 * whole.path.stat().st_size
+    found = compare_detections(detector, load_exported(done.path), images)
+    assert (found.images, found.detections) == (5, sum(map(len, detector.predict(images))))
+    assert found.missing + found.added < 0.1 * found.detections
+    assert found.score_difference < 0.02
+    exact = compare_detections(detector, load_exported(whole.path), images)
+    assert (exact.missing, exact.added) == (0, 0)
+    assert exact.score_difference < 1e-5
+
+
+def test_the_opset_is_the_one_asked_for(detector, tmp_path):
+    needs("onnx")
+    import onnx
+
+    done = export_detector(detector, tmp_path / "model.onnx", opset=18)
+    assert [one.version for one in onnx.load(done.path).opset_import if not one.domain] == [18]
+    assert done.difference < 1e-4
+
+
+def test_a_file_of_a_fixed_shape_takes_any_batch_and_what_fits(detector, images, tmp_path):
+    done = export_detector(detector, tmp_path / "fixed.pt2", format="torch-export", image_size=160, batch=2)
+    assert done.info["shape"] == (2, 160, 160)
+    loaded = load_exported(done.path, trust=True)
+    network = RawNetwork(detector.model).eval()
+
+    def run(inputs):
+        assert inputs["images"].shape == (2, 3, 160, 160)
+        with torch.no_grad():
+            return [output.numpy() for output in network(torch.from_numpy(inputs["images"]))]
+
+    in_torch = as_detector(done.info, fitted(run, done.info, done.path))
+    same(loaded.predict(images, batch_size=3), in_torch.predict(images, batch_size=1))
+    batch = numpy_postprocess.pad_batch([np.zeros((96, 131, 3), np.uint8)], done.info)
+    assert batch.shape == (2, 3, 160, 160)
+    loaded.max_size = 200
+    with pytest.raises(InputError, match="takes images of 160 x 160 px"):
+        loaded.predict(images)
+
+
+def test_a_smaller_fixed_size_makes_images_smaller(detector, images, tmp_path):
+    done = export_detector(detector, tmp_path / "fixed.pt2", format="torch-export", image_size=96, with_nms=True)
+    loaded = load_exported(done.path, trust=True)
+    assert (loaded.min_size, loaded.max_size, done.info["shape"]) == (96, 96, (1, 96, 96))
+    assert (detector.min_size, detector.max_size) == (96, 160)
+    whole = Detector(detector.model, names=detector.names, min_size=96, max_size=96)
+    square = [image for image in images if image.shape[1] == image.shape[2]]
+    same(loaded.predict(square), whole.predict(square))
 
 
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(detector, tmp_path):
@@ -233,6 +296,10 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(detector,
         ({"format": "tflite"}, "unknown format 'tflite', expected one of onnx"),
         ({"format": "openvino"}, r"must end in \.xml"),
         ({"format": "torch-export", "calibrate_on": []}, r"must end in \.pt2"),
+        ({"opset": 9}, "opset from 18 to 23, got 9"),
+        ({"image_size": 100}, "multiple of 32, got 100"),
+        ({"batch": 2}, "needs a fixed image size"),
+        ({"half": True, "calibrate_on": []}, "not both"),
     ):
         with pytest.raises(InputError, match=message):
             export_detector(detector, tmp_path / "model.onnx", **options)
