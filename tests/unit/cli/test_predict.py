@@ -172,12 +172,14 @@ def test_an_address_is_fetched_where_that_is_allowed(tmp_path, capsys):
 def test_a_picture_too_large_for_memory_is_read_in_tiles(tmp_path, monkeypatch, capsys):
     pytest.importorskip("pyvips")
     picture((0, 0), (9, 5), size=(160, 96)).save("slide.png")
+    whole = Image.MAX_IMAGE_PIXELS
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 160 * 96 // 2 - 1)
     assert main(["predict", "run", "slide.png", "--out", "out"]) == 2
     assert "predict --tiles" in capsys.readouterr().err
     monkeypatch.setattr(predict, "THRESHOLD", 0.5)
     assert main(["predict", "run", "slide.png", "--out", "out", "--tiles", "64", "--overlap", "0.5"]) == 0
     assert sorted(boxes()) == [[0, 0, 16, 16], [144, 80, 16, 16]]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", whole)
     assert to_pil("out/drawn/slide.jpg").size == (160, 96)
 
 

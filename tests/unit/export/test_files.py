@@ -1,6 +1,8 @@
 """An exported file gives what the model gives, whatever the runtime, the batch and the sizes."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -259,20 +261,27 @@ def test_the_opset_is_the_one_asked_for(detector, tmp_path):
     assert done.difference < 1e-4
 
 
-def test_a_file_of_a_fixed_shape_takes_any_batch_and_what_fits(detector, images, tmp_path):
-    done = export_detector(detector, tmp_path / "fixed.pt2", format="torch-export", image_size=160, batch=2)
-    assert done.info["shape"] == (2, 160, 160)
-    loaded = load_exported(done.path, trust=True)
-    network = RawNetwork(detector.model).eval()
+def test_a_file_of_a_fixed_shape_takes_any_batch_and_what_fits(detector, images):
+    info = describe(detector, nms=False, int8=False, display_threshold=None) | {"shape": (2, 160, 160)}
+    network, path = RawNetwork(detector.model).eval(), Path("fixed.onnx")
 
     def run(inputs):
         assert inputs["images"].shape == (2, 3, 160, 160)
         with torch.no_grad():
             return [output.numpy() for output in network(torch.from_numpy(inputs["images"]))]
 
-    in_torch = as_detector(done.info, fitted(run, done.info, done.path))
-    same(loaded.predict(images, batch_size=3), in_torch.predict(images, batch_size=1))
-    batch = numpy_postprocess.pad_batch([np.zeros((96, 131, 3), np.uint8)], done.info)
+    loaded = as_detector(info, fitted(run, info, path))
+    small = [image for image in images if max(image.shape) <= 160 and min(image.shape[1:]) == 96]  # not resized
+    whole = torch.tensor(detector.fill).view(3, 1, 1).expand(3, 160, 160).repeat(len(small), 1, 1, 1)
+    for place, image in zip(whole, small, strict=True):
+        place[:, : image.shape[1], : image.shape[2]] = image / 255
+    sizes = [(image.shape[1], image.shape[2]) for image in small]
+    with torch.no_grad():
+        expected = detector.postprocess(detector.model(whole), sizes)
+    for batch_size in (1, 3):
+        found = loaded.predict(small, batch_size=batch_size)
+        same([replace(one, names=None) for one in found], expected)
+    batch = numpy_postprocess.pad_batch([np.zeros((96, 131, 3), np.uint8)], info)
     assert batch.shape == (2, 3, 160, 160)
     loaded.max_size = 200
     with pytest.raises(InputError, match="takes images of 160 x 160 px"):
