@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from focalkit._config_io import nearest
+from focalkit._text import printable
 from focalkit.cli._flags import Flag, Prefixless, SelectionFlags
 from focalkit.errors import InputError
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from focalkit.compare import Comparison
     from focalkit.compare.plan import Plan
     from focalkit.compare.presets import Preset
+    from focalkit.compare.summary import Failure
+
+SHOWN = 10
+"""Failed cells that are named."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ def run(args: Args) -> int:
     """Plan, run, and say what came out."""
     from focalkit.compare.presets import PRESETS
     from focalkit.compare.run import make_plan, run_plan
+    from focalkit.compare.summary import failures
     from focalkit.tasks import Budget, find_task
 
     if args.list:
@@ -134,7 +141,10 @@ def run(args: Args) -> int:
         print(json.dumps(result(comparison, out)))
     else:
         print(ending(comparison, out))
-    return 0 if comparison.ranking else 1
+    failed = failures(comparison)
+    if failed:
+        print(failure_text(failed, len(comparison.cells)), file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _task_of(args: Args, preset: "Preset") -> str:
@@ -184,7 +194,7 @@ def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
     """JSON-ready."""
     from focalkit._runs import dump_json
     from focalkit.compare.findings import findings
-    from focalkit.compare.summary import lines, sentence
+    from focalkit.compare.summary import failures, lines, sentence
 
     verdicts = {verdict.method: vars(verdict) for verdict in comparison.verdicts}
     rows = [{**vars(line), "verdict": verdicts.get(line.method)} for line in lines(comparison)]
@@ -199,6 +209,7 @@ def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
         "report": str(comparison.report()),
         "best": None if best is None else str(best.folder),
         "findings": [finding.as_dict() for finding in findings(comparison)],
+        "failed": [{**vars(failure), "file": str(failure.file)} for failure in failures(comparison)],
     }
     return json.loads(dump_json(value))
 
@@ -220,6 +231,14 @@ def ending(comparison: "Comparison", out: Path) -> str:
         new = "NEW_IMAGES --out predictions" if boxes else "NEW_DATA --out predictions.csv"
         text += ["next:", f"  focalkit predict {shlex.quote(str(out / 'best'))} {new}"]
     return "\n".join(text)
+
+
+def failure_text(failed: "Sequence[Failure]", cells: int) -> str:
+    """The failed cells by name, each with the file of its traceback."""
+    shown = [f"  {f.method}, seed {f.seed}: {f.error}\n    {f.file}" for f in failed[:SHOWN]]
+    more = [f"  and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
+    head = f"focalkit: {len(failed)} of {cells} cells failed; the same command tries them again"
+    return printable("\n".join([head, *shown, *more]))
 
 
 def _again() -> str:

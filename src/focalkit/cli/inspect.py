@@ -67,7 +67,8 @@ def main(argv: list[str]) -> int:
         from focalkit.cli._inspect_text import render
 
         render(found, _SHOWN)
-    return 2 if found["problems"] else 0
+    grave = any(finding["level"] == "error" for finding in found["findings"])
+    return 2 if found["problems"] or grave else 0
 
 
 def _task_of(args: Args) -> str | None:

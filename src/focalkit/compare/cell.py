@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from focalkit._runs import write_json_atomic
+from focalkit._runs import write_json_atomic, write_text_atomic
 from focalkit.compare._specs import with_values
 from focalkit.compare.adjust import adjusted
 from focalkit.compare.plan import Job, method_to_dict
-from focalkit.compare.store import Cell, Store, write_cell, write_outputs
+from focalkit.compare.store import ERROR, Cell, Store, write_cell, write_outputs
 from focalkit.errors import DataError, FocalkitError
 from focalkit.tasks import Source, Splits, open_task
 
@@ -46,8 +46,14 @@ def run(job: Job) -> Outcome:
 
 def failed(job: Job, error: str, seconds: float, trace: str = "") -> Outcome:
     """Write down that a cell could not be made; it is tried again by the next call."""
-    record = {"status": "failed", "error": error, "traceback": trace, **_about(job)}
-    write_cell(job, lambda folder: _begin(job, folder) or record)
+    record = {"status": "failed", "error": error, **_about(job)}
+
+    def fill(folder: Path) -> dict[str, Any]:
+        _begin(job, folder)
+        write_text_atomic(folder / ERROR, f"{trace or error}".rstrip() + "\n")
+        return record
+
+    write_cell(job, fill)
     return Outcome("failed", seconds, error)
 
 

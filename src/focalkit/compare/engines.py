@@ -9,6 +9,7 @@ dies (killed, out of memory), its job is tried once more; a job that kills two w
 import contextlib
 import multiprocessing
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -20,6 +21,8 @@ J = TypeVar("J")
 R = TypeVar("R")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 TRIES = 2
+ANSWERS_WITHIN = 10.0
+"""Seconds for a cluster to accept a connection."""
 
 
 def serial(
@@ -44,9 +47,19 @@ def processes(
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
-                connection, process = idle.pop() if idle else _worker(work, workers)
+                fresh = not idle
+                connection, process = _worker(work, workers) if fresh else idle.pop()
                 job, tries = waiting.popleft()
-                connection.send(job)
+                try:
+                    connection.send(job)
+                except OSError:  # it died idle, which is no fault of the job's; a fresh one's end counts
+                    connection.close()
+                    process.join()
+                    if tries > fresh:
+                        waiting.appendleft((job, tries - fresh))
+                    else:
+                        yield job, None
+                    continue
                 busy[connection] = (process, job, tries - 1)
                 started(job)
             for ready in wait(list(busy)):
@@ -55,6 +68,7 @@ def processes(
                 try:
                     result = connection.recv()
                 except (EOFError, OSError):  # the worker is gone
+                    connection.close()
                     process.join()
                     if tries:
                         waiting.appendleft((job, tries))
@@ -86,6 +100,7 @@ def ray(
     ours = not library.is_initialized()
     if ours:
         address = os.environ.get("RAY_ADDRESS")
+        _require_listener(address or "")
         local = {} if address else {"num_cpus": workers, "include_dashboard": False}
         try:
             library.init(address=address, log_to_driver=False, **local)
@@ -136,6 +151,21 @@ def threads_for(workers: int) -> int:
     share = max(1, processors() // max(1, workers))
     said = os.environ.get("OMP_NUM_THREADS", "")
     return min(share, int(said)) if said.isdigit() and int(said) else share
+
+
+def _require_listener(address: str) -> None:
+    """Look whether somebody listens at HOST:PORT: Ray itself tries for minutes before it says that nobody does.
+
+    Raises:
+        ConfigError: Nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():  # "auto", "local", or nothing
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--engine ray found no cluster at {address!r}: {error}") from error
 
 
 def _worker(work: Callable[[Any], Any], workers: int) -> tuple[Any, Any]:

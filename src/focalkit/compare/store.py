@@ -7,6 +7,7 @@ OUT/plan.json                 what is compared (schema, data, task, methods, see
         val.npz  test.npz     `focalkit.tasks.Outputs`
         model.safetensors  model.json   the model, for `focalkit predict`
         cell.json             "status": "done" | "failed", classes, counts, facts of the fit, cost, tuned values
+        error.txt             of a failed one alone: the traceback
     cells/METHOD/tuning/seedN.jsonl     one line per trial
     results.csv               method, seed, metric, threshold, value
     best                      link to the winner's cell
@@ -32,6 +33,8 @@ from focalkit.errors import ConfigError
 from focalkit.tasks import Outputs
 
 CELL_SCHEMA = 1
+ERROR = "error.txt"
+"""Of a failed cell: the traceback."""
 
 
 @dataclass(frozen=True)

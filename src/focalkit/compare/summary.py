@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from focalkit.compare.comparison import Comparison
 from focalkit.compare.evaluate import DEFAULT, TUNED
-from focalkit.compare.store import read_json
+from focalkit.compare.store import ERROR, read_json
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,31 @@ def lines(comparison: Comparison) -> list[Line]:
         )
     place = {name: i for i, name in enumerate(comparison.ranking)}
     return sorted(found, key=lambda line: place.get(line.method, len(place)))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that could not be made.
+
+    Attributes:
+        method, seed: Which.
+        error: In one line.
+        file: The traceback.
+    """
+
+    method: str
+    seed: int
+    error: str
+    file: Path
+
+
+def failures(comparison: Comparison) -> list[Failure]:
+    """Every failed cell, in the plan's order."""
+    return [
+        Failure(method, seed, str(cell.record["error"]).partition("\n")[0], cell.folder / ERROR)
+        for (method, seed), cell in comparison.cells.items()
+        if cell.status == "failed"
+    ]
 
 
 def sentence(comparison: Comparison) -> str:

@@ -9,6 +9,10 @@ def square(job: int) -> int:
     return job * job
 
 
+def pid(job: int) -> int:
+    return os.getpid()
+
+
 def die_once(marker: Path) -> str:
     """Takes the process down, unless it did so before."""
     if not marker.exists():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import focalkit.compare
+from focalkit.cli import main
 from focalkit.compare import METHODS, Comparison, Method, compare
 from focalkit.compare import cell as cells
 from focalkit.compare.store import Store
@@ -109,6 +110,24 @@ def test_a_failing_cell_is_reported_and_the_rest_goes_on(toy, data: Path, tmp_pa
     toy.FITS.clear()
     compare(data, found.plan.methods, out=tmp_path / "out", seeds=2)
     assert toy.FITS == {"bad": 2}, "a failed cell is tried again"
+
+
+def test_failed_cells_are_named_with_their_tracebacks_and_the_exit_status_says_so(toy, data, tmp_path: Path, capsys):
+    (tmp_path / "mine.py").write_text(
+        'from focalkit.compare import Method\n'
+        'good = Method("good", tasks=None)\nbad = Method("bad", loss="bce", tasks=None)\n'
+    )
+    words = ["compare", str(data), "--task", "toy", "--methods", str(tmp_path / "mine.py"), "--yardstick", "good"]
+    assert main([*words, "--seeds", "2", "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "report" in said.out
+    file = tmp_path / "out" / "cells" / "bad" / "seed1" / "error.txt"
+    assert "focalkit: 2 of 4 cells failed" in said.err
+    assert f"bad, seed 1: ArithmeticError: this loss always fails here\n    {file}" in said.err
+    assert file.read_text().startswith("Traceback")
+    assert main([*words, "--seeds", "2", "--out", str(tmp_path / "out"), "--json"]) == 1
+    assert [one["seed"] for one in json.loads(capsys.readouterr().out)["failed"]] == [0, 1]
+    assert main([*words[:3], "toy", "--methods", "ce", "--seeds", "1", "--out", str(tmp_path / "one")]) == 0
 
 
 def test_the_yardstick_is_always_there(toy, data: Path, tmp_path: Path):

@@ -1,9 +1,11 @@
 """Where cells are made: workers that die, comparisons that are killed, and a local Ray."""
 
 import importlib
+import multiprocessing
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import pytest
 
 from focalkit.compare.engines import processes, serial, threads_for
 from focalkit.compare.engines import ray as ray_engine
+from focalkit.errors import ConfigError
 
 HERE = Path(__file__).parent
 METHODS = 5
@@ -97,6 +100,26 @@ def test_a_job_whose_worker_dies_is_done_again_and_one_that_kills_two_is_given_u
     jobs = [tmp_path / "a", tmp_path / "b"]
     assert dict(processes(jobs, work.die_once, 2, lambda job: None)) == dict.fromkeys(jobs, "done")
     assert list(processes([tmp_path / "c"], work.die_always, 1, lambda job: None)) == [(tmp_path / "c", None)]
+
+
+def test_a_worker_that_dies_while_it_waits_is_replaced_and_costs_no_job_a_try(work, tmp_path: Path):
+    running = processes([0, 1, 2], work.pid, 1, lambda job: None)
+    _, first = next(running)
+    (idle,) = (child for child in multiprocessing.active_children() if child.pid == first)
+    idle.kill()
+    idle.join()
+    rest = dict(running)
+    assert sorted(rest) == [1, 2]
+    assert first not in rest.values()
+
+
+def test_a_cluster_that_does_not_answer_is_said_at_once(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", "{}:{}".format(*free.getsockname()))
+        with pytest.raises(ConfigError, match="no cluster at '127"):
+            next(ray_engine([1], abs, 1, lambda job: None))
 
 
 def test_the_engines_agree_and_tell_what_they_begin(work):
