@@ -1,9 +1,13 @@
 """Findings about results: optima at the edge, methods that lose, thresholds and probabilities not to trust."""
 
+from collections import Counter
+
 import numpy as np
 
 from focalkit.compare.comparison import Comparison
 from focalkit.compare.evaluate import DEFAULT, TUNED, rules_of
+from focalkit.compare.tune import edges
+from focalkit.compare.verdicts import in_units
 from focalkit.findings import Finding
 
 FEWEST_POSITIVES = 30
@@ -18,29 +22,27 @@ def findings(comparison: Comparison) -> list[Finding]:
 
 
 def _edges(comparison: Comparison) -> list[Finding]:
-    from focalkit.compare.tune import edges
-
-    found, seeds = [], comparison.plan.seeds
-    for method in comparison.plan.methods:
+    plan, found = comparison.plan, []
+    # where the seeds share their split they share one search, which the first of them that is done stands for
+    for method in plan.methods:
         space = {**comparison.task.space(method.model), **method.space}
-        at: dict[str, int] = {}
-        for seed in seeds:
-            cell = comparison.store.cell(method.name, seed)
-            if cell.status == "done" and cell.record.get("tuned"):
-                for name in edges(space, cell.record["tuned"]["values"]):
-                    at[name] = at.get(name, 0) + 1
+        cells = [comparison.store.cell(method.name, seed) for seed in plan.seeds]
+        searched = [c.record["tuned"]["values"] for c in cells if c.status == "done" and c.record.get("tuned")]
+        searched = searched if plan.resplits else searched[:1]
+        at = Counter(name for values in searched for name in edges(space, values))
         for name, count in at.items():
             low, high = space[name].low, space[name].high
             edge = f"the best {name} lies at the edge of {low:g} to {high:g}"
-            seen = f"{method.name}: {edge} in {count} of {len(seeds)} cells"
-            values = {"method": method.name, "parameter": name, "low": low, "high": high, "cells": count}
+            seen = f"{method.name}: {edge}" + (f" in {count} of {len(searched)} searches" if plan.resplits else "")
+            values = {"method": method.name, "parameter": name, "low": low, "high": high, "searches": count}
             found.append(Finding("FK301", seen, values))
     return found
 
 
 def _worse(comparison: Comparison) -> list[Finding]:
     plan = comparison.plan
-    worse = {v.method: v.difference for v in comparison.verdicts if v.outcome == "worse"}
+    higher = comparison.metric(plan.metric).higher_is_better
+    worse = {v.method: in_units(v, higher).difference for v in comparison.verdicts if v.outcome == "worse"}
     if not worse:
         return []
     listed = ", ".join(f"{method} ({difference:+.3f})" for method, difference in worse.items())
@@ -81,10 +83,11 @@ def _probabilities(comparison: Comparison) -> list[Finding]:
     tests = [comparison.store.cell(name, seed).test for seed in comparison.plan.seeds]
     if tests[0].multilabel or tests[0].logits.shape[1] != 2:
         return []
-    positive = np.concatenate([test.targets == 1 for test in tests])
-    if positive.sum() < FEWEST_POSITIVES:
+    positives = np.concatenate([test.ids[test.targets == 1] for test in tests])
+    if len(np.unique(positives)) < FEWEST_POSITIVES:  # seeds may share their test items
         return []
-    mean, share = float(np.mean(np.concatenate([t.probabilities[:, 1] for t in tests]))), float(positive.mean())
+    mean = float(np.mean(np.concatenate([t.probabilities[:, 1] for t in tests])))
+    share = len(positives) / sum(len(test) for test in tests)
     if 1 / OFF <= mean / share <= OFF:
         return []
     seen = f"{name} gives the rare class a mean probability of {mean:.3f}; {share:.3f} of the test items are of it"

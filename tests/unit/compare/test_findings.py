@@ -67,6 +67,19 @@ def test_thresholds_that_did_not_carry_over_are_said(done):
     assert "logistic (" in again(done)["FK305"]
 
 
+def test_test_items_that_seeds_share_count_once(done):
+    """Three times the same 20 items of the rare class are 20, too few to speak of their share."""
+    (name, *_) = done.ranking
+    off = np.array([0.0, 3.0], dtype=np.float32)
+
+    def shared(outputs: Outputs) -> Outputs:
+        rare_first = outputs.take(np.argsort(-outputs.targets, kind="stable"))
+        return replace(rare_first, ids=np.arange(len(rare_first)), logits=rare_first.logits + off)
+
+    rewritten(done, name, "test", shared)
+    assert "FK306" not in again(done)
+
+
 def test_probabilities_that_are_no_shares_are_said(done):
     assert done.ranking[0] in ("logistic", "logistic_balanced")
     name = done.ranking[0]

@@ -1,5 +1,7 @@
 """What methods of several stages do to a network: what the papers say they do, on pictures made here."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from focalkit.compare import METHODS, Method, Predictor, compare
 from focalkit.compare.adjust import adjusted
 from focalkit.errors import ConfigError
 from focalkit.tasks import Budget, Source
+from focalkit.tasks._clock import Clock
 from focalkit.tasks._losses import MethodLoss
 from focalkit.tasks.image import Images
 from focalkit.tasks.image._fit import _taught
@@ -54,6 +57,22 @@ def test_crt_leaves_the_features_as_the_first_stage_left_them(splits, tmp_path):
     assert not torch.equal(first.model.network.head.weight, both.model.network.head.weight)
     assert both.facts["steps"] == 20
     assert both.facts["training_prior"] == pytest.approx([1 / 3] * 3)
+
+
+def test_the_stages_divide_a_time_limit_as_they_divide_the_steps(splits, tmp_path, monkeypatch):
+    clocks = []
+    monkeypatch.setattr("focalkit.tasks.image._fit.train", lambda *given: clocks.append(given[-1]) or 1)
+    for method in ("crt", "self_distillation"):
+        TASK.fit(METHODS[method], splits, Budget(steps=100, seconds=10.0), 0, tmp_path)
+    assert [(clock.steps, clock.seconds) for clock in clocks] == [(80, 8.0), (20, 2.0), (50, 5.0), (50, 5.0)]
+
+
+def test_schedules_go_by_the_time_where_that_ends_first():
+    half_gone = Clock(steps=1000, seconds=10.0, began=time.perf_counter() - 5)
+    assert 0.5 <= half_gone.share(10) < 0.6
+    assert half_gone.share(900) == 0.9
+    assert Clock(1000, 1.0, began=time.perf_counter() - 5).share(10) == 1
+    assert Clock(1000).share(10) == 0.01
 
 
 def test_crt_shows_the_new_classifier_as_many_items_of_every_class(splits, tmp_path, monkeypatch):

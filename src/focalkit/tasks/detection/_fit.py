@@ -1,6 +1,5 @@
 """Train a detector under one method: a fixed number of steps, no look at other images on the way."""
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from focalkit.training.loaders import batches, train_loader
 from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import lr_factor, plan_run
 
+from .._clock import Clock
 from .._task import Budget, Splits
 from ._configure import configure, not_enlarged
 from ._fitted import DetectionFitted, DetectionModel
@@ -66,14 +66,16 @@ def _train(
     shares = [images / len(data) for images in data.image_counts()]
     facts = {"num_classes": data.num_classes, "class_counts": data.class_counts(), "frequency": shares}
     criterion = build_criterion(config, facts).to(device).train()
-    plan, o, began = plan_run(config, len(data)), config.optim, time.perf_counter()
+    plan, o = plan_run(config, len(data)), config.optim
+    clock = Clock(plan.steps, seconds)
     optimizer = build_optimizer(model, o, plan.lr)
     fill = model.pixel_mean.flatten().tolist()
     loader = train_loader(data, config, fill=fill, rank=0, world=1, start_step=0)
     model.train()
     step = 0
     for batch in batches(loader, plan.epochs):
-        factor = lr_factor(step, total=plan.steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones)
+        at = round(clock.share(step) * plan.steps)
+        factor = lr_factor(at, total=plan.steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones)
         for group in optimizer.param_groups:
             group["lr"] = plan.lr * factor
         here = batch.to(device, non_blocking=True)
@@ -87,6 +89,6 @@ def _train(
             clip_grad_norm_(model.parameters(), o.clip_norm)
         optimizer.step()
         step += 1
-        if step == plan.steps or (seconds is not None and time.perf_counter() - began > seconds):
+        if clock.share(step) >= 1:
             return step
     return step

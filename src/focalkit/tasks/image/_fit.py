@@ -1,7 +1,6 @@
 """Fit a network on images under one method: which training follows which, and what is learnt in each."""
 
 import math
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from focalkit.errors import ConfigError
 from focalkit.losses import distillation_loss, prior_bias
 from focalkit.sampling import taught_prior
 
+from .._clock import Clock
 from .._losses import MethodLoss, mixup_alpha, read_schedule, training_prior
 from .._task import Budget, Splits
 from ._fitted import ImageFitted, ImageModel
@@ -64,23 +64,23 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
         mixup=mixup_alpha(method.augment),
         seed=seed,
         generator=np.random.default_rng([seed, 3]),
-        ends=math.inf if budget.seconds is None else time.perf_counter() + budget.seconds,
     )
     steps = budget.steps or max(LEAST_STEPS, math.ceil(task.epochs * n / batch))
     first = max(1, round(settings["start"] * steps)) if schedule in ("crt", "self_distillation") else steps
     model, prior = network(seed), training_prior(method, splits.class_counts)
-    taken = train(run, _plain(model, loss), model, method.sampler, first)
+    clock = Clock(steps, budget.seconds)
+    taken = train(run, _plain(model, loss), model, method.sampler, clock.stage(first))
     if schedule == "crt":  # Kang et al., 2020, sec. 4: the features stay, a new classifier sees balanced classes
         torch.manual_seed(seed + 1)
         model.reset_head()
-        taken += train(run, _of_head(model, loss), model.head, "class_balanced", steps - first)
+        taken += train(run, _of_head(model, loss), model.head, "class_balanced", clock.stage(steps - first))
         prior = taught_prior("class_balanced", splits.class_counts).tolist()
     elif schedule == "self_distillation":  # Furlanello et al., 2018: a new network learns from the first one too
         if loss.sigmoid:
             raise ConfigError(f"self-distillation needs a loss on a softmax, got {method.loss!r}")
         teacher, model = model, network(seed + 1)
         taught = _taught(model, teacher, loss, settings["weight"], settings["temperature"])
-        taken += train(run, taught, model, method.sampler, steps - first)
+        taken += train(run, taught, model, method.sampler, clock.stage(steps - first))
     fitted = ImageModel(splits.classes, name, size, model.cpu(), loss.link)
     facts = {"training_prior": prior, "steps": taken, "network": name, "classifier": _classifier(model)}
     facts["parameters"] = sum(p.numel() for p in model.parameters())

@@ -1,7 +1,6 @@
 """One training of a network on images: SGD with momentum, random crops and flips, a fixed number of steps."""
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from focalkit.sampling import epoch_indices
+
+from .._clock import Clock
 
 if TYPE_CHECKING:
     from ._read import Pictures
@@ -39,7 +40,6 @@ class Run:
         mixup: Its alpha, or None.
         seed: Of the order of the images.
         generator: Of crops, flips and mixing.
-        ends: `time.perf_counter` at which training stops.
     """
 
     data: "Pictures"
@@ -50,16 +50,15 @@ class Run:
     mixup: float | None
     seed: int
     generator: np.random.Generator
-    ends: float
 
 
-def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None, steps: int) -> int:
-    """Change the parameters of `module` in so many steps, with a schedule of their own; how many there were."""
+def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None, clock: Clock) -> int:
+    """Change the parameters of `module` until the clock has run down, on a schedule of their own; the steps taken."""
     device = next(module.parameters()).device
     optimizer = torch.optim.SGD(_groups(module, run.weight_decay), lr=run.rate, momentum=0.9, nesterov=True)
     batches = _batches(sampler, run, device)
-    for step in range(steps):
-        share = step / steps
+    for step in range(clock.steps):
+        share = clock.share(step)
         for group in optimizer.param_groups:
             group["lr"] = run.rate * _schedule(share, run.decay_at)
         images, labels = next(batches)
@@ -73,9 +72,9 @@ def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        if time.perf_counter() > run.ends:
+        if clock.share(step + 1) >= 1:
             return step + 1
-    return steps
+    return clock.steps
 
 
 def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -4,7 +4,6 @@ The score that decides is the task's own ranking metric, whatever the loss: a lo
 """
 
 import copy
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from focalkit.sampling import epoch_indices, resample_table
 
+from .._clock import Clock
 from .._losses import MethodLoss, mixup_alpha
 from .._task import Budget
 from ._network import TableNetwork
@@ -81,11 +81,12 @@ def train_network(
         weight_decay=float(settings.get("weight_decay", WEIGHT_DECAY)),
     )
     random = np.random.default_rng([seed, 3])
-    limit, began = budget.steps or STEPS, time.perf_counter()
+    limit = budget.steps or STEPS
+    clock = Clock(limit, budget.seconds)
     best, best_step, best_state, step = -np.inf, 0, copy.deepcopy(network.state_dict()), 0
     for step, (numbers, codes, labels) in enumerate(_batches(method.sampler, train, seed), 1):
         network.train()
-        share = (step - 1) / limit
+        share = clock.share(step - 1)
         if alpha is None:
             value = loss(network(numbers, codes), labels, share)
         else:
@@ -97,8 +98,7 @@ def train_network(
         value.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
-        out_of_time = budget.seconds is not None and time.perf_counter() - began > budget.seconds
-        last = step >= limit or out_of_time
+        last = clock.share(step) >= 1
         if step % EVALUATE_EVERY == 0 or last:
             found = score(logits_of(network, val.numbers, val.codes))
             if found > best:
