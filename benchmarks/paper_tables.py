@@ -16,7 +16,6 @@ from typing import Any
 from focalkit._runs import write_json_atomic
 from focalkit.compare import Comparison, compare
 from focalkit.compare.presets import PRESETS
-from focalkit.compare.verdicts import verdicts
 from focalkit.data import write_demo_scenes
 from focalkit.tasks import Budget
 
@@ -70,7 +69,7 @@ def claims_of(comparison: Comparison) -> list[dict[str, Any]]:
     done, found = comparison.values("AP"), []
     for table, better, worse, published in CLAIMS:
         if better in done and worse in done:
-            pair = verdicts(comparison, yardstick=worse, methods=[better, worse])
+            pair = comparison.judge(yardstick=worse, methods=[better, worse])
             v = next(one for one in pair if one.method == better)
             claim = {"table": table, "better": better, "worse": worse, "published": published}
             found.append({**claim, **_numbers(v), "verdict": v.outcome})

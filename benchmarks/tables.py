@@ -23,7 +23,6 @@ import numpy as np
 from focalkit.compare import Comparison, compare
 from focalkit.compare.evaluate import DEFAULT
 from focalkit.compare.presets import PRESETS
-from focalkit.compare.verdicts import verdicts
 from focalkit.tasks import Budget
 from focalkit.tasks.tabular._read import read_frame
 
@@ -77,7 +76,7 @@ def rows_of(name: str, comparison: Comparison) -> Iterable[dict[str, Any]]:
     judged = {
         verdict.method: verdict
         for plain in dict.fromkeys(PLAIN[method] for method in methods)
-        for verdict in verdicts(comparison, yardstick=plain, methods=[m for m in methods if PLAIN[m] == plain])
+        for verdict in comparison.judge(yardstick=plain, methods=[m for m in methods if PLAIN[m] == plain])
     }
     wanted = {metric: comparison.values(metric) for metric in METRICS}
     wanted["macro_f1_default"] = comparison.values("macro_f1", DEFAULT)

@@ -1,7 +1,6 @@
 """What lies in the directory of a comparison: results, ranking, the best cell, and what statistics need."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,30 +11,20 @@ from focalkit.compare.evaluate import (
     DEFAULT,
     NONE,
     TUNED,
-    Thresholds,
+    Sample,
     default_thresholds,
     evaluate,
     rules_of,
     value_of,
 )
+from focalkit.compare.statistics import Verdict
 from focalkit.compare.store import Cell, Store
+from focalkit.compare.verdicts import verdicts_of
 from focalkit.errors import ConfigError
-from focalkit.tasks import Metric, Outputs, is_built_in, open_task
+from focalkit.tasks import Metric, is_built_in, open_task
 
 if TYPE_CHECKING:
     import polars
-
-    from focalkit.compare.statistics import Verdict
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A finished cell as statistics want it: everything about its test part, and the thresholds to decide with."""
-
-    seed: int
-    test: Outputs
-    thresholds: dict[str, Thresholds]
-    """"default" and, where the task decides anything, "tuned" on validation."""
 
 
 class Comparison:
@@ -110,11 +99,28 @@ class Comparison:
         return found
 
     @cached_property
-    def verdicts(self) -> "list[Verdict]":
+    def verdicts(self) -> list[Verdict]:
         """What can be said of every method beside the yardstick, in the plan's order."""
-        from focalkit.compare.verdicts import verdicts
+        return self.judge()
 
-        return verdicts(self)
+    def judge(
+        self, metric: str | None = None, *, yardstick: str | None = None, methods: Sequence[str] | None = None
+    ) -> list[Verdict]:
+        """The verdicts by another metric, against another method, or of some methods alone; None takes the plan's.
+
+        The fewer methods are compared, the weaker the correction for their number.
+        """
+        plan, wanted = self.plan, self.metric(metric or self.plan.metric)
+        sizes = next((cell.record["sizes"] for cell in self.cells.values() if cell.status == "done"), None)
+        return verdicts_of(
+            plan,
+            wanted,
+            self.values(wanted.name),
+            {} if plan.resplits else self.samples(),
+            overlap=sizes["test"] / max(sizes["train"], 1) if sizes else 0.0,
+            yardstick=yardstick,
+            methods=methods,
+        )
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the HTML report; None: `report.html` in the directory."""

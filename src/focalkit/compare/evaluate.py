@@ -48,6 +48,16 @@ class Thresholds:
         return (probabilities / t).argmax(1)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A finished cell as statistics want it: everything about its test part, and the thresholds to decide with."""
+
+    seed: int
+    test: Outputs
+    thresholds: dict[str, Thresholds]
+    """"default" and, where the task decides anything, "tuned" on validation."""
+
+
 def default_thresholds(outputs: Outputs) -> Thresholds:
     """.5 with two classes or several labels; equal ones otherwise."""
     k = outputs.logits.shape[1]

@@ -9,6 +9,7 @@ import numpy as np
 from focalkit.compare.comparison import Comparison
 from focalkit.compare.evaluate import DEFAULT, TUNED
 from focalkit.compare.store import ERROR, read_json
+from focalkit.compare.verdicts import in_units
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,6 @@ def failures(comparison: Comparison) -> list[Failure]:
 
 def sentence(comparison: Comparison) -> str:
     """What came out, in plain words that claim no more than the verdicts do."""
-    from focalkit.compare.verdicts import in_units
-
     plan, rows = comparison.plan, lines(comparison)
     words, n = plan.metric.replace("_", " "), len(plan.seeds)
     if not comparison.ranking:

@@ -2,12 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from focalkit.compare import Method, Range, compare
+from focalkit.compare import Comparison, Method, Range, compare
 from focalkit.compare.engines import processes, serial, threads_for
 from focalkit.compare.evaluate import Thresholds, default_thresholds, tuned_thresholds, value_of
 from focalkit.compare.findings import findings
@@ -89,8 +90,20 @@ def test_an_optimum_at_the_edge_is_a_finding(tuned, tmp_path: Path):
     record = json.loads(file.read_text())
     record["tuned"]["values"] = {"lr": 1.0}
     file.write_text(json.dumps(record))
-    seen = {finding.code: finding.seen for finding in findings(tuned)}
-    assert seen["FK301"].startswith("ce: the best lr lies at the edge of 0.001 to 1")
+    assert "ce: the best lr lies at the edge of 0.001 to 1 in 1 of 2 searches" in edges_of(tuned)
+
+
+def test_a_search_that_seeds_share_counts_once(tuned):
+    tuned.store.write_plan(replace(tuned.plan, resplits=False))
+    for seed in (0, 1):
+        file = tuned.store.cell("ce", seed).folder / "cell.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"tuned": {"values": {"lr": 1.0}}}))
+    assert edges_of(Comparison(tuned.store.out))["ce: the best lr lies at the edge of 0.001 to 1"] == 1
+
+
+def edges_of(comparison: Comparison) -> dict[str, int]:
+    """What FK301 says -> in how many searches."""
+    return {f.seen: f.values["searches"] for f in findings(comparison) if f.code == "FK301"}
 
 
 @pytest.mark.parametrize(("value", "edge"), [(1e-3, True), (1.0, True), (0.03, False)])

@@ -12,7 +12,6 @@ from sklearn.metrics import precision_recall_curve
 from focalkit.compare import METHODS, Comparison, compare
 from focalkit.compare.statistics import compare_methods
 from focalkit.compare.summary import lines
-from focalkit.compare.verdicts import verdicts
 from focalkit.errors import ConfigError
 from focalkit.report import _methods, write_comparison
 from focalkit.report._sensitivity import sensitivity
@@ -66,7 +65,7 @@ def test_a_folder_without_a_comparison_is_refused(tmp_path):
 
 
 def test_verdicts_of_resplit_data_allow_for_the_overlap(comparison):
-    found = verdicts(Comparison(comparison.store.out))[1]
+    found = Comparison(comparison.store.out).verdicts[1]
     values = comparison.values("average_precision")
     scores = {name: [values[name][seed] for seed in (0, 1, 2)] for name in ("logistic", "logistic_balanced")}
     sizes = comparison.store.cell("logistic", 0).record["sizes"]
@@ -75,8 +74,8 @@ def test_verdicts_of_resplit_data_allow_for_the_overlap(comparison):
 
 def test_another_yardstick_turns_the_difference_round(comparison):
     plain, balanced = "logistic", "logistic_balanced"
-    there = next(v for v in verdicts(comparison) if v.method == balanced)
-    back = next(v for v in verdicts(comparison, yardstick=balanced, methods=[plain, balanced]) if v.method == plain)
+    there = next(v for v in comparison.verdicts if v.method == balanced)
+    back = next(v for v in comparison.judge(yardstick=balanced, methods=[plain, balanced]) if v.method == plain)
     assert (back.difference, back.p) == (pytest.approx(-there.difference), pytest.approx(there.p))
 
 
