@@ -114,7 +114,7 @@ def test_a_failing_cell_is_reported_and_the_rest_goes_on(toy, data: Path, tmp_pa
 
 def test_failed_cells_are_named_with_their_tracebacks_and_the_exit_status_says_so(toy, data, tmp_path: Path, capsys):
     (tmp_path / "mine.py").write_text(
-        'from focalkit.compare import Method\n'
+        "from focalkit.compare import Method\n"
         'good = Method("good", tasks=None)\nbad = Method("bad", loss="bce", tasks=None)\n'
     )
     words = ["compare", str(data), "--task", "toy", "--methods", str(tmp_path / "mine.py"), "--yardstick", "good"]
