@@ -221,7 +221,7 @@ def ending(comparison: "Comparison", out: Path) -> str:
     from focalkit.compare.summary import data_findings, sentence
 
     text = ["", sentence(comparison), "", result_table(comparison), ""]
-    text += [f"{f.code} {f.check.title}: {f.seen}" for f in findings(comparison)]
+    text += [f"{f.code} {f.check.title}: {f.seen} (docs: {f.as_dict()['docs']})" for f in findings(comparison)]
     text += [f"data: {line}" for line in data_findings(comparison)]
     text.append(f"report   {comparison.report()}")
     text.append(f"results  {out / 'results.csv'}")

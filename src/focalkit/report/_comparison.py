@@ -69,7 +69,7 @@ class Page:
     pictures: _errors.Groups
     pictures_note: str
     hardest: list[tuple[str, str, str, str]]
-    findings: list[tuple[str, str]]
+    findings: list[tuple[str, str, str]]
     missing: list[tuple[str, str]]
     data: list[tuple[str, str]]
     done: list[tuple[str, str]]

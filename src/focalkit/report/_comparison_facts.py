@@ -8,6 +8,7 @@ import numpy as np
 from focalkit.compare import Comparison, Method
 from focalkit.compare.findings import findings
 from focalkit.compare.store import Cell, read_json
+from focalkit.findings import Finding
 
 from ._format import words
 
@@ -67,11 +68,14 @@ def settings(method: Method) -> str:
     return text + (f" ({method.paper})" if method.paper != "-" else "")
 
 
-def found(record: Mapping[str, Any], comparison: Comparison) -> list[tuple[str, str]]:
-    """(number and title, what was seen and what to do); remarks without a number have no title."""
-    seen = [*(finding.as_dict() for finding in findings(comparison)), *record.get("findings", [])]
-    rows = [(f"{f['code']} {f['title']}", f"{f['seen']}. {f['action']}") for f in seen]
-    return rows + [("", note) for note in record.get("notes", [])]
+def found(record: Mapping[str, Any], comparison: Comparison) -> list[tuple[str, str, str]]:
+    """(number and title, what was seen and what to do, why and how); remarks without a number have only the second."""
+    seen = [*findings(comparison), *(Finding(f["code"], f["seen"]) for f in record.get("findings", []))]
+    rows = [
+        (f"{f.code} {f.check.title}", f"{f.seen}. {f.check.action}", f"{f.check.why} How it is found: {f.check.how}")
+        for f in seen
+    ]
+    return rows + [("", note, "") for note in record.get("notes", [])]
 
 
 def why(cell: Cell) -> str:
