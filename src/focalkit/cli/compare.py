@@ -42,10 +42,13 @@ class Args:
     """Methods by name, with arguments ("focal(gamma=1)"), losses of the catalog, Python files with methods of your own
     (default: those that the task recommends; --list shows all)"""
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
-    """quick, thorough, losses, sensitivity, sampling, peers, tables, cifar-lt, paper-tables-mini: methods and seeds in
-    one word; other flags still count"""
+    """quick, thorough, losses, sensitivity, sampling, peers, tables, cifar-lt, paper-tables-mini, detr-losses-mini:
+    methods and seeds in one word; other flags still count"""
     task: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """What kind of data these are (default: found by looking)"""
+    detector: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Boxes: the detector that every method trains: retinanet, fcos, atss, gfl, vfnet, rtmdet, rtdetrv2 (default:
+    retinanet, as the preset cpu-small builds it)"""
     seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Seeds; where the data have no split of their own, every seed also splits them anew (default: 3)"""
     tune: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
@@ -92,7 +95,7 @@ def run(args: Args) -> int:
     from focalkit.tasks import Budget, find_task
 
     if args.list:
-        print(method_table(args.task or find_task(args.data)))
+        print(method_table(_detector_task(args) or args.task or find_task(args.data)))
         return 0
     if args.preset is not None and args.preset not in PRESETS:
         raise InputError(f"there is no preset {args.preset!r}{nearest(args.preset, [*PRESETS])}")
@@ -150,10 +153,30 @@ def run(args: Args) -> int:
 def _task_of(args: Args, preset: "Preset") -> str:
     from focalkit.tasks import find_task, open_task
 
-    task = args.task or find_task(args.data)
+    given = _detector_task(args) or args.task
+    task = given or find_task(args.data)
     if preset.tasks and not open_task(task).kinds & set(preset.tasks):
         raise InputError(f"the preset {args.preset!r} is for {', '.join(preset.tasks)}; these data are for {task}")
-    return args.task or preset.task or task
+    if args.detector is not None and preset.task is not None:
+        raise InputError(f"the preset {args.preset!r} has a detector of its own; leave out --detector {args.detector}")
+    return given or preset.task or task
+
+
+def _detector_task(args: Args) -> str | None:
+    """The task that trains the detector asked for."""
+    from focalkit.tasks import find_task
+    from focalkit.tasks.detection import BY_DETECTOR
+
+    if args.detector is None:
+        return None
+    if args.detector not in BY_DETECTOR:
+        known = f"expected one of {', '.join(BY_DETECTOR)}"
+        raise InputError(f"compare has no detector {args.detector!r}{nearest(args.detector, [*BY_DETECTOR])}; {known}")
+    if args.task not in (None, "detection"):
+        raise InputError(f"--detector is for boxes; the task is {args.task}")
+    if args.task is None and (found := find_task(args.data)) != "detection":
+        raise InputError(f"--detector is for boxes; these data are for {found}")
+    return BY_DETECTOR[args.detector]
 
 
 def method_table(task: str) -> str:

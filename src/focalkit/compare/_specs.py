@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from focalkit._config_io import nearest
-from focalkit.compare.methods import METHODS, Method
+from focalkit.compare.methods import ALL, DENSE, METHODS, QUALITIES, Method
 from focalkit.errors import ConfigError
 
 PARTS = ("loss", "class_weight", "sampler", "augment", "schedule", "adjust")
 """Fields of a method that are texts with arguments."""
+TARGETS = {"classes": ALL, "labels": ALL, "binary": DENSE, "quality": QUALITIES}
+"""Where a loss of the catalog makes sense, by its targets."""
 
 
 def resolve(asked: Sequence[str | Method], task: str) -> tuple[Method, ...]:
@@ -91,7 +93,11 @@ def _of_call(word: str) -> Method:
         if name not in LOSSES and ":" not in name:
             raise ConfigError(f"there is no method {name!r}{nearest(name, [*METHODS, *LOSSES])}")
         argument_names(word)
-        return Method(word, loss=word, summary="a loss of the catalog" if name in LOSSES else "a loss of your own")
+        if name not in LOSSES:
+            return Method(word, loss=word, tasks=None, summary="a loss of your own")
+        if (targets := LOSSES[name].targets) not in TARGETS:
+            raise ConfigError(f"the loss {name!r} takes {targets}, not classes; `focalkit losses` says which do")
+        return Method(word, loss=word, tasks=TARGETS[targets], summary="a loss of the catalog")
     method = METHODS[name]
     places = {key.partition(".")[2]: key for key in method.space}
     of_loss = argument_names(method.loss) if method.loss != "default" else argument_names("ce")

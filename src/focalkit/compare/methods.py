@@ -17,6 +17,10 @@ ALL = frozenset({"classes"})
 TABLES = frozenset({"rows"})
 IMAGES = frozenset({"pixels"})
 DETECTION = frozenset({"boxes"})
+ANCHORS = frozenset({"anchors"})
+"""Detectors whose priors are matched by their place."""
+QUALITIES = frozenset({"qualities"})
+"""Detectors whose classes can be taught how good a box is."""
 DENSE = ALL | DETECTION
 """Losses on independent sigmoids serve a dense detector as well."""
 
@@ -32,11 +36,12 @@ class Method:
         loss: A loss of `focalkit.losses.LOSSES`, or "my_pkg.mod:MyLoss(gamma=1)"; "default" is the task's.
         class_weight: "inverse", "sqrt_inverse", "effective_number(beta=0.999)": weights of items by their class.
         sampler: "class_balanced", "sqrt", "repeat_factor(t=0.01)", "over", "under", "smote"; of a
-            detector's anchors "anchors(count=256, positive=0.5)".
+            detector's anchors "anchors(count=256, positive=0.5)", "hard_anchors(count=128, iou=0.5, positive=0.25)".
         augment: "mixup(alpha=0.2)".
         schedule: "drw(start=0.8)": class weights from that share of the steps on; "crt(start=0.8)": from there on a
             new classifier on features that stay; "self_distillation(start=0.5, weight=0.5, temperature=2.0)": from
-            there on a new network, which learns from the first one as well.
+            there on a new network, which learns from the first one as well; of a detector "guided": its classification
+            as large as its box loss at every step, from a bias at the share of positive anchors.
         adjust: Of the logits after training: "logit_adjustment(tau=1.0)", "prior_correction", "tau_norm(tau=1.0)",
             "focal_posterior(gamma=2.0)".
         model: "default" is the task's network; other names are peers that are a whole model ("hist_gb").
@@ -141,9 +146,11 @@ _ROWS = (
     # sampling
     Method("oversample", sampler="over", summary="rows of rarer classes repeated until the classes are equal"),
     Method("undersample", sampler="under", summary="rows of frequent classes dropped until the classes are equal"),
-    Method("class_balanced", sampler="class_balanced", summary="every batch drawn with equal shares of the classes"),
+    Method("class_balanced", sampler="class_balanced", tasks=DENSE,
+           summary="every batch drawn with equal shares of the classes"),
     Method("sqrt_sampling", sampler="sqrt", summary="classes drawn by the square root of their frequency"),
     Method("repeat_factor", sampler="repeat_factor(t=0.1)", space={"sampler.t": Range(1e-3, 0.5, log=True)},
+           tasks=DENSE,
            paper="Gupta 2019, arXiv 1908.03195", summary="items of classes rarer than t repeated"),
     Method("smote", sampler="smote(k=5)", tasks=TABLES, space={"sampler.k": Range(1, 15, integer=True)},
            paper="Chawla 2002, arXiv 1106.1813", summary="rare rows invented between neighbours"),
@@ -178,16 +185,32 @@ _ROWS = (
     Method("ohem", loss="focalkit.tasks.detection.mining:ohem(keep=1024)",
            space={"loss.keep": Range(128, 8192, log=True, integer=True)}, tasks=DETECTION,
            paper="Shrivastava 2016, arXiv 1604.03540", summary="the 1,024 hardest anchors of a batch"),
-    Method("sampled_anchors", sampler="anchors(count=256, positive=0.5)", tasks=DETECTION,
+    Method("ohem_nms", sampler="hard_anchors(count=128, iou=0.5)", tasks=ANCHORS,
+           space={"sampler.count": Range(32, 512, log=True, integer=True), "sampler.iou": Range(0.3, 0.9)},
+           paper="Shrivastava 2016, arXiv 1604.03540",
+           summary="the 128 hardest anchors of an image, of overlapping ones the hardest"),
+    Method("ohem_1to3", sampler="hard_anchors(count=128, iou=0.5, positive=0.25)", tasks=ANCHORS,
+           space={"sampler.count": Range(32, 512, log=True, integer=True), "sampler.iou": Range(0.3, 0.9)},
+           paper="Lin 2017, arXiv 1708.02002", summary="ohem_nms with three negatives for each positive"),
+    Method("sampling_free", schedule="guided", tasks=ANCHORS, paper="Chen 2019, arXiv 1909.04868",
+           summary="ce as large as the box loss at every step, starting at the share of positive anchors"),
+    Method("sampled_anchors", sampler="anchors(count=256, positive=0.5)", tasks=ANCHORS,
            paper="Ren 2015, arXiv 1506.01497", summary="256 anchors of an image, at most half of them positive"),
     Method("eqlv2", loss="eqlv2", tasks=DENSE,
            paper="Tan 2021, arXiv 2012.08548", summary="the summed gradients of every class balanced"),
     Method("efl", loss="efl", tasks=DENSE,
            paper="Li 2022, arXiv 2201.02593", summary="focal with a gamma per class, from its gradients"),
+    # subtle: a detector that takes the quality of a box as its target keeps its place; others give way to `model`
     Method("qfl", loss="qfl", model="gfl", tasks=DETECTION,
-           paper="Li 2020, arXiv 2006.04388", summary="another detector: quality focal loss in GFL"),
-    Method("varifocal", loss="varifocal", model="vfnet", tasks=DETECTION,
-           paper="Zhang 2021, arXiv 2008.13367", summary="another detector: varifocal loss in VarifocalNet"),
+           paper="Li 2020, arXiv 2006.04388", summary="quality focal loss; in GFL, where the detector cannot take it"),
+    Method("varifocal", loss="varifocal", model="vfnet", tasks=DETECTION, paper="Zhang 2021, arXiv 2008.13367",
+           summary="varifocal loss; in VarifocalNet, where the detector cannot take it"),
+    Method("mal", loss="mal", space={"loss.gamma": Range(0.5, 3.0)}, tasks=QUALITIES,
+           paper="Huang 2025, arXiv 2412.04234", summary="matchability-aware loss: badly placed matches count too"),
+    Method("ia_bce", loss="ia_bce", tasks=QUALITIES, paper="Cai 2023, arXiv 2304.07527",
+           summary="IoU-aware cross-entropy: scores that say class and place"),
+    Method("position_focal", loss="position_focal", tasks=QUALITIES, paper="Liu 2023, arXiv 2304.04742",
+           summary="focal loss whose positive target is the position's quality alone"),
     # thresholds
     Method("threshold_moving",
            summary="the yardstick's model: every method is judged at a tuned threshold, this one has nothing else"),

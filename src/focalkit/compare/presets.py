@@ -79,5 +79,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         tasks=("boxes",),
         task="focalkit.tasks.detection:MINI",
     ),
+    "detr-losses-mini": Preset(
+        "the classification losses of set predictors on a tiny RT-DETRv2 at 128 px",
+        methods=("ce", "focal_alpha", "qfl", "varifocal", "mal", "ia_bce"),
+        steps=1500,
+        tasks=("boxes",),
+        task="focalkit.tasks.detection:RTDETRV2_MINI",
+    ),
 })
 # fmt: on

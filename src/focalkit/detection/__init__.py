@@ -38,6 +38,7 @@ from focalkit.detection.matching.libraries import TorchvisionAssigner as Torchvi
 from focalkit.detection.matching.max_iou import MaxIoUAssigner as MaxIoUAssigner
 from focalkit.detection.matching.predicted.dynamic_k import DynamicSoftLabelAssigner as DynamicSoftLabelAssigner
 from focalkit.detection.matching.predicted.dynamic_k import SimOTAAssigner as SimOTAAssigner
+from focalkit.detection.matching.predicted.hard import HardExamples as HardExamples
 from focalkit.detection.matching.predicted.task_aligned import TaskAlignedAssigner as TaskAlignedAssigner
 from focalkit.detection.matching.predicted.task_aligned import dual_assigners as dual_assigners
 from focalkit.detection.matching.sample import BalancedSampler as BalancedSampler
@@ -121,6 +122,7 @@ __all__ = [
     "DistributionTerm",
     "DynamicSoftLabelAssigner",
     "GaussianHeatMap",
+    "HardExamples",
     "HeatMapTerm",
     "HungarianMatcher",
     "HybridEncoder",

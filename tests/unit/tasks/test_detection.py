@@ -11,17 +11,18 @@ from PIL import Image
 
 from focalkit.cli.predict import Args, run
 from focalkit.compare import METHODS, Method, Predictor, compare
-from focalkit.config import ModelConfig, cpu_small
+from focalkit.config import DecoderConfig, ModelConfig, cpu_small
 from focalkit.data import open_detection_data, write_demo_scenes
 from focalkit.detection import Detections
 from focalkit.errors import ConfigError, DataError
 from focalkit.losses import parse
 from focalkit.metrics import coco_ap
-from focalkit.tasks import Budget, Outputs, Source, find_task
-from focalkit.tasks.detection import TASK, Detection, best_threshold
+from focalkit.tasks import Budget, Outputs, Source, find_task, open_task
+from focalkit.tasks.detection import BY_DETECTOR, RTDETRV2, TASK, Detection, best_threshold
 from focalkit.tasks.detection._average_precision import average_precision, judge, precisions
 from focalkit.tasks.detection._configure import configure, not_enlarged
 from focalkit.tasks.detection._fitted import _detections
+from focalkit.tasks.detection._sample import sampled_images
 
 MODEL = ModelConfig("tiny", "batch", 0, 8, 8, 1, anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0))
 
@@ -152,7 +153,7 @@ FITTING = [name for name, row in METHODS.items() if row.tasks is not None and ro
 def test_every_method_makes_a_configuration_that_differs_from_plain_cross_entropy(name, splits):
     plain = configure(tiny(), METHODS["ce"], splits.class_counts, Budget(steps=3), 0)
     found = configure(tiny(), METHODS[name], splits.class_counts, Budget(steps=3), 0)
-    assert found != plain
+    assert found != plain or METHODS[name].sampler or METHODS[name].schedule
     assert found.max_steps == 3
     assert (plain.loss, plain.seed) == ("bce", 0)
 
@@ -170,7 +171,7 @@ def test_class_weights_are_one_on_average(splits):
     assert weights[2] > weights[1] > weights[0]
 
 
-@pytest.mark.parametrize("name", ["focal_alpha", "ohem", "hard_negative_mining", "sampled_anchors", "varifocal"])
+@pytest.mark.parametrize("name", ["focal_alpha", "hard_negative_mining", "ohem_1to3", "sampling_free", "varifocal"])
 def test_a_method_trains_and_its_files_give_the_same_boxes(name, splits, tmp_path):
     fitted = TINY.fit(METHODS[name], splits, Budget(steps=2), 1, tmp_path)
     outputs = fitted.outputs("test")
@@ -181,6 +182,55 @@ def test_a_method_trains_and_its_files_give_the_same_boxes(name, splits, tmp_pat
     found = TINY.load(tmp_path).predict([image.path for image in splits.test.images])
     np.testing.assert_allclose(found.logits, outputs.logits, atol=1e-4)
     np.testing.assert_allclose(found.parts["detections.scores"], outputs.parts["detections.scores"], atol=1e-5)
+
+
+def test_the_detector_says_which_methods_fit():
+    fitting = {name: {m for m, row in METHODS.items() if row.fits(where)} for name, where in BY_DETECTOR.items()}
+    assert {"ohem_nms", "sampled_anchors"} <= fitting["retinanet"] & fitting["fcos"]
+    assert not {"ohem_nms", "ohem_1to3", "sampled_anchors", "sampling_free"} & fitting["rtdetrv2"]
+    assert {"ce", "focal_alpha", "qfl", "varifocal", "mal", "ia_bce", "position_focal"} <= fitting["rtdetrv2"]
+    assert not {"mal", "ia_bce"} & fitting["retinanet"]
+    assert all(set(open_task(where).default_methods) <= fitting[name] for name, where in BY_DETECTOR.items())
+
+
+def test_a_set_predictor_keeps_its_place_under_losses_of_qualities_and_no_other_detector_does(splits):
+    for method, other in (("qfl", "gfl"), ("varifocal", "vfnet")):
+        found = [configure(c(), METHODS[method], splits.class_counts, Budget(), 0).model for c in (rtdetr, tiny)]
+        assert [model.detector for model in found] == ["rtdetrv2", other]
+
+
+def rtdetr():
+    decoder = DecoderConfig(layers=2, queries=12, heads=2, feedforward=16, denoising=4)
+    small = replace(MODEL, detector="rtdetrv2", fpn_channels=16, decoder=decoder)
+    return replace(RTDETRV2.config(), min_size=96, max_size=96, batch_size=2, model=small)
+
+
+def test_a_set_predictor_trains_under_a_loss_and_its_files_give_the_same_boxes(splits, tmp_path):
+    task = replace(RTDETRV2, config=rtdetr)
+    fitted = task.fit(METHODS["mal"], splits, Budget(steps=2), 1, tmp_path)
+    outputs = fitted.outputs("test")
+    assert (fitted.facts["detector"], fitted.facts["loss"]) == ("rtdetrv2", "mal")
+    assert fitted.facts["loss_concentration"]["shares"]
+    fitted.save(tmp_path)
+    found = task.load(tmp_path).predict([image.path for image in splits.test.images])
+    np.testing.assert_allclose(found.parts["detections.scores"], outputs.parts["detections.scores"], atol=1e-5)
+    with pytest.raises(ConfigError, match="matched by their place"):
+        task.fit(METHODS["ohem_nms"], splits, Budget(steps=1), 1, tmp_path)
+
+
+def test_sampled_images_are_repeated_by_their_rarest_class(splits):
+    data = splits.train
+    images = np.array(data.image_counts()) / len(data)
+    rare = int(images.argmin())
+    shown = [rare in image.labels for image in data.images]
+    assert sampled_images(data, None, 0) is data
+    found = sampled_images(data, "repeat_factor(t=1.0)", 0)
+    times = np.array([sum(one is image for one in found.images) for image in data.images])
+    assert times.min() >= 1
+    assert set(times[shown]) <= {int(images[rare] ** -0.5), int(images[rare] ** -0.5) + 1}
+    drawn = [sampled_images(data, "class_balanced", seed) for seed in range(200)]
+    share = np.mean([[rare in image.labels for image in one.images] for one in drawn])
+    assert share > np.mean(shown), "images of a rare class are drawn more often than they are there"
 
 
 def test_methods_start_from_the_same_weights(splits, tmp_path):

@@ -6,21 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from focalkit.config import TrainConfig, with_detector
+from focalkit.config import DetectorName, TrainConfig, with_detector
 from focalkit.data import DetectionData
+from focalkit.detection.build import assigner_of
 from focalkit.detection.recipes import DETECTORS
 from focalkit.errors import ConfigError
-from focalkit.losses import argument_names, parse
+from focalkit.losses import LOSSES, argument_names, parse
 from focalkit.training.resolve import resolve
 
 from .._losses import class_weights
 from .._task import Budget
+from ._sample import of_anchors
 
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method
 
 PLAIN = "bce"
 """Cross-entropy of a dense detector is that of independent sigmoids: background is no class."""
+GUIDED = "guided"
+"""Chen et al. (2019, arXiv 1909.04868): no sampling and no focusing, but a bias and a scale that fit the data."""
 SMALLEST = 128
 """Pixels; the coarsest map of a detector has one cell for so many."""
 
@@ -33,15 +37,13 @@ def configure(
     Raises:
         ConfigError: Something in the method that a detector cannot do.
     """
-    for name in ("augment", "schedule"):
-        if (asked := getattr(method, name)) is not None:
-            raise ConfigError(f"the task detection has no {name}, the method {method.name!r} asks for {asked!r}")
-    plain = method.loss in ("default", "ce")
-    if method.model in DETECTORS:
+    for name, known in (("augment", (None,)), ("schedule", (None, GUIDED))):
+        if (asked := getattr(method, name)) not in known:
+            raise ConfigError(f"the task detection has no {name} {asked!r}, which the method {method.name!r} asks for")
+    plain, plain_loss = method.loss in ("default", "ce"), PLAIN
+    if method.model in DETECTORS and (plain or not takes(config.model.detector, method.loss)):
         config = with_detector(config, method.model)
         plain_loss = DETECTORS[method.model].loss
-    else:
-        plain_loss = PLAIN
     if method.model == "no_prior":
         config = replace(config, model=replace(config.model, prior_prob=None))
     loss = _weighted(plain_loss if plain else method.loss, method.class_weight, class_counts)
@@ -64,6 +66,19 @@ def configure(
     ).config
 
 
+def kinds_of(config: TrainConfig) -> frozenset[str]:
+    """What methods the detector takes beside those of all: "anchors", "qualities"; see `Detection.kinds`."""
+    by_place = callable(assigner_of(config))
+    by_quality = "quality" in DETECTORS[config.model.detector].class_targets
+    return frozenset({name for name, there in (("anchors", by_place), ("qualities", by_quality)) if there})
+
+
+def takes(detector: DetectorName, loss: str) -> bool:
+    """Whether a detector's classification can be taught by a loss; one of your own always."""
+    name = parse(loss)[0]
+    return name not in LOSSES or LOSSES[name].targets in DETECTORS[detector].class_targets
+
+
 def not_enlarged(config: TrainConfig, data: DetectionData) -> TrainConfig:
     """The configuration with an image size no larger than the data's largest image, but at least SMALLEST."""
     side = max(SMALLEST, *(max(image.width, image.height) for image in data.images))
@@ -71,14 +86,9 @@ def not_enlarged(config: TrainConfig, data: DetectionData) -> TrainConfig:
 
 
 def _sampled_anchors(sampler: str | None) -> dict[str, Any]:
-    """The fields of `CriterionConfig` for "anchors(count=256, positive=0.5)"."""
-    if sampler is None:
-        return {}
-    name, arguments = parse(sampler)
-    count, positive = arguments.get("count", 256), arguments.get("positive", 0.5)
-    if name != "anchors" or set(arguments) - {"count", "positive"} or not isinstance(count, int):
-        raise ConfigError(f"cannot use the sampler {sampler!r}; a detector has anchors(count=256, positive=0.5)")
-    return {"sample": count, "sample_positive": positive}
+    """The fields of `CriterionConfig` for "anchors(count=256, positive=0.5)"; {} for other samplers."""
+    name, arguments = of_anchors(sampler)
+    return {"sample": arguments["count"], "sample_positive": arguments["positive"]} if name == "anchors" else {}
 
 
 def _weighted(loss: str, class_weight: str | None, class_counts: Sequence[int]) -> str:

@@ -5,7 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from focalkit.config import AugmentConfig, CriterionConfig, ModelConfig, TrainConfig, cpu_small, paper
+from focalkit.config import (
+    AugmentConfig,
+    CriterionConfig,
+    DecoderConfig,
+    DetectorName,
+    ModelConfig,
+    TrainConfig,
+    cpu_small,
+    paper,
+    rtdetrv2_small,
+    with_detector,
+)
 
 from .._task import Budget, Inspection, Metric, Outputs, Picture, Range, Source, Splits
 from . import _average_precision as ap
@@ -14,6 +25,10 @@ if TYPE_CHECKING:
     from focalkit.compare.methods import Method
 
     from ._fitted import DetectionFitted, DetectionModel
+
+
+OF_QUALITIES = ("ce", "focal_alpha", "qfl", "varifocal", "mal", "ia_bce")
+"""What is worth comparing on a set predictor; the first four on a dense detector of qualities."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,6 @@ class Detection:
     name: str = "detection"
     config: Callable[[], TrainConfig] = cpu_small
 
-    kinds = frozenset({"boxes"})
     metrics = (
         Metric("AP", ap.average_precision, of="outputs", summary="COCO's average precision, overlaps .5 to .95"),
         Metric("AP50", ap.ap50, of="outputs", summary="average precision at an overlap of .5"),
@@ -41,6 +55,13 @@ class Detection:
     models: tuple[str, ...] = ("no_prior", "fcos", "atss", "gfl", "vfnet")
     default_methods: tuple[str, ...] = ("ce", "alpha_ce", "focal_alpha", "hard_negative_mining", "sampled_anchors")
     resplits: bool = False
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Beside "boxes" what the detector can be taught by: "anchors" matched by their place, "qualities"."""
+        from ._configure import kinds_of
+
+        return frozenset({"boxes"}) | kinds_of(self.config())
 
     def recognises(self, path: Path) -> bool:
         """A folder in COCO, Pascal VOC or YOLO form, or its JSON or YAML file."""
@@ -96,6 +117,20 @@ PAPER = Detection(config=paper)
 """Lin et al., 2017, sec. 4: for a GPU, with ImageNet weights that are downloaded."""
 
 
+def _relative(detector: DetectorName) -> Detection:
+    return Detection(config=lambda: with_detector(cpu_small(), detector))
+
+
+FCOS, ATSS, RTMDET = (_relative(name) for name in ("fcos", "atss", "rtmdet"))
+GFL, VFNET = (replace(_relative(name), default_methods=OF_QUALITIES[:4]) for name in ("gfl", "vfnet"))
+RTDETRV2 = Detection(config=rtdetrv2_small, default_methods=OF_QUALITIES)
+
+BY_DETECTOR: Mapping[str, str] = {
+    name: f"focalkit.tasks.detection:{name.upper()}" for name in ("fcos", "atss", "gfl", "vfnet", "rtmdet", "rtdetrv2")
+} | {"retinanet": "focalkit.tasks.detection:TASK"}
+"""Detector -> the task that trains it under every method."""
+
+
 def _mini() -> TrainConfig:
     config = cpu_small()
     return replace(
@@ -109,5 +144,20 @@ def _mini() -> TrainConfig:
     )
 
 
+def _mini_set() -> TrainConfig:
+    config, small = rtdetrv2_small(), _mini()
+    decoder = DecoderConfig(layers=2, queries=30, expansion=0.5, feedforward=96, denoising=30)
+    return replace(
+        config,
+        min_size=128,
+        max_size=128,
+        augment=small.augment,
+        model=replace(small.model, detector="rtdetrv2", fpn_channels=48, decoder=decoder),
+        optim=replace(config.optim, lr=1e-3, warmup_steps=100, ema_decay=0.99),
+    )
+
+
 MINI = Detection(config=_mini)
 """A detector that one thread trains in half a minute on the demo scenes at 128 px, from random weights."""
+RTDETRV2_MINI = Detection(config=_mini_set, default_methods=OF_QUALITIES)
+"""RT-DETRv2 with two layers and 30 queries, for the demo scenes at 128 px, from random weights."""

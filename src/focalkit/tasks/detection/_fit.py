@@ -1,10 +1,13 @@
 """Train a detector under one method: a fixed number of steps, no look at other images on the way."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel
 
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
@@ -19,8 +22,10 @@ from focalkit.training.schedule import lr_factor, plan_run
 
 from .._clock import Clock
 from .._task import Budget, Splits
-from ._configure import configure, not_enlarged
+from ._configure import GUIDED, configure, not_enlarged
 from ._fitted import DetectionFitted, DetectionModel
+from ._inspect import positive_share
+from ._sample import mine, sampled_images
 
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method
@@ -37,6 +42,9 @@ def fit(task: "Detection", method: "Method", splits: Splits, budget: Budget, see
     """
     own = not_enlarged(task.config(), splits.train)
     config = configure(own, method, splits.class_counts, budget, seed)
+    if method.schedule == GUIDED and (share := positive_share(splits.train, config)) is not None:
+        # sec. 3.2: the constant scores with the least cross-entropy; one of the classes of every positive anchor is 1
+        config = replace(config, model=replace(config.model, prior_prob=share / splits.train.num_classes))
     before = torch.get_num_threads()
     torch.set_num_threads(budget.threads)
     try:
@@ -47,7 +55,7 @@ def fit(task: "Detection", method: "Method", splits: Splits, budget: Budget, see
         categories = tuple((c.id, c.name) for c in train.categories)
         model.card = replace(card, categories=categories, min_size=config.min_size, max_size=config.max_size)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        steps = _train(model.to(device), config, train, device, budget.seconds)
+        steps = _train(model.to(device), config, train, device, method, budget.seconds)
         # subtle: a threshold would cut the methods whose scores are low, not those that rank badly
         detector = Detector(model.eval(), score_threshold=0.0)
         facts = {"steps": steps, "detector": config.model.detector, "loss": config.loss, "batch": config.batch_size}
@@ -60,15 +68,23 @@ def fit(task: "Detection", method: "Method", splits: Splits, budget: Budget, see
 
 
 def _train(
-    model: AnyDetector, config: TrainConfig, data: DetectionData, device: torch.device, seconds: float | None
+    model: AnyDetector,
+    config: TrainConfig,
+    data: DetectionData,
+    device: torch.device,
+    method: "Method",
+    seconds: float | None,
 ) -> int:
     """Steps taken."""
     shares = [images / len(data) for images in data.image_counts()]
     facts = {"num_classes": data.num_classes, "class_counts": data.class_counts(), "frequency": shares}
     criterion = build_criterion(config, facts).to(device).train()
+    mine(criterion, method.sampler)
+    data = sampled_images(data, method.sampler, config.seed)
     plan, o = plan_run(config, len(data)), config.optim
     clock = Clock(plan.steps, seconds)
     optimizer = build_optimizer(model, o, plan.lr)
+    average = None if o.ema_decay is None else AveragedModel(model, multi_avg_fn=_rising(o.ema_decay), use_buffers=True)
     fill = model.pixel_mean.flatten().tolist()
     loader = train_loader(data, config, fill=fill, rank=0, world=1, start_step=0)
     model.train()
@@ -80,6 +96,9 @@ def _train(
             group["lr"] = plan.lr * factor
         here = batch.to(device, non_blocking=True)
         losses = criterion(predict_to_learn(model, here), here.targets)
+        if method.schedule == GUIDED:  # sec. 3.3
+            ratio = losses["box"] / losses["classification"].clamp(min=1e-12)
+            losses["classification"] = losses["classification"] * ratio.detach()
         total = torch.stack(list(losses.values())).sum()
         if not bool(total.isfinite()):
             raise DivergedError(f"the loss is {total.item()} at step {step + 1}; a smaller lr may help")
@@ -88,7 +107,26 @@ def _train(
         if o.clip_norm is not None:
             clip_grad_norm_(model.parameters(), o.clip_norm)
         optimizer.step()
+        if average is not None:
+            average.update_parameters(model)
         step += 1
         if clock.share(step) >= 1:
-            return step
+            break
+    if average is not None:
+        model.load_state_dict(average.module.state_dict())
     return step
+
+
+def _rising(decay: float) -> Callable[..., None]:
+    """A moving average as `focalkit train` keeps it: the decay rises with the updates n as (1 + n) / (10 + n)."""
+
+    @torch.no_grad()
+    def average(kept: list[Tensor], now: list[Tensor], updates: Tensor | int) -> None:
+        n = int(updates)
+        for a, b in zip(kept, now, strict=True):
+            if a.is_floating_point():
+                a.lerp_(b, 1 - min(decay, (1 + n) / (10 + n)))
+            else:
+                a.copy_(b)
+
+    return average

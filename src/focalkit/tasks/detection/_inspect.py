@@ -1,6 +1,9 @@
 """What detection data look like before any training."""
 
+from typing import Any
+
 from focalkit.config import TrainConfig
+from focalkit.data import DetectionData
 from focalkit.data.analyze import match_anchors, summarize
 from focalkit.data.find import compare_splits
 from focalkit.detection import AnchorGrid, MaxIoUAssigner
@@ -16,11 +19,7 @@ def inspect(source: Source, config: TrainConfig) -> Inspection:
     opened = read_parts(source)
     data = opened.get("train") or next(iter(opened.values()))
     config = not_enlarged(config, data)
-    m, c = config.model, config.criterion
-    grid = AnchorGrid(sizes=m.anchor_sizes, scales=m.anchor_scales, ratios=m.anchor_ratios)
-    assigner = MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou)
-    anchors = match_anchors(data, grid, assigner, config.min_size, config.max_size)
-    summary = summarize(data)
+    anchors, summary = _match(data, config), summarize(data)
     found = check_classes(data.class_counts(), data.names) if data.num_classes > 1 else []
     found += check_boxes(summary, anchors)
     notes = [line for other in opened.values() if other is not data for line in compare_splits(data, other)[1]]
@@ -29,4 +28,23 @@ def inspect(source: Source, config: TrainConfig) -> Inspection:
         for name, n in zip(part.names, part.class_counts(), strict=True):
             counts[name] = counts.get(name, 0) + n
     facts = {name: summary[name] for name in ("images", "boxes", "empty_images", "sizes", "boxes_per_image")}
-    return Inspection(counts, tuple(found), {**facts, "foreground": anchors["foreground"]}, tuple(notes))
+    if anchors is not None:
+        facts["foreground"] = anchors["foreground"]
+    return Inspection(counts, tuple(found), facts, tuple(notes))
+
+
+def positive_share(data: DetectionData, config: TrainConfig) -> float | None:
+    """The share of a detector's anchors that answer for a box; None where it has none, or none does."""
+    found = _match(data, config)
+    return None if found is None or not found["foreground"] else float(found["foreground"])
+
+
+def _match(data: DetectionData, config: TrainConfig) -> dict[str, Any] | None:
+    """How the detector's anchors match the boxes; None for one that has none."""
+    m, c = config.model, config.criterion
+    if m.detector != "retinanet":
+        return None
+    grid = AnchorGrid(sizes=m.anchor_sizes, scales=m.anchor_scales, ratios=m.anchor_ratios)
+    return match_anchors(
+        data, grid, MaxIoUAssigner(c.fg_iou, c.bg_iou, c.min_pos_iou), config.min_size, config.max_size
+    )
