@@ -212,3 +212,21 @@ def test_the_shared_table_of_mammograms_holds_its_copies(shared: Path):
     splits = read(shared / "data" / "tabular" / "mammography.csv.gz")
     assert splits.facts["duplicate_rows"] == 3335
     assert sum(splits.sizes.values()) == 11183
+
+
+def test_numbers_and_dates_of_other_countries_are_read_as_such(tmp_path: Path):
+    line = lambda i: f"1.{i % 10}00,{i % 7}5;{i % 28 + 1}.{i % 12 + 1}.2023;{i % 12 + 1}/{i % 28 + 1}/2023;{i % 4 == 0}"  # noqa: E731
+    splits = read(table(tmp_path, "spend;joined;left;target\n" + rows(400, line)))
+    assert splits.facts["columns"] == {"number": ["spend"], "category": [], "date": ["joined"]}
+    numbers = splits.train.rows.numbers
+    assert numbers[0, 0] == 1000.05 + 100 * (splits.train.ids[0] % 10) + 0.1 * (splits.train.ids[0] % 7)
+    assert numbers[0, 2] == splits.train.ids[0] % 12 + 1, "the second of a date is its month"
+    (note,) = [note for note in splits.notes if "'left'" in note]
+    assert "dates whose day and month cannot be told apart" in note
+
+
+def test_thousands_in_quotes_are_numbers_and_texts_with_commas_are_not(tmp_path: Path):
+    frame = read_frame(table(tmp_path, 'a,b,c\n"1,234.5","x,1",01\n7,"y,2",02\n'))
+    assert frame["a"].to_list() == [1234.5, 7.0]
+    assert frame["b"].to_list() == ["x,1", "y,2"]
+    assert frame["c"].dtype.is_numeric(), "as polars reads it"

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from focalkit.errors import DataError
 
+from ._kinds import is_unclear_date
+
 if TYPE_CHECKING:
     import polars
 
@@ -82,7 +84,9 @@ def schema_of(frame: "polars.DataFrame") -> tuple[tuple[Column, ...], list[str]]
         elif column.dtype in (polars.String, polars.Boolean, polars.Categorical, polars.Enum):
             text = known.cast(polars.String)
             if column.dtype == polars.String and distinct > max(LEVELS, TEXT_SHARE * len(known)):
-                notes.append(f"column {name!r} has {distinct:,} different texts and was left out: text or identifiers")
+                said = f"column {name!r} has {distinct:,} different texts and was left out: "
+                unclear = "dates whose day and month cannot be told apart; 2024-12-31 or 31.12.2024 can"
+                notes.append(said + (unclear if is_unclear_date(known) else "text or identifiers"))
                 continue
             levels = text.value_counts(sort=True).sort(["count", name], descending=[True, False])[name].to_list()
             if len(levels) > LEVELS:

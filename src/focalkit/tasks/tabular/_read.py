@@ -10,6 +10,8 @@ import numpy as np
 
 from focalkit.errors import DataError, InputError
 
+from ._kinds import with_kinds
+
 if TYPE_CHECKING:
     import polars
 
@@ -116,30 +118,9 @@ def _from_text(file: Path, separator: str, texts: Collection[str]) -> "polars.Da
         )  # fmt: skip
 
     try:
-        return _with_dates(read(20_000), texts)
+        return with_kinds(read(20_000), texts, separator)
     except polars.exceptions.ComputeError:  # a column changes its mind after the sample: look at all of it
-        return _with_dates(read(None), texts)
-
-
-def _with_dates(frame: "polars.DataFrame", texts: Collection[str]) -> "polars.DataFrame":
-    """Columns of texts that are all dates (2024-12-31, with or without a time) as such.
-
-    polars could do so while it reads, which takes seconds where there are many columns of texts.
-    """
-    import polars
-
-    for name in [name for name, kind in frame.schema.items() if kind == polars.String and name not in texts]:
-        column = frame[name]
-        some = column.drop_nulls().head(50)
-        if not len(some) or not some.str.contains(r"^\d{4}-\d{2}-\d{2}").all():
-            continue
-        try:
-            parsed = column.str.to_datetime(strict=False)
-        except polars.exceptions.ComputeError:
-            continue
-        if parsed.null_count() == column.null_count():
-            frame = frame.with_columns(parsed.alias(name))
-    return frame
+        return with_kinds(read(None), texts, separator)
 
 
 def _from_npz(file: Path) -> "polars.DataFrame":
