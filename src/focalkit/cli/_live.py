@@ -26,7 +26,7 @@ class Board:
     plan: "Plan"
     workers: int
     done: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, list[str]] = field(default_factory=dict)
     running: set[tuple[str, int]] = field(default_factory=set)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     kept: int = 0
@@ -43,7 +43,7 @@ class Board:
         if event.kind == "done":
             self.done[name] = self.done.get(name, 0) + 1
         else:
-            self.failed[name] = event.error
+            self.failed.setdefault(name, []).append(event.error)
 
     def left(self) -> float | None:
         """Estimated seconds to the end: what cells took so far, by method where it is known; None before the first.
@@ -58,7 +58,7 @@ class Board:
         for method in self.plan.methods:
             if self.plan.base_of(method) is not None:
                 continue
-            seen = self.done.get(method.name, 0) + (1 if method.name in self.failed else 0)
+            seen = self.done.get(method.name, 0) + len(self.failed.get(method.name, []))
             todo += max(0, len(self.plan.seeds) - seen) * known.get(method.name, usual)
         return todo / self.workers
 
@@ -70,7 +70,7 @@ class Board:
         if self.kept:
             text += f" ({self.kept} from before)"
         if self.failed:
-            text += f", {len(self.failed)} methods with failures"
+            text += f", {sum(map(len, self.failed.values()))} failed"
         left, gone = self.left(), clock(time.perf_counter() - self.began)
         return f"{text}, {gone} gone, {'unknown time' if left is None else 'about ' + clock(left)} left"
 
@@ -114,7 +114,7 @@ def live_table(board: Board) -> "Group":
         times = board.seconds.get(name, [])
         running = ", ".join(str(seed) for other, seed in sorted(board.running) if other == name)
         per = f"{sum(times) / len(times):.1f}" if times else ""
-        error = board.failed.get(name, "")
+        error = board.failed.get(name, [""])[-1]
         table.add_row(name, f"{board.done.get(name, 0)}/{len(board.plan.seeds)}", running, per, error[:70])
     return Group(board.line(), table)
 

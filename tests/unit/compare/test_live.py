@@ -32,7 +32,7 @@ def test_the_time_left_is_known_from_the_first_cell_and_at_once_when_a_compariso
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("ce, seed 0: 40 s; 1 of 3 done")
     assert first.endswith("about 40 s left"), "what is made from another cell's files takes no time"
-    assert second.startswith("other, seed 0: failed: it failed; 1 of 3 done, 1 methods with failures")
+    assert second.startswith("other, seed 0: failed: it failed; 1 of 3 done, 1 failed")
     with watching(plan, tmp_path / "out", 1, quiet=True) as tell:
         board = tell.__self__
     assert board.line().startswith("3 of 3 done (3 from before)")
