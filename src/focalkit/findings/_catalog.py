@@ -58,7 +58,7 @@ CATALOG: dict[str, Check] = {
         "warning",
         "Copies that fall into both training and test data make every method look better than it is.",
         "Items are compared by a hash: of all columns of a row but the target, of the pixels of an image at the"
-        " size that the network sees. Near copies are not found.",
+        " size that the network sees, of the file where images have boxes. Near copies are not found.",
         "Keep copies in one split (`focalkit compare` does), or remove them; name the group column where items belong"
         " together.",
     ),

@@ -80,8 +80,9 @@ def _train(
     facts = {"num_classes": data.num_classes, "class_counts": data.class_counts(), "frequency": shares}
     criterion = build_criterion(config, facts).to(device).train()
     mine(criterion, method.sampler)
+    steps = plan_run(config, len(data)).steps  # the same whatever is drawn
     data = sampled_images(data, method.sampler, config.seed)
-    plan, o = plan_run(config, len(data)), config.optim
+    plan, o = plan_run(replace(config, max_steps=steps), len(data)), config.optim
     clock = Clock(plan.steps, seconds)
     optimizer = build_optimizer(model, o, plan.lr)
     average = None if o.ema_decay is None else AveragedModel(model, multi_avg_fn=_rising(o.ema_decay), use_buffers=True)
