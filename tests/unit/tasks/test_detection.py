@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from focalkit.cli import main
 from focalkit.cli.predict import Args, run
 from focalkit.compare import METHODS, Method, Predictor, compare
 from focalkit.config import DecoderConfig, ModelConfig, cpu_small
@@ -191,6 +192,23 @@ def test_the_detector_says_which_methods_fit():
     assert {"ce", "focal_alpha", "qfl", "varifocal", "mal", "ia_bce", "position_focal"} <= fitting["rtdetrv2"]
     assert not {"mal", "ia_bce"} & fitting["retinanet"]
     assert all(set(open_task(where).default_methods) <= fitting[name] for name, where in BY_DETECTOR.items())
+
+
+def test_the_command_chooses_the_detector(scenes, tmp_path, capsys):
+    words = ["compare", str(scenes), "--out", str(tmp_path / "out")]
+    assert main([*words, "--detector", "rtdetrv2", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "ia_bce" in listed
+    assert "ohem_nms" not in listed
+    assert main([*words, "--task", "detection", "--detector", "fcos", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["task"] == "focalkit.tasks.detection:FCOS"
+    for wrong, message in (
+        (["--detector", "rtdetr"], 'did you mean "rtdetrv2"'),
+        (["--detector", "fcos", "--preset", "paper-tables-mini"], "has a detector of its own"),
+        (["--detector", "fcos", "--task", "tabular"], "--detector is for boxes"),
+    ):
+        assert main([*words, *wrong]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_set_predictor_keeps_its_place_under_losses_of_qualities_and_no_other_detector_does(splits):
