@@ -1,15 +1,17 @@
 """What methods of several stages do to a network: what the papers say they do, on pictures made here."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from focalkit.compare import METHODS, Method, Predictor, compare
 from focalkit.compare.adjust import adjusted
-from focalkit.errors import ConfigError
+from focalkit.errors import ConfigError, DataError
 from focalkit.tasks import Budget, Source
 from focalkit.tasks._clock import Clock
 from focalkit.tasks._losses import MethodLoss
@@ -65,6 +67,31 @@ def test_the_stages_divide_a_time_limit_as_they_divide_the_steps(splits, tmp_pat
     for method in ("crt", "self_distillation"):
         TASK.fit(METHODS[method], splits, Budget(steps=100, seconds=10.0), 0, tmp_path)
     assert [(clock.steps, clock.seconds) for clock in clocks] == [(80, 8.0), (20, 2.0), (50, 5.0), (50, 5.0)]
+
+
+class OwnNetwork(nn.Module):
+    """Of somebody who knows nothing of focalkit."""
+
+    def __init__(self, classes: int, size: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.AvgPool2d(size // 2), nn.Flatten(), nn.Linear(12, classes))
+
+    def forward(self, images):
+        return self.body(images)
+
+
+def test_a_network_of_ones_own_trains_and_its_files_are_read_by_its_task_alone(splits, tmp_path):
+    task = replace(TASK, network=OwnNetwork)
+    found = task.fit(METHODS["focal"], splits, Budget(steps=3), 0, tmp_path)
+    found.save(tmp_path)
+    again = task.load(tmp_path)
+    np.testing.assert_array_equal(again.logits(splits.test.images), found.outputs("test").logits)
+    with pytest.raises(DataError, match=r"OwnNetwork' is not focalkit's"):
+        TASK.load(tmp_path)
+    with pytest.raises(ConfigError, match="crt needs a network of focalkit's"):
+        task.fit(METHODS["crt"], splits, Budget(steps=3), 0, tmp_path)
+    with pytest.raises(ConfigError, match="last layer is linear"):
+        adjusted(found.outputs("test"), "tau_norm", splits.class_counts, found.facts)
 
 
 def test_schedules_go_by_the_time_where_that_ends_first():

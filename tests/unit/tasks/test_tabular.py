@@ -63,6 +63,31 @@ def test_a_stored_model_says_the_same(csv: Path, splits, tmp_path: Path, name: s
     assert (found.targets == -1).all()
 
 
+class OwnNetwork(torch.nn.Module):
+    """Of somebody who knows nothing of focalkit: a line through the numbers."""
+
+    def __init__(self, numbers: int, levels: list[int], classes: int) -> None:
+        super().__init__()
+        self.line = torch.nn.Linear(numbers, classes)
+
+    def forward(self, numbers, codes):
+        return self.line(numbers)
+
+
+def test_a_network_of_ones_own_trains_and_its_files_are_read_by_its_task_alone(csv: Path, splits, tmp_path: Path):
+    task = replace(TABLES, network=OwnNetwork)
+    fitted = task.fit(METHODS["focal"], splits, SHORT, 0, tmp_path)
+    outputs = fitted.outputs("test")
+    assert average_precision(outputs.probabilities, outputs.targets) > 0.5
+    fitted.save(tmp_path)
+    found = task.load(tmp_path).predict(csv)
+    np.testing.assert_allclose(found.logits[splits.test.ids], outputs.logits, rtol=1e-5, atol=1e-6)
+    with pytest.raises(DataError, match="OwnNetwork' is not focalkit's"):
+        TABLES.load(tmp_path)
+    with pytest.raises(ConfigError, match="mixup mixes encoded rows"):
+        task.fit(METHODS["mixup"], splits, SHORT, 0, tmp_path)
+
+
 def test_new_data_may_have_gaps_new_categories_and_other_columns(frame, splits, tmp_path: Path):
     fitted = TABLES.fit(METHODS["hist_gb"], splits, SHORT, 0, tmp_path)
     new = frame.drop("outcome", "name", "country").with_columns(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from focalkit._types import to_memory_format
 from focalkit.errors import ConfigError
@@ -16,7 +16,7 @@ from .._clock import Clock
 from .._losses import MethodLoss, mixup_alpha, read_schedule, training_prior
 from .._task import Budget, Splits
 from ._fitted import ImageFitted, ImageModel
-from ._network import ResidualNetwork, build_network
+from ._network import ResidualNetwork, build_network, name_of
 from ._train import Objective, Pairs, Run, train
 
 if TYPE_CHECKING:
@@ -42,14 +42,15 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loss = MethodLoss(method, splits.class_counts, schedules=SCHEDULES).to(device)
     schedule, settings = read_schedule(method.schedule, SCHEDULES)
-    name = task.network if method.model == "default" else method.model
+    chosen = task.network if method.model == "default" else method.model
     size = splits.train.images.shape[1]
 
-    def network(seed: int) -> ResidualNetwork:
+    def network(seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        made = build_network(name, len(splits.classes), size)
-        if loss.sigmoid:  # each class is rare among its negatives: Cui et al., 2019, sec. 5.1
-            torch.nn.init.constant_(made.head.bias, prior_bias(1 / len(splits.classes)))
+        made = build_network(chosen, len(splits.classes), size)
+        # each class is rare among its negatives: Cui et al., 2019, sec. 5.1
+        if loss.sigmoid and isinstance(head := getattr(made, "head", None), nn.Linear):
+            torch.nn.init.constant_(head.bias, prior_bias(1 / len(splits.classes)))
         return to_memory_format(made.to(device), torch.channels_last)
 
     n = len(splits.train)
@@ -71,6 +72,8 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
     clock = Clock(steps, budget.seconds)
     taken = train(run, _plain(model, loss), model, method.sampler, clock.stage(first))
     if schedule == "crt":  # Kang et al., 2020, sec. 4: the features stay, a new classifier sees balanced classes
+        if not isinstance(model, ResidualNetwork):
+            raise ConfigError(f"crt needs a network of focalkit's, whose classifier can be taken off, got {chosen}")
         torch.manual_seed(seed + 1)
         model.reset_head()
         taken += train(run, _of_head(model, loss), model.head, "class_balanced", clock.stage(steps - first))
@@ -81,13 +84,13 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
         teacher, model = model, network(seed + 1)
         taught = _taught(model, teacher, loss, settings["weight"], settings["temperature"])
         taken += train(run, taught, model, method.sampler, clock.stage(steps - first))
-    fitted = ImageModel(splits.classes, name, size, model.cpu(), loss.link)
-    facts = {"training_prior": prior, "steps": taken, "network": name, "classifier": _classifier(model)}
+    fitted = ImageModel(splits.classes, name_of(chosen), size, model.cpu(), loss.link)
+    facts = {"training_prior": prior, "steps": taken, "network": name_of(chosen), **_classifier(model)}
     facts["parameters"] = sum(p.numel() for p in model.parameters())
     return ImageFitted(fitted, {"val": splits.val, "test": splits.test}, facts)
 
 
-def _plain(model: ResidualNetwork, loss: MethodLoss) -> Objective:
+def _plain(model: nn.Module, loss: MethodLoss) -> Objective:
     model.train()
 
     def value(images: Tensor, pairs: Pairs, share: float) -> Tensor:
@@ -110,9 +113,7 @@ def _of_head(model: ResidualNetwork, loss: MethodLoss) -> Objective:
     return value
 
 
-def _taught(
-    model: ResidualNetwork, teacher: ResidualNetwork, loss: MethodLoss, weight: float, temperature: float
-) -> Objective:
+def _taught(model: nn.Module, teacher: nn.Module, loss: MethodLoss, weight: float, temperature: float) -> Objective:
     """`weight` of what the teacher says, the rest of the labels."""
     model.train()
     teacher.eval()
@@ -127,7 +128,9 @@ def _taught(
     return value
 
 
-def _classifier(model: ResidualNetwork) -> dict[str, list[float]]:
-    """What `tau_norm` needs of the classifier."""
-    head = model.head
-    return {"norms": head.weight.detach().norm(dim=1).tolist(), "biases": head.bias.detach().tolist()}
+def _classifier(model: nn.Module) -> dict[str, dict[str, list[float]]]:
+    """What `tau_norm` needs of the classifier, "head", where there is one."""
+    head = getattr(model, "head", None)
+    if not isinstance(head, nn.Linear):
+        return {}
+    return {"classifier": {"norms": head.weight.detach().norm(dim=1).tolist(), "biases": head.bias.detach().tolist()}}

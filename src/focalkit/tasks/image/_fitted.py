@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from focalkit._runs import write_json_atomic
 from focalkit.errors import DataError
 
 from .._task import Link, Outputs
-from ._network import ResidualNetwork, build_network
+from ._network import NAMES, Network, build_network, name_of
 
 if TYPE_CHECKING:
     from ._read import Pictures
@@ -29,7 +30,8 @@ class ImageModel:
 
     Attributes:
         classes: Names.
-        network_name, size: What `build_network` takes; images are brought to `size` pixels.
+        network_name: See `name_of`.
+        size: Images are brought to so many pixels.
         network: With its weights, on the CPU.
         link: How logits become probabilities.
     """
@@ -37,7 +39,7 @@ class ImageModel:
     classes: tuple[str, ...]
     network_name: str
     size: int
-    network: ResidualNetwork
+    network: nn.Module
     link: Link = "softmax"
 
     @torch.no_grad()
@@ -77,8 +79,12 @@ class ImageModel:
         write_json_atomic(folder / "model.json", {"schema": SCHEMA, **about})
 
     @staticmethod
-    def load(folder: Path) -> "ImageModel":
+    def load(folder: Path, known: Network = "small") -> "ImageModel":
         """What `save` wrote.
+
+        Args:
+            folder: With the files.
+            known: The task's own network: one that is no name is built by nothing else, since no file names code.
 
         Raises:
             DataError: The files cannot be read, or another version wrote them.
@@ -90,9 +96,12 @@ class ImageModel:
             about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
             if about["schema"] != SCHEMA:
                 raise ValueError(f"schema {about['schema']!r}, this focalkit reads {SCHEMA}")
-            network = build_network(about["network"], len(about["classes"]), about["size"])
+            name = about["network"]
+            if name not in NAMES and name != name_of(known):
+                raise ValueError(f"the network {name!r} is not focalkit's; load it by the task that trained it")
+            network = build_network(name if name in NAMES else known, len(about["classes"]), about["size"])
             network.load_state_dict(load_file(folder / "model.safetensors"))
-            return ImageModel(tuple(about["classes"]), about["network"], about["size"], network, about["link"])
+            return ImageModel(tuple(about["classes"]), name, about["size"], network, about["link"])
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise DataError(folder, [f"holds no model for images that could be read ({error})"]) from error
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from focalkit.compare.methods import Method
 
     from ._fitted import ImageFitted, ImageModel
+    from ._network import Network
 
 
 def argmax_balanced_accuracy(probabilities: Array, targets: Array) -> float:
@@ -32,7 +33,8 @@ class Images:
     """Images with one class each.
 
     Attributes:
-        network: "small" (a residual network that a laptop trains in minutes) or "resnet32" (He et al., 2016, sec. 4.2).
+        network: "small" (a residual network that a laptop trains in minutes), "resnet32" (He et al., 2016, sec. 4.2),
+            or a function of yours: (classes, size) -> a module from images (b, 3, size, size) in 0..1 to logits.
         size: Side in pixels that images are brought to; None: their own where all are square, equal and at most 64,
             else 64.
         epochs: Passes over as many items as the training part has, and at least 300 steps, unless the budget says how
@@ -49,7 +51,7 @@ class Images:
     """
 
     name: str = "image"
-    network: str = "small"
+    network: "Network" = "small"
     size: int | None = None
     epochs: int = 12
     imbalance: float | None = None
@@ -117,7 +119,7 @@ class Images:
         """A stored model."""
         from ._fitted import ImageModel
 
-        return ImageModel.load(Path(folder))
+        return ImageModel.load(Path(folder), self.network)
 
 
 TASK = Images()

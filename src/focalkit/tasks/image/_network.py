@@ -1,6 +1,6 @@
 """Residual networks for small images (He et al., 2016, arXiv 1512.03385, sec. 4.2), and a lighter one for laptops."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -66,12 +66,25 @@ class ResidualNetwork(nn.Module):
         return self.stages(x).mean(dim=(2, 3))
 
 
-def build_network(name: str, classes: int, size: int) -> ResidualNetwork:
-    """The network of that name for images of `size` pixels, with random weights.
+NAMES = ("small", "resnet32")
+Network = str | Callable[[int, int], nn.Module]
+"""A name that `build_network` knows, or a function of yours: (classes, size in pixels) -> a module that takes images
+(b, 3, size, size) in 0..1 and returns logits (b, classes)."""
+
+
+def name_of(network: Network) -> str:
+    """How a network is called in files."""
+    return network if isinstance(network, str) else f"{network.__module__}:{network.__qualname__}"
+
+
+def build_network(network: Network, classes: int, size: int) -> nn.Module:
+    """A network for images of `size` pixels, with random weights.
 
     "small": one block each of 32, 64 and 128 channels behind a strided stem. "resnet32": five blocks each of 16, 32
     and 64 channels, as the literature on CIFAR-LT uses. Larger images get further stages.
     """
-    if name == "resnet32":
+    if not isinstance(network, str):
+        return network(classes, size)
+    if network == "resnet32":
         return ResidualNetwork(classes, (16, 32, 64, *([64] * (size > 48))), 5)
     return ResidualNetwork(classes, (32, 64, 128, *([128] * (size > 48))), 1, stem_stride=2)

@@ -9,6 +9,7 @@ from .._losses import MethodLoss, training_prior
 from .._task import Budget, Metric, Outputs, Splits
 from ._encode import Encoder
 from ._fitted import Part, TableFitted, TableModel
+from ._network import Factory, TableNetwork
 from ._peers import UNDER_BAGGING, fit_peer
 from ._train import Rows, batch_size_of, train_network
 
@@ -20,7 +21,14 @@ LARGE = 1_000_000
 """Values from which on several threads pay: below they mostly wait for each other, on a busy machine very long."""
 
 
-def fit(method: "Method", splits: Splits, budget: Budget, seed: int, metric: Metric) -> TableFitted:
+def fit(
+    method: "Method",
+    splits: Splits,
+    budget: Budget,
+    seed: int,
+    metric: Metric,
+    factory: Factory = TableNetwork,
+) -> TableFitted:
     """The network of `Method.model` "default", else a peer. `metric` of validation rows decides when to stop."""
     train: Part = splits.train
     schema = train.schema
@@ -46,7 +54,7 @@ def fit(method: "Method", splits: Splits, budget: Budget, seed: int, metric: Met
             return sign * metric.function(outputs.probabilities, truth)
 
         levels = encoder.levels.tolist()
-        done = train_network(method, rows, val, levels, splits.class_counts, score, budget, seed)
+        done = train_network(method, rows, val, levels, splits.class_counts, score, budget, seed, factory)
     finally:
         torch.set_num_threads(before)
     about = {"steps": done.steps, "best_step": done.best_step, "val_score": done.score}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from focalkit._runs import write_json_atomic
 from focalkit.errors import DataError
@@ -17,7 +18,7 @@ from .._task import Link, Outputs
 from ._columns import Column, Rows, rows_of, schema_from_list, schema_to_list
 from ._encode import Encoder
 from ._forest import Forest
-from ._network import TableNetwork
+from ._network import Factory, TableNetwork
 from ._peers import Linear, inputs
 from ._read import read_frame
 from ._train import logits_of
@@ -53,12 +54,12 @@ class TableModel:
     classes: tuple[str, ...]
     model: str
     encoder: Encoder
-    body: TableNetwork | Linear | Forest
+    body: nn.Module | Linear | Forest
     link: Link = "softmax"
 
     def logits(self, rows: Rows) -> NDArray[np.float32]:
         """(n, k) of rows."""
-        if isinstance(self.body, TableNetwork):
+        if isinstance(self.body, nn.Module):
             x, codes = torch.from_numpy(self.encoder.normal(rows)), torch.from_numpy(self.encoder.codes(rows))
             return logits_of(self.body, x, codes)
         return self.body.logits(inputs(self.model, self.encoder, rows))
@@ -79,17 +80,24 @@ class TableModel:
         from safetensors.numpy import save_file
 
         arrays = self.encoder.arrays()
-        if isinstance(self.body, TableNetwork):
+        own = {}
+        if isinstance(self.body, nn.Module):
+            if not isinstance(self.body, TableNetwork):
+                own["network"] = type(self.body).__qualname__
             arrays |= {f"network.{k}": v.detach().numpy() for k, v in self.body.state_dict().items()}
         else:
             arrays |= self.body.arrays()
         save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / "model.safetensors")
-        about = {"classes": list(self.classes), "model": self.model, "link": self.link}
+        about = {"classes": list(self.classes), "model": self.model, "link": self.link, **own}
         write_json_atomic(folder / "model.json", {"schema": SCHEMA, **about, "columns": schema_to_list(self.schema)})
 
     @staticmethod
-    def load(folder: Path) -> "TableModel":
+    def load(folder: Path, factory: Factory | None = None) -> "TableModel":
         """What `save` wrote.
+
+        Args:
+            folder: With the files.
+            factory: Makes a network that is not focalkit's, since no file names code.
 
         Raises:
             DataError: The files cannot be read, or another version wrote them.
@@ -103,10 +111,13 @@ class TableModel:
             if about["schema"] != SCHEMA:
                 raise ValueError(f"schema {about['schema']!r}, this focalkit reads {SCHEMA}")
             encoder = Encoder.from_arrays(arrays)
-            body: TableNetwork | Linear | Forest
+            body: nn.Module | Linear | Forest
+            if "network" in about and factory is None:
+                raise ValueError(f"the network {about['network']!r} is not focalkit's; load it by its own task")
             if about["model"] == "default":
                 numbers = len(encoder.median) + len(encoder.flagged)
-                body = TableNetwork(numbers, encoder.levels.tolist(), len(about["classes"]))
+                make = factory if factory is not None and "network" in about else TableNetwork
+                body = make(numbers, encoder.levels.tolist(), len(about["classes"]))
                 stored = {
                     k.partition(".")[2]: torch.from_numpy(v) for k, v in arrays.items() if k.startswith("network.")
                 }

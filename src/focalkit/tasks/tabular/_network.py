@@ -5,12 +5,15 @@ numbers, since these come as normal deviates. What is left out of that paper: bi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 BINS = 12
+Factory = Callable[[int, Sequence[int], int], nn.Module]
+"""Makes a network: (columns of numbers, codes of each category column, classes) -> a module that takes numbers (b, d),
+which are normal deviates, and codes int64 (b, c), and returns logits (b, classes)."""
 
 
 class TableNetwork(nn.Module):

@@ -20,14 +20,21 @@ if TYPE_CHECKING:
     from focalkit.compare.methods import Method
 
     from ._fitted import Part, TableFitted, TableModel
+    from ._network import Factory
     from ._table import Table
 
 
 @dataclass(frozen=True)
 class Tabular:
-    """A table with a target column, or a folder with train.csv and test.csv (and perhaps val.csv)."""
+    """A table with a target column, or a folder with train.csv and test.csv (and perhaps val.csv).
+
+    Attributes:
+        network: A function of yours that makes the network: (columns of numbers, codes of each category column,
+            classes) -> a module from numbers (b, d) and codes (b, c) to logits. None takes focalkit's.
+    """
 
     name: str = "tabular"
+    network: "Factory | None" = None
     kinds = frozenset({"classes", "rows"})
     metrics = (*RANKING, *DECISION, *PROBABILITY)
     decision_metric: str = "macro_f1"
@@ -98,14 +105,15 @@ class Tabular:
     def fit(self, method: "Method", splits: Splits, budget: Budget, seed: int, out: Path) -> "TableFitted":
         """Train the network or a peer."""
         from ._fit import fit
+        from ._network import TableNetwork
 
-        return fit(method, splits, budget, seed, self.metrics[0])
+        return fit(method, splits, budget, seed, self.metrics[0], self.network or TableNetwork)
 
     def load(self, folder: Path) -> "TableModel":
         """A stored model."""
         from ._fitted import TableModel
 
-        return TableModel.load(Path(folder))
+        return TableModel.load(Path(folder), self.network)
 
 
 def _parts(table: "Table", seed: int) -> tuple[Any, Any, Any]:

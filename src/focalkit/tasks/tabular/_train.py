@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from focalkit.errors import ConfigError
 from focalkit.sampling import epoch_indices, resample_table
 
 from .._clock import Clock
 from .._losses import MethodLoss, mixup_alpha
 from .._task import Budget
-from ._network import TableNetwork
+from ._network import Factory, TableNetwork
 
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method
@@ -43,7 +44,7 @@ class Rows:
 class Trained:
     """The network of the best step."""
 
-    network: TableNetwork
+    network: nn.Module
     steps: int
     best_step: int
     score: float
@@ -58,6 +59,7 @@ def train_network(
     score: Callable[[np.ndarray], float],
     budget: Budget,
     seed: int,
+    factory: Factory = TableNetwork,
 ) -> Trained:
     """Fit.
 
@@ -69,12 +71,15 @@ def train_network(
         score: Of validation logits (n, k); higher is better.
         budget: Steps, seconds, threads.
         seed: Of initial weights, batches and dropout.
+        factory: Makes the network.
     """
     torch.manual_seed(seed)
     settings = method.settings
-    network = TableNetwork(train.numbers.shape[1], levels, len(class_counts))
+    network = factory(train.numbers.shape[1], levels, len(class_counts))
     loss = MethodLoss(method, class_counts)
     alpha = mixup_alpha(method.augment)
+    if alpha is not None and not isinstance(network, TableNetwork):
+        raise ConfigError(f"mixup mixes encoded rows, which only focalkit's network has; got {type(network).__name__}")
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=float(settings.get("lr", LEARNING_RATE)),
@@ -87,7 +92,7 @@ def train_network(
     for step, (numbers, codes, labels) in enumerate(_batches(method.sampler, train, seed), 1):
         network.train()
         share = clock.share(step - 1)
-        if alpha is None:
+        if alpha is None or not isinstance(network, TableNetwork):
             value = loss(network(numbers, codes), labels, share)
         else:
             mix, other = float(random.beta(alpha, alpha)), torch.from_numpy(random.permutation(len(labels)))
@@ -112,7 +117,7 @@ def train_network(
 
 
 @torch.no_grad()
-def logits_of(network: TableNetwork, numbers: Tensor, codes: Tensor) -> np.ndarray:
+def logits_of(network: nn.Module, numbers: Tensor, codes: Tensor) -> np.ndarray:
     """(n, k) float32, in evaluation mode."""
     network.eval()
     chunks = [network(x, c) for x, c in zip(numbers.split(CHUNK), codes.split(CHUNK), strict=True)]
