@@ -11,7 +11,7 @@ import pytest
 from focalkit.compare import Comparison, Method, Range, compare
 from focalkit.compare.engines import processes, serial, threads_for
 from focalkit.compare.evaluate import Thresholds, default_thresholds, tuned_thresholds, value_of
-from focalkit.compare.findings import findings
+from focalkit.compare.findings import _edges
 from focalkit.errors import ConfigError
 from focalkit.tasks import Metric, Outputs
 from focalkit.tasks._scores import average_precision, macro_f1
@@ -98,12 +98,13 @@ def test_a_search_that_seeds_share_counts_once(tuned):
     for seed in (0, 1):
         file = tuned.store.cell("ce", seed).folder / "cell.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"tuned": {"values": {"lr": 1.0}}}))
-    assert edges_of(Comparison(tuned.store.out))["ce: the best lr lies at the edge of 0.001 to 1"] == 1
+    found = edges_of(Comparison(tuned.store.out))
+    assert found["ce: the best lr lies at the edge of 0.001 to 1"] == 1
 
 
 def edges_of(comparison: Comparison) -> dict[str, int]:
     """What FK301 says -> in how many searches."""
-    return {f.seen: f.values["searches"] for f in findings(comparison) if f.code == "FK301"}
+    return {f.seen: f.values["searches"] for f in _edges(comparison)}
 
 
 @pytest.mark.parametrize(("value", "edge"), [(1e-3, True), (1.0, True), (0.03, False)])

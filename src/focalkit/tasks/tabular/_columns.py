@@ -83,11 +83,15 @@ def schema_of(frame: "polars.DataFrame") -> tuple[tuple[Column, ...], list[str]]
                 notes.append(f"column {name!r} has {infinite} infinite values, which count as missing")
         elif column.dtype in (polars.String, polars.Boolean, polars.Categorical, polars.Enum):
             text = known.cast(polars.String)
-            if column.dtype == polars.String and distinct > max(LEVELS, TEXT_SHARE * len(known)):
+            if column.dtype == polars.String and distinct > LEVELS:
                 said = f"column {name!r} has {distinct:,} different texts and was left out: "
-                unclear = "dates whose day and month cannot be told apart; 2024-12-31 or 31.12.2024 can"
-                notes.append(said + (unclear if is_unclear_date(known) else "text or identifiers"))
-                continue
+                if is_unclear_date(known):
+                    unclear = "dates whose day and month cannot be told apart; 2024-12-31 or 31.12.2024 can"
+                    notes.append(said + unclear)
+                    continue
+                if distinct > TEXT_SHARE * len(known):
+                    notes.append(said + "text or identifiers")
+                    continue
             levels = text.value_counts(sort=True).sort(["count", name], descending=[True, False])[name].to_list()
             if len(levels) > LEVELS:
                 notes.append(
