@@ -121,8 +121,8 @@ def _relative(detector: DetectorName) -> Detection:
     return Detection(config=lambda: with_detector(cpu_small(), detector))
 
 
-FCOS, ATSS, RTMDET = (_relative(name) for name in ("fcos", "atss", "rtmdet"))
-GFL, VFNET = (replace(_relative(name), default_methods=OF_QUALITIES[:4]) for name in ("gfl", "vfnet"))
+FCOS, ATSS = _relative("fcos"), _relative("atss")
+GFL, VFNET, RTMDET = (replace(_relative(d), default_methods=OF_QUALITIES[:4]) for d in ("gfl", "vfnet", "rtmdet"))
 RTDETRV2 = Detection(config=rtdetrv2_small, default_methods=OF_QUALITIES)
 
 BY_DETECTOR: Mapping[str, str] = {
