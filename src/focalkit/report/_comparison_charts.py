@@ -18,7 +18,7 @@ from ._sensitivity import PARAMETERS, sensitivity
 def comparison_charts(
     comparison: Comparison,
     judged: Mapping[str, Verdict],
-    done: Mapping[str, Cell],
+    done: dict[str, Cell],
     shown: Sequence[str],
     best: str | None,
     record: Mapping[str, Any],
@@ -54,7 +54,7 @@ def _differences(judged: Mapping[str, Verdict], yardstick: str, metric: str, cha
     return Block(charts.add(shape, "Difference to the yardstick", caption))
 
 
-def _curves(done: Mapping[str, Cell], shown: Sequence[str], charts: Charts) -> Block:
+def _curves(done: dict[str, Cell], shown: Sequence[str], charts: Charts) -> Block:
     outputs = {name: done[name].test for name in shown}
     parts = charts.add(_methods.precision_recall(outputs), "Precision over recall", "First seed, test part.")
     parts += charts.add(
@@ -65,7 +65,7 @@ def _curves(done: Mapping[str, Cell], shown: Sequence[str], charts: Charts) -> B
     return Block(parts)
 
 
-def _operating(comparison: Comparison, done: Mapping[str, Cell], best: str | None, charts: Charts) -> Block:
+def _operating(comparison: Comparison, done: dict[str, Cell], best: str | None, charts: Charts) -> Block:
     if best not in done:
         return Block(note="No method has all its cells.")
     sample = comparison.samples()[best][0]
@@ -78,7 +78,7 @@ def _operating(comparison: Comparison, done: Mapping[str, Cell], best: str | Non
     return Block(charts.add(shape, "Over the threshold", caption), rule.note)
 
 
-def _classes(done: Mapping[str, Cell], shown: Sequence[str], record: Mapping[str, Any], charts: Charts) -> Block:
+def _classes(done: dict[str, Cell], shown: Sequence[str], record: Mapping[str, Any], charts: Charts) -> Block:
     outputs = {
         n: (done[n].test.probabilities.argmax(1), done[n].test.targets) for n in shown if not done[n].test.multilabel
     }
@@ -86,7 +86,7 @@ def _classes(done: Mapping[str, Cell], shown: Sequence[str], record: Mapping[str
     return Block(charts.add(shape, "Recall of every class", "Most probable class; in brackets: training items."))
 
 
-def _loss(done: Mapping[str, Cell], best: str | None, charts: Charts) -> Block:
+def _loss(done: dict[str, Cell], best: str | None, charts: Charts) -> Block:
     if best not in done:
         return Block()
     shape = _methods.loss_concentration(done[best].test)
