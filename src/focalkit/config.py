@@ -149,6 +149,8 @@ class RuntimeConfig:
     """Processes on this machine, one per GPU"""
     num_nodes: int = 1
     """Machines"""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """Of several processes: each has all weights, or (FSDP2) they divide weights and optimiser state among them"""
     workers: int = 2
     """Data-loading processes per device"""
     log_every: int = 10

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from focalkit.detection.matches import Matches, matches_of
 from focalkit.detection.terms import TermSum
 from focalkit.detection.types import IGNORE, Assignment, DenseOutputs, DetectionTarget
+from focalkit.detection.unmatched import all_background, not_a_number
+from focalkit.errors import DivergedError
 
 EMA_MOMENTUM = 0.9
 EMA_START = 100.0
@@ -88,16 +90,27 @@ class DetectionCriterion(nn.Module):
         """Match every image of the batch."""
         return assign(self.matcher, outputs, targets)
 
+    def assign_if_finite(
+        self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]
+    ) -> tuple[list[Assignment], bool]:
+        """As `assign`, and True; all background and False where the predictions are not finite."""
+        try:
+            return self.assign(outputs, targets), True
+        except DivergedError:
+            return all_background(outputs), False
+
     def forward(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> dict[str, Tensor]:
         """Losses of a batch, normalised and weighted; minimise their sum.
 
         Returns:
             A 0-d tensor for each term, by its name; float32 unless the outputs are float64. An image without boxes
-            counts as all background.
+            counts as all background. NaN where the matcher looks at predictions and they are not finite: among
+            several processes each must come to the same end.
         """
-        assignments = self.assign(outputs, targets)
+        assignments, finite = self.assign_if_finite(outputs, targets)
         self.seen = seen_in(assignments)
-        return self.judge(outputs, targets, assignments)
+        losses = self.judge(outputs, targets, assignments)
+        return losses if finite else not_a_number(losses, outputs)
 
     def judge(
         self,

@@ -39,8 +39,10 @@ class Positives:
 
     @torch.no_grad()
     def measure(self, quality: "Quality | None") -> Tensor:
-        """How good each row is, (p,): 0 where it does not count; 1 without a `quality`."""
-        return self.counts.float() if quality is None else torch.where(self.counts, quality(self), 0.0)
+        """How good each row is, (p,): 0 where it does not count or its box is NaN; 1 without a `quality`."""
+        if quality is None:
+            return self.counts.float()
+        return torch.where(self.counts, quality(self), 0.0).nan_to_num(nan=0.0)  # its box loss is NaN all the same
 
     def spread(self, values: Tensor) -> Tensor:
         """Values (p,) at their place among all priors, (b, n); 0 elsewhere."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from focalkit.detection.criterion import DetectionCriterion, Matcher, seen_in
 from focalkit.detection.types import Assignment, DenseOutputs, DetectionTarget
+from focalkit.detection.unmatched import not_a_number
 
 
 class SetCriterion(nn.Module):
@@ -64,11 +65,12 @@ class SetCriterion(nn.Module):
         """Losses of a batch, normalised, weighted and added over the layers; minimise their sum.
 
         Returns:
-            A 0-d tensor for each term, by its name, and "denoising", the sum of all terms, where there was some.
+            A 0-d tensor for each term, by its name, and "denoising", the sum of all terms, where there was some. NaN
+            where the predictions are not finite, as in `DetectionCriterion`.
         """
         every = outputs if outputs.earlier is None else _joined(outputs, outputs.earlier)
         rows, layers = _repeated(every, targets)
-        assignments = self.layer.assign(every, rows)
+        assignments, finite = self.layer.assign_if_finite(every, rows)
         self.seen = seen_in(assignments[: len(targets)])
         losses = self.layer.judge(every, rows, assignments, layers)
         if outputs.denoising is not None:
@@ -76,7 +78,7 @@ class SetCriterion(nn.Module):
             rows, layers = _repeated(noised.outputs, targets)
             found = self.layer.judge(noised.outputs, rows, noised.assignments * layers, layers)
             losses["denoising"] = torch.stack(list(found.values())).sum()
-        return losses
+        return losses if finite else not_a_number(losses, outputs)
 
 
 def _repeated(outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> tuple[tuple[DetectionTarget, ...], int]:

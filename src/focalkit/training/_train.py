@@ -31,7 +31,13 @@ from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvalua
 from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint, stopped_early
 from focalkit.training.continuing import changed_plan, compare_data, continued, write_changes
 from focalkit.training.engine import DetectionLoaders, algorithms_kept, build_trainer, check_devices
-from focalkit.training.launch import ProcessDiedError, in_every_process, is_first_process, several_to_start
+from focalkit.training.launch import (
+    ProcessDiedError,
+    in_every_process,
+    is_first_process,
+    lost_peers_explained,
+    several_to_start,
+)
 from focalkit.training.module import DetectionModule
 from focalkit.training.progress import RunProgress
 from focalkit.training.quiet import quiet_lightning
@@ -248,7 +254,7 @@ def _open_run(job: Job, data: tuple[DetectionData, DetectionData], device: str, 
 def _stops_explained(out: Path) -> Iterator[None]:
     """What ends a training from outside, with what to do next."""
     try:
-        with deaths_explained():
+        with deaths_explained(), lost_peers_explained():
             yield
     except (SystemExit, KeyboardInterrupt) as stop:
         # of Ctrl-C Lightning makes an exit, and then ignores the next one

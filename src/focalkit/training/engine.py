@@ -10,14 +10,18 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.plugins import LayerSync
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from torch import nn
 from torch.utils.data import DataLoader
 
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionBatch, DetectionData
+from focalkit.detection.models.synced_norm import synced_norms
 from focalkit.errors import ConfigError
 from focalkit.training.checkpoint import WholeFiles
 from focalkit.training.loaders import train_loader, val_loader
+from focalkit.training.shard import sharding
 
 NEVER = 10**9
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # Lightning sets it where algorithms are to be deterministic
@@ -64,34 +68,44 @@ def build_trainer(
     on_gpu = config.runtime.accelerator != "cpu" and torch.cuda.is_available()
     check_devices(config)
     ranks = config.runtime.devices * config.runtime.num_nodes
-    if ranks > 1 and on_gpu and config.model.backbone.startswith("timm:") and config.model.backbone_norm == "batch":
-        raise ConfigError(
-            "live BatchNorm of timm's backbones is not for several GPUs: torch's SyncBatchNorm would drop their"
-            " activations; --model.backbone-norm frozen with pretrained weights works"
-        )
     return L.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=config.runtime.devices,
         num_nodes=config.runtime.num_nodes,
-        strategy=DDPStrategy(gradient_as_bucket_view=True) if ranks > 1 else "auto",
+        strategy=_strategy(config) if ranks > 1 else "auto",
         precision=config.runtime.precision,
         max_epochs=epochs,
         accumulate_grad_batches=config.accumulate,
         gradient_clip_val=config.optim.clip_norm,
         check_val_every_n_epoch=config.evaluate_every,
         num_sanity_val_steps=0,
-        # torch's SyncBatchNorm exists for GPUs only; on several CPU processes each normalises its own images
-        sync_batchnorm=ranks > 1 and on_gpu,
         use_distributed_sampler=False,
         deterministic="warn" if config.runtime.deterministic else None,
         logger=build_logger(config, out, start_step),
         callbacks=callbacks,
-        plugins=[WholeFiles()],
+        # torch's SyncBatchNorm exists for GPUs only; on several CPU processes each normalises its own images
+        plugins=[WholeFiles(), *([SyncedNorms()] if ranks > 1 and on_gpu else [])],
         enable_checkpointing=False,
         enable_model_summary=False,
         log_every_n_steps=NEVER,
         default_root_dir=out,
     )
+
+
+def _strategy(config: TrainConfig) -> Strategy:
+    if config.runtime.strategy == "fsdp":
+        return sharding(config.runtime.devices * config.runtime.num_nodes)
+    return DDPStrategy(gradient_as_bucket_view=True)
+
+
+class SyncedNorms(LayerSync):
+    """Lightning's hook for `synced_norms`."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        return synced_norms(model)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        return model
 
 
 @contextmanager

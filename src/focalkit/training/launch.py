@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
@@ -21,7 +22,22 @@ GRACE = 5.0
 
 
 class ProcessDiedError(FocalkitError):
-    """One of the processes of a job was killed."""
+    """One of the processes of a job was killed, or has ended before the others."""
+
+
+@contextmanager
+def lost_peers_explained() -> Iterator[None]:
+    """Makes a `ProcessDiedError` of what torch raises in a process when another one of its job is no longer there."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).strip().split("\n")[0]
+        if not isinstance(error, dist.DistError) and "gloo" not in said and "by peer" not in said:
+            raise
+        raise ProcessDiedError(
+            f"another process of this job has ended, or its machine cannot be reached ({said}); what it said last tells"
+            " why"
+        ) from error
 
 
 def is_first_process() -> bool:
@@ -103,6 +119,8 @@ def _child(
         torch.set_num_threads(max(torch.get_num_threads() // count, 1))
     try:
         work(job)
+    except ProcessDiedError:  # of another process, whose end this one's parent knows more of
+        raise
     except FocalkitError as error:
         messages.put(FocalkitError(str(error)) if type(error).__init__ is not Exception.__init__ else error)
         raise

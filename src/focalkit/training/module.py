@@ -1,6 +1,5 @@
 """The LightningModule: training step, validation step, optimiser. Epochs, devices and precision are Lightning's."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from focalkit.errors import DivergedError
 from focalkit.training.losses import LossWindow, Seen
 from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import Plan, lr_factor
+from focalkit.training.shard import divide, gather, shard, whole
 
 SKIPS_IN_A_ROW = 10
 
@@ -61,6 +61,11 @@ class DetectionModule(L.LightningModule):
         self._detections: list[dict[str, Any]] = []
         self._skips = 0
 
+    def configure_model(self) -> None:
+        """Divide the weights over the processes where the strategy asks for it, which then sets a device mesh."""
+        if self._device_mesh is not None:
+            shard(self.model, self._device_mesh["data_parallel"])
+
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         outputs = predict_to_learn(self.model, batch)
         losses = self._losses(outputs, batch.targets)
@@ -79,15 +84,17 @@ class DetectionModule(L.LightningModule):
     ) -> None:
         """Clip, remember the norm, and leave a step out that is not finite if the configuration says so.
 
-        Among several processes the gradients are averaged by now, so that all decide alike.
+        Among several processes the gradients are averaged by now; a loss is each one's own, so they decide together.
         """
         step, parameters = self.global_step + 1, [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if gradient_clip_val:
             nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        norm = whole(norm)
         scaled = self.trainer.precision == "16-mixed"  # there an infinite gradient is routine: the scaler leaves it out
         if self.optim.not_finite == "skip" and not scaled:
-            self._skips = 0 if norm.isfinite() and self.window.is_finite(step) else self._skips + 1
+            fine = bool(norm.isfinite()) and self.window.is_finite(step)
+            self._skips = 0 if self.trainer.strategy.reduce_boolean_decision(fine) else self._skips + 1
             if self._skips:
                 self._refuse_poison(step)
             if 0 < self._skips < SKIPS_IN_A_ROW:
@@ -101,14 +108,16 @@ class DetectionModule(L.LightningModule):
         """Running statistics that a step has made NaN stay so when the step is left out.
 
         Raises:
-            DivergedError: Some are.
+            DivergedError: Some are, in one of the processes.
         """
         floats = ((name, value) for name, value in self.named_buffers() if value.is_floating_point())
-        if poisoned := next((name for name, value in floats if not value.isfinite().all()), None):
-            raise DivergedError(f"step {step} cannot be left out: it has made {poisoned} NaN or infinite")
+        poisoned = next((name for name, value in floats if not value.isfinite().all()), None)
+        if found := next(filter(None, self._gather(poisoned)), None):
+            raise DivergedError(f"step {step} cannot be left out: it has made {found} NaN or infinite")
 
     def on_validation_epoch_start(self) -> None:
         self._val_losses, self._detections = [], []
+        gather(self.model)  # processes have different numbers of batches
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         for image_id, found in detect(self.model, self.postprocess, [batch], observe=self._observe):
@@ -120,6 +129,7 @@ class DetectionModule(L.LightningModule):
         self._val_losses.append((len(targets), torch.stack(list(losses.values()))))
 
     def on_validation_epoch_end(self) -> None:
+        divide(self.model)
         weighted = torch.stack([n * row for n, row in self._val_losses]).sum(0).cpu() if self._val_losses else None
         part = (sum(n for n, _ in self._val_losses), weighted, self._detections)
         parts = self._gather(part)
@@ -162,11 +172,7 @@ class DetectionModule(L.LightningModule):
 
     def _losses(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> dict[str, Tensor]:
         with torch.autocast(self.device.type, enabled=False):
-            try:
-                return self.criterion(outputs, targets)
-            except DivergedError:  # nothing to match by: a loss that is not finite, and treated like any other
-                names = [*self.criterion.terms, *(["denoising"] if outputs.denoising is not None else [])]
-                return {name: outputs.logits[0].sum() * math.nan for name in names}
+            return self.criterion(outputs, targets)
 
     def _gather(self, part: Any) -> list[Any]:
         if not torch.distributed.is_initialized():

@@ -93,6 +93,11 @@ def _check(config: TrainConfig) -> None:
         problems.append(f"optim.lr and optim.lr_batch must be positive, got {o.lr} and {o.lr_batch}")
     if o.ema_decay is not None and not 0 < o.ema_decay < 1:
         problems.append(f"optim.ema_decay must lie between 0 and 1, got {o.ema_decay}")
+    if config.runtime.strategy == "fsdp" and (o.ema_decay is not None or config.runtime.precision == "16-mixed"):
+        problems.append(
+            'runtime.strategy "fsdp" divides the weights: no average of them (optim.ema_decay) and no float16 scaling'
+            " (runtime.precision 16-mixed) with it; ddp does both"
+        )
     c = config.criterion
     if (c.sample is not None and c.sample < 1) or not 0 <= c.sample_positive <= 1:
         problems.append(

@@ -1,12 +1,14 @@
 """timm's models as backbones."""
 
+import copy
 import sys
 
 import pytest
 import torch
 
-from focalkit.config import ModelConfig, RuntimeConfig, TrainConfig
+from focalkit.config import ModelConfig
 from focalkit.detection import build_backbone, build_detector, resolve_backbone
+from focalkit.detection.models.synced_norm import synced_norms
 from focalkit.detection.models.timm_backbone import TimmBackbone
 from focalkit.errors import ConfigError, InputError
 
@@ -98,12 +100,17 @@ def test_a_first_stage_without_parameters_of_its_own_freezes_the_stem():
     assert frozen == {"net.conv1.weight", "net.bn1.weight", "net.bn1.bias"}
 
 
-def test_live_norms_of_timm_are_refused_on_several_gpus(monkeypatch, tmp_path):
-    """torch's SyncBatchNorm would take the activations of timm's norms away."""
-    from focalkit.training.engine import build_trainer
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    config = TrainConfig(model=ModelConfig(NAME, "batch"), runtime=RuntimeConfig(devices=2, logger="none"))
-    with pytest.raises(ConfigError, match="live BatchNorm of timm's backbones is not for several GPUs"):
-        build_trainer(config, tmp_path, [], epochs=1, start_step=0)
+def test_norms_over_several_gpus_keep_the_activations_of_timms(backbone):
+    images = torch.rand(1, 3, 64, 64)
+    synced = synced_norms(copy.deepcopy(backbone)).eval()
+    torchs = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(backbone)).eval()
+    kinds = {type(m) for m in synced.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)}
+    assert kinds
+    assert all(issubclass(kind, torch.nn.SyncBatchNorm) for kind in kinds)
+    with torch.no_grad():
+        expected, ours, theirs = (net(images) for net in (backbone.eval(), synced, torchs))
+    assert all(map(torch.equal, ours, expected))
+    assert not any(map(torch.equal, theirs, expected)), "torch's own conversion drops them"
+    still = synced_norms(TimmBackbone("timm:resnet18", norm="batch", freeze_at=1)).train()
+    assert not still.net.bn1.training
+    assert still.net.layer1[0].bn1.training
