@@ -128,5 +128,13 @@ def test_a_resumed_run_reads_its_images_again_and_refuses_others(config, run) ->
     keep = {image["id"] for image in content["images"]}
     content["annotations"] = [row for row in content["annotations"] if row["image_id"] in keep]
     file.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match="7 images now, 8 when the run began"):
+    with pytest.raises(ConfigError, match=r"7 images now, 8 when the run began"):
         train(replace(config, data=DataConfig(data), epochs=3), run.path, resume=True)
+
+
+def test_a_batch_too_small_for_batch_norm_is_told_with_the_ways_out(config, tmp_path) -> None:
+    small = replace(
+        config, batch_size=1, min_size=32, max_size=32, model=replace(config.model, backbone="mobilenet_v2")
+    )
+    with pytest.raises(ConfigError, match=r"live BatchNorm needs more than one value per channel.*--batch-size"):
+        train(small, tmp_path / "run")

@@ -107,7 +107,8 @@ def _samples(file: Path, findings: Findings) -> list[dict[str, Any]]:
 
 
 def _split_of(sample: dict[str, Any]) -> str | None:
-    tags = sample.get("tags") if isinstance(sample.get("tags"), list) else []
+    tags = sample.get("tags")
+    tags = tags if isinstance(tags, list) else []
     return next((split for tag in tags if isinstance(tag, str) and (split := split_in(tag))), None)
 
 

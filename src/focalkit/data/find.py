@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from focalkit.data import coco, fiftyone, labelme, tables, voc, yolo
+from focalkit.data._depth import tell_depth
 from focalkit.data._division import divide
 from focalkit.data._records import DetectionData
 from focalkit.data._selection import Selection, choose_classes
@@ -95,6 +96,11 @@ class Place:
 
     def open(self, split: str) -> DetectionData:
         """A split of the data's own."""
+        data = self._read(split)
+        told = tell_depth([image.path for image in data.images]) if self.check else []
+        return replace(data, warnings=(*data.warnings, *told)) if told else data
+
+    def _read(self, split: str) -> DetectionData:
         given = {"train": self.train_json, "val": self.val_json}.get(split)
         if given is not None:
             files = coco.files(Path(given), Path(self.images) if self.images else None)

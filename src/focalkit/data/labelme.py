@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from focalkit._files import walk
 from focalkit._pictures import SUFFIXES, is_picture
@@ -167,7 +167,7 @@ def _box(shape: dict[str, Any], place: str, findings: Findings) -> Box | None:
     return float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys))
 
 
-def _are_points(points: object) -> bool:
+def _are_points(points: object) -> TypeGuard[list[list[float]]]:
     return isinstance(points, list) and all(
         isinstance(p, list) and len(p) == 2 and all(type(v) in (int, float) and abs(v) < 1e9 for v in p) for p in points
     )

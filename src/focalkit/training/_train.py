@@ -269,6 +269,14 @@ def _stops_explained(out: Path) -> Iterator[None]:
             f"the GPU is out of memory: more --accumulate passes per step need less and change little; otherwise a "
             f"smaller --batch-size, --max-size, or --precision bf16-mixed ({error})"
         ) from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            "live BatchNorm needs more than one value per channel, and a map of one image has one cell: give a larger "
+            "--batch-size or fewer --accumulate passes, larger images (--min-size, --max-size), or --model.head-norm "
+            "group and, with pretrained weights, --model.backbone-norm frozen"
+        ) from error
     except (LoadingError, ProcessDiedError) as error:
         raise type(error)(f"{error}; --out {out} --resume continues from the last checkpoint") from error
 

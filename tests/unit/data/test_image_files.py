@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from focalkit.cli._sources import note_left_out
+from focalkit.data import open_detection_data
 from focalkit.errors import InputError
 from focalkit.images import as_image, find_images, left_out, read_image
+from unit.data.tiny_data import write_yolo
 
 
 def save(path: Path, values: np.ndarray) -> Path:
@@ -26,6 +28,18 @@ def test_the_scale_of_16_bits_does_not_depend_on_the_brightest_pixel(
     values[0, 0] = brightest
     got = read_image(save(tmp_path / f"a.{suffix}", values))[0].numpy()
     assert np.array_equal(got, np.round(values / 257).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("brightest", "bits", "factor"), [(4095, 12, 16), (1000, 10, 64), (40000, 0, 0)])
+def test_data_of_fewer_bits_are_told(tmp_path: Path, brightest: int, bits: int, factor: int) -> None:
+    values = np.full((30, 40), brightest, dtype=np.uint16)
+    write_yolo(tmp_path)
+    for name in ("train/a.png", "train/b.png"):
+        save(tmp_path / "images" / name, values)
+    told = [w for w in open_detection_data(tmp_path).warnings if "brightness" in w]
+    said = f"2 of 2 x 16-bit pictures looked at hold no value above {brightest}: data of {bits} bits"
+    assert told == [] if not bits else (told[0].startswith(said) and f"multiply them by {factor}" in told[0])
+    assert not any("brightness" in w for w in open_detection_data(tmp_path, check=False).warnings)
 
 
 def test_float_pixels_are_shares_of_white(tmp_path: Path) -> None:
