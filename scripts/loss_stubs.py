@@ -25,7 +25,7 @@ from torch import Generator, Tensor
 
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
 from ._overlap import BoxLoss
-from ._region import Activation
+from ._region_parts import Activation
 '''
 
 

@@ -1,7 +1,7 @@
-"""The one place where weights, absent elements, reductions and normalisers meet.
+"""The one place where weights, valid elements, reductions and normalisers meet.
 
-An element is absent when it is ignored or its weight is 0: it is left out of the sum and of the mean's denominator, and
-its gradient is 0. The mean over no element is 0. Nothing here reads a value from the device.
+An element is valid unless it is ignored or its weight is 0; one that is not is left out of the sum and of the mean's
+denominator, and its gradient is 0. The mean over no element is 0. Nothing here reads a value from the device.
 """
 
 from collections.abc import Sequence
@@ -21,27 +21,27 @@ def reduce(
     reduction: str,
     normalizer: float | Tensor | None = None,
     weight: Tensor | None = None,
-    counted: Tensor | None = None,
+    valid: Tensor | None = None,
 ) -> Tensor:
     """Weights, masks and reduces an unreduced loss.
 
     Args:
         loss: Unreduced loss, any shape.
-        reduction: "none", "sum" or "mean" (over the elements that count).
+        reduction: "none", "sum" or "mean" (over the valid elements).
         normalizer: Divides the sum instead of the mean's count: a number or a 0-d tensor.
-        weight: Multiplies; fits `loss` as `fit_weight` says. Elements of weight 0 are absent.
-        counted: False where an element is absent; broadcasts against `loss`.
+        weight: Multiplies; fits `loss` as `fit_weight` says. Elements of weight 0 are not valid.
+        valid: Where elements are valid; broadcasts against `loss`.
     """
     if weight is not None:
         weight = fit_weight(weight, loss.shape, loss.device)
-        present = weight != 0
-        counted = present if counted is None else counted & present
+        nonzero = weight != 0
+        valid = nonzero if valid is None else valid & nonzero
         loss = loss * weight.to(loss.dtype)
-    if counted is not None:
-        loss = torch.where(counted, loss, 0.0)
+    if valid is not None:
+        loss = torch.where(valid, loss, 0.0)
     if reduction == "none":
         return loss
-    count = loss.numel() if counted is None else counted.expand_as(loss).sum()
+    count = loss.numel() if valid is None else valid.expand_as(loss).sum()
     return finish(loss.sum(), count, reduction=reduction, normalizer=normalizer)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from focalkit.testing._cases import required
 from reference import classification as C
 from reference import focal as F
+from reference import masks as M
 from reference import pairs as P
 
 Given = dict[str, Any]
@@ -75,6 +76,34 @@ def regions(formula: Callable[..., mpf], exponent: float = 1.0) -> Callable[...,
         return out
 
     return apply
+
+
+def generalized_dice(x: Tensor, t: Tensor, smooth: float) -> list[mpf]:
+    b, k, s = x.shape
+    return [
+        M.generalized_dice(
+            [[F.sigmoid(float(v)) for v in row] for row in x[i].tolist()],
+            [[dense(t, i, c, j) for j in range(s)] for c in range(k)],
+            smooth,
+        )
+        for i in range(b)
+    ]
+
+
+def lovasz(x: Tensor, t: Tensor, hinge: bool) -> list[mpf]:
+    """Of every image and class."""
+    b, k, s = x.shape
+    out = []
+    for i in range(b):
+        for c in range(k):
+            mask = [dense(t, i, c, j) for j in range(s)]
+            if hinge:
+                errors = [max(mpf(0), 1 - mpf(float(x[i, c, j])) * (2 * mask[j] - 1)) for j in range(s)]
+            else:
+                p = [F.softmax(x[i, :, j].tolist())[c] for j in range(s)]
+                errors = [1 - a if inside else a for a, inside in zip(p, mask, strict=True)]
+            out.append(M.lovasz(errors, mask))
+    return out
 
 
 def bce(x: float, t: float) -> mpf:
@@ -153,8 +182,11 @@ def references(shape: tuple[int, int, int]) -> dict[str, Callable[[Tensor, Tenso
         ),
         "balanced_softmax": (rows(C.balanced_softmax), {"counts": counts}),
         "bce": (elements(bce), {}),
+        "boundary": (regions(M.boundary), {}),
         "ce": (rows(F.cross_entropy), {}),
         "ciou": (boxes(P.ciou), {}),
+        "cldice": (regions(M.cldice), {"iterations": 3, "smooth": 1.0}),
+        "cldice(iterations=1, smooth=0.5)": (regions(M.cldice), {"iterations": 1, "smooth": 0.5}),
         "cyclical_focal": (
             rows(C.cyclical),
             {"epoch": 0, "epochs": 9, "hc": 3.0, "pos": 2.0, "neg": 2.0, "f": 4.0, "s": 0.1},
@@ -182,8 +214,12 @@ def references(shape: tuple[int, int, int]) -> dict[str, Callable[[Tensor, Tenso
         "focaler_iou(low=0.05, high=0.3)": (boxes(P.focaler_iou), {"low": 0.05, "high": 0.3}),
         "gaussian_focal": (elements(C.gaussian_focal), {"alpha": 2.0, "beta": 4.0}),
         "ghm_c": (ghm_c, {}),
+        "generalized_dice": (generalized_dice, {"smooth": 1.0}),
+        "generalized_dice(smooth=0.0)": (generalized_dice, {"smooth": 0.0}),
         "ghm_r": (ghm_r, {}),
         "giou": (boxes(P.giou), {}),
+        "hausdorff": (regions(M.hausdorff), {"alpha": 2.0}),
+        "hausdorff(alpha=1.0)": (regions(M.hausdorff), {"alpha": 1.0}),
         "hcl": (lambda x, t: P.hard_contrastive(x.tolist(), t.tolist(), 0.5, 1.0, 0.1), {}),
         "hcl(temperature=0.1, beta=0.5)": (
             lambda x, t: P.hard_contrastive(x.tolist(), t.tolist(), 0.1, 0.5, 0.1),
@@ -201,6 +237,8 @@ def references(shape: tuple[int, int, int]) -> dict[str, Callable[[Tensor, Tenso
         "ldam": (rows(C.ldam), {"counts": counts, "max_margin": 0.5, "scale": 30.0}),
         "logit_adjusted(tau=0.7)": (rows(C.logit_adjusted), {"counts": counts, "tau": 0.7}),
         "logit_adjusted": (rows(C.logit_adjusted), {"counts": counts, "tau": 1.0}),
+        "lovasz_hinge": (lovasz, {"hinge": True}),
+        "lovasz_softmax": (lovasz, {"hinge": False}),
         "mal": (elements(C.matchability_aware), {"gamma": 1.5, "alpha": 1.0}),
         "mal(gamma=0.5, alpha=0.75)": (elements(C.matchability_aware), {"gamma": 0.5, "alpha": 0.75}),
         "nwd": (boxes(P.nwd), {"constant": 12.8}),

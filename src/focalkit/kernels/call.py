@@ -164,7 +164,7 @@ class SigmoidCall(_Call):
         """The sum (in float64 if `wide`), and how many elements are valid (0 where that is not asked for)."""
         if self.dense or self.label_smoothing or not (self.positive and self.negative):
             loss, factor, valid = self.elements(x, operands, dim)
-            losses = reduce(loss, reduction="none", weight=factor, counted=valid)
+            losses = reduce(loss, reduction="none", weight=factor, valid=valid)
             return sum_of(losses, wide), count_of(loss.shape, factor, valid) if count else 0
         parts, factor, valid = self._losses_of_labels(upcast(x), operands, dim, self.positive, self.negative)
         total = sum_of(parts[0], wide) + sum_of(parts[1], wide)
@@ -184,7 +184,7 @@ class SigmoidCall(_Call):
         if operands.class_weight is not None:
             weight = operands.class_weight if weight is None else weight * operands.class_weight
         if weight is not None:
-            x = torch.where(weight != 0, x, 0.0)  # absent: a NaN there is no part of the sum
+            x = torch.where(weight != 0, x, 0.0)  # not valid: a NaN there is no part of the sum
         is_positive = valid & (labels != -1)
         # subtle: a label that is neither a class, -1 nor ignored stays negative here, and gather refuses it
         index = torch.where(is_positive, labels, 0)
@@ -194,7 +194,7 @@ class SigmoidCall(_Call):
         others = torch.where(valid, x, nowhere).scatter(
             dim, index, torch.where(is_positive | ~valid, nowhere, label_logits)
         )
-        others = others.clamp(max=torch.finfo(x.dtype).max / 1024)  # as `finite`, but absence stays absence
+        others = others.clamp(max=torch.finfo(x.dtype).max / 1024)  # as `finite`, but "not here" stays so
         label_logits = finite(torch.where(is_positive, label_logits, 0.0))
 
         def at_label(value: Number) -> Number:
@@ -288,7 +288,7 @@ class SoftmaxCall(_Call):
     ) -> tuple[Tensor, Tensor | int]:
         """The sum (in float64 if `wide`), and how many rows are valid (0 where that is not asked for)."""
         loss, weight, valid = self.elements(x, operands, dim)
-        losses = reduce(loss, reduction="none", weight=weight, counted=valid)
+        losses = reduce(loss, reduction="none", weight=weight, valid=valid)
         return sum_of(losses, wide), count_of(loss.shape, weight, valid) if count else 0
 
 
@@ -300,7 +300,7 @@ def reference(call: Call, *logits: Tensor) -> Tensor:
     given = [call.folded(x) for x in logits]
     if call.reduction == "none":
         loss, factor, valid = call.elements(given[0], call.operands(0, given[0]), call.dims[0])
-        return reduce(loss, reduction="none", weight=factor, counted=valid)
+        return reduce(loss, reduction="none", weight=factor, valid=valid)
     sums = [
         call.sums(x, call.operands(i, x), dim, count=call.mean)
         for i, (x, dim) in enumerate(zip(given, call.dims, strict=True))
@@ -316,12 +316,12 @@ def count_labels(call: Call, logits: Sequence[Tensor]) -> Tensor | int:
     total: Tensor | int = 0
     for i, x in enumerate(map(call.folded, logits)):
         operands = call.operands(i, x)
-        present = call.valid(operands.targets)
+        valid = call.valid(operands.targets)
         for factor in (operands.weight, operands.class_weight):
             if factor is not None:
-                present = factor != 0 if present is None else present & (factor != 0)
+                valid = factor != 0 if valid is None else valid & (factor != 0)
         size = x.numel() if call.elementwise else operands.targets.numel()
         # subtle: the sum of bools would make them int64 first
-        more = size if present is None else present.count_nonzero() * (size // max(present.numel(), 1))
+        more = size if valid is None else valid.count_nonzero() * (size // max(valid.numel(), 1))
         total = total + more
     return total.clamp(min=1) if isinstance(total, Tensor) else max(total, 1)

@@ -61,10 +61,10 @@ class Fused:
             logits: Any shape; float16 and bfloat16 reach the maths as float32.
             targets: Whatever the maths compares the logits with, broadcasting against them. Integers that lack the
                 class axis are class indices, which reach the maths as 0 and 1 for every class; -1 is background.
-            weight: Multiplies; a tensor that broadcasts against the logits. Weight 0 is absence.
-            ignore_index: The target of elements that are absent; None for none.
+            weight: Multiplies; a tensor that broadcasts against the logits. An element of weight 0 is not valid.
+            ignore_index: The target of elements that are not valid; None for none.
             class_dim: The class axis of `logits`, for class indices.
-            reduction: "sum", "mean" over the elements that are not absent, or "none".
+            reduction: "sum", "mean" over the valid elements, or "none".
             normalizer: Number or 0-d tensor that divides the sum instead.
             backend: "auto", "eager", "compiled".
             params: Further arguments of the maths: numbers, and tensors that broadcast against the logits.
@@ -186,7 +186,11 @@ def _losses_of(maths: Callable[..., Tensor], name: str) -> Term:
     def losses(t: Tensor, x: Tensor, **params: Number) -> Tensor:
         loss = maths(x, t, **params)
         if loss.shape != x.shape:
-            raise ValueError(f"{name} must give one loss per logit, {tuple(x.shape)}, and gave {tuple(loss.shape)}")
+            rows = "; maths of whole rows, such as a softmax, cannot be taken apart: call it without fuse"
+            raise ValueError(
+                f"{name} must give one loss per logit, {tuple(x.shape)}, and gave {tuple(loss.shape)}"
+                + (rows if loss.ndim < x.ndim else "")
+            )
         return loss
 
     return losses
@@ -212,7 +216,8 @@ def fuse(maths: Callable[..., Tensor]) -> Fused:
 
     Args:
         maths: `maths(logits, targets, **params)` -> one loss per logit, of PyTorch operations that look at one element
-            at a time and do not decide by values. Autograd must be able to differentiate it.
+            at a time and do not decide by values. Autograd must be able to differentiate it. One loss per row is
+            no such maths; where rows of elementwise losses are wanted, add them: `loss(..., reduction="none").sum(1)`.
 
     Example:
         >>> @fuse

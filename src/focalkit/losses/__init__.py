@@ -31,6 +31,8 @@ from ._calibration_aware import dual_focal_loss as dual_focal_loss
 from ._calibration_aware import flsd_loss as flsd_loss
 from ._catalog import LOSSES as LOSSES
 from ._catalog import LossSpec as LossSpec
+from ._centerline import ClDiceLoss as ClDiceLoss
+from ._centerline import cldice_loss as cldice_loss
 from ._compose import DeferredReweighting as DeferredReweighting
 from ._compose import Sum as Sum
 from ._contrastive import FocalInfoNCELoss as FocalInfoNCELoss
@@ -42,6 +44,11 @@ from ._cross_entropy import CrossEntropy as CrossEntropy
 from ._cross_entropy import binary_cross_entropy as binary_cross_entropy
 from ._cross_entropy import cross_entropy as cross_entropy
 from ._dense import dense_sigmoid_focal_loss as dense_sigmoid_focal_loss
+from ._distance import BoundaryLoss as BoundaryLoss
+from ._distance import HausdorffLoss as HausdorffLoss
+from ._distance import boundary_loss as boundary_loss
+from ._distance import hausdorff_loss as hausdorff_loss
+from ._distance import signed_distances as signed_distances
 from ._distillation import DistillationLoss as DistillationLoss
 from ._distillation import FocalDistillationLoss as FocalDistillationLoss
 from ._distillation import distillation_loss as distillation_loss
@@ -64,6 +71,10 @@ from ._focal_variants import reduced_focal_loss as reduced_focal_loss
 from ._focal_variants import sigmoid_focal_loss_star as sigmoid_focal_loss_star
 from ._ghm import GHMC as GHMC
 from ._ghm import GHMR as GHMR
+from ._lovasz import LovaszHingeLoss as LovaszHingeLoss
+from ._lovasz import LovaszSoftmaxLoss as LovaszSoftmaxLoss
+from ._lovasz import lovasz_hinge_loss as lovasz_hinge_loss
+from ._lovasz import lovasz_softmax_loss as lovasz_softmax_loss
 from ._mining import OHEM as OHEM
 from ._mining import HardNegativeMining as HardNegativeMining
 from ._module import LossModule as LossModule
@@ -89,12 +100,12 @@ from ._quality import quality_focal_loss as quality_focal_loss
 from ._quality import varifocal_loss as varifocal_loss
 from ._region import DiceLoss as DiceLoss
 from ._region import FocalTverskyLoss as FocalTverskyLoss
+from ._region import GeneralizedDiceLoss as GeneralizedDiceLoss
 from ._region import TverskyLoss as TverskyLoss
-from ._region import UnifiedFocalLoss as UnifiedFocalLoss
 from ._region import dice_loss as dice_loss
 from ._region import focal_tversky_loss as focal_tversky_loss
+from ._region import generalized_dice_loss as generalized_dice_loss
 from ._region import tversky_loss as tversky_loss
-from ._region import unified_focal_loss as unified_focal_loss
 from ._scheduled import AdaFocalLoss as AdaFocalLoss
 from ._scheduled import CyclicalFocalLoss as CyclicalFocalLoss
 from ._set_prediction import IoUAwareBCELoss as IoUAwareBCELoss
@@ -105,8 +116,11 @@ from ._set_prediction import matchability_aware_loss as matchability_aware_loss
 from ._set_prediction import position_supervised_focal_loss as position_supervised_focal_loss
 from ._spec import argument_names as argument_names
 from ._spec import build as build
+from ._spec import focal_arguments as focal_arguments
 from ._spec import parse as parse
 from ._spec import spec_of as spec_of
+from ._unified import UnifiedFocalLoss as UnifiedFocalLoss
+from ._unified import unified_focal_loss as unified_focal_loss
 
 __all__ = [
     "GHMC",
@@ -118,7 +132,9 @@ __all__ = [
     "AsymmetricSoftmaxLoss",
     "BalancedSoftmaxLoss",
     "BinaryCrossEntropy",
+    "BoundaryLoss",
     "CIoULoss",
+    "ClDiceLoss",
     "CrossEntropy",
     "CyclicalFocalLoss",
     "DIoULoss",
@@ -138,8 +154,10 @@ __all__ = [
     "FocalerIoULoss",
     "GIoULoss",
     "GaussianFocalLoss",
+    "GeneralizedDiceLoss",
     "HardContrastiveLoss",
     "HardNegativeMining",
+    "HausdorffLoss",
     "InnerIoULoss",
     "IoUAwareBCELoss",
     "L1Loss",
@@ -147,6 +165,8 @@ __all__ = [
     "LogitAdjustedLoss",
     "LossModule",
     "LossSpec",
+    "LovaszHingeLoss",
+    "LovaszSoftmaxLoss",
     "MatchabilityAwareLoss",
     "NWDLoss",
     "Poly1CrossEntropy",
@@ -172,8 +192,10 @@ __all__ = [
     "asymmetric_softmax_loss",
     "balanced_softmax_loss",
     "binary_cross_entropy",
+    "boundary_loss",
     "build",
     "ciou_loss",
+    "cldice_loss",
     "cross_entropy",
     "dense_sigmoid_focal_loss",
     "dice_loss",
@@ -184,18 +206,23 @@ __all__ = [
     "eiou_loss",
     "equalization_loss",
     "flsd_loss",
+    "focal_arguments",
     "focal_distillation_loss",
     "focal_infonce_loss",
     "focal_tversky_loss",
     "focaler_iou_loss",
     "gaussian_focal_loss",
+    "generalized_dice_loss",
     "giou_loss",
     "hard_contrastive_loss",
+    "hausdorff_loss",
     "inner_iou_loss",
     "iou_aware_bce_loss",
     "l1_loss",
     "ldam_loss",
     "logit_adjusted_loss",
+    "lovasz_hinge_loss",
+    "lovasz_softmax_loss",
     "matchability_aware_loss",
     "nwd_loss",
     "parse",
@@ -207,6 +234,7 @@ __all__ = [
     "reduced_focal_loss",
     "sigmoid_focal_loss",
     "sigmoid_focal_loss_star",
+    "signed_distances",
     "smooth_l1_loss",
     "softmax_equalization_loss",
     "softmax_focal_loss",

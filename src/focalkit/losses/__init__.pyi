@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
 from ._overlap import BoxLoss
-from ._region import Activation
+from ._region_parts import Activation
 from ._asymmetric import asymmetric_loss as asymmetric_loss
 from ._asymmetric import asymmetric_softmax_loss as asymmetric_softmax_loss
 from ._box_running import WIoUv3Loss as WIoUv3Loss
@@ -24,6 +24,7 @@ from ._calibration_aware import dual_focal_loss as dual_focal_loss
 from ._calibration_aware import flsd_loss as flsd_loss
 from ._catalog import LOSSES as LOSSES
 from ._catalog import LossSpec as LossSpec
+from ._centerline import cldice_loss as cldice_loss
 from ._compose import DeferredReweighting as DeferredReweighting
 from ._compose import Sum as Sum
 from ._contrastive import focal_infonce_loss as focal_infonce_loss
@@ -31,6 +32,9 @@ from ._contrastive import hard_contrastive_loss as hard_contrastive_loss
 from ._cross_entropy import binary_cross_entropy as binary_cross_entropy
 from ._cross_entropy import cross_entropy as cross_entropy
 from ._dense import dense_sigmoid_focal_loss as dense_sigmoid_focal_loss
+from ._distance import boundary_loss as boundary_loss
+from ._distance import hausdorff_loss as hausdorff_loss
+from ._distance import signed_distances as signed_distances
 from ._distillation import distillation_loss as distillation_loss
 from ._distillation import focal_distillation_loss as focal_distillation_loss
 from ._equalization import equalization_loss as equalization_loss
@@ -45,6 +49,8 @@ from ._focal_variants import reduced_focal_loss as reduced_focal_loss
 from ._focal_variants import sigmoid_focal_loss_star as sigmoid_focal_loss_star
 from ._ghm import GHMC as GHMC
 from ._ghm import GHMR as GHMR
+from ._lovasz import lovasz_hinge_loss as lovasz_hinge_loss
+from ._lovasz import lovasz_softmax_loss as lovasz_softmax_loss
 from ._mining import OHEM as OHEM
 from ._mining import HardNegativeMining as HardNegativeMining
 from ._module import LossModule as LossModule
@@ -60,8 +66,8 @@ from ._quality import quality_focal_loss as quality_focal_loss
 from ._quality import varifocal_loss as varifocal_loss
 from ._region import dice_loss as dice_loss
 from ._region import focal_tversky_loss as focal_tversky_loss
+from ._region import generalized_dice_loss as generalized_dice_loss
 from ._region import tversky_loss as tversky_loss
-from ._region import unified_focal_loss as unified_focal_loss
 from ._scheduled import AdaFocalLoss as AdaFocalLoss
 from ._scheduled import CyclicalFocalLoss as CyclicalFocalLoss
 from ._set_prediction import iou_aware_bce_loss as iou_aware_bce_loss
@@ -69,8 +75,10 @@ from ._set_prediction import matchability_aware_loss as matchability_aware_loss
 from ._set_prediction import position_supervised_focal_loss as position_supervised_focal_loss
 from ._spec import argument_names as argument_names
 from ._spec import build as build
+from ._spec import focal_arguments as focal_arguments
 from ._spec import parse as parse
 from ._spec import spec_of as spec_of
+from ._unified import unified_focal_loss as unified_focal_loss
 
 __all__ = [
     "GHMC",
@@ -82,7 +90,9 @@ __all__ = [
     "AsymmetricSoftmaxLoss",
     "BalancedSoftmaxLoss",
     "BinaryCrossEntropy",
+    "BoundaryLoss",
     "CIoULoss",
+    "ClDiceLoss",
     "CrossEntropy",
     "CyclicalFocalLoss",
     "DIoULoss",
@@ -102,8 +112,10 @@ __all__ = [
     "FocalerIoULoss",
     "GIoULoss",
     "GaussianFocalLoss",
+    "GeneralizedDiceLoss",
     "HardContrastiveLoss",
     "HardNegativeMining",
+    "HausdorffLoss",
     "InnerIoULoss",
     "IoUAwareBCELoss",
     "L1Loss",
@@ -111,6 +123,8 @@ __all__ = [
     "LogitAdjustedLoss",
     "LossModule",
     "LossSpec",
+    "LovaszHingeLoss",
+    "LovaszSoftmaxLoss",
     "MatchabilityAwareLoss",
     "NWDLoss",
     "Poly1CrossEntropy",
@@ -136,8 +150,10 @@ __all__ = [
     "asymmetric_softmax_loss",
     "balanced_softmax_loss",
     "binary_cross_entropy",
+    "boundary_loss",
     "build",
     "ciou_loss",
+    "cldice_loss",
     "cross_entropy",
     "dense_sigmoid_focal_loss",
     "dice_loss",
@@ -148,18 +164,23 @@ __all__ = [
     "eiou_loss",
     "equalization_loss",
     "flsd_loss",
+    "focal_arguments",
     "focal_distillation_loss",
     "focal_infonce_loss",
     "focal_tversky_loss",
     "focaler_iou_loss",
     "gaussian_focal_loss",
+    "generalized_dice_loss",
     "giou_loss",
     "hard_contrastive_loss",
+    "hausdorff_loss",
     "inner_iou_loss",
     "iou_aware_bce_loss",
     "l1_loss",
     "ldam_loss",
     "logit_adjusted_loss",
+    "lovasz_hinge_loss",
+    "lovasz_softmax_loss",
     "matchability_aware_loss",
     "nwd_loss",
     "parse",
@@ -171,6 +192,7 @@ __all__ = [
     "reduced_focal_loss",
     "sigmoid_focal_loss",
     "sigmoid_focal_loss_star",
+    "signed_distances",
     "smooth_l1_loss",
     "softmax_equalization_loss",
     "softmax_focal_loss",
@@ -317,6 +339,47 @@ class BinaryCrossEntropy(LossModule):
         backend: Backend = 'auto',
     ) -> None: ...
 
+class BoundaryLoss(LossModule):
+    r"""Boundary loss: the probabilities weighted by the signed distance $\phi$ to the outline of the ground truth
+    (Kervadec et al., 2019, eq. 5), averaged over the pixels. Below 0 where the prediction is good; the authors add it
+    to a region loss.
+
+    `boundary_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$\frac{1}{n} \sum_q \phi(q) \, p(q)$$
+
+    Args:
+        logits: Scores (b, k, ...), the classes on `class_dim`; the axes after them are places.
+        targets: Floating or bool, shaped like `logits`, above 1/2 in the mask; or class indices with the class axis
+            missing, -1 is no class. Elements equal to `ignore_index` are left out of the sum and lie outside the mask.
+        distances: What `signed_distances` gives of the targets, shaped like the logits, where the data set has it.
+        activation: "sigmoid": a mask per class; "softmax": classes exclude each other.
+        class_weight: Vector over the classes.
+        weight: One per image and class, shaped like the unreduced loss or broadcasting up to it; or one per pixel, with
+            as many axes as the logits.
+        reduction: "none" ((b, k)), "sum", or "mean" over the valid numbers.
+        normalizer: Number or 0-d tensor that divides the sum instead.
+
+    Raises:
+        ValueError, TypeError: Shapes, dtypes or values that cannot be meant.
+
+    Example:
+        >>> boundary_loss(torch.zeros(1, 1, 5), torch.tensor([[[0.0, 0.0, 1.0, 1.0, 1.0]]]))
+        tensor(0.)
+    """
+
+    def __init__(
+        self,
+        *,
+        activation: Activation = 'sigmoid',
+        class_weight: Vector | None = None,
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
+        reduction: Reduction = 'mean',
+        backend: Backend = 'auto',
+    ) -> None: ...
+
 class CIoULoss(LossModule):
     r"""The DIoU loss plus a v, v the squared difference of the aspect angles times 4 / pi^2 and a = v / (1 - IoU + v).
 
@@ -334,6 +397,52 @@ class CIoULoss(LossModule):
         self,
         *,
         reduction: Reduction = 'mean',
+    ) -> None: ...
+
+class ClDiceLoss(LossModule):
+    r"""Soft clDice loss: 1 minus the harmonic mean of two shares: of the predicted centre line inside the mask, and of
+    the mask's centre line inside the prediction (Shit et al., 2021, eq. 1 and 2, algorithm 2).
+
+    `cldice_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    The authors train with half of it and half of a Dice loss: `Sum({"dice": 0.5, "cldice": 0.5})`.
+
+    Args:
+        logits: Scores (b, k, ...), the classes on `class_dim`; the axes after them are places.
+        targets: Floating or bool, shaped like `logits`, or class indices with the class axis missing; -1 is no class.
+            Elements equal to `ignore_index` are in no sum, and background where lines are thinned.
+        iterations: How often a line is thinned, at least 0: about the radius of the thickest, in pixels.
+        smooth: At least 0, added to numerator and denominator of both shares.
+        activation: "sigmoid": a mask per class; "softmax": classes exclude each other.
+        absent: What happens to classes that an image does not show: "count" them, or "skip" them as not valid.
+        class_weight: Vector over the classes.
+        weight: One per image and class, shaped like the unreduced loss or broadcasting up to it; or one per pixel, with
+            as many axes as the logits: it multiplies every term of the sums.
+        reduction: "none" ((b, k)), "sum", or "mean" over the valid numbers.
+        normalizer: Number or 0-d tensor that divides the sum instead.
+
+    Raises:
+        ValueError, TypeError: Shapes, dtypes or values that cannot be meant.
+
+    Example:
+        >>> line = torch.tensor([[[0.0, 0.0, 1.0, 0.0, 0.0]]])
+        >>> cldice_loss(20 * (2 * line - 1), line).abs() < 1e-6
+        tensor(True)
+    """
+
+    def __init__(
+        self,
+        *,
+        iterations: int = 3,
+        smooth: float = 1.0,
+        activation: Activation = 'sigmoid',
+        absent: Literal['count', 'skip'] = 'count',
+        class_weight: Vector | None = None,
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
+        reduction: Reduction = 'mean',
+        backend: Backend = 'auto',
     ) -> None: ...
 
 class CrossEntropy(LossModule):
@@ -401,11 +510,11 @@ class DiceLoss(LossModule):
         smooth: s, at least 0, in numerator and denominator.
         batch: Sum over the batch as well, one number per class.
         activation: "sigmoid": a mask per class; "softmax": classes exclude each other.
-        absent: What happens to classes that an image does not show: "count" them, or "skip" them as absent.
+        absent: What happens to classes that an image does not show: "count" them, or "skip" them as not valid.
         class_weight: Vector over the classes.
         weight: One per image and class, shaped like the unreduced loss or broadcasting up to it; or one per pixel, with
             as many axes as the logits: it multiplies every term of the sums, and 0 leaves a pixel out.
-        reduction: "none", "sum", or "mean" over the numbers that count.
+        reduction: "none", "sum", or "mean" over the valid numbers.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
     Example:
@@ -437,9 +546,9 @@ class DistillationLoss(LossModule):
         logits: The student's scores, the classes on `class_dim`.
         teacher_logits: The teacher's, of the same shape.
         temperature: T, greater than 0.
-        weight: Broadcasts against the unreduced loss; weight 0 is absence.
+        weight: Broadcasts against the unreduced loss; what has weight 0 is not valid.
         class_dim: The class axis.
-        reduction: "none" (one number per row), "sum", or "mean" over the rows that count.
+        reduction: "none" (one number per row), "sum", or "mean" over the valid rows.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
     Example:
@@ -468,7 +577,7 @@ class DistributionFocalLoss(LossModule):
     Args:
         logits: Scores of the n + 1 positions on `class_dim`.
         targets: Floating positions in [0, n], the shape of `logits` without `class_dim`.
-        ignore_index: Value of `targets` that marks absence.
+        ignore_index: Value of `targets` that is not valid.
         weight, class_dim, reduction, normalizer, backend: As in `softmax_focal_loss`.
 
     Example:
@@ -627,8 +736,8 @@ class FocalDistillationLoss(LossModule):
         teacher_logits: The teacher's, of the same shape.
         gamma: Focusing parameter, at least 0; 0 is plain distillation.
         beta: Weight of the teacher's entropy, at least 0.
-        weight: Broadcasts against the unreduced loss; weight 0 is absence.
-        reduction: "none" (shape of `logits`), "sum", or "mean" over the elements that count.
+        weight: Broadcasts against the unreduced loss; what has weight 0 is not valid.
+        reduction: "none" (shape of `logits`), "sum", or "mean" over the valid elements.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
     Example:
@@ -660,7 +769,7 @@ class FocalInfoNCELoss(LossModule):
         temperature: tau, greater than 0.
         margin: m.
         one_sided: Ignore what lies beyond the turning points.
-        weight: One per anchor; weight 0 is absence (the embedding still serves as a negative).
+        weight: One per anchor; one of weight 0 is not valid (its embedding still serves as a negative).
         reduction: "none" (b,), "sum" or "mean".
         normalizer: Number or 0-d tensor that divides the sum instead.
 
@@ -750,8 +859,8 @@ class GIoULoss(LossModule):
     Args:
         pred: Boxes (..., 4), xyxy, in one unit of length.
         target: The same shape.
-        weight: Broadcasts against the unreduced loss (...,); weight 0 is absence.
-        reduction: "none" (one number per box), "sum", or "mean" over the boxes that count.
+        weight: Broadcasts against the unreduced loss (...,); what has weight 0 is not valid.
+        reduction: "none" (one number per box), "sum", or "mean" over the valid boxes.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
     Example:
@@ -799,6 +908,42 @@ class GaussianFocalLoss(LossModule):
         backend: Backend = 'auto',
     ) -> None: ...
 
+class GeneralizedDiceLoss(LossModule):
+    r"""Generalised Dice loss: one Dice over all classes, each weighted by the inverse square of its size, so that small
+    ones count (Sudre et al., 2017, sec. 2.1), one number per image.
+
+    `generalized_dice_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$1 - \frac{2 \sum_c w_c \sum p_c t_c + s}{\sum_c w_c (\sum p_c + \sum t_c) + s},
+    \qquad w_c \propto \Big(\sum t_c\Big)^{-2}$$
+
+    Args:
+        smooth: s, at least 0. The weights add up to 1, so that s is counted in pixels, as in `dice_loss`; the paper has
+            none.
+        absent: The weight of classes that an image does not show, whose inverse size is infinite: that of the smallest
+            class that is shown ("count"; equal weights where none is), or 0 ("skip").
+        weight: One per image (b,); or one per pixel, with as many axes as the logits.
+
+    The other arguments are those of `dice_loss`.
+
+    Example:
+        >>> generalized_dice_loss(torch.zeros(1, 2, 4), torch.tensor([[0, 1, 1, 1]]))
+        tensor(0.4762)
+    """
+
+    def __init__(
+        self,
+        *,
+        smooth: float = 1.0,
+        activation: Activation = 'sigmoid',
+        absent: Literal['count', 'skip'] = 'count',
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
+        reduction: Reduction = 'mean',
+        backend: Backend = 'auto',
+    ) -> None: ...
+
 class HardContrastiveLoss(LossModule):
     r"""Contrastive loss with hard negatives, debiased (Robinson et al., 2021, eq. 4 to 6).
 
@@ -817,7 +962,7 @@ class HardContrastiveLoss(LossModule):
         temperature: tau, greater than 0.
         beta: Concentration on hard negatives, at least 0.
         tau_plus: Prior probability that a negative is a positive, in [0, 1).
-        weight: One per pair; weight 0 is absence as an anchor.
+        weight: One per pair; one of weight 0 is no valid anchor.
         reduction: "none" (b,) (the mean of the pair's two), "sum" or "mean".
         normalizer: Number or 0-d tensor that divides the sum instead.
 
@@ -832,6 +977,40 @@ class HardContrastiveLoss(LossModule):
         temperature: float = 0.5,
         beta: float = 1.0,
         tau_plus: float = 0.1,
+        reduction: Reduction = 'mean',
+        backend: Backend = 'auto',
+    ) -> None: ...
+
+class HausdorffLoss(LossModule):
+    r"""Hausdorff loss: squared errors weighted by how far they are from both outlines (Karimi and Salcudean, 2019,
+    eq. 8).
+
+    `hausdorff_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    $$\frac{1}{n} \sum_q (p(q) - t(q))^2 \, (d_p(q)^\alpha + d_t(q)^\alpha)$$
+
+    d is the distance to the nearest pixel on the other side of the outline: of the targets, and of the prediction cut
+    at 1/2, which is held constant. A mask that is empty or everything has none, and d is 0.
+
+    Args:
+        alpha: At least 0; how much more far errors cost. The paper finds 1 to 3 good.
+
+    The other arguments are those of `boundary_loss`.
+
+    Example:
+        >>> hausdorff_loss(torch.zeros(1, 1, 4), torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]))
+        tensor(0.9375)
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 2.0,
+        activation: Activation = 'sigmoid',
+        class_weight: Vector | None = None,
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
         reduction: Reduction = 'mean',
         backend: Backend = 'auto',
     ) -> None: ...
@@ -979,6 +1158,77 @@ class LogitAdjustedLoss(LossModule):
         *,
         class_counts: Vector,
         tau: float = 1.0,
+        class_weight: Vector | None = None,
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
+        reduction: Reduction = 'mean',
+        backend: Backend = 'auto',
+    ) -> None: ...
+
+class LovaszHingeLoss(LossModule):
+    r"""Lovász hinge: the extension at the hinge errors $\max(0, 1 - x s)$, s = 1 in the mask and -1 outside (Berman et
+    al., 2018, sec. 3.1), a mask per class.
+
+    `lovasz_hinge_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    Args:
+        logits: Scores (b, k, ...), the classes on `class_dim`.
+        targets: 0 and 1, floating or bool, shaped like `logits`; or class indices with the class axis missing, -1 is no
+            class. Elements equal to `ignore_index` take no part.
+        batch: One region of the whole batch for each class, instead of one per image.
+        absent: What happens to classes that an image does not show: "count" them, which is the largest error of their
+            pixels, or "skip" them as not valid.
+        class_weight: Vector over the classes.
+        weight: One per image and class, shaped like the unreduced loss or broadcasting up to it; or one per pixel, with
+            as many axes as the logits: the pixel then counts as so many.
+        reduction: "none" ((b, k), or (k,) with `batch`), "sum", or "mean" over the valid numbers.
+        normalizer: Number or 0-d tensor that divides the sum instead.
+
+    Raises:
+        ValueError, TypeError: Shapes, dtypes or values that cannot be meant; targets strictly between 0 and 1.
+
+    Example:
+        >>> lovasz_hinge_loss(torch.tensor([[[2.0, -0.5, 0.5]]]), torch.tensor([[[1.0, 1.0, 0.0]]]))
+        tensor(1.)
+    """
+
+    def __init__(
+        self,
+        *,
+        batch: bool = False,
+        absent: Literal['count', 'skip'] = 'count',
+        class_weight: Vector | None = None,
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
+        reduction: Reduction = 'mean',
+        backend: Backend = 'auto',
+    ) -> None: ...
+
+class LovaszSoftmaxLoss(LossModule):
+    r"""Lovász-Softmax: the extension at the errors $1 - p$ in the mask and $p$ outside, for every class (Berman et al.,
+    2018, sec. 3.2).
+
+    `lovasz_softmax_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
+    `normalizer`) is given to the call.
+
+    Args:
+        activation: "softmax": classes exclude each other; "sigmoid": a mask per class.
+        absent: As in `lovasz_hinge_loss`; the paper's code averages over the classes that are shown, "skip".
+
+    The other arguments are those of `lovasz_hinge_loss`.
+
+    Example:
+        >>> lovasz_softmax_loss(torch.zeros(1, 2, 4), torch.tensor([[0, 1, 1, 1]]))
+        tensor(0.5000)
+    """
+
+    def __init__(
+        self,
+        *,
+        batch: bool = False,
+        activation: Activation = 'softmax',
+        absent: Literal['count', 'skip'] = 'skip',
         class_weight: Vector | None = None,
         ignore_index: int | None = -100,
         class_dim: int = 1,
@@ -1222,7 +1472,7 @@ class SigmoidFocalLoss(LossModule):
     Args:
         logits: Scores before the sigmoid, any shape.
         targets: Floating or bool, shaped like `logits`; or class indices (integer, class axis missing) with -1 for
-            background. Elements equal to `ignore_index` are absent from value, gradient and mean.
+            background. Elements equal to `ignore_index` are not valid: not in value, gradient and mean.
         alpha: Weight of positives in [0, 1], `1 - alpha` for negatives; `None` for no balancing. A number or a vector
             over the classes.
         gamma: Focusing parameter, at least 0; 0 gives (alpha-balanced) cross-entropy. A number or a vector over
@@ -1234,11 +1484,11 @@ class SigmoidFocalLoss(LossModule):
         soft_targets: Meaning of targets strictly between 0 and 1. "split": the expectation over hard labels;
             "mix": (1 - p_t)^gamma BCE with 1 - p_t = p + t - 2pt (torchvision); "exp": (1 - e^-BCE)^gamma BCE;
             "qfl": |t - p|^gamma BCE. Hard targets give the same under all four.
-        class_weight: Vector over the classes, multiplies the columns; weight 0 is absence.
-        weight: Broadcasts against the unreduced loss; weight 0 is absence.
-        ignore_index: Value of `targets` that marks absence.
+        class_weight: Vector over the classes, multiplies the columns; what has weight 0 is not valid.
+        weight: Broadcasts against the unreduced loss; what has weight 0 is not valid.
+        ignore_index: Value of `targets` that is not valid.
         class_dim: The class axis of `logits`; used with class indices and with vectors over classes.
-        reduction: "none" (shape of `logits`), "sum", or "mean" over the elements that count.
+        reduction: "none" (shape of `logits`), "sum", or "mean" over the valid elements.
         normalizer: Number or 0-d tensor that divides the sum instead, for example the number of positives.
         backend: "auto" chooses (`focalkit.kernels.explain` says what and why); "eager", "compiled" and "triton" ask for
             one.
@@ -1311,8 +1561,8 @@ class SmoothL1Loss(LossModule):
         pred: Any shape.
         target: The same shape.
         beta: Where the parabola meets the line, at least 0.
-        weight: Broadcasts against the unreduced loss; weight 0 is absence.
-        reduction: "none" (shape of `pred`), "sum", or "mean" over the elements that count.
+        weight: Broadcasts against the unreduced loss; what has weight 0 is not valid.
+        reduction: "none" (shape of `pred`), "sum", or "mean" over the valid elements.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
     Example:
@@ -1380,11 +1630,11 @@ class SoftmaxFocalLoss(LossModule):
         label_smoothing: s mixes the uniform distribution into the target: (1 - s) q + s / K.
         soft_targets: Meaning of rows that are not one-hot. "split": sum_c q_c FL_c; "mix": 1 - p_t = 1 - sum_c q_c p_c;
             "exp": (1 - e^-CE)^gamma CE; "qfl": (total variation of q and p)^gamma CE.
-        class_weight: Vector over the classes, multiplies outside the modulator; weight 0 is absence.
-        weight: Broadcasts against the unreduced loss (the shape of the labels); weight 0 is absence.
-        ignore_index: Label of rows that are absent; in dense targets any element equal to it marks its row.
+        class_weight: Vector over the classes, multiplies outside the modulator; what has weight 0 is not valid.
+        weight: Broadcasts against the unreduced loss (the shape of the labels); what has weight 0 is not valid.
+        ignore_index: Label of rows that are not valid; in dense targets any element equal to it marks its row.
         class_dim: The class axis of `logits`.
-        reduction: "none" (shape of the labels), "sum", or "mean" over the rows that count.
+        reduction: "none" (shape of the labels), "sum", or "mean" over the valid rows.
         normalizer: Number or 0-d tensor that divides the sum instead.
         backend: "auto" or "eager".
 
@@ -1422,7 +1672,7 @@ class TverskyLoss(LossModule):
             orders.)
         smooth: s, at least 0.
 
-    The other arguments are those of `dice_loss`.
+    The other arguments are those of `dice_loss`. With both prices 1 this is the Jaccard (IoU) loss.
 
     Example:
         >>> tversky_loss(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]]))

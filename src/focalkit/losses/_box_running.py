@@ -25,7 +25,7 @@ class WIoUv3Loss(Loss):
         alpha: How fast r falls for boxes worse than the others, greater than 1; the paper has 1.9 with delta 3.
         delta: Beta at which r is 1, greater than 0.
         momentum: How much of the running mean the next batch replaces, in (0, 1].
-        reduction: "none" (one number per box), "sum", or "mean" over the boxes that count.
+        reduction: "none" (one number per box), "sum", or "mean" over the valid boxes.
 
     Example:
         >>> WIoUv3Loss().eval()(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 3.0]]))
@@ -65,10 +65,10 @@ class WIoUv3Loss(Loss):
 
     def _update(self, missing: Tensor, weight: Tensor | None) -> None:
         # subtle: a detector fills its batch with boxes that equal their target, which are none of its predictions
-        counted = missing > 0
+        valid = missing > 0
         if weight is not None:
-            counted = counted & (fit_weight(weight, missing.shape, missing.device) != 0)
-        sums = torch.stack([torch.where(counted, missing, 0.0).sum(), counted.sum()]).to(self.mean.dtype)
+            valid = valid & (fit_weight(weight, missing.shape, missing.device) != 0)
+        sums = torch.stack([torch.where(valid, missing, 0.0).sum(), valid.sum()]).to(self.mean.dtype)
         (total, count), usable = gather(sums, missing)
         batch = torch.where(usable & (count > 0), total / count.clamp(min=1), self.mean)
         self.mean.lerp_(batch, self.momentum)

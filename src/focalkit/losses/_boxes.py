@@ -32,8 +32,8 @@ def smooth_l1_loss(
         pred: Any shape.
         target: The same shape.
         beta: Where the parabola meets the line, at least 0.
-        weight: Broadcasts against the unreduced loss; weight 0 is absence.
-        reduction: "none" (shape of `pred`), "sum", or "mean" over the elements that count.
+        weight: Broadcasts against the unreduced loss; what has weight 0 is not valid.
+        reduction: "none" (shape of `pred`), "sum", or "mean" over the valid elements.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
     Example:
@@ -77,8 +77,8 @@ def giou_loss(
     Args:
         pred: Boxes (..., 4), xyxy, in one unit of length.
         target: The same shape.
-        weight: Broadcasts against the unreduced loss (...,); weight 0 is absence.
-        reduction: "none" (one number per box), "sum", or "mean" over the boxes that count.
+        weight: Broadcasts against the unreduced loss (...,); what has weight 0 is not valid.
+        reduction: "none" (one number per box), "sum", or "mean" over the valid boxes.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
     Example:

@@ -95,7 +95,7 @@ def dual_focal_loss(
     check_backend(backend, "dual_focal_loss")
     check_range("gamma", gamma, 0)
 
-    def rows(x: Tensor, index: Tensor, counted: Tensor, dim: int) -> Tensor:
+    def rows(x: Tensor, index: Tensor, valid: Tensor, dim: int) -> Tensor:
         u = label_logit(x, index, dim)
         p = x.softmax(dim)
         below = torch.where(x < x.gather(dim, index.unsqueeze(dim)), p, 0.0).amax(dim)

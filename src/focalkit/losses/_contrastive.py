@@ -38,7 +38,7 @@ def focal_infonce_loss(
         temperature: tau, greater than 0.
         margin: m.
         one_sided: Ignore what lies beyond the turning points.
-        weight: One per anchor; weight 0 is absence (the embedding still serves as a negative).
+        weight: One per anchor; one of weight 0 is not valid (its embedding still serves as a negative).
         reduction: "none" (b,), "sum" or "mean".
         normalizer: Number or 0-d tensor that divides the sum instead.
 
@@ -85,7 +85,7 @@ def hard_contrastive_loss(
         temperature: tau, greater than 0.
         beta: Concentration on hard negatives, at least 0.
         tau_plus: Prior probability that a negative is a positive, in [0, 1).
-        weight: One per pair; weight 0 is absence as an anchor.
+        weight: One per pair; one of weight 0 is no valid anchor.
         reduction: "none" (b,) (the mean of the pair's two), "sum" or "mean".
         normalizer: Number or 0-d tensor that divides the sum instead.
 

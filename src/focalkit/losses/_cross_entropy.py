@@ -8,7 +8,7 @@ from .._types import Backend, PerClass, Reduction, Vector
 from ..kernels.dispatch import single_pass
 from ..kernels.operands import CROSS_ENTROPY, Focal
 from ._checks import check_backend, check_range
-from ._focal import complement
+from ._focal_terms import complement
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 from ._softmax import softmax_loss

@@ -11,7 +11,7 @@ from ..kernels.call import SigmoidCall
 from ..kernels.dispatch import single_pass
 from ..kernels.operands import mixture
 from ._checks import check_backend, check_labels, check_logits, ignored_value
-from ._focal import check_focal, focal_negative, focal_of, focal_parameters, focal_positive
+from ._focal_terms import check_focal, focal_negative, focal_of, focal_parameters, focal_positive
 from ._sigmoid import by_class
 
 
@@ -32,12 +32,12 @@ def dense_sigmoid_focal_loss(
 
     Args:
         logits: Per level (b, a*k, h, w), contiguous or channels_last; class c of anchor a is channel a*k + c.
-        labels: Per level (b, a, h, w), integer: 0..k-1, -1 background, `ignore_index` absent.
+        labels: Per level (b, a, h, w), integer: 0..k-1, -1 background, `ignore_index` not valid.
         num_classes: k.
         alpha: Weight of positives, `1 - alpha` for negatives; `None` for none.
         gamma: Focusing parameter, at least 0.
         pos_weight: Factor on the positives alone.
-        ignore_index: Label that marks absence.
+        ignore_index: Label that is not valid.
         normalizer: Number or 0-d tensor that divides the sum, such as the number of positives.
         backend: As in `sigmoid_focal_loss`.
 

@@ -32,9 +32,9 @@ def distillation_loss(
         logits: The student's scores, the classes on `class_dim`.
         teacher_logits: The teacher's, of the same shape.
         temperature: T, greater than 0.
-        weight: Broadcasts against the unreduced loss; weight 0 is absence.
+        weight: Broadcasts against the unreduced loss; what has weight 0 is not valid.
         class_dim: The class axis.
-        reduction: "none" (one number per row), "sum", or "mean" over the rows that count.
+        reduction: "none" (one number per row), "sum", or "mean" over the valid rows.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
     Example:
@@ -75,8 +75,8 @@ def focal_distillation_loss(
         teacher_logits: The teacher's, of the same shape.
         gamma: Focusing parameter, at least 0; 0 is plain distillation.
         beta: Weight of the teacher's entropy, at least 0.
-        weight: Broadcasts against the unreduced loss; weight 0 is absence.
-        reduction: "none" (shape of `logits`), "sum", or "mean" over the elements that count.
+        weight: Broadcasts against the unreduced loss; what has weight 0 is not valid.
+        reduction: "none" (shape of `logits`), "sum", or "mean" over the valid elements.
         normalizer: Number or 0-d tensor that divides the sum instead.
 
     Example:

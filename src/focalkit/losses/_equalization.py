@@ -52,14 +52,14 @@ def equalization_loss(
     check_range("frequency", frequency, 0, 1, "it is the share of images that show the class")
     check_range("threshold", threshold, 0)
     given = dense_targets(name, logits, targets, ignore_index=ignore_index, class_dim=class_dim, weight=weight)
-    x, t, counted, weight, dim = given
+    x, t, valid, weight, dim = given
     rare = given.columns(vector("frequency", frequency, x.shape[dim], x, name)) < threshold
     shielded = rare & (t > 0).any(dim, keepdim=True)
     loss = t * softplus(-x) + (1 - t) * torch.where(shielded, 0.0, softplus(x))
     if class_weight is not None:
         by_class = given.columns(vector("class_weight", class_weight, x.shape[dim], x, name))
         weight = by_class if weight is None else weight * by_class
-    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, valid=valid)
 
 
 def softmax_equalization_loss(
@@ -103,7 +103,7 @@ def softmax_equalization_loss(
     check_range("threshold", threshold, 0)
     check_range("drop_prob", drop_prob, 0, 1)
 
-    def rows(x: Tensor, index: Tensor, counted: Tensor, dim: int) -> Tensor:
+    def rows(x: Tensor, index: Tensor, valid: Tensor, dim: int) -> Tensor:
         shape = [-1 if d == dim else 1 for d in range(x.ndim)]
         rare = vector("frequency", frequency, x.shape[dim], x, name).view(shape) < threshold
         dropped = rare & (_uniform(x, generator) < drop_prob)

@@ -67,7 +67,7 @@ class _GradientRatio(_ClassStatistics):
 
     def take_in(self, given: Dense, positive: Tensor, negative: Tensor) -> None:
         """Adds a batch's gradients, elementwise and without its weights, to the sums."""
-        scale = given.counted if given.weight is None else given.counted * given.weight
+        scale = given.valid if given.weight is None else given.valid * given.weight
         batch = torch.stack([given.per_class(scale * positive), given.per_class(scale * negative)])
         total, usable = gather(batch.to(self.pos_grad), given.x)
         for kept, added in zip((self.pos_grad, self.neg_grad), total, strict=True):
@@ -130,7 +130,7 @@ class EQLv2(_GradientRatio):
                 positive = pos_weight * torch.sigmoid(-x) * t
                 self.take_in(given, positive, neg_weight * torch.sigmoid(x) * (1 - t))
         loss = t * pos_weight * softplus(-x) + (1 - t) * neg_weight * softplus(x)
-        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=given.weight, counted=given.counted)
+        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=given.weight, valid=given.valid)
 
     def extra_repr(self) -> str:
         return f"{self.num_classes}, gamma={self.gamma}, mu={self.mu}, alpha={self.alpha}, reduction={self.reduction!r}"
@@ -197,7 +197,7 @@ class EqualizedFocalLoss(_GradientRatio):
             with torch.no_grad():
                 positive = factor * pos_weight * t * focal_gradient(x, gamma)
                 self.take_in(given, positive, factor * neg_weight * (1 - t) * focal_gradient(-x, gamma))
-        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=given.weight, counted=given.counted)
+        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=given.weight, valid=given.valid)
 
     def extra_repr(self) -> str:
         return f"{self.num_classes}, alpha={self.alpha}, gamma={self.gamma}, scale={self.scale}"
@@ -252,13 +252,13 @@ class SeesawLoss(_ClassStatistics):
         weight: Tensor | None = None,
         normalizer: float | Tensor | None = None,
     ) -> Tensor:
-        """The loss of class indices; rows of weight 0 are not counted among the labels."""
+        """The loss of class indices; rows of weight 0 are not among the labels."""
 
-        def rows(x: Tensor, index: Tensor, counted: Tensor, dim: int) -> Tensor:
+        def rows(x: Tensor, index: Tensor, valid: Tensor, dim: int) -> Tensor:
             self.check_classes(x, dim)
             if updating(self):
                 seen = torch.zeros(self.num_classes, dtype=torch.long, device=x.device)
-                seen = seen.scatter_add(0, index.flatten(), counted.expand_as(index).flatten().long())
+                seen = seen.scatter_add(0, index.flatten(), valid.expand_as(index).flatten().long())
                 seen, usable = gather(seen, finite(x))
                 self.cum_samples.add_(torch.where(usable, seen, 0))
             return softplus(-label_logit(x + self._log_factors(x.detach(), index, dim), index, dim))

@@ -1,8 +1,8 @@
 """Focal loss on sigmoids and on a softmax (Lin et al., 2017, arXiv 1708.02002).
 
 Soft targets have five inequivalent public definitions; `soft_targets` names four of them (see `docs/losses/focal.md`).
-Not here: the native-layout detection form (`_dense.py`), FL* and reduced focal (`_focal_variants.py`), quality targets
-(`_quality.py`).
+Not here: the maths of a single logit (`_focal_terms.py`), the native-layout detection form (`_dense.py`), FL* and
+reduced focal (`_focal_variants.py`), quality targets (`_quality.py`).
 """
 
 import math
@@ -12,11 +12,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .._numerics import focal_term, safe_pow, softplus
+from .._numerics import focal_term, safe_pow
 from .._types import Backend, PerClass, Reduction, SoftTargets, Vector
 from ..kernels.dispatch import single_pass
 from ..kernels.operands import Focal
 from ._checks import check_backend, check_choice, check_range, is_number, number
+from ._dense import dense_sigmoid_focal_loss
+from ._focal_terms import check_focal, focal_negative, focal_of, focal_parameters, focal_positive, soft_focal
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 from ._softmax import row_cross_entropy, softmax_loss
@@ -62,7 +64,7 @@ def sigmoid_focal_loss(
     Args:
         logits: Scores before the sigmoid, any shape.
         targets: Floating or bool, shaped like `logits`; or class indices (integer, class axis missing) with -1 for
-            background. Elements equal to `ignore_index` are absent from value, gradient and mean.
+            background. Elements equal to `ignore_index` are not valid: not in value, gradient and mean.
         alpha: Weight of positives in [0, 1], `1 - alpha` for negatives; `None` for no balancing. A number or a vector
             over the classes.
         gamma: Focusing parameter, at least 0; 0 gives (alpha-balanced) cross-entropy. A number or a vector over
@@ -74,11 +76,11 @@ def sigmoid_focal_loss(
         soft_targets: Meaning of targets strictly between 0 and 1. "split": the expectation over hard labels;
             "mix": (1 - p_t)^gamma BCE with 1 - p_t = p + t - 2pt (torchvision); "exp": (1 - e^-BCE)^gamma BCE;
             "qfl": |t - p|^gamma BCE. Hard targets give the same under all four.
-        class_weight: Vector over the classes, multiplies the columns; weight 0 is absence.
-        weight: Broadcasts against the unreduced loss; weight 0 is absence.
-        ignore_index: Value of `targets` that marks absence.
+        class_weight: Vector over the classes, multiplies the columns; what has weight 0 is not valid.
+        weight: Broadcasts against the unreduced loss; what has weight 0 is not valid.
+        ignore_index: Value of `targets` that is not valid.
         class_dim: The class axis of `logits`; used with class indices and with vectors over classes.
-        reduction: "none" (shape of `logits`), "sum", or "mean" over the elements that count.
+        reduction: "none" (shape of `logits`), "sum", or "mean" over the valid elements.
         normalizer: Number or 0-d tensor that divides the sum instead, for example the number of positives.
         backend: "auto" chooses (`focalkit.kernels.explain` says what and why); "eager", "compiled" and "triton" ask for
             one.
@@ -130,72 +132,6 @@ def sigmoid_focal_loss(
     )
 
 
-def focal_positive(
-    x: Tensor, *, pos_weight: float | Tensor, factor: float | Tensor, gamma: float | Tensor, **_: float | Tensor
-) -> Tensor:
-    return pos_weight * factor * focal_term(x, gamma)
-
-
-def focal_negative(x: Tensor, *, neg_weight: float | Tensor, gamma_neg: float | Tensor, **_: float | Tensor) -> Tensor:
-    return neg_weight * focal_term(-x, gamma_neg)
-
-
-def focal_parameters(
-    alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None, factor: PerClass | None = None
-) -> dict[str, PerClass]:
-    """What `focal_positive` and `focal_negative` take; `factor` multiplies the positives."""
-    return {
-        "pos_weight": 1.0 if alpha is None else alpha,
-        "neg_weight": 1.0 if alpha is None else complement(alpha),
-        "gamma": gamma,
-        "gamma_neg": gamma if gamma_neg is None else gamma_neg,
-        "factor": 1.0 if factor is None else factor,
-    }
-
-
-def focal_of(
-    pos_weight: float | Tensor,
-    neg_weight: float | Tensor,
-    gamma: float | Tensor,
-    gamma_neg: float | Tensor,
-    factor: float | Tensor,
-) -> Focal | None:
-    """The same for handwritten kernels."""
-    return Focal.of(pos_weight * factor, neg_weight, gamma, gamma_neg)
-
-
-def check_focal(
-    alpha: PerClass | None, gamma: PerClass, gamma_neg: PerClass | None = None, pos_weight: PerClass | None = None
-) -> None:
-    if alpha is not None:
-        check_range("alpha", alpha, 0, 1, "it is the weight of positives; alpha=None switches balancing off")
-    check_range("gamma", gamma, 0, hint="gamma=0 is cross-entropy, larger values focus more")
-    if gamma_neg is not None:
-        check_range("gamma_neg", gamma_neg, 0, hint="gamma_neg=None takes gamma")
-    if pos_weight is not None:
-        check_range("pos_weight", pos_weight, 0)
-
-
-def complement(alpha: PerClass) -> PerClass:
-    if isinstance(alpha, Sequence):
-        return [1 - a for a in alpha]
-    return 1 - alpha
-
-
-def soft_focal(x: Tensor, t: Tensor, gamma: float | Tensor, form: str) -> Tensor:
-    """Modulator times BCE for targets in [0, 1], without alpha (losses that differ only between 0 and 1)."""
-    bce = t * softplus(-x) + (1 - t) * softplus(x)
-    one_minus_p, p = torch.sigmoid(-x), torch.sigmoid(x)
-    if form == "mix":
-        base = t * one_minus_p + (1 - t) * p
-    elif form == "exp":
-        base = -torch.expm1(-bce)
-    else:
-        # subtle: t - p without subtracting p from 1.
-        base = (t * one_minus_p - (1 - t) * p).abs()
-    return safe_pow(base, gamma) * bce
-
-
 @single_pass
 def softmax_focal_loss(
     logits: Tensor,
@@ -224,11 +160,11 @@ def softmax_focal_loss(
         label_smoothing: s mixes the uniform distribution into the target: (1 - s) q + s / K.
         soft_targets: Meaning of rows that are not one-hot. "split": sum_c q_c FL_c; "mix": 1 - p_t = 1 - sum_c q_c p_c;
             "exp": (1 - e^-CE)^gamma CE; "qfl": (total variation of q and p)^gamma CE.
-        class_weight: Vector over the classes, multiplies outside the modulator; weight 0 is absence.
-        weight: Broadcasts against the unreduced loss (the shape of the labels); weight 0 is absence.
-        ignore_index: Label of rows that are absent; in dense targets any element equal to it marks its row.
+        class_weight: Vector over the classes, multiplies outside the modulator; what has weight 0 is not valid.
+        weight: Broadcasts against the unreduced loss (the shape of the labels); what has weight 0 is not valid.
+        ignore_index: Label of rows that are not valid; in dense targets any element equal to it marks its row.
         class_dim: The class axis of `logits`.
-        reduction: "none" (shape of the labels), "sum", or "mean" over the rows that count.
+        reduction: "none" (shape of the labels), "sum", or "mean" over the valid rows.
         normalizer: Number or 0-d tensor that divides the sum instead.
         backend: "auto" or "eager".
 
@@ -297,8 +233,6 @@ class SigmoidFocalLoss(LossModule, function=sigmoid_focal_loss):
             a gamma of the negatives, weights of classes, or values that train; or where a subclass or a hook has
             changed the call.
         """
-        from ._dense import dense_sigmoid_focal_loss
-
         kept = self.arguments()
         if type(self).forward is not LossModule.forward or self._forward_hooks or self._forward_pre_hooks:
             return None

@@ -38,8 +38,8 @@ class GradientDensity(Loss):
         self.bins, self.momentum, self.valid_bins = bins, momentum, valid_bins
         self.register_buffer("mean", torch.zeros(bins))
 
-    def forward(self, norm: Tensor, counted: Tensor, x: Tensor) -> Tensor:
-        """The weight of every element, shaped like `norm`; `counted` elements fill the histogram.
+    def forward(self, norm: Tensor, valid: Tensor, x: Tensor) -> Tensor:
+        """The weight of every element, shaped like `norm`; `valid` elements fill the histogram.
 
         `x` is what the norms were made of: where it is out of range, the running mean stays as it is.
         """
@@ -47,7 +47,7 @@ class GradientDensity(Loss):
         with torch.no_grad():
             index = (norm.nan_to_num() * self.bins).long().clamp(0, self.bins - 1)
             counts = torch.zeros(self.bins, dtype=torch.long, device=norm.device)
-            counts = counts.scatter_add(0, index.flatten(), counted.expand_as(norm).flatten().long())
+            counts = counts.scatter_add(0, index.flatten(), valid.expand_as(norm).flatten().long())
             batch = counts.to(self.mean)
             # subtle: no sum over processes outside training; one process that evaluates alone would wait for the others
             if update:
@@ -104,12 +104,12 @@ class GHMC(StatefulLoss):
     ) -> Tensor:
         """The loss; `weight` multiplies it, and elements of weight 0 stay out of the histogram."""
         check_reduction(self.reduction, normalizer)
-        x, t, counted, weight, _ = dense_targets(
+        x, t, valid, weight, _ = dense_targets(
             "GHMC", logits, targets, ignore_index=self.ignore_index, class_dim=self.class_dim, weight=weight
         )
-        density = self.density((torch.sigmoid(x) - t).abs(), counted, x)
+        density = self.density((torch.sigmoid(x) - t).abs(), valid, x)
         loss = density * binary_cross_entropy(x, t, reduction="none")
-        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=weight, counted=counted)
+        return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=weight, valid=valid)
 
     def extra_repr(self) -> str:
         return f"bins={self.bins}, momentum={self.momentum}, reduction={self.reduction!r}"
@@ -124,7 +124,7 @@ class GHMR(Loss):
         bins: Number of bins of the gradient norm.
         momentum: Of the running histogram, in [0, 1). The paper uses 0.7.
         valid_bins: As in `GHMC`.
-        reduction: "none" (shape of `pred`), "sum", or "mean" over the elements that count.
+        reduction: "none" (shape of `pred`), "sum", or "mean" over the valid elements.
 
     Example:
         >>> GHMR()(torch.tensor([0.5]), torch.tensor([0.0]))
@@ -163,13 +163,13 @@ class GHMR(Loss):
                 f"GHMR: pred {tuple(pred.shape)} and target {tuple(target.shape)} must have the same shape"
             )
         d = upcast(pred) - upcast(target)
-        counted = torch.ones_like(d, dtype=torch.bool)
+        valid = torch.ones_like(d, dtype=torch.bool)
         if weight is not None:
             weight = fit_weight(weight, d.shape, d.device)
-            counted = (weight != 0).expand_as(d)
-            d = torch.where(counted, d, 0.0)
+            valid = (weight != 0).expand_as(d)
+            d = torch.where(valid, d, 0.0)
         length = torch.hypot(d, torch.full_like(d, self.mu))
-        density = self.density(d.abs() / length, counted, d.abs())
+        density = self.density(d.abs() / length, valid, d.abs())
         # subtle: d^2 / (length + mu) is length - mu without the subtraction.
         loss = density * d * (d / (length + self.mu))
         return reduce(loss, reduction=self.reduction, normalizer=normalizer, weight=weight)

@@ -69,18 +69,18 @@ class HardNegativeMining(Loss):
         normalizer: float | Tensor | None = None,
     ) -> Tensor:
         """The loss of labels (b, ...), of one image (n,), or of dense targets shaped like the logits."""
-        rows, counted = _examples(self.loss, logits, targets, self.ignore_index, class_weight)
+        rows, valid = _examples(self.loss, logits, targets, self.ignore_index, class_weight)
         if is_floating(targets):
             if rows.shape != targets.shape:
                 raise TypeError(
                     "HardNegativeMining takes dense targets with losses on sigmoids; for a softmax pass class indices"
                 )
-            negative = counted & (targets == 0)
+            negative = valid & (targets == 0)
         else:
-            negative = counted & (targets.long() == self.background)
+            negative = valid & (targets.long() == self.background)
         shape = (1, -1) if rows.ndim < 2 else (len(rows), -1)
-        rows, counted, negative = (t.reshape(shape) for t in (rows, counted, negative))
-        positive = counted & ~negative
+        rows, valid, negative = (t.reshape(shape) for t in (rows, valid, negative))
+        positive = valid & ~negative
         # which rank each negative has among its image's, the hardest first
         order = torch.where(negative, rows.detach(), -math.inf).argsort(1, descending=True)
         rank = torch.empty_like(order).scatter(
@@ -145,19 +145,19 @@ class OHEM(Loss):
         normalizer: float | Tensor | None = None,
     ) -> Tensor:
         """The loss of the kept examples."""
-        rows, counted = _examples(self.loss, logits, targets, self.ignore_index, class_weight)
-        rows, counted = rows.flatten(), counted.flatten()
-        hardness = torch.where(counted, rows.detach(), -math.inf)
+        rows, valid = _examples(self.loss, logits, targets, self.ignore_index, class_weight)
+        rows, valid = rows.flatten(), valid.flatten()
+        hardness = torch.where(valid, rows.detach(), -math.inf)
         if not len(hardness):
             return rows.sum()
-        if isinstance(self.keep, float):  # a share of the examples that count, whose number stays on the device
-            last = (self.keep * counted.sum()).ceil().long().clamp(1, len(rows)) - 1
+        if isinstance(self.keep, float):  # a share of the valid examples, whose number stays on the device
+            last = (self.keep * valid.sum()).ceil().long().clamp(1, len(rows)) - 1
             bound = hardness.sort(descending=True).values.gather(0, last.view(1)).squeeze(0)
         else:
             bound = hardness.topk(min(self.keep, len(rows))).values[-1]
         if self.threshold is not None:
             bound = bound.clamp(max=-math.log(self.threshold))
-        kept = counted & (hardness >= bound)
+        kept = valid & (hardness >= bound)
         total = torch.where(kept, rows, 0.0).sum()
         return finish(total, kept.sum(), reduction=self.reduction, normalizer=normalizer)
 
@@ -190,8 +190,8 @@ def _examples(
     rows = loss(logits, targets) if class_weight is None else loss(logits, targets, class_weight=class_weight)
     dim = loss.class_dim
     if dense:
-        counted = targets != ignore_index
-        return rows, counted if rows.ndim == logits.ndim else counted.all(dim)
+        valid = targets != ignore_index
+        return rows, valid if rows.ndim == logits.ndim else valid.all(dim)
     return rows.sum(dim) if rows.ndim == logits.ndim else rows, targets.long() != ignore_index
 
 

@@ -21,7 +21,7 @@ from .._numerics import upcast
 from ._base import Loss
 from ._checks import check_backend, check_choice, ignored_value, is_number, nearest
 
-CALL_TIME = ("weight", "normalizer")
+CALL_TIME = ("weight", "normalizer", "distances")
 
 
 class LossModule(Loss):

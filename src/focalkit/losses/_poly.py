@@ -9,7 +9,7 @@ from .._numerics import focal_term, modulator, softplus
 from .._types import Backend, PerClass, Reduction, Vector
 from ..kernels.dispatch import single_pass
 from ._checks import INF, check_backend, check_range
-from ._focal import check_focal, complement
+from ._focal_terms import check_focal, complement
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 from ._softmax import softmax_loss

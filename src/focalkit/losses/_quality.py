@@ -22,7 +22,7 @@ from ._checks import (
     labels_shape,
     readable_any,
 )
-from ._focal import soft_focal
+from ._focal_terms import soft_focal
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 
@@ -215,7 +215,7 @@ def distribution_focal_loss(
     Args:
         logits: Scores of the n + 1 positions on `class_dim`.
         targets: Floating positions in [0, n], the shape of `logits` without `class_dim`.
-        ignore_index: Value of `targets` that marks absence.
+        ignore_index: Value of `targets` that is not valid.
         weight, class_dim, reduction, normalizer, backend: As in `softmax_focal_loss`.
 
     Example:
@@ -239,16 +239,16 @@ def distribution_focal_loss(
             f"{name}: positions must lie in [0, {last}] for {last + 1} logits; clamp them, or use more bins"
         )
     x = upcast(logits)
-    counted = targets != ignore_index
-    y = torch.where(counted, targets.to(x.dtype), 0.0)
+    valid = targets != ignore_index
+    y = torch.where(valid, targets.to(x.dtype), 0.0)
     left = y.floor().clamp(max=max(last - 1, 0)).long()
-    log_p = finite(torch.where(counted.unsqueeze(dim), x, 0.0).log_softmax(dim))
+    log_p = finite(torch.where(valid.unsqueeze(dim), x, 0.0).log_softmax(dim))
     at_left = log_p.gather(dim, left.unsqueeze(dim)).squeeze(dim)
     at_right = log_p.gather(dim, (left + 1).clamp(max=last).unsqueeze(dim)).squeeze(dim)
     share = y - left
     loss = -((1 - share) * at_left + share * at_right)
     weight = None if weight is None else fit_weight(weight, loss.shape, loss.device, dim)
-    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=counted)
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, valid=valid)
 
 
 class QualityFocalLoss(LossModule, function=quality_focal_loss):

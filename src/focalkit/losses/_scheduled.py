@@ -78,7 +78,7 @@ class AdaFocalLoss(StatefulLoss):
     ) -> Tensor:
         """The loss of class indices under the gammas of the last update."""
 
-        def rows(x: Tensor, index: Tensor, counted: Tensor, dim: int) -> Tensor:
+        def rows(x: Tensor, index: Tensor, valid: Tensor, dim: int) -> Tensor:
             u = label_logit(x, index, dim)
             with torch.no_grad():
                 gamma = self.gammas.to(u.dtype)[torch.bucketize(torch.sigmoid(u), self.edges.to(u.dtype), right=True)]

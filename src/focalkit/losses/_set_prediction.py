@@ -18,7 +18,7 @@ from .._numerics import focal_term, modulator, softplus
 from .._types import Backend, PerClass, Reduction, Vector
 from ..kernels.dispatch import single_pass
 from ._checks import check_backend, check_range
-from ._focal import check_focal, complement, soft_focal
+from ._focal_terms import check_focal, complement, soft_focal
 from ._module import LossModule
 from ._sigmoid import sigmoid_loss
 

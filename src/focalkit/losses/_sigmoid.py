@@ -124,14 +124,14 @@ class Dense(NamedTuple):
     Attributes:
         x: The logits, finite, 0 where they do not count.
         t: The targets as floats, 0 where they do not count; class indices as a one-hot.
-        counted: False where an element is ignored or has weight 0.
+        valid: False where an element is ignored or has weight 0.
         weight: As given, fitted.
         dim: The class axis.
     """
 
     x: Tensor
     t: Tensor
-    counted: Tensor
+    valid: Tensor
     weight: Tensor | None
     dim: int
 
@@ -160,7 +160,7 @@ def dense_targets(
     x = upcast(logits)
     if is_dense(logits, targets, class_dim, name):
         check_dense(targets, ignore_index, name)
-        counted, t = targets != ignore_index, targets.to(x.dtype)
+        valid, t = targets != ignore_index, targets.to(x.dtype)
     else:
         labels = targets.long()
         check_labels(labels, x.shape[dim], ignore_index, -1, name)
@@ -168,8 +168,8 @@ def dense_targets(
             warn_of_one_channel(labels, ignore_index, name)
         labels = labels.unsqueeze(dim)
         t = one_hot(labels, x, dim).to(x.dtype)
-        counted = (labels != ignore_index).expand_as(t)
+        valid = (labels != ignore_index).expand_as(t)
     if weight is not None:
         weight = fit_weight(weight, x.shape, x.device)
-        counted = counted & (weight != 0)
-    return Dense(finite(torch.where(counted, x, 0.0)), torch.where(counted, t, 0.0), counted, weight, dim)
+        valid = valid & (weight != 0)
+    return Dense(finite(torch.where(valid, x, 0.0)), torch.where(valid, t, 0.0), valid, weight, dim)

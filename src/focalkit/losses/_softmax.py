@@ -62,7 +62,7 @@ def softmax_loss(
         soft: `soft(u, q, dim, **per_class)` -> rows, for dense targets; None is the sum of q * term.
         per_class: Parameters that may be a number or a vector over the classes.
         shift: Added to the logits: a vector over the classes, -inf for a class that takes no part.
-        alpha: A factor per class, inside the loss: it does not make a row of weight 0 absent.
+        alpha: A factor per class, inside the loss: with an alpha of 0 a row is still valid.
         backend: What the caller was asked for, from losses whose term is the same operations for every value.
         focal: The focal loss that the term is, see `SoftmaxCall`.
     """
@@ -109,14 +109,14 @@ def softmax_loss(
     x = upcast(logits) if shift is None else upcast(logits) + columns(shift)
 
     if dense:
-        present = (targets != ignore_index).all(dim) if targets.dtype != torch.bool else None
+        valid = (targets != ignore_index).all(dim) if targets.dtype != torch.bool else None
         q = targets.to(x.dtype)
     else:
-        present = not_ignored(targets, ignore_index)
-        index = torch.where(present, targets.long(), 0)
+        valid = not_ignored(targets, ignore_index)
+        index = torch.where(valid, targets.long(), 0)
         q = torch.zeros_like(x).scatter(dim, index.unsqueeze(dim), 1.0)
-    if present is not None:
-        q, x = torch.where(present.unsqueeze(dim), q, 0.0), torch.where(present.unsqueeze(dim), x, 0.0)
+    if valid is not None:
+        q, x = torch.where(valid.unsqueeze(dim), q, 0.0), torch.where(valid.unsqueeze(dim), x, 0.0)
     q = q * (1 - label_smoothing) + label_smoothing / classes if label_smoothing else q
     factors = None
     for factor in (scale, by_class):
@@ -124,7 +124,7 @@ def softmax_loss(
             factors = columns(factor) if factors is None else factors * columns(factor)
     if by_class is not None:
         weighted = ((q != 0) & (columns(by_class) != 0)).any(dim)  # pyright: ignore[reportOptionalOperand]
-        present = weighted if present is None else present & weighted
+        valid = weighted if valid is None else valid & weighted
     u = one_vs_rest(x, dim)
     params = {key: columns(value) for key, value in vectors.items()}
     if soft is None and term is not None:
@@ -134,7 +134,7 @@ def softmax_loss(
         assert soft is not None
         loss = soft(u, q, dim, **params)
         loss = loss if factors is None else loss * (q * factors).sum(dim)
-    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=present)
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, valid=valid)
 
 
 def _per_class(key: str, value: PerClass, classes: int, logits: Tensor, name: str) -> float | Tensor:
@@ -162,7 +162,7 @@ def label_loss(
     """Applies a loss whose logits change with the label of the row, so that it has no dense form.
 
     Args:
-        rows: `rows(x, index, counted, dim)` -> the loss of each row; `index` is 0 where a row is ignored or has
+        rows: `rows(x, index, valid, dim)` -> the loss of each row; `index` is 0 where a row is ignored or has
             weight 0.
     """
     check_logits(logits, name)
@@ -175,16 +175,16 @@ def label_loss(
         )
     x = upcast(logits)
     check_labels(labels, x.shape[dim], ignore_index, 0, name)
-    present = not_ignored(labels, ignore_index)
+    valid = not_ignored(labels, ignore_index)
     if weight is not None:
         weight = fit_weight(weight, labels.shape, labels.device, dim)
-        present = present & (weight != 0)
-    index = torch.where(present, labels.long(), 0)
-    loss = rows(torch.where(present.unsqueeze(dim), x, 0.0), index, present, dim)
+        valid = valid & (weight != 0)
+    index = torch.where(valid, labels.long(), 0)
+    loss = rows(torch.where(valid.unsqueeze(dim), x, 0.0), index, valid, dim)
     if class_weight is not None:
         by_label = vector("class_weight", class_weight, x.shape[dim], x, name)[index]
         weight = by_label if weight is None else weight * by_label
-    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, counted=present)
+    return reduce(loss, reduction=reduction, normalizer=normalizer, weight=weight, valid=valid)
 
 
 def row_cross_entropy(u: Tensor, q: Tensor, dim: int) -> Tensor:

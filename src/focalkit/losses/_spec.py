@@ -7,13 +7,13 @@ import ast
 import importlib
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ._catalog import LOSSES
-from ._checks import nearest
+from ._checks import is_number, nearest
 
 _LITERALS = (str, int, float, bool, type(None), list, tuple)
 
@@ -81,6 +81,27 @@ def argument_names(spec: str) -> tuple[str, ...]:
     """
     name, given = parse(spec)
     return _named_arguments(name, _factory(name, spec), given)
+
+
+def focal_arguments(spec: str) -> tuple[float, Any, Literal["sigmoid", "softmax"]]:
+    """gamma, alpha and the kind of a focal loss: what `calibration.focal_to_posterior` takes to undo it.
+
+    Raises:
+        ConfigError: Another loss, or a focal loss with arguments of which no inverse is known.
+
+    Example:
+        >>> focal_arguments("focal(gamma=1.5)")
+        (1.5, 0.25, 'sigmoid')
+    """
+    name, given = ("", {}) if spec == "default" or ":" in spec else parse(spec)
+    if name not in ("focal", "softmax_focal"):
+        raise ConfigError(f"it was trained with the loss {spec}; the inverse of focal loss with one gamma is known")
+    arguments = {**LOSSES[name].module.defaults, **given}
+    if arguments.get("gamma_neg") is not None or not is_number(arguments["gamma"]):
+        raise ConfigError(f"it was trained with the loss {spec}; the inverse of focal loss with one gamma is known")
+    if more := sorted({"pos_weight", "label_smoothing", "class_weight"} & set(given)):
+        raise ConfigError(f"it was trained with the loss {spec}; the inverse with {more[0]} is not known")
+    return float(arguments["gamma"]), arguments["alpha"], "sigmoid" if name == "focal" else "softmax"
 
 
 def _factory(name: str, spec: str) -> Any:

@@ -100,6 +100,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
     "quality": (_unit, _labels(-1)),
     "heat map": (_unit, _labels(-1)),
     "regions": (_hard, _labels(-1)),
+    "places": (_hard, _labels(-1)),
     "background + classes": (_labels(0), _rows),
     "positions": (_positions,),
     "boxes": (_boxes,),
@@ -113,7 +114,7 @@ NO_CLASS_AXIS = ("boxes", "deltas", "embeddings")
 
 
 def required(shape: Shape) -> dict[str, Any]:
-    """Values for arguments that have no default."""
+    """Values for arguments that have no default, or whose default some check cannot take."""
     counts = [float(10 ** (1 + i % 3) + i) for i in range(shape[1])]
     return {
         "class_counts": counts,
@@ -121,6 +122,7 @@ def required(shape: Shape) -> dict[str, Any]:
         "num_classes": shape[1],
         "epochs": 9,
         "drop_prob": 1.0,  # the one loss with random numbers, without its randomness
+        "absent": "count",  # so that a mean is one of all numbers
     }
 
 

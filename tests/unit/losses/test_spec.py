@@ -59,7 +59,17 @@ def test_what_cannot_be_read_says_why(spec, message):
 
 def test_a_loss_says_whether_it_looks_at_more_than_one_element():
     together = {name for name, line in L.LOSSES.items() if not line.elementwise}
-    regions, pairs = {"dice", "tversky", "focal_tversky", "unified_focal"}, {"focal_infonce", "hcl"}
+    regions = {
+        "dice",
+        "generalized_dice",
+        "tversky",
+        "focal_tversky",
+        "unified_focal",
+        "lovasz_hinge",
+        "lovasz_softmax",
+    }
+    regions |= {"boundary", "hausdorff", "cldice"}
+    pairs = {"focal_infonce", "hcl"}
     assert together == regions | pairs | {"ghm_c", "ghm_r", "eqlv2", "efl", "seesaw", "wiou_v3"}
     assert L.Sum({"focal": 1.0, "bce": 1.0}).elementwise
     assert not L.Sum({"focal": 1.0, "dice": 1.0}).elementwise
