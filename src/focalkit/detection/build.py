@@ -19,6 +19,7 @@ from focalkit.detection.models.backbones import build_backbone, resolve_backbone
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.models.retinanet import RetinaNet
+from focalkit.detection.options import check_options
 from focalkit.detection.recipes import DETECTORS
 from focalkit.detection.set_criterion import SetCriterion
 from focalkit.detection.terms import BoxTerm, Space
@@ -159,13 +160,15 @@ def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None)
             configuration gives it a value.
 
     Raises:
-        ConfigError: A classification loss or a box loss that cannot serve the detector.
+        ConfigError: A classification loss or a box loss that cannot serve the detector, or an option that it does not
+            read.
 
     Example:
         >>> criterion = build_criterion(TrainConfig(loss="eqlv2(gamma=10)"), {"num_classes": 7})
         >>> criterion.terms["classification"].loss.num_classes
         7
     """
+    check_options(config)
     recipe, (cls_spec, box_spec, box_weight) = DETECTORS[config.model.detector], losses_of(config)
     _check_class_targets(config.model.detector, cls_spec)
     space = _box_space(config.model.detector, box_spec)
@@ -175,11 +178,7 @@ def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None)
     box_loss = losses.build(box_spec, reduction="sum")
     c, coder, matcher = config.criterion, recipe.coder(config.model), assigner_of(config)
     if c.sample is not None:
-        if not callable(matcher):
-            raise ConfigError(
-                f"criterion.sample draws among priors that are matched by their place; {config.model.detector} matches"
-                " predictions"
-            )
+        assert callable(matcher), "check_options has seen to it"
         matcher = Sampled(matcher, BalancedSampler(c.sample, c.sample_positive))
     return recipe.criterion(
         matcher,
@@ -214,12 +213,14 @@ def with_own_losses(config: TrainConfig) -> TrainConfig:
     return replace(config, loss=loss, criterion=replace(config.criterion, box_loss=box_loss, box_weight=box_weight))
 
 
-def check_losses(config: TrainConfig) -> None:
-    """Refuse losses that `build_criterion` would refuse, before the training data is known.
+def check_training(config: TrainConfig) -> None:
+    """Refuse losses and options that `build_criterion` would refuse, before the training data is known.
 
     Raises:
-        ConfigError: A classification loss or a box loss that cannot serve the detector.
+        ConfigError: A classification loss or a box loss that cannot serve the detector, or an option that it does not
+            read.
     """
+    check_options(config)
     cls_spec, box_spec, _ = losses_of(config)
     _check_class_targets(config.model.detector, cls_spec)
     _box_space(config.model.detector, box_spec)

@@ -23,7 +23,7 @@ from focalkit.data import DetectionData, Selection, division_record, open_train_
 from focalkit.data.loading import LoadingError, deaths_explained
 from focalkit.data.own_pipeline import load_pipeline
 from focalkit.detection import build_criterion, build_detector, load_weights
-from focalkit.detection.build import check_losses
+from focalkit.detection.build import check_training
 from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.weights.transfer import check_structure, transfer
 from focalkit.errors import ConfigError, FocalkitError
@@ -115,7 +115,7 @@ def train(
             print(f"{run.path}: this run is finished; nothing to do ({more})", file=sys.stderr)
             return run.read_result()
     # what is wrong is known now, and not after a large data set has been checked
-    check_losses(config)
+    check_training(config)
     if config.augment.pipeline is not None:
         load_pipeline(config.augment.pipeline)
     resumed = resume and last_step(run) > 0

@@ -24,7 +24,7 @@ from focalkit.detection import (
     matches,
     retinanet,
 )
-from focalkit.detection.build import check_losses
+from focalkit.detection.build import check_training
 from focalkit.errors import ConfigError
 
 K = 3
@@ -461,7 +461,7 @@ def test_a_loss_gets_what_it_asks_the_data_for_and_keeps_what_was_given():
 
 @pytest.mark.parametrize("loss", ["efl", "eql(threshold=0.01)", f"{__name__}:Asking", "focal(gamma=1)"])
 def test_losses_that_can_serve_pass_the_check_without_data(loss):
-    check_losses(TrainConfig(loss=loss))
+    check_training(TrainConfig(loss=loss))
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_losses_that_can_serve_pass_the_check_without_data(loss):
         (TrainConfig(criterion=CriterionConfig(box_loss="focal")), "expected one of ciou"),
     ],
 )
-@pytest.mark.parametrize("use", [build_criterion, check_losses])
+@pytest.mark.parametrize("use", [build_criterion, check_training])
 def test_a_loss_that_cannot_serve_is_refused(config, message, use):
     with pytest.raises(ConfigError, match=message):
         use(config)

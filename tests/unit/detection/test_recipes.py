@@ -9,7 +9,15 @@ import pytest
 import torch
 
 import focalkit
-from focalkit.config import CriterionConfig, DetectorName, ModelConfig, TrainConfig
+from focalkit.config import (
+    PRESETS,
+    CriterionConfig,
+    DecoderConfig,
+    DetectorName,
+    ModelConfig,
+    TrainConfig,
+    with_detector,
+)
 from focalkit.detection import (
     DETECTORS,
     BalancedSampler,
@@ -21,7 +29,9 @@ from focalkit.detection import (
     build_detector,
     retinanet,
 )
-from focalkit.detection.build import assigner_of
+from focalkit.detection.build import assigner_of, check_training
+from focalkit.detection.options import without_unread
+from focalkit.errors import ConfigError
 
 SMALL = ModelConfig("tiny", fpn_channels=8, head_channels=8, head_depth=1)
 SOURCE = Path(focalkit.__file__).parent
@@ -46,6 +56,42 @@ def test_no_other_file_mentions_a_detector_by_name():
     choices = {"config.py", "cli/train.py", "compare/methods.py", "tasks/detection/_detection.py"}
     readers = {f"detection/weights/{name}.py" for name in ("_rtmdet", "_sets")}  # a file has one model in it
     assert found == {"detection/recipes.py", *choices, *readers}
+
+
+@pytest.mark.parametrize(
+    ("detector", "model", "criterion", "message"),
+    [
+        ("rtmdet", {"head_norm": "group"}, {}, "model.head_norm is 'group', but rtmdet does not read it: leave it out"),
+        ("rtdetrv2", {}, {"matching": "mmdet"}, "criterion.matching is 'mmdet', but rtdetrv2 does not read it"),
+        ("gfl", {}, {"fg_iou": 0.6}, r"criterion.fg_iou is 0.6, but gfl .* \(retinanet would\)"),
+        ("retinanet", {"neck_depth": 2}, {}, r"model.neck_depth is 2, but retinanet .* \(rtmdet would\)"),
+        ("fcos", {"decoder": DecoderConfig(layers=2)}, {}, r"model.decoder.layers is 2, .* \(rtdetrv2 would\)"),
+        ("rtmdet", {}, {"sample": 64}, "criterion.sample is 64, but rtmdet does not read it"),
+        ("rtdetrv2", {}, {"normalizer": "ema"}, "criterion.normalizer must be 'batch' or 'image' with rtdetrv2"),
+        ("rtdetrv2", {"decoder": DecoderConfig(heads=7)}, {}, "must divide model.fpn_channels, got 7 and 256"),
+    ],
+)
+def test_options_that_a_detector_does_not_read_are_refused(detector, model, criterion, message):
+    config = TrainConfig(model=ModelConfig(detector=detector, **model), criterion=CriterionConfig(**criterion))
+    for check in (check_training, build_criterion):
+        with pytest.raises(ConfigError, match=f"(?s)the detector {detector} cannot be trained as asked:.*{message}"):
+            check(config)
+    if "normalizer" not in criterion and "heads" not in message and "divide" not in message:
+        check_training(without_unread(config))
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_presets_and_defaults_are_nobodys_wish(detector):
+    for preset in (TrainConfig, *PRESETS.values()):
+        check_training(with_detector(preset(), detector))
+
+
+def test_what_a_recipe_reads_is_an_option():
+    for recipe in DETECTORS.values():
+        for option in recipe.reads:
+            value = TrainConfig()
+            for part in option.split("."):
+                value = getattr(value, part)
 
 
 def test_a_recipe_of_ones_own_is_one_line_in_the_table(monkeypatch):

@@ -9,6 +9,7 @@ import torch
 from focalkit.config import DetectorName, TrainConfig, with_detector
 from focalkit.data import DetectionData
 from focalkit.detection.build import assigner_of
+from focalkit.detection.options import without_unread
 from focalkit.detection.recipes import DETECTORS
 from focalkit.errors import ConfigError
 from focalkit.losses import LOSSES, argument_names, parse
@@ -42,7 +43,7 @@ def configure(
             raise ConfigError(f"the task detection has no {name} {asked!r}, which the method {method.name!r} asks for")
     plain, plain_loss = method.loss in ("default", "ce"), PLAIN
     if method.model in DETECTORS and (plain or not takes(config.model.detector, method.loss)):
-        config = with_detector(config, method.model)
+        config = without_unread(with_detector(config, method.model))
         plain_loss = DETECTORS[method.model].loss
     if method.model == "no_prior":
         config = replace(config, model=replace(config.model, prior_prob=None))

@@ -65,7 +65,7 @@ def test_losses_and_sampling_that_cannot_serve_are_refused():
     config = TrainConfig(model=MODEL)
     with pytest.raises(ConfigError, match=r"'ce' is not one of independent sigmoids .* rtdetrv2 needs"):
         build_criterion(replace(config, loss="ce"))
-    with pytest.raises(ConfigError, match="rtdetrv2 matches predictions"):
+    with pytest.raises(ConfigError, match=r"criterion\.sample is 64, but rtdetrv2 does not read it"):
         build_criterion(replace(config, criterion=replace(config.criterion, sample=64)))
-    with pytest.raises(ValueError, match='normalizer is "batch" or "image"'):
+    with pytest.raises(ConfigError, match="normalizer must be 'batch' or 'image' with rtdetrv2, got 'ema'"):
         build_criterion(replace(config, criterion=replace(config.criterion, normalizer="ema")))
