@@ -13,6 +13,7 @@ from sklearn.metrics import fbeta_score, precision_recall_curve
 
 from focalkit.calibration import choose_thresholds, minimum_cost_decisions
 from focalkit.calibration._guarantee import binomial_tail
+from focalkit.calibration._sweep import Cuts, precision_at_least, sweep
 
 
 def rows(n: int = 400, seed: int = 0, digits: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,6 +70,25 @@ def test_ties_are_kept_or_cut_together_and_resolved_upwards():
     # F1: {0.9} 2/3, all four 2/3: the higher cut
     found = choose_thresholds([0.9, 0.5, 0.5, 0.5], [1, 1, 0, 0], f_beta=1)
     assert float(found.values) == 0.9
+
+
+def test_scores_are_ranked_as_floats_whatever_their_sign_and_width():
+    odd = [math.inf, 1.5, 1e-45, 0.0, -0.0, -1e-45, -0.25, -3e38, -math.inf]
+    for dtype in (torch.float32, torch.float64):
+        scores = torch.cat([torch.tensor(odd, dtype=dtype), torch.randn(500, dtype=dtype)])[torch.randperm(509)]
+        labels = torch.rand(509) < 0.3
+        found = sweep(scores, labels)
+        values = scores.unique().flip(0)
+        assert found.scores.tolist() == values.tolist()
+        assert found.kept.tolist() == [int((scores >= v).sum()) for v in values]
+        assert found.hits.tolist() == [int((scores[labels] >= v).sum()) for v in values]
+
+
+def test_counts_beyond_the_digits_of_float32_are_compared_exactly():
+    kept, target = 2**24 + 1, 0.9
+    for hits, enough in ((15099495, False), (15099496, True)):  # nine tenths are 15099495.3
+        cuts = Cuts(torch.tensor([hits]), torch.tensor([kept]), torch.tensor(hits), torch.tensor(kept))
+        assert bool(precision_at_least(target)(cuts)[1]) == enough
 
 
 def test_a_row_that_costs_more_kept_than_missed_is_never_kept():
