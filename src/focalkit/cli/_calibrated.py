@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from focalkit.errors import InputError
+from focalkit.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from focalkit.calibration import AppliedCalibration
@@ -21,27 +21,27 @@ def posterior_of(run: Path, detector: "Detector") -> "AppliedCalibration":
     from focalkit._runs import RunDir
     from focalkit.calibration import AppliedCalibration
     from focalkit.detection.build import losses_of
-    from focalkit.losses import SigmoidFocalLoss, build, parse
+    from focalkit.losses import focal_arguments
 
     cell = run.parent / "cell.json"  # beside the weights of a detector that a comparison trained
     if run.is_dir():
         spec = losses_of(RunDir(run).read_config())[0]
     elif cell.is_file():
-        spec = json.loads(cell.read_text(encoding="utf-8"))["method"]["loss"]
+        method = json.loads(cell.read_text(encoding="utf-8"))["method"]
+        spec = method["loss"]
+        if method.get("class_weight") is not None:
+            raise InputError(f"{run}: its classes were weighted; --posterior does not know the inverse with that")
     else:
         raise InputError(f"{run}: --posterior needs the loss of a run directory; a file does not know its own")
-    known = spec != "default" and ":" not in spec
-    loss = build(spec) if known and parse(spec)[0] == "focal" else None
-    if not isinstance(loss, SigmoidFocalLoss) or loss.gamma_neg is not None:
-        raise InputError(f"{run}: was trained with {spec}; --posterior knows the inverse of focal loss")
-    if more := sorted({"pos_weight", "label_smoothing", "class_weight"} & set(parse(spec)[1])):
-        raise InputError(f"{run}: was trained with {spec}; --posterior does not know the inverse with {more[0]}")
-    gamma, alpha = loss.gamma, loss.alpha
-    if not isinstance(gamma, int | float) or not (alpha is None or isinstance(alpha, int | float)):
+    try:
+        gamma, alpha, kind = focal_arguments(spec)
+    except ConfigError as error:
+        raise InputError(f"{run}: no --posterior: {error}") from error
+    if kind != "sigmoid" or not (alpha is None or isinstance(alpha, int | float)):
         raise InputError(f"{run}: was trained with {spec}; --posterior knows one gamma and one alpha for all classes")
     if getattr(detector.model.head, "quality_output", None) is not None:
         raise InputError(f"{run}: its scores are mixed with a quality; --posterior is for scores of the class alone")
-    return AppliedCalibration.posterior(float(gamma), None if alpha is None else float(alpha))
+    return AppliedCalibration.posterior(gamma, None if alpha is None else float(alpha))
 
 
 def without_calibration(detector: "Detector") -> None:

@@ -58,15 +58,10 @@ def without_focal(outputs: Outputs, loss: str) -> Outputs:
     Raises:
         ConfigError: The loss is another one, or has more than one gamma.
     """
-    from focalkit.losses import parse
+    from focalkit.losses import focal_arguments
 
-    name, arguments = ("", {}) if loss == "default" or ":" in loss else parse(loss)
-    if name not in ("focal", "softmax_focal") or arguments.get("gamma_neg") is not None:
-        raise ConfigError(f"it was trained with the loss {loss}; the inverse of focal loss with one gamma is known")
-    if more := sorted({"pos_weight", "label_smoothing", "class_weight"} & set(arguments)):
-        raise ConfigError(f"it was trained with the loss {loss}; the inverse with {more[0]} is not known here")
-    alpha = arguments.get("alpha", 0.25 if name == "focal" else None)  # the losses' own defaults
-    return _posterior(outputs, float(arguments.get("gamma", 2.0)), alpha)
+    gamma, alpha, _ = focal_arguments(loss)
+    return _posterior(outputs, gamma, alpha)
 
 
 def _posterior(outputs: Outputs, gamma: float, alpha: Any) -> Outputs:

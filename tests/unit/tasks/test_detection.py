@@ -9,14 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
+from focalkit.calibration import focal_to_posterior
 from focalkit.cli import main
+from focalkit.cli._calibrated import posterior_of
 from focalkit.cli.predict import Args, run
 from focalkit.compare import METHODS, Method, Predictor, compare
 from focalkit.config import DecoderConfig, ModelConfig, cpu_small
 from focalkit.data import open_detection_data, write_demo_scenes
 from focalkit.detection import Detections
-from focalkit.errors import ConfigError, DataError
-from focalkit.losses import parse
+from focalkit.errors import ConfigError, DataError, InputError
+from focalkit.losses import focal_arguments, parse
 from focalkit.metrics import coco_ap
 from focalkit.tasks import Budget, Outputs, Source, find_task, open_task
 from focalkit.tasks.detection import BY_DETECTOR, RTDETRV2, TASK, Detection, best_threshold
@@ -278,6 +280,7 @@ def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_p
     assert "the data cannot be read any more" in found.report().read_text()
     (tmp_path / "gone").rename(found.plan.source.path)
     images = sorted((scenes / "images" / "val").iterdir())
+    posteriors_of_the_cells(found, images, tmp_path)
     moved = shutil.copytree((tmp_path / "out" / "best").resolve(), tmp_path / "elsewhere")
     expected = np.sort(found.best.test.parts["detections.scores"])
     shutil.rmtree(tmp_path / "out")  # a cell is all that prediction needs
@@ -289,6 +292,32 @@ def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_p
     detections = predictor.predict(images)
     assert [len(one) for one in detections] == [len(one.above(predictor.model.threshold)) for one in detections]
     assert predictor.predict_proba(images).shape == (4, 3)
+
+
+def posteriors_of_the_cells(found, images, out):
+    """`--posterior` undoes the focal loss of the cell's method, and knows of no other loss."""
+    ce, focal = (found.store.cell(name, 0).folder for name in ("ce", "focal_alpha"))
+    scores = {}
+    for posterior in (False, True):
+        args = Args(
+            focal, tuple(images), out / f"{posterior}", draw=False, device="cpu", json=True, score_threshold=0.0
+        )
+        assert run(replace(args, posterior=posterior)) == 0
+        written = json.loads((out / f"{posterior}" / "predictions.json").read_text())
+        scores[posterior] = np.sort([row["score"] for row in written])
+    gamma, alpha, kind = focal_arguments(METHODS["focal_alpha"].loss)
+    np.testing.assert_allclose(scores[True], focal_to_posterior(scores[False], gamma, alpha, kind=kind), atol=1e-6)
+    assert not np.allclose(scores[True], scores[False], atol=1e-3)
+    refused = Args(ce, tuple(images), out / "none", draw=False, device="cpu", posterior=True)
+    with pytest.raises(InputError, match="the inverse of focal loss with one gamma is known"):
+        run(refused)
+    record = json.loads((focal / "cell.json").read_text())
+    record["method"]["class_weight"] = "inverse"
+    weighted = out / "weighted" / "cell.json"
+    weighted.parent.mkdir()
+    weighted.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="its classes were weighted"):
+        posterior_of(weighted.parent / "model.safetensors", Predictor.from_run(focal).model.detector)
 
 
 def test_the_threshold_of_a_cell_is_the_one_with_the_best_f1():
