@@ -10,6 +10,23 @@ import pytest
 # before torch starts its threads: on the small tensors of tests they only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+PROCESSES = 2
+"""Of the whole suite, where pytest-xdist is there; `-n 0` runs it in one."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before that of pytest-xdist, which reads what is set here
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite in two processes, unless something was chosen: tests, a number, a debugger, live output.
+
+    "worksteal" gives each process half of the files in a row, so that they hardly ever set up the same module twice.
+    """
+    told = config.option
+    whole = config.args_source is config.ArgsSource.TESTPATHS and told.markexpr == "not soak" and not told.keyword
+    alone = told.usepdb or told.trace or told.collectonly or told.capture == "no"
+    free = getattr(told, "numprocesses", 0) is None and told.dist == "no" and not told.tx
+    if whole and free and not alone and (os.cpu_count() or 1) >= PROCESSES:
+        told.numprocesses, told.dist = PROCESSES, "worksteal"
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

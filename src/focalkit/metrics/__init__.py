@@ -18,6 +18,7 @@ from focalkit.metrics.error_kinds import ERROR_KINDS as ERROR_KINDS
 from focalkit.metrics.error_kinds import ErrorKinds as ErrorKinds
 from focalkit.metrics.error_kinds import error_kinds as error_kinds
 from focalkit.metrics.error_kinds import kinds_of_detections as kinds_of_detections
+from focalkit.metrics.interpolated import interpolated_precision as interpolated_precision
 from focalkit.metrics.lrp_error import LRP as LRP
 from focalkit.metrics.lrp_error import lrp as lrp
 from focalkit.metrics.lrp_error import matches_lrp as matches_lrp
@@ -55,6 +56,7 @@ __all__ = [
     "detection_calibration_error",
     "error_kinds",
     "expected_calibration_error",
+    "interpolated_precision",
     "iou_matrix",
     "kinds_of_detections",
     "lrp",

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from .detection_calibration import per_class
 from .detection_matches import DetectionMatches, by_image
+from .interpolated import interpolated_precision
 from .matching import iou_matrix
 
 ERROR_KINDS = {
@@ -36,7 +37,6 @@ ERROR_KINDS = {
     "missed": "a box that nothing points at",
 }
 """Kind -> what it is, in TIDE's order."""
-RECALLS = torch.arange(101, dtype=torch.float64) * 0.01  # as NumPy and so pycocotools have them: .57 is 57 * .01
 
 
 @dataclass(frozen=True)
@@ -184,11 +184,6 @@ def _average_precision(labels: Tensor, correct: Tensor, num_boxes: Tensor, class
             if bool((labels == c).any()):
                 found.append(0.0)
             continue
-        right = correct[labels == c].double()
-        true_positives = right.cumsum(0)
-        precision = true_positives / torch.arange(1, len(true_positives) + 1)
-        precision = precision.flip(0).cummax(0).values.flip(0)  # the best at this recall or more
-        at = torch.searchsorted(true_positives / total, RECALLS)
-        reached = at < len(true_positives)
-        found.append(float(precision[at[reached]].sum() / len(RECALLS)))
+        right = correct[labels == c]
+        found.append(float(interpolated_precision(right, ~right, total)))
     return sum(found) / len(found) if found else float("nan")

@@ -299,11 +299,10 @@ def posteriors_of_the_cells(found, images, out):
     ce, focal = (found.store.cell(name, 0).folder for name in ("ce", "focal_alpha"))
     scores = {}
     for posterior in (False, True):
-        args = Args(
-            focal, tuple(images), out / f"{posterior}", draw=False, device="cpu", json=True, score_threshold=0.0
-        )
+        folder = out / f"{posterior}"
+        args = Args(focal, tuple(images), folder, draw=False, device="cpu", json=True, score_threshold=0.0)
         assert run(replace(args, posterior=posterior)) == 0
-        written = json.loads((out / f"{posterior}" / "predictions.json").read_text())
+        written = json.loads((folder / "predictions.json").read_text())
         scores[posterior] = np.sort([row["score"] for row in written])
     gamma, alpha, kind = focal_arguments(METHODS["focal_alpha"].loss)
     np.testing.assert_allclose(scores[True], focal_to_posterior(scores[False], gamma, alpha, kind=kind), atol=1e-6)

@@ -7,12 +7,11 @@ in a crowd region). What a sample of images needs is then to be sorted and count
 import numpy as np
 import torch
 
-from focalkit.metrics import Matches, best_f1_threshold
+from focalkit.metrics import Matches, best_f1_threshold, interpolated_precision
 
 from .._task import Array, Outputs
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0, 1, 101)
 WRONG, RIGHT, NEITHER = 0, 1, 2
 RARE, FREQUENT = 10, 100
 """LVIS (Gupta et al., 2019): classes in at most 10 training images are rare, in more than 100 frequent."""
@@ -70,21 +69,9 @@ def precisions(outputs: Outputs) -> tuple[Array, Array]:
     found = np.zeros((len(classes), len(OVERLAPS)))
     for c, (start, end, total) in enumerate(zip(starts, ends, boxes, strict=True)):
         if start < end:
-            found[c] = _area(judged[order[start:end]], int(total))
+            of_class = torch.from_numpy(judged[order[start:end]])
+            found[c] = interpolated_precision(of_class == RIGHT, of_class == WRONG, int(total)).numpy()
     return classes, found
-
-
-def _area(judged: Array, total: int) -> Array:
-    """(10,) mean precision at 101 recalls of the detections of a class, the best first, among `total` boxes."""
-    true_positives, false_positives = np.cumsum(judged == RIGHT, axis=0), np.cumsum(judged == WRONG, axis=0)
-    precision = true_positives / (true_positives + false_positives + np.spacing(1))
-    envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    recall = true_positives / total
-    found = np.zeros(len(OVERLAPS))
-    for t in range(len(OVERLAPS)):
-        place = np.searchsorted(recall[:, t], RECALLS, side="left")
-        found[t] = envelope[place[place < len(envelope)], t].sum() / len(RECALLS)
-    return found
 
 
 def best_threshold(outputs: Outputs) -> float:
