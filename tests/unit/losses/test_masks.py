@@ -223,4 +223,4 @@ def test_with_dice_they_find_a_mask(name):
         optimizer.zero_grad()
         loss(x, BLOB).backward()
         optimizer.step()
-    assert ((x > 0) != (BLOB > 0)).sum() <= 3  # of 192
+    assert ((x > 0) != (BLOB > 0)).sum() <= 6  # of 192

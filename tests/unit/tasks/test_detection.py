@@ -16,7 +16,7 @@ from focalkit.cli.predict import Args, run
 from focalkit.compare import METHODS, Method, Predictor, compare
 from focalkit.config import DecoderConfig, ModelConfig, cpu_small
 from focalkit.data import open_detection_data, write_demo_scenes
-from focalkit.detection import Detections
+from focalkit.detection import Detections, load_weights, save_weights
 from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.losses import focal_arguments, parse
 from focalkit.metrics import coco_ap
@@ -296,7 +296,10 @@ def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_p
 
 def posteriors_of_the_cells(found, images, out):
     """`--posterior` undoes the focal loss of the cell's method, and knows of no other loss."""
-    ce, focal = (found.store.cell(name, 0).folder for name in ("ce", "focal_alpha"))
+    ce, focal = (shutil.copytree(found.store.cell(name, 0).folder, out / name) for name in ("ce", "focal_alpha"))
+    sure = load_weights(focal / "model.safetensors")  # two steps leave scores that are not reported
+    torch.nn.init.zeros_(sure.head.class_output.bias)
+    save_weights(sure, focal / "model.safetensors")
     scores = {}
     for posterior in (False, True):
         folder = out / f"{posterior}"
