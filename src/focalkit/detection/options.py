@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from focalkit.config import PRESETS, TrainConfig
+from focalkit.config import PRESETS, DetectorName, TrainConfig
 from focalkit.detection.recipes import DETECTORS
 from focalkit.errors import ConfigError
 
@@ -48,7 +48,7 @@ def without_unread(config: TrainConfig) -> TrainConfig:
     return config
 
 
-def _unread(name: str) -> list[str]:
+def _unread(name: DetectorName) -> list[str]:
     """The options that some detectors read and this one does not."""
     known = {option: None for recipe in DETECTORS.values() for option in recipe.reads}
     return [option for option in known if option not in DETECTORS[name].reads]

@@ -96,7 +96,8 @@ def focal_arguments(spec: str) -> tuple[float, Any, Literal["sigmoid", "softmax"
     name, given = ("", {}) if spec == "default" or ":" in spec else parse(spec)
     if name not in ("focal", "softmax_focal"):
         raise ConfigError(f"it was trained with the loss {spec}; the inverse of focal loss with one gamma is known")
-    arguments = {**LOSSES[name].module.defaults, **given}
+    known = inspect.signature(LOSSES[name].module).parameters
+    arguments = {key: parameter.default for key, parameter in known.items()} | given
     if arguments.get("gamma_neg") is not None or not is_number(arguments["gamma"]):
         raise ConfigError(f"it was trained with the loss {spec}; the inverse of focal loss with one gamma is known")
     if more := sorted({"pos_weight", "label_smoothing", "class_weight"} & set(given)):
