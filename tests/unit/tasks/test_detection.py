@@ -221,7 +221,7 @@ def test_a_set_predictor_keeps_its_place_under_losses_of_qualities_and_no_other_
 
 def rtdetr():
     decoder = DecoderConfig(layers=2, queries=12, heads=2, feedforward=16, denoising=4)
-    small = replace(MODEL, detector="rtdetrv2", fpn_channels=16, decoder=decoder)
+    small = ModelConfig("tiny", "batch", 0, 16, detector="rtdetrv2", decoder=decoder)
     return replace(RTDETRV2.config(), min_size=96, max_size=96, batch_size=2, model=small)
 
 
