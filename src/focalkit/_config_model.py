@@ -6,10 +6,14 @@ Import these names from `focalkit.config`.
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-DetectorName: TypeAlias = Literal["retinanet", "fcos", "atss", "gfl", "vfnet", "centernet", "rtmdet", "rtdetrv2"]
+DetectorName: TypeAlias = Literal[
+    "retinanet", "fcos", "atss", "gfl", "vfnet", "centernet", "rtmdet", "rtdetrv2", "dfine", "deim"
+]
 """The detectors there are; what each is made of is said in `focalkit.detection`, which this file does not import."""
 
-LayoutName: TypeAlias = Literal["auto", "focalkit", "torchvision", "detectron2", "mmdet", "rtdetr", "transformers"]
+LayoutName: TypeAlias = Literal[
+    "auto", "focalkit", "torchvision", "detectron2", "mmdet", "rtdetr", "dfine", "transformers"
+]
 """Whose names the weights in a file have; "auto" looks at them. `focalkit.detection.load_weights` explains them."""
 
 
@@ -52,7 +56,7 @@ class NumericsConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The encoder and decoder of a set predictor (`rtdetrv2`); their width is `fpn_channels`. Others have none."""
+    """The encoder and decoder of a set predictor (`rtdetrv2`, `dfine`, `deim`); their width is `fpn_channels`."""
 
     layers: int = 6
     """Layers of the decoder: the authors' RT-DETRv2 have 3 on resnet18vd, 4 on resnet34vd, 6 on resnet50vd"""
@@ -63,7 +67,7 @@ class DecoderConfig:
     heads: int = 8
     """Of all attention"""
     points: int = 4
-    """Points that a head looks at on each map"""
+    """Points that a head looks at on each map; D-FINE's at twice as many on the middle one, and 3 in its models"""
     feedforward: int = 1024
     """Width of the networks behind attention"""
     denoising: int = 100
@@ -106,4 +110,4 @@ class ModelConfig:
     """RetinaNet, or a relative of it made of the same parts"""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     neck_depth: int = 1
-    """Blocks in each stage of RTMDet's neck: 1 in tiny and s, 2 in m"""
+    """Blocks in each stage of RTMDet's neck, 1 in tiny and s, 2 in m; of D-FINE's: 1 in S, 2 in M, 3 in L"""

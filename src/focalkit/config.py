@@ -294,6 +294,44 @@ def rtdetrv2_small() -> TrainConfig:
     )
 
 
+def dfine_s() -> TrainConfig:
+    """D-FINE-S (Peng et al., 2024) as its authors train it on COCO, but for the rate: one for all weights."""
+    return _dfine("b0", layers=3, depth=1, expansion=0.5)
+
+
+def dfine_m() -> TrainConfig:
+    """As `dfine_s`, the size M."""
+    return _dfine("b2", layers=4, depth=2, expansion=1.0)
+
+
+def dfine_l() -> TrainConfig:
+    """As `dfine_s`, the size L."""
+    return _dfine("b4", layers=6, depth=3, expansion=1.0)
+
+
+def deim_s() -> TrainConfig:
+    """D-FINE-S trained as DEIM (Huang et al., 2025): MAL, and more objects in an image by mosaic and mixup."""
+    base = with_detector(dfine_s(), "deim")
+    return replace(base, augment=replace(base.augment, mosaic=0.5, mixup=0.5, close_mosaic=12))
+
+
+def _dfine(hgnet: str, *, layers: int, depth: int, expansion: float) -> TrainConfig:
+    base = rtdetrv2()
+    return replace(
+        base,
+        epochs=132,
+        batch_size=32,
+        model=replace(
+            base.model,
+            backbone=f"timm:hgnetv2_{hgnet}",
+            detector="dfine",
+            neck_depth=depth,
+            decoder=DecoderConfig(layers=layers, expansion=expansion, points=3),
+        ),
+        optim=replace(base.optim, lr=2.5e-4, lr_batch=32, weight_decay=1.25e-4, warmup_steps=500),
+    )
+
+
 def rtmdet_tiny() -> TrainConfig:
     """Lyu et al., 2022: RTMDet-tiny, 640 px, AdamW, a cosine rate, a moving average; 20 last epochs without mosaic."""
     optim = OptimConfig("adamw", 4e-3, 256, weight_decay=0.05, schedule="cosine", warmup_steps=1000, ema_decay=0.9998)
@@ -325,6 +363,10 @@ def with_detector(config: TrainConfig, detector: DetectorName) -> TrainConfig:
 
 PRESETS = {
     "cpu-small": cpu_small,
+    "deim-s": deim_s,
+    "dfine-l": dfine_l,
+    "dfine-m": dfine_m,
+    "dfine-s": dfine_s,
     "paper": paper,
     "rtdetrv2": rtdetrv2,
     "rtdetrv2-small": rtdetrv2_small,

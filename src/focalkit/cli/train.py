@@ -59,10 +59,17 @@ class Args:
 
     out: Path
     """The run directory"""
-    preset: Literal["cpu-small", "paper", "rtdetrv2", "rtdetrv2-small", "rtmdet-tiny", "default"] | None = None
+    preset: (
+        Literal[
+            "cpu-small", "deim-s", "dfine-l", "dfine-m", "dfine-s", "paper", "rtdetrv2", "rtdetrv2-small",
+            "rtmdet-tiny", "default",
+        ]
+        | None
+    ) = None  # fmt: skip
     """cpu-small: MobileNetV2, 64 channels, 416 px. paper: ResNet-50-FPN, 600 px, 90k steps of 16 images.
     rtdetrv2: as its authors on COCO, 640 px. rtdetrv2-small: MobileNetV2, 128 channels, 100 queries, 416 px.
-    rtmdet-tiny: CSPNeXt, as its authors, 640 px.
+    rtmdet-tiny: CSPNeXt, as its authors, 640 px. dfine-s, -m, -l: HGNetv2 of timm, as their authors, 640 px;
+    deim-s: the first with MAL, mosaic and mixup.
     default: ResNet-50-FPN, 800 px, 12 epochs. Not given: cpu-small where there is no GPU, else default"""
     config: Path | None = None
     """TOML file, or the run.json of an earlier run"""

@@ -16,6 +16,7 @@ from focalkit.detection.boxes.points import square_grid as square_grid
 from focalkit.detection.boxes.quality import AssignedQuality as AssignedQuality
 from focalkit.detection.boxes.quality import Centerness as Centerness
 from focalkit.detection.boxes.quality import PredictedIoU as PredictedIoU
+from focalkit.detection.boxes.side_scale import SideScale as SideScale
 from focalkit.detection.boxes.whole_image import WholeImage as WholeImage
 from focalkit.detection.build import build_criterion as build_criterion
 from focalkit.detection.build import build_detector as build_detector
@@ -50,6 +51,7 @@ from focalkit.detection.models.center_neck import CenterNeck as CenterNeck
 from focalkit.detection.models.detr.decoder import SetHead as SetHead
 from focalkit.detection.models.detr.denoising import ContrastiveDenoising as ContrastiveDenoising
 from focalkit.detection.models.detr.detector import SetDetector as SetDetector
+from focalkit.detection.models.detr.fine_decoder import FineHead as FineHead
 from focalkit.detection.models.detr.hybrid_encoder import HybridEncoder as HybridEncoder
 from focalkit.detection.models.fpn import FPN as FPN
 from focalkit.detection.models.head import RetinaNetHead as RetinaNetHead
@@ -59,6 +61,8 @@ from focalkit.detection.models.rtmdet.head import RTMDetHead as RTMDetHead
 from focalkit.detection.models.rtmdet.neck import CSPNeXtPAFPN as CSPNeXtPAFPN
 from focalkit.detection.recipes import DETECTORS as DETECTORS
 from focalkit.detection.recipes import Recipe as Recipe
+from focalkit.detection.refinement_terms import DistillationTerm as DistillationTerm
+from focalkit.detection.refinement_terms import SideTerm as SideTerm
 from focalkit.detection.set_criterion import SetCriterion as SetCriterion
 from focalkit.detection.terms import BoxTerm as BoxTerm
 from focalkit.detection.terms import ClassTerm as ClassTerm
@@ -74,6 +78,7 @@ from focalkit.detection.types import Assignment as Assignment
 from focalkit.detection.types import Denoising as Denoising
 from focalkit.detection.types import DenseOutputs as DenseOutputs
 from focalkit.detection.types import DetectionTarget as DetectionTarget
+from focalkit.detection.types import Refinement as Refinement
 from focalkit.detection.types import flatten_level as flatten_level
 from focalkit.detection.weights import load_weights as load_weights
 from focalkit.detection.weights import save_weights as save_weights
@@ -118,9 +123,11 @@ __all__ = [
     "Detector",
     "Detectron2Assigner",
     "DistanceCoder",
+    "DistillationTerm",
     "DistributionCoder",
     "DistributionTerm",
     "DynamicSoftLabelAssigner",
+    "FineHead",
     "GaussianHeatMap",
     "HardExamples",
     "HeatMapTerm",
@@ -139,12 +146,15 @@ __all__ = [
     "QualityTerm",
     "RTMDetHead",
     "Recipe",
+    "Refinement",
     "RetinaNet",
     "RetinaNetHead",
     "Sampled",
     "SetCriterion",
     "SetDetector",
     "SetHead",
+    "SideScale",
+    "SideTerm",
     "SimOTAAssigner",
     "TaskAlignedAssigner",
     "TermSum",

@@ -158,12 +158,10 @@ class DetectionCriterion(nn.Module):
 
 
 def _divided(sums: Mapping[str, TermSum], divisor: Tensor, counts: Tensor) -> dict[str, Tensor]:
-    """Sums / divisor; a weighted one also by the positives' mean weight."""
+    """Sums / divisor; a weighted one also by the positives' mean weight. Means stay as they are."""
     mean_weights = iter(counts[1:].clamp(min=1) / counts[0].clamp(min=1))
-    return {
-        name: term.total / (divisor if term.weight is None else divisor * next(mean_weights))
-        for name, term in sums.items()
-    }
+    divisors = {n: divisor if term.weight is None else divisor * next(mean_weights) for n, term in sums.items()}
+    return {name: term.total if term.is_mean else term.total / divisors[name] for name, term in sums.items()}
 
 
 @torch.no_grad()

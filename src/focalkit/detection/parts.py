@@ -15,11 +15,14 @@ from focalkit.detection.matching.libraries import LIBRARIES
 from focalkit.detection.matching.max_iou import MaxIoUAssigner
 from focalkit.detection.models.detr.decoder import SetHead
 from focalkit.detection.models.detr.denoising import ContrastiveDenoising
+from focalkit.detection.models.detr.fine_decoder import SCALE, FineHead
 from focalkit.detection.models.detr.hybrid_encoder import HybridEncoder
+from focalkit.detection.models.detr.layers import ConvNorm, DepthwiseDown, ELANBlock
 from focalkit.detection.models.fpn import FPN
 from focalkit.detection.models.head import RetinaNetHead
 from focalkit.detection.models.point_head import PointHead
 from focalkit.detection.models.rtmdet.head import RTMDetHead
+from focalkit.detection.refinement_terms import DistillationTerm, SideTerm
 from focalkit.detection.terms import (
     BoxTerm,
     ClassTerm,
@@ -126,6 +129,41 @@ def set_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: Box
         denoising=ContrastiveDenoising(d.denoising, d.label_noise, d.box_noise) if d.denoising else None,
         prior_prob=model.prior_prob,
     )
+
+
+def fine_encoder(channels: Sequence[int], model: ModelConfig) -> HybridEncoder:
+    d = model.decoder
+    return HybridEncoder(
+        channels,
+        model.fpn_channels,
+        heads=d.heads,
+        feedforward=d.feedforward,
+        expansion=d.expansion,
+        depth=model.neck_depth,
+        fusion=ELANBlock,
+        lateral=lambda c: ConvNorm(c, c),
+        down=DepthwiseDown,
+    )
+
+
+def fine_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: BoxCoder) -> FineHead:
+    d = model.decoder
+    return FineHead(
+        model.fpn_channels,
+        num_classes,
+        layers=d.layers,
+        queries=d.queries,
+        heads=d.heads,
+        feedforward=d.feedforward,
+        points=(d.points, 2 * d.points, d.points),
+        denoising=ContrastiveDenoising(d.denoising, d.label_noise, d.box_noise) if d.denoising else None,
+        prior_prob=model.prior_prob,
+    )
+
+
+def fine_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
+    sides, distillation = SideTerm(coder, SCALE), DistillationTerm(coder)
+    return {**set_terms(loss, box, coder), "sides": sides, "distillation": distillation}
 
 
 def set_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:

@@ -206,6 +206,17 @@ RTDETRV2 = Recipe(
     model=SetDetector,
     criterion=SetCriterion,
 )
+DFINE = replace(
+    RTDETRV2,
+    title="D-FINE",
+    neck=parts.fine_encoder,
+    head=parts.fine_head,
+    terms=parts.fine_terms,
+    reads=(*DECODER, "model.neck_depth"),
+    normalizers=("batch",),
+    criterion=partial(SetCriterion, united=("box", "giou", "sides", "distillation")),
+)
+DEIM = replace(DFINE, title="DEIM", loss="mal")  # and mosaic, mixup: more objects in an image (Huang et al., 2025)
 
 DETECTORS: dict[DetectorName, Recipe] = {
     "retinanet": RETINANET,
@@ -214,6 +225,8 @@ DETECTORS: dict[DetectorName, Recipe] = {
     "gfl": GFL,
     "vfnet": VFNET,
     "centernet": CENTERNET,
+    "deim": DEIM,
+    "dfine": DFINE,
     "rtdetrv2": RTDETRV2,
     "rtmdet": RTMDET,
 }

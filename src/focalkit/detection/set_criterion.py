@@ -6,9 +6,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from focalkit.detection.criterion import DetectionCriterion, Matcher, seen_in
-from focalkit.detection.types import Assignment, DenseOutputs, DetectionTarget
+from focalkit.detection.types import BACKGROUND, Assignment, DenseOutputs, DetectionTarget
 from focalkit.detection.unmatched import not_a_number
 
 
@@ -24,6 +25,8 @@ class SetCriterion(nn.Module):
         matcher: `HungarianMatcher(coder)`.
         terms: As in `DetectionCriterion`.
         normalizer: "batch" or "image", as in `DetectionCriterion`; so is `seen`, of the last layer.
+        united: Names of terms that see the matches of all layers united, in every layer (Peng et al., 2024, sec. 4.2:
+            box losses, whose divisor is then the number of queries that any layer has matched).
 
     Example:
         >>> coder = CenterSizeCoder((1, 1, 1, 1))                                # doctest: +SKIP
@@ -38,7 +41,11 @@ class SetCriterion(nn.Module):
     """
 
     def __init__(
-        self, matcher: Matcher, terms: Mapping[str, nn.Module], normalizer: Literal["batch", "image"] = "batch"
+        self,
+        matcher: Matcher,
+        terms: Mapping[str, nn.Module],
+        normalizer: Literal["batch", "image"] = "batch",
+        united: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if normalizer not in ("batch", "image"):
@@ -46,7 +53,13 @@ class SetCriterion(nn.Module):
                 f'the number of boxes divides a set predictor\'s losses: normalizer is "batch" or "image",'
                 f" got {normalizer!r}"
             )
-        self.layer = DetectionCriterion(matcher, terms, normalizer)
+        if normalizer == "image" and (batchwise := [n for n, t in terms.items() if getattr(t, "of_batches", False)]):
+            raise ValueError(f'{", ".join(batchwise)} judge whole batches: the normalizer must be "batch"')
+        if missing := set(united) - set(terms):
+            raise ValueError(f"united names terms that there are not: {sorted(missing)}; there are {sorted(terms)}")
+        own, shared = ({n: t for n, t in terms.items() if (n in united) is is_shared} for is_shared in (False, True))
+        self.layer = DetectionCriterion(matcher, own, normalizer)
+        self.united = DetectionCriterion(matcher, shared, normalizer) if shared else None
         self.seen: dict[str, Tensor] = {}
 
     @property
@@ -55,7 +68,7 @@ class SetCriterion(nn.Module):
 
     @property
     def terms(self) -> nn.ModuleDict:
-        return self.layer.terms
+        return self.layer.terms if self.united is None else nn.ModuleDict({**self.layer.terms, **self.united.terms})
 
     def assign(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> list[Assignment]:
         """Match the last layer of every image."""
@@ -73,12 +86,34 @@ class SetCriterion(nn.Module):
         assignments, finite = self.layer.assign_if_finite(every, rows)
         self.seen = seen_in(assignments[: len(targets)])
         losses = self.layer.judge(every, rows, assignments, layers)
+        if self.united is not None:
+            losses |= self.united.judge(every, rows, unite(assignments, targets) * layers, layers)
         if outputs.denoising is not None:
             noised = outputs.denoising
             rows, layers = _repeated(noised.outputs, targets)
-            found = self.layer.judge(noised.outputs, rows, noised.assignments * layers, layers)
-            losses["denoising"] = torch.stack(list(found.values())).sum()
+            parts = [self.layer] if self.united is None else [self.layer, self.united]
+            found = [part.judge(noised.outputs, rows, noised.assignments * layers, layers) for part in parts]
+            losses["denoising"] = torch.stack([loss for part in found for loss in part.values()]).sum()
         return losses if finite else not_a_number(losses, outputs)
+
+
+@torch.no_grad()
+def unite(assignments: Sequence[Assignment], targets: Sequence[DetectionTarget]) -> tuple[Assignment, ...]:
+    """For each image, every query that any layer has matched, with the box that most layers have matched it to.
+
+    Args:
+        assignments: Of all layers, layer after layer.
+        targets: One for each image.
+    """
+    found = []
+    for i, target in enumerate(targets):
+        matches = torch.stack([assignment.gt_index for assignment in assignments[i :: len(targets)]])  # (layers, q)
+        votes = F.one_hot(matches + 1, len(target.labels) + 1).sum(dim=0)[:, 1:]  # of no match: column 0
+        most, index = F.pad(votes, (0, 1)).max(dim=1)  # an image may have no boxes
+        index = torch.where(most > 0, index, -1)
+        labels = torch.cat([target.labels, target.labels.new_tensor([BACKGROUND])])[index]
+        found.append(Assignment(labels, index))
+    return tuple(found)
 
 
 def _repeated(outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> tuple[tuple[DetectionTarget, ...], int]:
@@ -95,4 +130,8 @@ def _joined(one: DenseOutputs, other: DenseOutputs) -> DenseOutputs:
         tuple(torch.cat(pair) for pair in zip(a, b, strict=True))
         for a, b in ((one.logits, other.logits), (one.deltas, other.deltas))
     )
-    return replace(one, logits=logits, deltas=deltas)
+    refinement = one.refinement
+    if refinement is not None and (more := other.refinement) is not None:
+        scores, starts = torch.cat([refinement.scores, more.scores]), torch.cat([refinement.starts, more.starts])
+        refinement = replace(refinement, scores=scores, starts=starts)
+    return replace(one, logits=logits, deltas=deltas, refinement=refinement)

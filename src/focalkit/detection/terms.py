@@ -37,10 +37,12 @@ class TermSum(NamedTuple):
         total: 0-d, the term's sum over the batch times its weight.
         weight: 0-d: the sum of the weights of the positives where they are weighted, which then takes the place of
             their number in the divisor; None where they are not.
+        is_mean: The total is an average already, which nothing divides.
     """
 
     total: Tensor
     weight: Tensor | None = None
+    is_mean: bool = False
 
 
 class ClassTerm(nn.Module):

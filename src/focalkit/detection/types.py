@@ -91,8 +91,11 @@ class DenseOutputs:
         quality: Per level (b, a, h, w), before the sigmoid: how good each box is, such as FCOS's centerness; None
             where the model does not say.
         earlier: What the earlier layers of a decoder say of the same images, layer after layer along the batch axis,
-            (layers * b, ...); None where there is one layer. Detections do not need it; `SetCriterion` does.
+            the last one first, (layers * b, ...); None where there is one layer. Detections do not need it;
+            `SetCriterion` does.
         denoising: What a decoder makes of noised ground truth; None where it was not given any.
+        refinement: The distributions over the sides of its boxes, of which the boxes are the expectations; None where
+            a model has none.
     """
 
     logits: tuple[Tensor, ...]
@@ -102,6 +105,7 @@ class DenseOutputs:
     quality: tuple[Tensor, ...] | None = None
     earlier: "DenseOutputs | None" = None
     denoising: "Denoising | None" = None
+    refinement: "Refinement | None" = None
 
 
 class PriorGrid(Protocol):
@@ -155,11 +159,29 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """Distributions over how far each side of a box lies from that of the box it refines (D-FINE).
+
+    Rows are the first ones of the outputs' batch axis. Where several layers lie along it, the last layer comes first;
+    the rest, such as an encoder's proposals, have no distributions.
+
+    Attributes:
+        scores: (rows, q, 4 * bins), logits: left, top, right, bottom.
+        starts: (rows, q, 4): the boxes that are refined, centre and size as shares of the image.
+        images: How many rows a layer has.
+    """
+
+    scores: Tensor
+    starts: Tensor
+    images: int
+
+
+@dataclass(frozen=True)
 class Denoising:
     """What a decoder made of noised ground truth, and which box each noised query was made of.
 
     Attributes:
-        outputs: Of all layers, layer after layer along the batch axis: (layers * b, ...).
+        outputs: Of all layers, as in `DenseOutputs.earlier`: (layers * b, ...).
         assignments: One per image of the batch, b of them; the same for every layer.
     """
 

@@ -112,7 +112,7 @@ def find_layout(raw: RawWeights) -> LayoutName:
     libraries = ", ".join(layout.library for layout in LAYOUTS.values())
     raise InputError(
         f"{raw.source}: not recognised as a RetinaNet of {libraries} or focalkit, as MMDetection's RTMDet,"
-        f" nor as an RT-DETR of its authors or transformers; its weights are called {shown}, ..."
+        f" nor as an RT-DETR or D-FINE of its authors or transformers; its weights are called {shown}, ..."
     )
 
 

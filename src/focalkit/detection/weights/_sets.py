@@ -1,7 +1,8 @@
-"""From a file of RT-DETR's authors or of transformers to a set predictor of ours."""
+"""From a file of RT-DETR's or D-FINE's authors, or of transformers, to a set predictor of ours."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,19 +12,23 @@ from focalkit.detection.build import build_detector
 from focalkit.detection.models.backbone_weights import listed, misfits
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.detector import SetDetector
+from focalkit.detection.models.detr.fine_decoder import SCALE
 from focalkit.detection.models.detr.resnet_vd import RESNETS_VD
 from focalkit.detection.weights._coco import COCO
 from focalkit.detection.weights._read import RawWeights
+from focalkit.detection.weights.layouts import dfine
 from focalkit.detection.weights.layouts.layout import Layout
 from focalkit.detection.weights.layouts.rtdetr import AUTHORS, DROPPED, TRANSFORMERS, fused
 from focalkit.errors import InputError
 
-SET_LAYOUTS: dict[LayoutName, Layout] = {"rtdetr": AUTHORS, "transformers": TRANSFORMERS}
+SET_LAYOUTS: dict[LayoutName, Layout] = {"dfine": dfine.AUTHORS, "rtdetr": AUTHORS, "transformers": TRANSFORMERS}
 SIDE = 640
 """Pixels to which the authors' models resize both sides of an image."""
 NUMERICS = NumericsConfig(resize="square", max_detections=300)
 HEADS = 8
 """Of all published models; the weights' shapes do not say."""
+HGNETS = {(16, 3): "b0", (32, 3): "b1", (32, 4): "b2", (32, 5): "b3", (48, 6): "b4", (64, 6): "b5", (96, 6): "b6"}
+"""Channels behind the stem, and layers in a block -> which HGNetv2 it is."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -34,6 +39,9 @@ def load_set(raw: RawWeights, layout: Layout) -> SetDetector:
     Raises:
         InputError: Weights are missing, unknown or of another shape; each is named with the nearest.
     """
+    if layout is TRANSFORMERS and any(dfine.TRANSFORMERS.mark.fullmatch(name) for name in raw.tensors):
+        layout = dfine.TRANSFORMERS
+    _check_scale(raw)
     given = {n: t for n, t in fused(raw.tensors).items() if not DROPPED.fullmatch(n)}
     weights: dict[str, Tensor] = {}
     unknown: dict[str, tuple[int, ...]] = {}
@@ -44,14 +52,16 @@ def load_set(raw: RawWeights, layout: Layout) -> SetDetector:
         else:
             weights[ours] = tensor
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    config, classes = read_structure(shapes, f"{raw.source}: no RT-DETR of {layout.library}", layout)
+    kind = "D-FINE" if layout in (dfine.AUTHORS, dfine.TRANSFORMERS) else "RT-DETR"
+    config, classes = read_structure(shapes, f"{raw.source}: no {kind} of {layout.library}", layout)
     with torch.device("meta"):  # shapes alone
         state = build_detector(config, classes).state_dict()
     wanted = {layout.theirs(n) or n: tuple(t.shape) for n, t in state.items() if not DROPPED.fullmatch(n)}
     today = {layout.theirs(name) or name: shape for name, shape in shapes.items()}
     if problems := misfits(wanted, today | unknown):
         raise InputError(
-            f"{raw.source}: does not fit an RT-DETR of {layout.library} with {config.backbone},"
+            f"{raw.source}: does not fit {'an' if kind == 'RT-DETR' else 'a'} {kind} of {layout.library} with"
+            f" {config.backbone},"
             f" {config.decoder.layers} layers and {classes} classes {listed(problems)}"
         )
     model = build_detector(config, classes)
@@ -75,26 +85,52 @@ def read_structure(shapes: Shapes, source: str, layout: Layout) -> tuple[ModelCo
         return shapes[name]
 
     channels = need("neck.input_proj.0.conv.weight")[0]
-    levels = _count(shapes, r"head\.input_proj\.(\d+)\.conv\.weight")
-    if levels != 3:
-        raise InputError(f"{source}: its decoder looks at {levels} maps, expected 3")
     decoder = DecoderConfig(
         layers=_count(shapes, r"head\.layers\.(\d+)\.norm1\.weight"),
-        expansion=need("neck.top_down.0.conv1.conv.weight")[0] / channels,
         heads=HEADS,
-        points=need("head.layers.0.cross_attn.attention_weights.weight")[0] // (HEADS * levels),
         feedforward=need("head.layers.0.linear1.weight")[0],
         denoising=DecoderConfig.denoising if "head.label_embedding.weight" in shapes else 0,
     )
-    config = ModelConfig(
-        detector="rtdetrv2",
-        backbone=_backbone(shapes, source),
-        freeze_at=0,
-        fpn_channels=channels,
-        numerics=NUMERICS,
-        decoder=decoder,
-    )
-    return config, need("head.class_output.0.weight")[0]
+    config = ModelConfig(freeze_at=0, fpn_channels=channels, numerics=NUMERICS)
+    classes, looks = need("head.class_output.0.weight")[0], need("head.layers.0.cross_attn.attention_weights.weight")[0]
+    if layout in (dfine.AUTHORS, dfine.TRANSFORMERS):
+        inside = need("neck.top_down.0.csp1.conv1.conv.weight")[0]
+        if (bins := need("head.box_output.1.layers.2.weight")[0]) != 4 * (SCALE.bins + 1):
+            raise InputError(f"{source}: its sides have {bins // 4} bins, expected {SCALE.bins + 1}")
+        found = replace(decoder, expansion=2 * inside / channels, points=looks // (4 * HEADS))
+        return replace(
+            config,
+            detector="dfine",
+            backbone=_hgnet(shapes, source),
+            neck_depth=_count(shapes, r"neck\.top_down\.0\.csp1\.bottlenecks\.(\d+)\.conv1\.conv\.weight"),
+            numerics=replace(NUMERICS, pixel_mean=(0.0, 0.0, 0.0), pixel_std=(1.0, 1.0, 1.0)),
+            decoder=found,
+        ), classes
+    levels = _count(shapes, r"head\.input_proj\.(\d+)\.conv\.weight")
+    if levels != 3:
+        raise InputError(f"{source}: its decoder looks at {levels} maps, expected 3")
+    expansion = need("neck.top_down.0.conv1.conv.weight")[0] / channels
+    decoder = replace(decoder, expansion=expansion, points=looks // (HEADS * levels))
+    return replace(config, detector="rtdetrv2", backbone=_backbone(shapes, source), decoder=decoder), classes
+
+
+def _check_scale(raw: RawWeights) -> None:
+    """Raises InputError where the sides of boxes are counted on another scale than ours."""
+    for name, tensor in raw.tensors.items():
+        wanted = {"up": SCALE.reach, "reg_scale": SCALE.scale}.get(name.rpartition(".")[2])
+        if wanted is not None and abs(float(tensor.flatten()[0]) - wanted) > 1e-6:
+            raise InputError(f"{raw.source}: {name} is {float(tensor.flatten()[0]):g}, expected {wanted:g}")
+
+
+def _hgnet(shapes: Shapes, source: str) -> str:
+    stem = shapes.get("backbone.net.stem.stem4.conv.weight", (0,))[0]
+    layers = _count(shapes, r"backbone\.net\.stages_0\.blocks\.0\.layers\.(\d+)\.conv\.weight")
+    if (stem, layers) not in HGNETS:
+        raise InputError(
+            f"{source}: its backbone has {stem} channels behind the stem and {layers} layers in a block;"
+            " known are HGNetv2 B0 to B6"
+        )
+    return f"timm:hgnetv2_{HGNETS[stem, layers]}"
 
 
 def _backbone(shapes: Shapes, source: str) -> str:

@@ -18,21 +18,35 @@ class DeformableAttention(nn.Module):
         channels: Of queries and maps.
         heads: Groups of channels that look at points of their own.
         levels: Number of maps.
-        points: Points on each level for each head.
+        points: Points on each level for each head, or as many numbers as there are levels.
         reach: How far an offset of 1, divided by the number of points, is: in widths and heights of the box.
+        projected: With linear layers before and after; D-FINE does without.
     """
 
+    steps: Tensor
+
     def __init__(
-        self, channels: int = 256, heads: int = 8, levels: int = 3, points: int = 4, reach: float = 0.5
+        self,
+        channels: int = 256,
+        heads: int = 8,
+        levels: int = 3,
+        points: int | Sequence[int] = 4,
+        reach: float = 0.5,
+        projected: bool = True,
     ) -> None:
         super().__init__()
         if channels % heads:
             raise ValueError(f"{heads} heads do not divide {channels} channels")
-        self.heads, self.levels, self.points, self.reach = heads, levels, points, reach
-        self.sampling_offsets = nn.Linear(channels, heads * levels * points * 2)
-        self.attention_weights = nn.Linear(channels, heads * levels * points)
-        self.value_proj = nn.Linear(channels, channels)
-        self.output_proj = nn.Linear(channels, channels)
+        self.heads = heads
+        self.points = (points,) * levels if isinstance(points, int) else tuple(points)
+        if len(self.points) != levels:
+            raise ValueError(f"expected points for {levels} levels, got {self.points}")
+        steps = torch.tensor([reach / n for n in self.points for _ in range(n)])
+        self.register_buffer("steps", steps[:, None], persistent=False)
+        self.sampling_offsets = nn.Linear(channels, heads * len(steps) * 2)
+        self.attention_weights = nn.Linear(channels, heads * len(steps))
+        self.value_proj = nn.Linear(channels, channels) if projected else nn.Identity()
+        self.output_proj = nn.Linear(channels, channels) if projected else nn.Identity()
         self._initialise()
 
     def _initialise(self) -> None:
@@ -40,15 +54,16 @@ class DeformableAttention(nn.Module):
         angles = torch.arange(self.heads) * (2 * math.pi / self.heads)
         directions = torch.stack([angles.cos(), angles.sin()], dim=-1)
         directions = directions / directions.abs().amax(dim=-1, keepdim=True)
-        steps = torch.arange(1, self.points + 1).repeat(self.levels)
+        steps = torch.cat([torch.arange(1, n + 1) for n in self.points])
         nn.init.zeros_(self.sampling_offsets.weight)
         with torch.no_grad():
             self.sampling_offsets.bias.copy_((directions[:, None] * steps[:, None]).flatten())
         nn.init.zeros_(self.attention_weights.weight)
         nn.init.zeros_(self.attention_weights.bias)
         for layer in (self.value_proj, self.output_proj):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, queries: Tensor, boxes: Tensor, memory: Tensor, shapes: Shapes) -> Tensor:
         """Look.
@@ -63,29 +78,29 @@ class DeformableAttention(nn.Module):
             (b, q, channels).
         """
         b, q, _ = queries.shape
-        offsets = self.sampling_offsets(queries).view(b, q, self.heads, self.levels * self.points, 2)
-        weights = self.attention_weights(queries).view(b, q, self.heads, self.levels * self.points).softmax(dim=-1)
+        offsets = self.sampling_offsets(queries).view(b, q, self.heads, len(self.steps), 2)
+        weights = self.attention_weights(queries).view(b, q, self.heads, len(self.steps)).softmax(dim=-1)
         centres, sizes = boxes[:, :, None, None, :2], boxes[:, :, None, None, 2:]
-        places = centres + offsets * sizes * (self.reach / self.points)
+        places = centres + offsets * sizes * self.steps
         values = self.value_proj(memory).transpose(1, 2).unflatten(1, (self.heads, -1)).flatten(0, 1)
-        found = sample(values, shapes, places.transpose(1, 2).flatten(0, 1))
+        found = sample(values, shapes, places.transpose(1, 2).flatten(0, 1), self.points)
         seen = (found * weights.transpose(1, 2).flatten(0, 1)[:, None]).sum(dim=-1)  # (b * heads, channels / heads, q)
         return self.output_proj(seen.view(b, -1, q).transpose(1, 2))
 
 
-def sample(values: Tensor, shapes: Shapes, places: Tensor) -> Tensor:
+def sample(values: Tensor, shapes: Shapes, places: Tensor, points: Sequence[int]) -> Tensor:
     """Values at places between cells, bilinear; 0 outside of the map.
 
     Args:
         values: (b, c, n), the cells of all levels.
         shapes: Height and width of each level.
-        places: (b, q, levels * points, 2), x and y as shares of the image; the first points are those of the first
-            level.
+        places: (b, q, p, 2), x and y as shares of the image; the first points are those of the first level.
+        points: How many there are on each level; p is their sum.
 
     Returns:
-        (b, c, q, levels * points).
+        (b, c, q, p).
     """
-    grids = (2 * places - 1).chunk(len(shapes), dim=2)
+    grids = (2 * places - 1).split(list(points), dim=2)
     maps = values.split([h * w for h, w in shapes], dim=2)
     found = [
         # in float32: half precision rounds places to a good part of a cell

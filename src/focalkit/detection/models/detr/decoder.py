@@ -22,10 +22,41 @@ NOTHING = -1e4
 
 
 class Layers(NamedTuple):
-    """What every layer says: logits (layers, b, q, k); boxes (layers, b, q, 4), centre and size as shares."""
+    """What every layer says, the first layer first.
+
+    Attributes:
+        logits: (layers, b, q, k).
+        boxes: (layers, b, q, 4), centre and size as shares.
+        scores: (fewer layers, b, q, 4 * bins): the distributions of the sides, where a decoder has some; those of the
+            last layers.
+        starts: (b, q, 4): the boxes that the distributions refine.
+    """
 
     logits: Tensor
     boxes: Tensor
+    scores: Tensor | None = None
+    starts: Tensor | None = None
+
+
+class Proposals(NamedTuple):
+    """The best cells: features (b, q, channels), logits (b, q, k), box logits (b, q, 4); which only fill up (b, q)."""
+
+    features: Tensor
+    logits: Tensor
+    boxes: Tensor
+    idle: Tensor
+
+
+class Queries(NamedTuple):
+    """What the decoder starts from: content (b, d + q, channels), boxes as logits, what each must not see.
+
+    The first d are denoising queries.
+    """
+
+    content: Tensor
+    boxes: Tensor
+    hidden: Tensor | None
+    noised: int
 
 
 class DecoderLayer(nn.Module):
@@ -121,45 +152,11 @@ class SetHead(nn.Module):
         self, features: Sequence[Tensor], noised: NoisedQueries | None = None
     ) -> tuple[Layers, Layers | None]:
         """What the proposals and all layers say, and what the layers make of noised ground truth."""
-        memory, shapes = self._memory(features)
-        content, proposed_logits, proposed, idle = self._proposals(memory, shapes)
-        starts, hidden, d = proposed.detach(), None, 0
-        content = content.detach()
-        if noised is not None:
-            assert self.label_embedding is not None
-            d, q = noised.labels.shape[1], content.shape[1]
-            content = torch.cat([self.label_embedding(noised.labels), content], dim=1)
-            starts = torch.cat([noised.boxes, starts], dim=1)
-            # other groups, and all of them for the queries proper, which would else copy the truth
-            hidden = F.pad(torch.cat([noised.hidden, noised.hidden.new_ones(q, d)]), (0, q), value=False)
-        logits, boxes = self._decode(content, starts.sigmoid(), memory, shapes, hidden)
-        found = Layers(
-            torch.stack([proposed_logits, *(x[:, d:] for x in logits)]).masked_fill(idle.unsqueeze(-1), NOTHING),
-            torch.stack([proposed.sigmoid(), *(x[:, d:] for x in boxes)]),
-        )
-        if noised is None:
-            return found, None
-        return found, Layers(torch.stack([x[:, :d] for x in logits]), torch.stack([x[:, :d] for x in boxes]))
-
-    def _memory(self, features: Sequence[Tensor]) -> tuple[Tensor, Shapes]:
-        """The cells of all levels (b, n, channels), and the levels' sizes."""
-        maps = [conv(x) for conv, x in zip(self.input_proj, features, strict=True)]
-        shapes = [(x.shape[-2], x.shape[-1]) for x in maps]
-        return torch.cat([x.flatten(2) for x in maps], dim=2).transpose(1, 2), shapes
-
-    def _proposals(self, memory: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The cells whose best class is best: features (b, q, channels), logits (b, q, k), box logits (b, q, 4).
-
-        And (b, q), which of them only fill up, because there are fewer cells than queries.
-        """
-        first, valid = first_boxes(shapes, memory.device)
-        features = self.proposal(memory * valid.to(memory.dtype))
-        logits = self.class_output[0](features)
-        boxes = self.box_output[0](features).float() + first
-        best, index = F.pad(logits.amax(dim=-1), (0, self.queries), value=-math.inf).topk(self.queries, dim=1)
-        index = index.clamp(max=logits.shape[1] - 1)  # where there are fewer cells, the last one fills up
-        chosen = [x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for x in (features, logits, boxes)]
-        return chosen[0], chosen[1], chosen[2], best.isneginf()
+        memory, shapes = cells([conv(x) for conv, x in zip(self.input_proj, features, strict=True)])
+        found = propose(memory, shapes, self.proposal, self.class_output[0], self.box_output[0], self.queries)
+        begin = begin_with(found, noised, self.label_embedding)
+        logits, boxes = self._decode(begin.content, begin.boxes.sigmoid(), memory, shapes, begin.hidden)
+        return divided(found, begin.noised, Layers(torch.stack(logits), torch.stack(boxes)))
 
     def _decode(
         self, x: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes, hidden: Tensor | None
@@ -174,6 +171,54 @@ class SetHead(nn.Module):
             before = (move + inverse_sigmoid(reference)).sigmoid()
             reference = before.detach()
         return logits, boxes
+
+
+def cells(maps: Sequence[Tensor]) -> tuple[Tensor, Shapes]:
+    """The cells of all levels (b, n, channels), and the levels' sizes."""
+    shapes = [(x.shape[-2], x.shape[-1]) for x in maps]
+    return torch.cat([x.flatten(2) for x in maps], dim=2).transpose(1, 2), shapes
+
+
+def propose(
+    memory: Tensor, shapes: Shapes, proposal: nn.Module, class_output: nn.Module, box_output: nn.Module, queries: int
+) -> Proposals:
+    """The cells whose best class is best; where there are fewer cells than queries, some only fill up."""
+    first, valid = first_boxes(shapes, memory.device)
+    features = proposal(memory * valid.to(memory.dtype))
+    logits = class_output(features)
+    boxes = box_output(features).float() + first
+    best, index = F.pad(logits.amax(dim=-1), (0, queries), value=-math.inf).topk(queries, dim=1)
+    index = index.clamp(max=logits.shape[1] - 1)  # where there are fewer cells, the last one fills up
+    chosen = [x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for x in (features, logits, boxes)]
+    return Proposals(*chosen, best.isneginf())
+
+
+def begin_with(found: Proposals, noised: NoisedQueries | None, label_embedding: nn.Module | None) -> Queries:
+    """The proposals as queries, behind those that were made of ground truth."""
+    content, boxes = found.features.detach(), found.boxes.detach()
+    if noised is None:
+        return Queries(content, boxes, None, 0)
+    assert label_embedding is not None
+    d, q = noised.labels.shape[1], content.shape[1]
+    content = torch.cat([label_embedding(noised.labels), content], dim=1)
+    boxes = torch.cat([noised.boxes, boxes], dim=1)
+    # other groups, and all of them for the queries proper, which would else copy the truth
+    hidden = F.pad(torch.cat([noised.hidden, noised.hidden.new_ones(q, d)]), (0, q), value=False)
+    return Queries(content, boxes, hidden, d)
+
+
+def divided(found: Proposals, d: int, decoded: Layers) -> tuple[Layers, Layers | None]:
+    """What the proposals and the decoder's layers say; and the first `d` queries, if there are any, by themselves."""
+
+    def part(of: slice) -> Layers:
+        starts = None if decoded.starts is None else decoded.starts[:, of]
+        scores = None if decoded.scores is None else decoded.scores[:, :, of]
+        return Layers(decoded.logits[:, :, of], decoded.boxes[:, :, of], scores, starts)
+
+    own = part(slice(d, None))
+    logits = torch.cat([found.logits[None], own.logits]).masked_fill(found.idle.unsqueeze(-1), NOTHING)
+    boxes = torch.cat([found.boxes.sigmoid()[None], own.boxes])
+    return Layers(logits, boxes, own.scores, own.starts), part(slice(d)) if d else None
 
 
 def first_boxes(shapes: Shapes, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

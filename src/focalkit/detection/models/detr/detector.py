@@ -1,4 +1,4 @@
-"""A set predictor put together from its parts: RT-DETRv2."""
+"""A set predictor put together from its parts: RT-DETRv2, D-FINE."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -10,8 +10,9 @@ from focalkit._types import to_memory_format
 from focalkit.detection.inference.postprocess import DensePostprocess
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.decoder import Layers, SetHead, as_level
+from focalkit.detection.models.detr.fine_decoder import FineHead
 from focalkit.detection.models.retinanet import IMAGENET_MEAN, IMAGENET_STD, RetinaNet, normalised
-from focalkit.detection.types import Denoising, DenseOutputs, DetectionBatch, DetectionTarget, PriorGrid
+from focalkit.detection.types import Denoising, DenseOutputs, DetectionBatch, DetectionTarget, PriorGrid, Refinement
 
 
 class SetDetector(nn.Module):
@@ -33,7 +34,7 @@ class SetDetector(nn.Module):
         self,
         backbone: nn.Module,
         neck: nn.Module,
-        head: SetHead,
+        head: SetHead | FineHead,
         priors: PriorGrid,
         postprocess: DensePostprocess,
         card: ModelCard | None = None,
@@ -66,11 +67,12 @@ class SetDetector(nn.Module):
         noise = self.head.denoising
         noised = None if noise is None or targets is None else noise(targets, size, self.num_classes)
         found, mended = self.head.every_layer(self.neck(self.backbone(x)), noised)
-        last = Layers(found.logits[-1:], found.boxes[-1:])
-        earlier = self._outputs(Layers(found.logits[:-1], found.boxes[:-1]), size)
+        found = _backwards(found)
+        earlier = self._outputs(_part(found, 1, None), size)
         if noised is None or mended is None:
-            return self._outputs(last, size, earlier)
-        return self._outputs(last, size, earlier, Denoising(self._outputs(mended, size), noised.assignments))
+            return self._outputs(_part(found, 0, 1), size, earlier)
+        denoising = Denoising(self._outputs(_backwards(mended), size), noised.assignments)
+        return self._outputs(_part(found, 0, 1), size, earlier, denoising)
 
     def _outputs(
         self,
@@ -80,9 +82,25 @@ class SetDetector(nn.Module):
         denoising: Denoising | None = None,
     ) -> DenseOutputs:
         """Layer after layer along the batch axis."""
-        logits, boxes = (as_level(x.flatten(0, 1)) for x in layers)
+        logits, boxes = (as_level(x.flatten(0, 1)) for x in (layers.logits, layers.boxes))
         priors = self.priors([(logits.shape[2], 1)], logits.device, size)
-        return DenseOutputs((logits,), (boxes,), priors, self.num_classes, None, earlier, denoising)
+        refinement = None
+        if layers.scores is not None and layers.starts is not None:
+            starts = layers.starts.expand(len(layers.scores), -1, -1, -1)
+            refinement = Refinement(layers.scores.flatten(0, 1), starts.flatten(0, 1), layers.logits.shape[1])
+        return DenseOutputs((logits,), (boxes,), priors, self.num_classes, None, earlier, denoising, refinement)
+
+
+def _backwards(layers: Layers) -> Layers:
+    """The last layer first, so that those with distributions come before those without."""
+    scores = None if layers.scores is None else layers.scores.flip(0)
+    return Layers(layers.logits.flip(0), layers.boxes.flip(0), scores, layers.starts)
+
+
+def _part(layers: Layers, first: int, end: int | None) -> Layers:
+    """Some of the layers."""
+    scores = None if layers.scores is None else layers.scores[first:end]
+    return Layers(layers.logits[first:end], layers.boxes[first:end], scores, layers.starts)
 
 
 def predict_to_learn(model: nn.Module, batch: DetectionBatch) -> DenseOutputs:

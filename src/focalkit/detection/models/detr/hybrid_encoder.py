@@ -1,6 +1,9 @@
-"""The hybrid encoder of RT-DETR (Zhao et al., 2024, sec. 4.2): attention within C5, convolutions across the levels."""
+"""The hybrid encoder of RT-DETR (Zhao et al., 2024, sec. 4.2): attention within C5, convolutions across the levels.
 
-from collections.abc import Sequence
+D-FINE's is the same with other fusion blocks (`layers.ELANBlock`).
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +39,8 @@ class HybridEncoder(nn.Module):
         heads, feedforward: Of the attention within C5.
         expansion: Width inside of the fusion blocks, as a share of `channels`.
         depth: RepVGG blocks in each of them.
+        fusion: (channels of two maps, `channels`, `expansion`, `depth`) -> a fusion block.
+        lateral, down: `channels` -> what a map goes through before it is joined with the one below, and above.
     """
 
     def __init__(
@@ -47,6 +52,9 @@ class HybridEncoder(nn.Module):
         feedforward: int = 1024,
         expansion: float = 1.0,
         depth: int = 3,
+        fusion: Callable[[int, int, float, int], nn.Module] = CSPBlock,
+        lateral: Callable[[int], nn.Module] = lambda c: ConvNorm(c, c, activation=nn.SiLU()),
+        down: Callable[[int], nn.Module] = lambda c: ConvNorm(c, c, 3, 2, nn.SiLU()),
     ) -> None:
         super().__init__()
         if len(in_channels) != 3:
@@ -56,10 +64,10 @@ class HybridEncoder(nn.Module):
         self.out_channels = channels
         self.input_proj = nn.ModuleList(ConvNorm(c, channels) for c in in_channels)
         self.attention = EncoderLayer(channels, heads, feedforward)
-        self.lateral = nn.ModuleList(ConvNorm(channels, channels, activation=nn.SiLU()) for _ in range(2))
-        self.down = nn.ModuleList(ConvNorm(channels, channels, 3, 2, nn.SiLU()) for _ in range(2))
-        self.top_down = nn.ModuleList(CSPBlock(2 * channels, channels, expansion, depth) for _ in range(2))
-        self.bottom_up = nn.ModuleList(CSPBlock(2 * channels, channels, expansion, depth) for _ in range(2))
+        self.lateral = nn.ModuleList(lateral(channels) for _ in range(2))
+        self.down = nn.ModuleList(down(channels) for _ in range(2))
+        self.top_down = nn.ModuleList(fusion(2 * channels, channels, expansion, depth) for _ in range(2))
+        self.bottom_up = nn.ModuleList(fusion(2 * channels, channels, expansion, depth) for _ in range(2))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """C3, C4, C5 of strides 8, 16, 32 -> as many maps (b, channels, h, w) of the same sizes."""

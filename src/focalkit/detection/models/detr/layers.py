@@ -1,4 +1,4 @@
-"""The small parts of RT-DETR: normalised convolutions, RepVGG and CSP blocks, perceptrons."""
+"""The small parts of RT-DETR and D-FINE: normalised convolutions, RepVGG, CSP and ELAN blocks, perceptrons."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -23,9 +23,10 @@ class ConvNorm(nn.Module):
         stride: int = 1,
         activation: nn.Module | None = None,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        groups: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, bias=False)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
         self.norm = norm(out_channels)
         self.activation = nn.Identity() if activation is None else activation
 
@@ -79,6 +80,41 @@ class CSPBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv3(self.bottlenecks(self.conv1(x)) + self.conv2(x))
+
+
+class ELANBlock(nn.Module):
+    """D-FINE's fusion block: a map in two halves, one of which goes through CSP blocks and convolutions in turn.
+
+    All that comes about on the way is joined (GELAN: Wang et al., 2024, arXiv 2402.13616; D-FINE's code).
+
+    Args:
+        in_channels, out_channels: Of the maps.
+        expansion: Width of the CSP blocks, as a share of half of `out_channels`.
+        depth: RepVGG blocks in each of the two.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, expansion: float = 1.0, depth: int = 3) -> None:
+        super().__init__()
+        inside = round(expansion * out_channels // 2)
+        self.conv1 = ConvNorm(in_channels, 2 * out_channels, activation=nn.SiLU())
+        self.csp1 = CSPBlock(out_channels, inside, depth=depth)
+        self.conv2 = ConvNorm(inside, inside, 3, activation=nn.SiLU())
+        self.csp2 = CSPBlock(inside, inside, depth=depth)
+        self.conv3 = ConvNorm(inside, inside, 3, activation=nn.SiLU())
+        self.conv4 = ConvNorm(2 * (out_channels + inside), out_channels, activation=nn.SiLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        half = x.chunk(2, dim=1)[1]
+        first = self.conv2(self.csp1(half))
+        return self.conv4(torch.cat([x, first, self.conv3(self.csp2(first))], dim=1))
+
+
+class DepthwiseDown(nn.Sequential):
+    """A 1x1 convolution, then one of each channel by itself that halves the map; no activation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(ConvNorm(channels, channels), ConvNorm(channels, channels, 3, 2, groups=channels))
 
 
 class Perceptron(nn.Module):

@@ -15,6 +15,7 @@ from focalkit.detection.weights.layouts.layout import Layout
 
 DROPPED = re.compile(
     r".*num_batches_tracked|.*num_points_scale|.*n_points_scale|decoder\.(anchors|valid_mask)|(model\.)?(anchors|valid_mask)"
+    r"|(.*\.)?(up|reg_scale)|.*\.project"
 )
 """Entries that are no weights: counters, and constants that follow from the structure."""
 
