@@ -66,7 +66,7 @@ def test_no_other_file_mentions_a_detector_by_name():
         ("rtmdet", {"head_norm": "group"}, {}, "model.head_norm is 'group', but rtmdet does not read it: leave it out"),
         ("rtdetrv2", {}, {"matching": "mmdet"}, "criterion.matching is 'mmdet', but rtdetrv2 does not read it"),
         ("gfl", {}, {"fg_iou": 0.6}, r"criterion.fg_iou is 0.6, but gfl .* \(retinanet would\)"),
-        ("retinanet", {"neck_depth": 2}, {}, r"model.neck_depth is 2, but retinanet .* \(.*rtmdet.* would\)"),
+        ("retinanet", {"neck_depth": 4}, {}, r"model.neck_depth is 4, but retinanet .* \(.*rtmdet.* would\)"),
         ("fcos", {"decoder": DecoderConfig(layers=2)}, {}, r"model.decoder.layers is 2, .* \(.*rtdetrv2.* would\)"),
         ("rtmdet", {}, {"sample": 64}, "criterion.sample is 64, but rtmdet does not read it"),
         ("rtdetrv2", {}, {"normalizer": "ema"}, "criterion.normalizer must be 'batch' or 'image' with rtdetrv2"),
