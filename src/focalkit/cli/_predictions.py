@@ -97,7 +97,7 @@ class Predictions:
         table.writerow(COLUMNS)
         for row in self.results:
             image, (x, y, w, h) = images[row["image_id"]], row["bbox"]
-            name = self.class_name(labels.get(row["category_id"], row["category_id"]))
+            name = self.class_name(labels[row["category_id"]] if labels else row["category_id"])
             corners = [round(v, 2) for v in (x, y, x + w, y + h)]
             first = [image["id"], image["file_name"], image.get("frame", ""), name, round(row["score"], 6)]
             table.writerow([*first, *corners])

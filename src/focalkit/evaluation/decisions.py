@@ -64,7 +64,7 @@ def decisions(
     kept, every = error_kinds(matches, cuts), error_kinds(matches)
     found = {
         "D-ECE": matches_calibration_error(matches),
-        "LaECE_0": matches_calibration_error(match_coco(ground_truth, detections, iou_threshold=0.0), kind="laece"),
+        "LaECE_0": matches_calibration_error(matches.at(0.0), kind="laece"),
         "reliability": reliability_curve(rows.scores, rows.correct, BINS, groups=rows.images).to_dict(),
         "over_thresholds": over_thresholds(matches),
         "thresholds": {**thresholds.to_dict(), "pooled": pooled.to_dict()},

@@ -40,6 +40,7 @@ class Evaluation:
         score_threshold: Detections that score no more than this were not counted.
         images_per_second: Reading, resizing, the model and its post-processing; not the computation of the AP.
         device: Where the model was.
+        predictions: The detections as COCO results, with the data's own ids.
         by_rule: AP by a rule other than COCO's, where one was given.
     """
 
@@ -49,18 +50,14 @@ class Evaluation:
     score_threshold: float
     images_per_second: float
     device: str
+    predictions: list[dict[str, Any]]
     by_rule: dict[str, Any] | None = None
 
     @cached_property
     def matched(self) -> MatchedSplit:
         """The detections beside the ground truth, matched once for all that looks at them."""
         most = 100 if self.by_rule is None else self.by_rule["max_detections"]
-        return match_split(self.data, self.detections, max_detections=most)
-
-    @cached_property
-    def predictions(self) -> list[dict[str, Any]]:
-        """The detections as COCO results, with the data's own ids."""
-        return coco_results(self.detections, self.data.category_ids)
+        return match_split(self.data, self.predictions, max_detections=most)
 
     def summary(self, train_counts: Sequence[int] | None = None) -> dict[str, Any]:
         """What evaluation.json holds, without the gallery and the concentration of the loss.
@@ -129,10 +126,13 @@ def evaluate(
     detections = predict_split(detector, data, batch_size=batch_size, workers=workers, observe=timed, label=label)
     seconds = time.perf_counter() - start - observing
     truth = data.to_coco()
-    coco = coco_ap(truth, coco_results(_best(detections, usual), data.category_ids), curves=True)
-    own = None if rule is None else ap_by_rule(truth, coco_results(detections, data.category_ids), rule)
+    results = coco_results(detections, data.category_ids)
+    best = results if rule is None else coco_results(_best(detections, usual), data.category_ids)
+    coco = coco_ap(truth, best, curves=True)
+    own = None if rule is None else ap_by_rule(truth, results, rule)
     speed = len(data) / max(seconds, 1e-9)
-    return Evaluation(data, coco, detections, detector.postprocess.score_threshold, speed, str(detector.device), own)
+    threshold, device = detector.postprocess.score_threshold, str(detector.device)
+    return Evaluation(data, coco, detections, threshold, speed, device, results, own)
 
 
 def _best(detections: Mapping[int, Detections], most: int) -> dict[int, Detections]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,12 +62,17 @@ class MatchedSplit:
         rows = self.matches.where(self.matches.scores >= self.threshold)
         kinds, aims = kinds_of_detections(rows)
         place = {key: i for i, key in enumerate(rows.image_ids)}
-        return [_image(record, place[record.id], rows, kinds, aims) for record in self.data.images]
+        of = _grouped(rows.images, len(rows.image_ids))
+        boxes = _grouped(rows.truth_images, len(rows.image_ids))
+        return [
+            _image(record, rows, kinds, aims, of[place[record.id]], boxes[place[record.id]])
+            for record in self.data.images
+        ]
 
 
 def match_split(
     data: DetectionData,
-    detections: Mapping[int, Detections],
+    detections: Mapping[int, Detections] | Sequence[Mapping[str, Any]],
     threshold: float | None = None,
     max_detections: int = 100,
 ) -> MatchedSplit:
@@ -74,12 +80,12 @@ def match_split(
 
     Args:
         data: The split.
-        detections: Per image id, in pixels of the file.
+        detections: Per image id, in pixels of the file; or the same as COCO results.
         threshold: None takes the one with the best F1 over the split; where nothing is right, the highest score there
             is, at most .5.
         max_detections: Per image and class, the best scored.
     """
-    results = coco_results(detections, data.category_ids)
+    results = coco_results(detections, data.category_ids) if isinstance(detections, Mapping) else detections
     matches = match_coco(data.to_coco(), results, max_detections=max_detections)
     return MatchedSplit(data, matches, _best(matches) if threshold is None else threshold)
 
@@ -94,8 +100,14 @@ def _best(matches: DetectionMatches) -> float:
     return threshold
 
 
-def _image(record: ImageRecord, place: int, rows: DetectionMatches, kinds: Tensor, aims: Tensor) -> MatchedImage:
-    of, boxes = (rows.images == place).nonzero()[:, 0], (rows.truth_images == place).nonzero()[:, 0]
+def _grouped(images: Tensor, count: int) -> list[Tensor]:
+    """The rows of each of `count` images, in their order."""
+    return list(images.argsort(stable=True).split(torch.bincount(images, minlength=count).tolist()))
+
+
+def _image(
+    record: ImageRecord, rows: DetectionMatches, kinds: Tensor, aims: Tensor, of: Tensor, boxes: Tensor
+) -> MatchedImage:
     start = int(boxes[0]) if len(boxes) else 0  # boxes are in the order of their images
     gt_index = torch.where(rows.gt_index[of] >= 0, rows.gt_index[of] - start, -1)
     found = torch.zeros(len(boxes), dtype=torch.bool)

@@ -133,9 +133,7 @@ def _shape(entry: Mapping[str, Any], name: str, iou_type: str) -> dict[str, Any]
     bbox, mask = entry.get("bbox"), entry.get("segmentation")
     shape: dict[str, Any] = {}
     if bbox is not None and len(bbox) > 0:
-        if len(bbox) != 4:
-            raise InputError(f"{name}: the box is {bbox!r}, expected x, y, width, height")
-        shape["bbox"] = [_finite(v, "box", name) for v in bbox]
+        shape["bbox"] = _four(bbox, name)
     if mask and (iou_type == "segm" or not shape):
         shape["segmentation"] = mask
     if iou_type == "segm" and not mask:
@@ -143,6 +141,16 @@ def _shape(entry: Mapping[str, Any], name: str, iou_type: str) -> dict[str, Any]
     if "bbox" not in shape and not isinstance(mask, Mapping):
         raise InputError(f'{name} has no "bbox"')
     return shape
+
+
+def _four(bbox: Any, name: str) -> list[float]:
+    """Four finite numbers; the list itself where it holds floats already: there may be half a million."""
+    if len(bbox) != 4:
+        raise InputError(f"{name}: the box is {bbox!r}, expected x, y, width, height")
+    x, y, w, h = bbox
+    if type(x) is type(y) is type(w) is type(h) is float and math.isfinite(x + y + w + h):
+        return bbox
+    return [_finite(v, "box", name) for v in bbox]
 
 
 def _truth_fields(entry: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -7,17 +7,17 @@ per image and class.
 Not here: masks, keypoints, LVIS's federated rule.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from focalkit._boxes import area, intersection, overlap
+
 from ..errors import InputError
 from .coco_input import _finite, _key, _lookup, _shape, _sorted_by_id, _truth_fields, _unique_names
-from .matching import iou_matrix
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class DetectionMatches:
         category_ids: Likewise.
         names: Of the classes.
         iou_threshold: Least overlap that counts.
+        crowd_boxes: (r, 4) float64 xyxy.
+        crowd_labels: (r,) int64.
+        crowd_images: (r,) int64.
     """
 
     scores: Tensor
@@ -59,6 +62,9 @@ class DetectionMatches:
     category_ids: tuple[Any, ...]
     names: tuple[str, ...]
     iou_threshold: float
+    crowd_boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4, dtype=torch.float64))
+    crowd_labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    crowd_images: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -74,10 +80,18 @@ class DetectionMatches:
         rows = {name: getattr(self, name)[kept] for name in fields}
         return replace(self, **rows)
 
+    def at(self, iou_threshold: float, *, touching: bool = False) -> "DetectionMatches":
+        """The same detections and boxes matched anew, at another threshold; see `match_coco`."""
+        least = min(iou_threshold, 1 - 1e-10)
+        gt_index, iou = _greedy(self, least, touching)
+        ignored = _in_crowds(self, least, touching) & (gt_index < 0)
+        more = {"iou": iou, "gt_index": gt_index, "correct": gt_index >= 0, "ignored": ignored}
+        return replace(self, iou_threshold=iou_threshold, **more)
+
     def in_images(self, kept: Tensor) -> "DetectionMatches":
         """The detections and boxes of the images at which a bool (images,) is true; the others are gone."""
         rows = self.where(kept[self.images])
-        mine = kept[self.truth_images]
+        mine, crowds = kept[self.truth_images], kept[self.crowd_images]
         image, truth = kept.long().cumsum(0) - 1, mine.long().cumsum(0) - 1
         at = rows.gt_index
         return replace(
@@ -87,6 +101,9 @@ class DetectionMatches:
             truth_boxes=self.truth_boxes[mine],
             truth_labels=self.truth_labels[mine],
             truth_images=image[self.truth_images[mine]],
+            crowd_boxes=self.crowd_boxes[crowds],
+            crowd_labels=self.crowd_labels[crowds],
+            crowd_images=image[self.crowd_images[crowds]],
             image_sizes=self.image_sizes[kept],
             image_ids=tuple(i for i, some in zip(self.image_ids, kept.tolist(), strict=True) if some),
         )
@@ -142,22 +159,18 @@ def match_coco(
     image_index = {key: i for i, (key, _) in enumerate(images)}
     category_index = {key: i for i, (key, _) in enumerate(categories)}
 
-    # the boxes of an image and class: those to find, by their number, and crowds
-    gt_boxes: dict[tuple[int, int], tuple[list[int], list[list[float]]]] = defaultdict(lambda: ([], []))
     wanted: list[tuple[list[float], int, int]] = []
+    crowds: list[tuple[list[float], int, int]] = []
     for number, entry in enumerate(ground_truth.get("annotations", ()), 1):
         name = f"annotation {entry.get('id', f'number {number}')} of the ground truth"
-        place = _lookup(entry, "image_id", image_index, name), _lookup(entry, "category_id", category_index, name)
-        box = _xyxy(_shape(entry, name, "bbox"), name)
-        if _truth_fields(entry, name)["iscrowd"]:
-            gt_boxes[place][1].append(box)
-        else:
-            gt_boxes[place][0].append(len(wanted))
-            wanted.append((box, place[1], place[0]))
-    truth_boxes = torch.tensor([box for box, *_ in wanted], dtype=torch.float64).reshape(-1, 4)
-
-    rows: list[tuple[float, int, int, list[float]]] = []
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        image, label = (
+            _lookup(entry, "image_id", image_index, name),
+            _lookup(entry, "category_id", category_index, name),
+        )
+        rows = crowds if _truth_fields(entry, name)["iscrowd"] else wanted
+        rows.append((_xyxy(_shape(entry, name, "bbox"), name), label, image))
+    found: list[tuple[list[float], int, int]] = []
+    scores: list[float] = []
     for number, entry in enumerate(detections, 1):
         name = f"detection number {number}"
         image, label = (
@@ -167,41 +180,38 @@ def match_coco(
         score = _finite(entry.get("score"), "score", name)
         if not 0 <= score <= 1:
             raise InputError(f"{name}: the score is {score:g}, expected a probability in [0, 1]")
-        groups[image, label].append(len(rows))
-        rows.append((score, label, image, _xyxy(_shape(entry, name, "bbox"), name)))
+        scores.append(score)
+        found.append((_xyxy(_shape(entry, name, "bbox"), name), label, image))
 
-    iou, state, taken, kept = [0.0] * len(rows), [FREE] * len(rows), [-1] * len(rows), [False] * len(rows)
-    boxes = torch.tensor([row[3] for row in rows], dtype=torch.float64).reshape(-1, 4)
-    for place, members in groups.items():
-        ranked = sorted(members, key=lambda row: -rows[row][0])[:max_detections]  # stable, as pycocotools
-        for row in ranked:
-            kept[row] = True
-        if place in gt_boxes:
-            numbers, crowds = gt_boxes[place]
-            found = _match_group(boxes[ranked], truth_boxes[numbers], crowds, iou_threshold, touching)
-            for row, (kind, at, overlap) in zip(ranked, found, strict=True):
-                iou[row], state[row], taken[row] = overlap, kind, numbers[at] if at >= 0 else -1
-    states = torch.tensor(state, dtype=torch.int8)
+    boxes, labels, of = _columns(found)
+    truth_boxes, truth_labels, truth_images = _columns(wanted)
+    crowd_boxes, crowd_labels, crowd_images = _columns(crowds)
+    ranked = torch.tensor(scores, dtype=torch.float64)
+    kept = _within_limit(ranked, of * len(categories) + labels, max_detections)
     sizes = [[float(image.get(side) or "nan") for side in ("width", "height")] for _, image in images]
-    every = DetectionMatches(
-        scores=torch.tensor([row[0] for row in rows], dtype=torch.float64),
-        labels=torch.tensor([row[1] for row in rows], dtype=torch.int64),
-        boxes=boxes,
-        images=torch.tensor([row[2] for row in rows], dtype=torch.int64),
-        iou=torch.tensor(iou, dtype=torch.float64),
-        correct=states == CORRECT,
-        ignored=states == IGNORED,
-        gt_index=torch.tensor(taken, dtype=torch.int64),
+    none = torch.zeros(int(kept.sum()), dtype=torch.bool)
+    unmatched = DetectionMatches(
+        scores=ranked[kept],
+        labels=labels[kept],
+        boxes=boxes[kept],
+        images=of[kept],
+        iou=none.double(),
+        correct=none,
+        ignored=none,
+        gt_index=none.long() - 1,
         truth_boxes=truth_boxes,
-        truth_labels=torch.tensor([label for _, label, _ in wanted], dtype=torch.int64),
-        truth_images=torch.tensor([image for *_, image in wanted], dtype=torch.int64),
+        truth_labels=truth_labels,
+        truth_images=truth_images,
         image_sizes=torch.tensor(sizes, dtype=torch.float64).reshape(-1, 2),
         image_ids=tuple(key for key, _ in images),
         category_ids=tuple(key for key, _ in categories),
         names=tuple(_unique_names([category for _, category in categories])),
         iou_threshold=iou_threshold,
+        crowd_boxes=crowd_boxes,
+        crowd_labels=crowd_labels,
+        crowd_images=crowd_images,
     )
-    return every.where(torch.tensor(kept, dtype=torch.bool))
+    return unmatched.at(iou_threshold, touching=touching)
 
 
 def by_image(matches: DetectionMatches, kept: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -229,36 +239,64 @@ def select_images(ground_truth: Mapping[str, Any], image_ids: Iterable[Any]) -> 
     return {**ground_truth, "images": images, "annotations": annotations}
 
 
-FREE, CORRECT, IGNORED = 0, 1, 2
+def _columns(rows: Sequence[tuple[list[float], int, int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, labels, images."""
+    boxes = torch.tensor([row[0] for row in rows], dtype=torch.float64).reshape(-1, 4)
+    places = torch.tensor([row[1:] for row in rows], dtype=torch.int64).reshape(-1, 2)
+    return boxes, places[:, 0], places[:, 1]
 
 
-def _match_group(
-    boxes: Tensor, wanted: Tensor, crowds: list[list[float]], threshold: float, touching: bool
-) -> list[tuple[int, int, float]]:
-    """The greedy rule within one image and class, boxes best first: what each is, the box it takes, their overlap."""
-    inside = _inside(boxes, torch.tensor(crowds, dtype=torch.float64).reshape(-1, 4)).tolist()
-    least, free, found = min(threshold, 1 - 1e-10), set(range(len(wanted))), []
-    for overlap, within in zip(iou_matrix(boxes, wanted).tolist(), inside, strict=True):
-        # subtle: of equal overlaps pycocotools takes the last
-        best = max(free, key=lambda j: (overlap[j], j), default=None)
-        if best is not None and overlap[best] >= least and (overlap[best] > 0 or touching):
-            free.remove(best)
-            found.append((CORRECT, best, overlap[best]))
-        elif within >= least and (within > 0 or (touching and crowds)):
-            found.append((IGNORED, -1, 0.0))
-        else:
-            found.append((FREE, -1, 0.0))
-    return found
+def _within_limit(scores: Tensor, keys: Tensor, most: int) -> Tensor:
+    """bool (n,): among the best scored `most` of its key; of equal scores the first."""
+    order = scores.argsort(descending=True, stable=True)
+    order = order[keys[order].argsort(stable=True)]
+    counts = keys[order].unique_consecutive(return_counts=True)[1]
+    rank = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    kept = torch.zeros(len(order), dtype=torch.bool)
+    kept[order[rank < most]] = True
+    return kept
 
 
-def _inside(boxes: Tensor, crowds: Tensor) -> Tensor:
-    """The largest share of each box that one crowd region covers; 0 without regions."""
-    if not len(crowds):
-        return torch.zeros(len(boxes), dtype=torch.float64)
-    top_left = torch.maximum(boxes[:, None, :2], crowds[None, :, :2])
-    sides = (torch.minimum(boxes[:, None, 2:], crowds[None, :, 2:]) - top_left).clamp(min=0)
-    area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
-    return (sides.prod(2) / area[:, None]).nan_to_num(0.0).amax(1)
+def _pairs(keys: Tensor, other_keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows i and j of all pairs of equal keys, by i and then by j."""
+    ranked = other_keys.argsort(stable=True)
+    ends = torch.searchsorted(other_keys[ranked], torch.stack([keys, keys + 1], 1))
+    counts = ends[:, 1] - ends[:, 0]
+    i = torch.arange(len(keys)).repeat_interleave(counts)
+    within = torch.arange(len(i)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return i, ranked[ends[i, 0] + within]
+
+
+def _greedy(matches: "DetectionMatches", least: float, touching: bool) -> tuple[Tensor, Tensor]:
+    """For each detection, best first, the free box of its image and class that it overlaps most, and the overlap."""
+    k = len(matches.names)
+    i, j = _pairs(matches.images * k + matches.labels, matches.truth_images * k + matches.truth_labels)
+    shared, union = overlap(matches.boxes[i], matches.truth_boxes[j])
+    ious = torch.where(union > 0, shared / union, 0.0)
+    near = (ious >= least) & ((ious > 0) | touching)
+    i, j, ious = i[near], j[near], ious[near]
+    rank = torch.empty(len(matches), dtype=torch.int64)
+    rank[matches.scores.argsort(descending=True, stable=True)] = torch.arange(len(matches))
+    # subtle: of equal overlaps pycocotools takes the last
+    order = torch.arange(len(i) - 1, -1, -1)
+    for key in (-ious, rank[i]):
+        order = order[key[order].argsort(stable=True)]
+    gt_index, found = [-1] * len(matches), [0.0] * len(matches)
+    taken = bytearray(len(matches.truth_boxes))
+    for row, box, iou in zip(i[order].tolist(), j[order].tolist(), ious[order].tolist(), strict=True):
+        if gt_index[row] < 0 and not taken[box]:
+            gt_index[row], found[row], taken[box] = box, iou, 1
+    return torch.tensor(gt_index, dtype=torch.int64), torch.tensor(found, dtype=torch.float64)
+
+
+def _in_crowds(matches: "DetectionMatches", least: float, touching: bool) -> Tensor:
+    """bool (n,): a crowd region of its image and class covers so large a share of the box."""
+    covered = torch.zeros(len(matches), dtype=torch.bool)
+    k = len(matches.names)
+    i, j = _pairs(matches.images * k + matches.labels, matches.crowd_images * k + matches.crowd_labels)
+    share = (intersection(matches.boxes[i], matches.crowd_boxes[j]) / area(matches.boxes[i])).nan_to_num(0.0)
+    covered[i[(share >= least) & ((share > 0) | touching)]] = True
+    return covered
 
 
 def _xyxy(shape: Mapping[str, Any], name: str) -> list[float]:
