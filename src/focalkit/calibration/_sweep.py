@@ -145,7 +145,8 @@ def _cells(whole: Sweep) -> tuple[Tensor, Tensor]:
 
 def _chosen(scores: Tensor, drawn: Tensor, unseen: Tensor, aim: Aim, level: float) -> tuple[Tensor, float]:
     totals = drawn.cumsum(1)
-    hits, kept = totals[..., 1], totals.sum(-1)
+    hits = totals[..., 1]
+    kept = totals[..., 0] + hits  # a sum over an axis of two takes ten times as long
     index, there = aim(Cuts(hits, kept, hits[:, -1:] + unseen, kept[:, -1:] + unseen))
     values = torch.where(there, scores.double()[index.clamp(max=len(scores) - 1)], torch.nan)
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)

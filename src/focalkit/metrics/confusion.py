@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from focalkit._boxes import overlap
+
 from .detection_calibration import per_class
-from .detection_matches import DetectionMatches, by_image
-from .matching import iou_matrix
+from .detection_matches import DetectionMatches
+from .pairing import greedy, pairs
 
 
 def confusion_matrix(matches: DetectionMatches, score_threshold: float | Sequence[float] | Tensor = 0.0) -> Tensor:
@@ -37,16 +39,15 @@ def confusion_matrix(matches: DetectionMatches, score_threshold: float | Sequenc
     k = len(rows.names)
     predicted = torch.full((len(rows.truth_labels),), k, dtype=torch.int64)
     predicted[rows.gt_index[rows.correct]] = rows.labels[rows.correct]
-    spurious = torch.zeros(k, dtype=torch.int64)
-    for of, boxes in by_image(rows, ~rows.correct):
-        free = boxes[predicted[boxes] == k]
-        overlaps = iou_matrix(rows.boxes[of], rows.truth_boxes[free])
-        for at in rows.scores[of].argsort(descending=True, stable=True).tolist():
-            best = int(overlaps[at].argmax()) if len(free) else -1
-            if best >= 0 and overlaps[at, best] >= max(rows.iou_threshold, 1e-12):
-                predicted[free[best]] = rows.labels[of[at]]
-                overlaps[:, best] = -1
-            else:
-                spurious[rows.labels[of[at]]] += 1
+    left = rows.where(~rows.correct)
+    i, j = pairs(left.images, rows.truth_images)
+    free = predicted[j] == k
+    i, j = i[free], j[free]
+    shared, union = overlap(left.boxes[i], rows.truth_boxes[j])
+    ious = torch.where(union > 0, shared / union, 0.0)
+    near = ious >= max(rows.iou_threshold, 1e-12)
+    taken, _ = greedy(left.scores, i[near], j[near], ious[near], predicted < k, last=False)
+    predicted[taken[taken >= 0]] = left.labels[taken >= 0]
+    spurious = torch.bincount(left.labels[taken < 0], minlength=k)
     table = torch.bincount(rows.truth_labels * (k + 1) + predicted, minlength=k * (k + 1)).view(k, k + 1)
     return torch.cat([table, torch.cat([spurious, spurious.new_zeros(1)])[None]])

@@ -7,7 +7,7 @@ per image and class.
 Not here: masks, keypoints, LVIS's federated rule.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from focalkit._boxes import area, intersection, overlap
 
 from ..errors import InputError
 from .coco_input import _finite, _key, _lookup, _shape, _sorted_by_id, _truth_fields, _unique_names
+from .pairing import greedy, pairs, within_limit
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def match_coco(
     truth_boxes, truth_labels, truth_images = _columns(wanted)
     crowd_boxes, crowd_labels, crowd_images = _columns(crowds)
     ranked = torch.tensor(scores, dtype=torch.float64)
-    kept = _within_limit(ranked, of * len(categories) + labels, max_detections)
+    kept = within_limit(ranked, of * len(categories) + labels, max_detections)
     sizes = [[float(image.get(side) or "nan") for side in ("width", "height")] for _, image in images]
     none = torch.zeros(int(kept.sum()), dtype=torch.bool)
     unmatched = DetectionMatches(
@@ -214,17 +215,6 @@ def match_coco(
     return unmatched.at(iou_threshold, touching=touching)
 
 
-def by_image(matches: DetectionMatches, kept: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Places of the detections at which a bool (n,) is true, in their order, and of the boxes, image by image."""
-    rows = kept.nonzero()[:, 0]
-    rows = rows[matches.images[rows].argsort(stable=True)]
-    gt_boxes = matches.truth_images.argsort(stable=True)
-    images, counts = matches.images[rows].unique_consecutive(return_counts=True)
-    ends = torch.searchsorted(matches.truth_images[gt_boxes], torch.stack([images, images + 1], 1)).tolist()
-    for of, (first, last) in zip(rows.split(counts.tolist()), ends, strict=True):
-        yield of, gt_boxes[first:last]
-
-
 def select_images(ground_truth: Mapping[str, Any], image_ids: Iterable[Any]) -> dict[str, Any]:
     """A COCO data set with some of its images and their annotations.
 
@@ -246,54 +236,23 @@ def _columns(rows: Sequence[tuple[list[float], int, int]]) -> tuple[Tensor, Tens
     return boxes, places[:, 0], places[:, 1]
 
 
-def _within_limit(scores: Tensor, keys: Tensor, most: int) -> Tensor:
-    """bool (n,): among the best scored `most` of its key; of equal scores the first."""
-    order = scores.argsort(descending=True, stable=True)
-    order = order[keys[order].argsort(stable=True)]
-    counts = keys[order].unique_consecutive(return_counts=True)[1]
-    rank = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    kept = torch.zeros(len(order), dtype=torch.bool)
-    kept[order[rank < most]] = True
-    return kept
-
-
-def _pairs(keys: Tensor, other_keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows i and j of all pairs of equal keys, by i and then by j."""
-    ranked = other_keys.argsort(stable=True)
-    ends = torch.searchsorted(other_keys[ranked], torch.stack([keys, keys + 1], 1))
-    counts = ends[:, 1] - ends[:, 0]
-    i = torch.arange(len(keys)).repeat_interleave(counts)
-    within = torch.arange(len(i)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    return i, ranked[ends[i, 0] + within]
-
-
 def _greedy(matches: "DetectionMatches", least: float, touching: bool) -> tuple[Tensor, Tensor]:
     """For each detection, best first, the free box of its image and class that it overlaps most, and the overlap."""
     k = len(matches.names)
-    i, j = _pairs(matches.images * k + matches.labels, matches.truth_images * k + matches.truth_labels)
+    i, j = pairs(matches.images * k + matches.labels, matches.truth_images * k + matches.truth_labels)
     shared, union = overlap(matches.boxes[i], matches.truth_boxes[j])
     ious = torch.where(union > 0, shared / union, 0.0)
     near = (ious >= least) & ((ious > 0) | touching)
-    i, j, ious = i[near], j[near], ious[near]
-    rank = torch.empty(len(matches), dtype=torch.int64)
-    rank[matches.scores.argsort(descending=True, stable=True)] = torch.arange(len(matches))
+    free = torch.zeros(len(matches.truth_boxes), dtype=torch.bool)
     # subtle: of equal overlaps pycocotools takes the last
-    order = torch.arange(len(i) - 1, -1, -1)
-    for key in (-ious, rank[i]):
-        order = order[key[order].argsort(stable=True)]
-    gt_index, found = [-1] * len(matches), [0.0] * len(matches)
-    taken = bytearray(len(matches.truth_boxes))
-    for row, box, iou in zip(i[order].tolist(), j[order].tolist(), ious[order].tolist(), strict=True):
-        if gt_index[row] < 0 and not taken[box]:
-            gt_index[row], found[row], taken[box] = box, iou, 1
-    return torch.tensor(gt_index, dtype=torch.int64), torch.tensor(found, dtype=torch.float64)
+    return greedy(matches.scores, i[near], j[near], ious[near], free, last=True)
 
 
 def _in_crowds(matches: "DetectionMatches", least: float, touching: bool) -> Tensor:
     """bool (n,): a crowd region of its image and class covers so large a share of the box."""
     covered = torch.zeros(len(matches), dtype=torch.bool)
     k = len(matches.names)
-    i, j = _pairs(matches.images * k + matches.labels, matches.crowd_images * k + matches.crowd_labels)
+    i, j = pairs(matches.images * k + matches.labels, matches.crowd_images * k + matches.crowd_labels)
     share = (intersection(matches.boxes[i], matches.crowd_boxes[j]) / area(matches.boxes[i])).nan_to_num(0.0)
     covered[i[(share >= least) & ((share > 0) | touching)]] = True
     return covered

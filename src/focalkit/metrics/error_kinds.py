@@ -23,10 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from focalkit._boxes import overlap
+
 from .detection_calibration import per_class
-from .detection_matches import DetectionMatches, by_image
+from .detection_matches import DetectionMatches
 from .interpolated import interpolated_precision
-from .matching import iou_matrix
+from .pairing import best_of, pairs
 
 ERROR_KINDS = {
     "classification": "in the right place, called another class",
@@ -37,6 +39,8 @@ ERROR_KINDS = {
     "missed": "a box that nothing points at",
 }
 """Kind -> what it is, in TIDE's order."""
+CHUNK = 2**16
+"""Detections whose overlaps with the boxes of their images are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -136,33 +140,25 @@ def kinds_of_detections(matches: DetectionMatches, *, background_iou: float = 0.
         int64 (n,): place in `ERROR_KINDS`, -1 for right ones and those in crowds.
         int64 (n,): the box that one wrong in place or class alone points at, among the matches' boxes; -1 for others.
     """
-    least = matches.iou_threshold
-    names = list(ERROR_KINDS)
+    least, names = matches.iou_threshold, list(ERROR_KINDS)
     kinds, aims = torch.full((len(matches),), -1), torch.full((len(matches),), -1)
-    for of, boxes in by_image(matches, ~matches.correct & ~matches.ignored):
-        overlaps = iou_matrix(matches.boxes[of], matches.truth_boxes[boxes])
-        same = matches.labels[of, None] == matches.truth_labels[boxes]
-        # a column of zeros stands for no box
-        own, own_at = _best(overlaps.masked_fill(~same, 0))
-        other, other_at = _best(overlaps.masked_fill(same, 0))
+    wrong = (~matches.correct & ~matches.ignored).nonzero()[:, 0]
+    for of in wrong.split(CHUNK):
+        i, j = pairs(matches.images[of], matches.truth_images)
+        shared, union = overlap(matches.boxes[of][i], matches.truth_boxes[j])
+        ious = torch.where(union > 0, shared / union, 0.0)
+        same = matches.labels[of][i] == matches.truth_labels[j]
+        own, own_at = best_of(ious.masked_fill(~same, 0), i, j, len(of))
+        other, other_at = best_of(ious.masked_fill(same, 0), i, j, len(of))
         near = (own >= background_iou) & (own < least) & (own > 0)
         kind = torch.full((len(of),), names.index("both"))
         kind[torch.maximum(own, other) <= background_iou] = names.index("background")
         kind[own >= least] = names.index("duplicate")
         kind[other >= least] = names.index("classification")
         kind[near] = names.index("localisation")
-        aim = torch.where(near, own_at, torch.where(other >= least, other_at, -1))
         kinds[of] = kind
-        aims[of] = torch.where(aim >= 0, boxes[aim.clamp(min=0)] if len(boxes) else aim, -1)
+        aims[of] = torch.where(near, own_at, torch.where(other >= least, other_at, -1))
     return kinds, aims
-
-
-def _best(overlaps: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest overlap of each row and where; 0 and -1 without columns."""
-    if not overlaps.shape[1]:
-        return torch.zeros(len(overlaps), dtype=overlaps.dtype), torch.full((len(overlaps),), -1)
-    best = overlaps.max(1)
-    return best.values, best.indices
 
 
 def _surest(aims: Tensor, found: Tensor) -> Tensor:
