@@ -69,13 +69,13 @@ def sweep(scores: Tensor, labels: Tensor, positives: int | None = None) -> Sweep
         positives: All there are, where some have no score; None counts the labels.
     """
     count = torch.int32 if len(scores) < 2**31 else torch.int64
-    order = _descending(scores)
-    ranked, positive = scores[order], labels.bool()[order]
-    del order  # eight bytes a row
-    last = torch.ones(len(ranked), dtype=torch.bool)  # of its run of equal scores
-    last[:-1] = ranked[:-1] != ranked[1:]
+    ranked, order = _descending(scores)
+    positive = labels.bool()[order]  # a byte per row; `order` is eight
+    del order
     hits = positive.cumsum(0, dtype=count)
     del positive
+    last = torch.ones(len(ranked), dtype=torch.bool)  # of its run of equal scores
+    last[:-1] = ranked[:-1] != ranked[1:]
     found = int(hits[-1]) if len(hits) else 0
     total = found if positives is None else positives
     if total < found:
@@ -84,15 +84,19 @@ def sweep(scores: Tensor, labels: Tensor, positives: int | None = None) -> Sweep
     return Sweep(ranked, hits, kept, total, len(scores) + total - found)
 
 
-def _descending(scores: Tensor) -> Tensor:
-    """The order of the scores, the highest first.
+def _descending(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The scores, the highest first, and their places.
 
     Integers are sorted several times faster than floats. subtle: the bits of a float, with all but the sign turned over
     where it is negative, are an integer in its order; ~ turns that order round.
     """
     kind, bits = (torch.int32, 31) if scores.dtype == torch.float32 else (torch.int64, 63)
-    key = (scores + 0.0).view(kind)  # subtle: -0 becomes 0, to which it is equal
-    return (key ^ ((key >> bits) & (2**bits - 1))).bitwise_not_().argsort()
+
+    def turned(x: Tensor) -> Tensor:  # and back
+        return x.bitwise_xor_((x >> bits).bitwise_and_(2**bits - 1))
+
+    keys, order = turned((scores + 0.0).view(kind)).bitwise_not_().sort()  # -0 becomes 0, to which it is equal
+    return turned(keys.bitwise_not_()).view(scores.dtype), order
 
 
 def resampled(whole: Sweep, aim: Aim, *, times: int, level: float, generator: torch.Generator) -> tuple[Tensor, float]:
@@ -157,7 +161,8 @@ def precision_at_least(target: float) -> Aim:
     """The most positives among cuts of at least that precision."""
 
     def aim(cuts: Cuts) -> tuple[Tensor, Tensor]:
-        enough = (cuts.hits >= cuts.kept.double() * (target * (1 - 1e-12))) & (cuts.hits > 0)
+        enough = cuts.hits >= cuts.kept.to(torch.float64, copy=True).mul_(target * (1 - 1e-12))
+        enough &= cuts.hits > 0
         return cuts.hits.masked_fill(~enough, 0).argmax(-1), enough.any(-1)
 
     return aim

@@ -121,7 +121,9 @@ def choose_thresholds(
     )
     if data.kind == "binary":
         total = None if num_positives is None else int(torch.as_tensor(num_positives))
-        value, low, high, precision, recall, reason = choose(data.scores, data.labels, of, total)
+        given, positive = data.scores, data.labels.bool()
+        del data  # of 10^7 rows eight bytes each are much
+        value, low, high, precision, recall, reason = choose(given, positive, of, total)
         t = partial(torch.tensor, dtype=torch.float64)
         return Thresholds(t(value), t([low, high]), reason, t(precision), t(recall))
 
