@@ -21,6 +21,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     "worksteal" gives each process half of the files in a row, so that they hardly ever set up the same module twice.
     """
     told = config.option
+    if hasattr(config, "workerinput"):  # one of those processes
+        return
     whole = config.args_source is config.ArgsSource.TESTPATHS and told.markexpr == "not soak" and not told.keyword
     alone = told.usepdb or told.trace or told.collectonly or told.capture == "no"
     free = getattr(told, "numprocesses", 0) is None and told.dist == "no" and not told.tx

@@ -2,12 +2,14 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +44,26 @@ def test_warnings_are_errors_but_for_the_forks_of_data_loading():
     for category, words in ((DeprecationWarning, "another"), (RuntimeWarning, told)):
         with pytest.raises(category):
             warnings.warn(words, category, stacklevel=1)
+
+
+def test_the_whole_suite_is_divided_once_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    hook = runpy.run_path(str(ROOT / "tests" / "conftest.py"))["pytest_cmdline_main"]
+    usual = {"usepdb": False, "trace": False, "collectonly": False, "capture": "fd", "keyword": "", "tx": []}
+    usual |= {"markexpr": "not soak", "numprocesses": None, "dist": "no"}
+
+    def processes(whole: bool = True, worker: dict | None = None, **said: object) -> int | None:
+        source = pytest.Config.ArgsSource.TESTPATHS if whole else pytest.Config.ArgsSource.ARGS
+        option = SimpleNamespace(**usual | said)
+        config = SimpleNamespace(option=option, args_source=source, ArgsSource=pytest.Config.ArgsSource)
+        hook(SimpleNamespace(**vars(config), workerinput={}) if worker is not None else config)
+        return option.numprocesses
+
+    assert processes() == 2
+    assert processes(worker={}) is None, "a process of several would start its own"
+    assert processes(numprocesses=0) == 0
+    for said in ({"whole": False}, {"usepdb": True}, {"keyword": "focal"}, {"markexpr": "soak"}, {"collectonly": True}):
+        assert processes(**said) is None
 
 
 @pytest.mark.parametrize(("which", "line"), [("demo", DEMO), ("test", TEST)])
