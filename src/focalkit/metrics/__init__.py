@@ -22,6 +22,8 @@ from focalkit.metrics.interpolated import interpolated_precision as interpolated
 from focalkit.metrics.lrp_error import LRP as LRP
 from focalkit.metrics.lrp_error import lrp as lrp
 from focalkit.metrics.lrp_error import matches_lrp as matches_lrp
+from focalkit.metrics.lvis import LvisResult as LvisResult
+from focalkit.metrics.lvis import lvis_ap as lvis_ap
 from focalkit.metrics.matching import Matches as Matches
 from focalkit.metrics.matching import best_f1_threshold as best_f1_threshold
 from focalkit.metrics.matching import iou_matrix as iou_matrix
@@ -43,6 +45,7 @@ __all__ = [
     "CocoResult",
     "DetectionMatches",
     "ErrorKinds",
+    "LvisResult",
     "Matches",
     "ReliabilityCurve",
     "ap_by_rule",
@@ -60,6 +63,7 @@ __all__ = [
     "iou_matrix",
     "kinds_of_detections",
     "lrp",
+    "lvis_ap",
     "match_coco",
     "match_detections",
     "matches_calibration_error",

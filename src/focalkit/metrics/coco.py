@@ -4,7 +4,7 @@ Matching and accumulation are faster-coco-eval's, which computes what pycocotool
 both stumble over (string ids, annotation id 0, empty lists, unknown ids); this file reads the 12 numbers, the classes
 and the curves from the accumulated arrays.
 
-Not here: keypoints, LVIS's federated rule; other sizes, IoUs and limits than COCO's are in `coco_rule.py`.
+Not here: keypoints; LVIS's federated rule (`lvis.py`); other sizes, IoUs and limits than COCO's (`coco_rule.py`).
 """
 
 from collections.abc import Mapping, Sequence

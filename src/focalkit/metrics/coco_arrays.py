@@ -23,6 +23,7 @@ def accumulate(
     ious: Sequence[float] | None = None,
     areas: Sequence[tuple[float, float]] = SQUARES,
     limits: Sequence[int] = LIMITS,
+    federated: bool = False,
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Precision (IoU threshold, recall, class, size, limit) and recall (the same without recall); -1 is absent.
 
@@ -32,6 +33,7 @@ def accumulate(
         ious: Thresholds; None takes COCO's ten.
         areas: Ranges of the area of the ground truth, both ends included.
         limits: Detections per image and class, ascending.
+        federated: By LVIS's rule: images say which classes they were searched for, classes how frequent they are.
 
     Raises:
         FocalkitError: faster-coco-eval is not installed.
@@ -53,7 +55,7 @@ def accumulate(
     for detection in given.detections:
         _result_fields(detection)
     results = COCO({**truth, "annotations": given.detections}, print_function=_silent)
-    evaluator = COCOeval_faster(coco, results, iou_type, print_function=_silent)
+    evaluator = COCOeval_faster(coco, results, iou_type, print_function=_silent, lvis_style=federated)
     evaluator.params.areaRng = [list(area) for area in areas]
     evaluator.params.areaRngLbl = [str(number) for number in range(len(areas))]
     evaluator.params.maxDets = list(limits)
