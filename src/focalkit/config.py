@@ -38,6 +38,8 @@ class CriterionConfig:
     """Train on so many anchors of each image, chosen at random as two-stage detectors do; none takes all"""
     sample_positive: float = 0.5
     """With `sample`: the largest share of positives"""
+    federated_classes: int | None = None
+    """Judge classes on so many in each batch, those that it shows and others by chance (Zhou et al., 2021)"""
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,8 @@ class TrainConfig:
     """Upper bound of the long side"""
     seed: int = 0
     """Of everything random"""
+    repeat_factor: float | None = None
+    """Show images of classes that a smaller share of them shows more often (Gupta et al., 2019; LVIS: 0.001)"""
     patience: int | None = None
     """Stop after this many evaluations without a better AP"""
     evaluate_every: int = 1

@@ -175,6 +175,12 @@ def build_criterion(config: TrainConfig, facts: Mapping[str, Any] | None = None)
     asked = losses.argument_names(cls_spec)
     known = {name: value for name, value in (facts or {}).items() if name in FACTS and name in asked}
     cls_loss = losses.build(cls_spec, class_dim=-1, reduction="sum", **known)
+    if config.criterion.federated_classes is not None:
+        _check_federated(cls_spec)
+        frequency = (facts or {}).get("frequency")
+        if frequency is None:
+            raise ConfigError("criterion.federated_classes needs the share of images that show each class")
+        cls_loss = losses.FederatedLoss(cls_loss, frequency, config.criterion.federated_classes)
     box_loss = losses.build(box_spec, reduction="sum")
     c, coder, matcher = config.criterion, recipe.coder(config.model), assigner_of(config)
     if c.sample is not None:
@@ -223,10 +229,17 @@ def check_training(config: TrainConfig) -> None:
     check_options(config)
     cls_spec, box_spec, _ = losses_of(config)
     _check_class_targets(config.model.detector, cls_spec)
+    if config.criterion.federated_classes is not None:
+        _check_federated(cls_spec)
     _box_space(config.model.detector, box_spec)
     losses.build(box_spec, reduction="sum")
     if not set(FACTS) & set(losses.argument_names(cls_spec)):
         losses.build(cls_spec, class_dim=-1, reduction="sum")
+
+
+def _check_federated(spec: str) -> None:
+    if "class_weight" not in losses.argument_names(spec):
+        raise ConfigError(f"the loss {spec!r} takes no class_weight, by which federated_classes leaves classes out")
 
 
 def _check_class_targets(detector: DetectorName, spec: str) -> None:

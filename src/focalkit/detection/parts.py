@@ -168,7 +168,8 @@ def fine_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) ->
 
 def set_terms(loss: nn.Module, box: Callable[..., BoxTerm], coder: BoxCoder) -> Terms:
     """The class target is what the loss asks for: the IoU where it learns qualities, else the class."""
-    learns_quality = any(type(loss) is line.module for line in losses.LOSSES.values() if line.targets == "quality")
+    own = loss.loss if isinstance(loss, losses.FederatedLoss) else loss
+    learns_quality = any(type(own) is line.module for line in losses.LOSSES.values() if line.targets == "quality")
     return {
         "classification": QualityClassTerm(loss, PredictedIoU(coder)) if learns_quality else ClassTerm(loss),
         "box": box(),

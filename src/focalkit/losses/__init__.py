@@ -60,6 +60,7 @@ from ._equalization import softmax_equalization_loss as softmax_equalization_los
 from ._equalization_stateful import EQLv2 as EQLv2
 from ._equalization_stateful import EqualizedFocalLoss as EqualizedFocalLoss
 from ._equalization_stateful import SeesawLoss as SeesawLoss
+from ._federated import FederatedLoss as FederatedLoss
 from ._focal import SigmoidFocalLoss as SigmoidFocalLoss
 from ._focal import SoftmaxFocalLoss as SoftmaxFocalLoss
 from ._focal import prior_bias as prior_bias
@@ -148,6 +149,7 @@ __all__ = [
     "EqualizationLoss",
     "EqualizedFocalLoss",
     "FLSDLoss",
+    "FederatedLoss",
     "FocalDistillationLoss",
     "FocalInfoNCELoss",
     "FocalTverskyLoss",

@@ -42,6 +42,7 @@ from ._equalization import softmax_equalization_loss as softmax_equalization_los
 from ._equalization_stateful import EQLv2 as EQLv2
 from ._equalization_stateful import EqualizedFocalLoss as EqualizedFocalLoss
 from ._equalization_stateful import SeesawLoss as SeesawLoss
+from ._federated import FederatedLoss as FederatedLoss
 from ._focal import prior_bias as prior_bias
 from ._focal import sigmoid_focal_loss as sigmoid_focal_loss
 from ._focal import softmax_focal_loss as softmax_focal_loss
@@ -106,6 +107,7 @@ __all__ = [
     "EqualizationLoss",
     "EqualizedFocalLoss",
     "FLSDLoss",
+    "FederatedLoss",
     "FocalDistillationLoss",
     "FocalInfoNCELoss",
     "FocalTverskyLoss",

@@ -100,6 +100,26 @@ def draw_weights(labels: Labels, power: float = 1.0) -> NDArray[np.float64]:
     return (_counts(labels).clip(1) ** -power)[labels]
 
 
+def item_repeat_factors(labels: Sequence[Sequence[int]], t: float, power: float = 0.5) -> NDArray[np.float64]:
+    """How often each of (n,) items that show several classes is repeated (Gupta et al., 2019, sec. 3).
+
+    That of its rarest class: max(1, (t / f)^power) with f the share of the items that show the class.
+
+    Args:
+        labels: The classes that each item shows; an item may show none.
+        t: Classes that a smaller share of the items shows are repeated.
+        power: 1/2 in the paper.
+
+    Example:
+        >>> item_repeat_factors([[0], [0, 1], [0], [0]], t=1.0).tolist()
+        [1.0, 2.0, 1.0, 1.0]
+    """
+    shown = [frozenset(item) for item in labels]
+    counts = np.bincount([c for item in shown for c in item], minlength=1)
+    factors = np.maximum(1.0, (t * len(shown) / counts.clip(1)) ** power)
+    return np.array([max((float(factors[c]) for c in item), default=1.0) for item in shown], dtype=np.float64)
+
+
 def taught_prior(spec: str | None, counts: Sequence[int]) -> NDArray[np.float64]:
     """The share of each class in what the training sees, of classes with so many items.
 

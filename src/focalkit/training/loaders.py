@@ -11,6 +11,7 @@ from focalkit.data import DetectionBatch, DetectionData, DetectionDataset, colla
 from focalkit.data.dataset import batch_bytes
 from focalkit.data.loading import make_loader
 from focalkit.evaluation.predict import split_loader
+from focalkit.sampling import item_repeat_factors
 from focalkit.training.order import EpochOrder
 from focalkit.training.schedule import plan_run
 
@@ -31,6 +32,7 @@ def train_loader(
         accumulate=config.accumulate,
         start_step=start_step,
         upright=[image.height > image.width for image in data.images],
+        repeats=_repeats(data, config.repeat_factor),
         on_epoch=dataset.set_epoch,
     )
     return make_loader(
@@ -69,6 +71,13 @@ def batches(loader: DataLoader, epochs: int) -> Iterator[DetectionBatch]:
     for epoch in range(epochs):
         order.set_epoch(epoch)
         yield from loader
+
+
+def _repeats(data: DetectionData, t: float | None) -> Sequence[float]:
+    if t is None:
+        return ()
+    shown = [[c for c, crowd in zip(i.labels, i.crowd, strict=True) if not crowd] for i in data.images]
+    return item_repeat_factors(shown, t).tolist()
 
 
 def _pin(config: TrainConfig) -> bool:

@@ -30,6 +30,8 @@ class EpochOrder(Sampler[int]):
         accumulate: Forward passes per optimiser step.
         start_step: Optimiser steps already taken.
         upright: Which images are higher than wide; none if not given.
+        repeats: How often each image is shown relative to others, at least 1 (repeat-factor sampling); once if not
+            given. An epoch stays as long: of the repeated images it takes as many as there are images, by chance.
         on_epoch: Told the epoch before its first index is drawn (`DetectionDataset.set_epoch`).
 
     Example:
@@ -48,6 +50,7 @@ class EpochOrder(Sampler[int]):
         accumulate: int = 1,
         start_step: int = 0,
         upright: Sequence[bool] = (),
+        repeats: Sequence[float] = (),
         on_epoch: Callable[[int], None] | None = None,
     ) -> None:
         if images < 1:
@@ -60,6 +63,7 @@ class EpochOrder(Sampler[int]):
         self.first_epoch, self.skip = divmod(start_step, self.steps_per_epoch)
         self.epoch = self.first_epoch
         self.upright = upright
+        self.repeats = torch.tensor(list(repeats), dtype=torch.float64)
         self.on_epoch = on_epoch
 
     @property
@@ -89,10 +93,18 @@ class EpochOrder(Sampler[int]):
 
     def _order(self, epoch: int) -> list[int]:
         generator = torch.Generator().manual_seed(mix(self.seed, epoch))
-        order = torch.randperm(self.images, generator=generator).tolist()
+        order = self._shuffled(generator)
         while len(order) < self.batch:
-            order += torch.randperm(self.images, generator=generator).tolist()
+            order += self._shuffled(generator)
         return self._by_shape(order) if self.upright else order
+
+    def _shuffled(self, generator: torch.Generator) -> list[int]:
+        if not len(self.repeats):
+            return torch.randperm(self.images, generator=generator).tolist()
+        # the fraction of a repeat by chance, so that the mean is right
+        times = (self.repeats + torch.rand(self.images, generator=generator, dtype=torch.float64)).floor().long()
+        repeated = torch.arange(self.images).repeat_interleave(times)
+        return repeated[torch.randperm(len(repeated), generator=generator)[: self.images]].tolist()
 
     def _by_shape(self, order: list[int]) -> list[int]:
         """Whole batches of one shape, each where its last image stood; at the end what is left of both shapes."""

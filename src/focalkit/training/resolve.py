@@ -104,6 +104,10 @@ def _check(config: TrainConfig) -> None:
             "criterion.sample counts anchors, at least 1, of which criterion.sample_positive, 0 to 1, may be positive;"
             f" got {c.sample} and {c.sample_positive}"
         )
+    if c.federated_classes is not None and c.federated_classes < 1:
+        problems.append(f"criterion.federated_classes must be at least 1, got {c.federated_classes}")
+    if config.repeat_factor is not None and not 0 < config.repeat_factor <= 1:
+        problems.append(f"repeat_factor is a share of the images, above 0 and at most 1, got {config.repeat_factor}")
     if len(config.model.anchor_sizes) != 5:
         problems.append(f"model.anchor_sizes are those of P3 .. P7, five; got {list(config.model.anchor_sizes)}")
     if o.clip_norm is not None and o.clip_norm <= 0:

@@ -12,6 +12,7 @@ from focalkit.sampling import (
     EpochSampler,
     draw_weights,
     epoch_indices,
+    item_repeat_factors,
     read_sampler,
     resample_table,
     taught_prior,
@@ -124,3 +125,12 @@ def test_every_sampler_reads_with_its_defaults():
 def test_an_unknown_ensemble_is_named():
     with pytest.raises(ConfigError, match="no ensemble 'easy'"):
         under_bagging("easy")
+
+
+def test_an_item_is_repeated_as_its_rarest_class_is() -> None:
+    labels = [[0]] * 90 + [[0, 1]] * 9 + [[0, 1, 2]] + [[]]
+    factors = item_repeat_factors(labels, t=0.25)
+    assert factors[:90].tolist() == [1.0] * 90
+    assert factors[90] == pytest.approx((0.25 * 101 / 10) ** 0.5)
+    assert factors[99] == pytest.approx((0.25 * 101 / 1) ** 0.5)
+    assert factors[100] == 1.0

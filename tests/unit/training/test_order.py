@@ -88,3 +88,20 @@ def test_a_batch_that_cannot_be_dealt_out_is_refused():
 def test_mix_depends_on_every_number_and_its_place():
     assert len({mix(0, 0), mix(0, 1), mix(1, 0), mix(1, 1), mix(0), mix(1)}) == 6
     assert mix(7, 5) == mix(7, 5) < 2**63
+
+
+def test_repeated_images_come_as_often_as_their_factors_say_and_epochs_stay_as_long():
+    factors = [1.0] * 8 + [2.5, 4.0]
+    order = EpochOrder(10, batch=2, seed=3, repeats=factors)
+    counts = [0] * 10
+    for epoch in range(600):
+        order.set_epoch(epoch)
+        seen = list(order)
+        assert len(seen) == 10
+        for image in seen:
+            counts[image] += 1
+    per_factor = [count / factor for count, factor in zip(counts, factors, strict=True)]
+    assert max(per_factor) < 1.2 * min(per_factor)
+    assert list(EpochOrder(10, batch=2, seed=3, repeats=factors)) == list(
+        EpochOrder(10, batch=2, seed=3, repeats=factors)
+    )
