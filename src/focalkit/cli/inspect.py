@@ -140,7 +140,7 @@ def _of_classes(opened: "dict[str, DetectionData]") -> "list[Finding]":
     from focalkit.findings import check_classes
 
     data = opened.get("train") or next(iter(opened.values()), None)
-    if data is None or len(data.categories) < 2:
+    if data is None or sum(boxes > 0 for boxes in data.class_counts()) < 2:  # a detector of one class has background
         return []
     return check_classes(data.class_counts(), [c.name for c in data.categories])
 

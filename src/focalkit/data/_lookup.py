@@ -24,6 +24,7 @@ class Lookup:
         self._roots = tuple(dict.fromkeys(roots))
         self._findings = findings
         self._listings: dict[Path, dict[str, list[str]]] = {}
+        self._there: dict[tuple[Path, str], set[str]] = {}
         self._taken: dict[Path, str] = {}
         self._answers = 0
 
@@ -33,7 +34,10 @@ class Lookup:
 
     def literal(self, name: str) -> Path | None:
         """The file of exactly this name."""
-        return next((root / name for root in self._roots if name and is_file(root / name)), None)
+        folder, _, last = name.rpartition("/")
+        if last in ("", ".", "..") or "\0" in name:
+            return next((root / name for root in self._roots if name and is_file(root / name)), None)
+        return next((root / name for root in self._roots if last in self._files(root, folder)), None)
 
     def loosely(self, name: str) -> Path | None:
         """The one file whose name differs in the ways that the module tells; counted."""
@@ -92,6 +96,16 @@ class Lookup:
             if place is not None:
                 return place
         return None
+
+    def _files(self, root: Path, folder: str) -> set[str]:
+        """The names of the files in a folder: asking for each file by itself takes long where there are many."""
+        if (root, folder) not in self._there:
+            try:
+                with os.scandir(root / folder) as entries:
+                    self._there[root, folder] = {entry.name for entry in entries if entry.is_file()}
+            except (OSError, ValueError):
+                self._there[root, folder] = set()
+        return self._there[root, folder]
 
     def _listing(self, folder: Path) -> dict[str, list[str]]:
         if folder not in self._listings:

@@ -142,7 +142,10 @@ def assemble(
         _check_size(image, size, source, findings)
     _check_names(categories, source, findings)
     _check_scale(images, source, findings)
-    records = [_record(image, source, findings, repair) for image in images]
+    records: list[ImageRecord] = []
+    for image in images:
+        records.append(_record(image, source, findings, repair))
+        image.boxes = []  # of a large data set, half of the memory
     if findings.errors:
         raise DataError(source, findings.errors)
     return DetectionData(split, categories, tuple(records), findings.warnings, source)
@@ -160,13 +163,16 @@ def _check_names(categories: tuple[Category, ...], source: Path, findings: Findi
 
 def _check_scale(images: list[RawImage], source: Path, findings: Findings) -> None:
     """Boxes in the first pixel of their images are no boxes in pixels: they are relative to the image (0 to 1)."""
-    boxes = [(image, raw) for image in images for raw in image.boxes if min(image.width or 2, image.height or 2) > 1]
-    tiny = [(image, raw) for image, raw in boxes if _in_first_pixel(raw.box)]
-    if tiny and 2 * len(tiny) > len(boxes):
+    total, tiny = 0, []
+    for image in images:
+        if min(image.width or 2, image.height or 2) > 1:
+            total += len(image.boxes)
+            tiny += [(image, raw) for raw in image.boxes if raw.box[2] <= 2 and _in_first_pixel(raw.box)]
+    if tiny and 2 * len(tiny) > total:
         image, raw = tiny[0]
         findings.error(
             f"{source.name}: image {image.id} ({image.file_name}), annotation {raw.id}",
-            f"the box {_text(raw.box)} looks relative to the image (0 to 1), as {len(tiny)} of {len(boxes)} boxes do; "
+            f"the box {_text(raw.box)} looks relative to the image (0 to 1), as {len(tiny)} of {total} boxes do; "
             "expected pixels: multiply x by the width and y by the height of the image",
         )
     elif tiny:
@@ -196,13 +202,18 @@ def _check_size(image: RawImage, size: tuple[int, int] | str, source: Path, find
 def _record(image: RawImage, source: Path, findings: Findings, repair: bool) -> ImageRecord:
     kept: list[tuple[RawBox, Box]] = []
     seen: set[tuple[Box, int, bool, float | None]] = set()
+    width, height = image.width or math.inf, image.height or math.inf
     for raw in image.boxes:
-        where = f"{source.name}: image {image.id} ({image.file_name}), annotation {raw.id}"
-        box = _check_box(raw.box, image.width, image.height, where, findings, repair)
+        x0, y0, x1, y1 = raw.box
+        if 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height:
+            box: Box | None = raw.box
+        else:
+            box = _check_box(raw.box, image.width, image.height, _where(raw, image, source), findings, repair)
         if box is None:
             continue
         same = (box, raw.label, raw.crowd, raw.area)
         if same in seen:
+            where = _where(raw, image, source)
             findings.warn("boxes are given twice, of one class at one place: one is kept", where)
             continue
         seen.add(same)
@@ -219,6 +230,10 @@ def _record(image: RawImage, source: Path, findings: Findings, repair: bool) -> 
         annotation_ids=tuple(raw.id for raw, _ in kept),
         file_name=image.file_name,
     )
+
+
+def _where(raw: RawBox, image: RawImage, source: Path) -> str:
+    return f"{source.name}: image {image.id} ({image.file_name}), annotation {raw.id}"
 
 
 def _area(box: Box) -> float:

@@ -9,7 +9,10 @@ no width and height (read from the image); no bbox but a polygon; `iscrowd` null
 two categories of one name; the root category of Roboflow's exports (left out).
 """
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,11 @@ from focalkit._files import is_file
 from focalkit.data._coco_files import CocoFiles
 from focalkit.data._coco_files import files as files
 from focalkit.data._coco_files import find as find
+from focalkit.data._coco_json import load
 from focalkit.data._coco_values import area_of, box_of, kind_of, size_of, whole
 from focalkit.data._lookup import Lookup
-from focalkit.data._records import Category, DetectionData
+from focalkit.data._opened import recall, remember
+from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._texts import read_text
 from focalkit.data.check import Findings, RawBox, RawImage, assemble
 from focalkit.errors import DataError
@@ -29,11 +34,33 @@ _LIST_KEYS = ("images", "annotations", "categories")
 
 
 def read(split: str, where: CocoFiles, *, check: bool = True, repair: bool = False) -> DetectionData:
-    """Read and check one split.
+    """Read and check one split; of a large one that has not changed, what the last time has found.
 
     Raises:
         DataError: With every problem found.
     """
+    key = (split, where.json.absolute(), *(folder.absolute() for folder in where.image_dirs), check, repair)
+    with _collector_paused():
+        data = recall(key, where.json)
+        if data is None:
+            data = _read(split, where, check, repair)
+            remember(key, data)
+    return data
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No search for garbage among millions of objects that all stay: it takes long."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _read(split: str, where: CocoFiles, check: bool, repair: bool) -> DetectionData:
     findings = Findings()
     content = _load(where.json, findings)
     missing = [key for key in _LIST_KEYS if not isinstance(content.get(key), list)]
@@ -79,6 +106,10 @@ def _by_hits(folders: tuple[Path, ...], names: list[str]) -> list[Path]:
 
 
 def _load(path: Path, findings: Findings) -> dict[str, Any]:
+    """The content; annotations as COCO writes them are `Plain`."""
+    if is_file(path):  # and no pipe
+        with suppress(OSError, ValueError, RecursionError):
+            return load(path)
     try:
         content = json.loads(read_text(path, findings))
     except json.JSONDecodeError as error:
@@ -109,7 +140,8 @@ def _without_root(content: dict[str, Any], path: Path, findings: Findings) -> li
     above = {item.get("supercategory") for item in items if isinstance(item.get("supercategory"), str)}
     roots = [i for i in items if i.get("supercategory") in ("none", None) and isinstance(i.get("name"), str)]
     roots = [root for root in roots if root["name"] in above and root.get("id") == 0 and len(items) > 1]
-    used = {repr(a.get("category_id")) for a in content["annotations"] if isinstance(a, dict)} if roots else set()
+    annotations = map(_as_dict, content["annotations"]) if roots else ()
+    used = {repr(a.get("category_id")) for a in annotations if isinstance(a, dict)}
     roots = [root for root in roots if repr(root["id"]) not in used]
     for root in roots:
         what = f"{path.name}: category 0 {root['name']!r}"
@@ -189,9 +221,18 @@ def _annotations(
 ) -> None:
     """Add every annotation to its image."""
     label_of = {c.id: label for label, c in enumerate(categories)}
-    ids = {item["id"] for item in items if isinstance(item, dict) and type(item.get("id")) is int}
-    free, seen = max(ids, default=0) + 1, set[int]()
+    free, seen = max(map(_id_of, items), default=0) + 1, set[int]()
     for row, item in enumerate(items):
+        read_already: Box | None = None
+        if type(item) is tuple:  # as COCO writes it
+            image, raw = images.get(item[0]), item[1]
+            label = label_of.get(raw.label)
+            if image is not None and label is not None and raw.id not in seen:
+                seen.add(raw.id)
+                raw.label = label
+                image.boxes.append(raw)
+                continue
+            read_already, item = raw.box, _as_dict(item)
         place = f"{path.name}: annotations[{row}]"
         if _lacks(item, ("image_id", "category_id"), place, findings):
             continue
@@ -217,7 +258,7 @@ def _annotations(
         label = label_of.get(category) if category is not None else None
         if label is None and _refused("category", item, "category_id") not in refused:
             findings.error(place, f"there is no category {item['category_id']!r:.80}")
-        box = box_of(item, place, findings)
+        box = read_already or box_of(item, place, findings)
         crowd = item.get("iscrowd", 0)
         if crowd is None:
             findings.warn("annotations have iscrowd null: taken as 0", place)
@@ -226,3 +267,21 @@ def _annotations(
         if len(findings.errors) > before or image is None or label is None or box is None or key is None:
             continue
         image.boxes.append(RawBox(key, box, label, bool(crowd), area_of(item, place, findings)))
+
+
+def _id_of(item: object) -> int:
+    """The id of an annotation where it is an integer, else 0."""
+    if isinstance(item, tuple):
+        return item[1].id
+    found = item.get("id") if isinstance(item, dict) else None
+    return found if type(found) is int else 0
+
+
+def _as_dict(item: Any) -> Any:
+    """An annotation in the form that it has in the file."""
+    if not isinstance(item, tuple):
+        return item
+    image, raw = item
+    x0, y0, x1, y1 = raw.box
+    return {"id": raw.id, "image_id": image, "category_id": raw.label, "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": raw.area, "iscrowd": int(raw.crowd)}  # fmt: skip

@@ -12,8 +12,8 @@ from unit.data.test_division import patients
 from unit.data.tiny_data import write_coco
 
 
-def inspected(capsys: pytest.CaptureFixture[str], *argv: object) -> dict:
-    assert main(["inspect", *map(str, argv), "--json"]) == 0
+def inspected(capsys: pytest.CaptureFixture[str], *argv: object, status: int = 0) -> dict:
+    assert main(["inspect", *map(str, argv), "--json"]) == status
     return json.loads(capsys.readouterr().out)
 
 
@@ -38,7 +38,7 @@ def test_inspect_finds_pictures_that_lie_in_several_files(tmp_path: Path, capsys
     images = tmp_path / "images"
     (images / "train/b.png").write_bytes((images / "train/a.png").read_bytes())
     (images / "val/a.png").write_bytes((images / "train/a.png").read_bytes())
-    findings = {row["code"]: row for row in inspected(capsys, tmp_path)["findings"]}
+    findings = {row["code"]: row for row in inspected(capsys, tmp_path, status=2)["findings"]}
     assert findings["FK111"]["values"]["copies"] == 2
     assert findings["FK113"]["values"] == {"split": "val", "shared": 1, "items": 2}
     assert not {"FK111", "FK113"} & {row["code"] for row in inspected(capsys, tmp_path, "--no-check")["findings"]}
