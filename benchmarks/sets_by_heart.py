@@ -1,8 +1,9 @@
-"""Whether RT-DETRv2 can learn a few demo scenes by heart, by the product's own training, with a loss of your choice.
+"""Whether a set predictor can learn a few demo scenes by heart, by the product's own training, with a loss of your choice.
 
 A model that cannot is broken. Images are as they are, not augmented; evaluated are the images that were learned.
 
     python benchmarks/sets_by_heart.py --losses varifocal mal
+    python benchmarks/sets_by_heart.py --detector dfine
 
 Each finished run is added to the result file at once; runs that are there already are not repeated.
 """
@@ -20,7 +21,7 @@ import torch
 
 from focalkit._runs import write_json_atomic
 from focalkit.cli.demo import config as demo_config
-from focalkit.config import AugmentConfig, DecoderConfig, RuntimeConfig, TrainConfig, with_detector
+from focalkit.config import AugmentConfig, DecoderConfig, DetectorName, RuntimeConfig, TrainConfig, with_detector
 from focalkit.data import write_demo_scenes
 from focalkit.evaluation import evaluate_run
 from focalkit.training import train
@@ -29,9 +30,11 @@ HERE = Path(__file__).parent
 SCENES, SIDE = 8, 96
 
 
-def config(data: Path, loss: str, steps: int) -> TrainConfig:
-    base = with_detector(demo_config(data), "rtdetrv2")
-    decoder = DecoderConfig(layers=2, queries=30, expansion=0.5, feedforward=96, denoising=30)
+def config(data: Path, detector: DetectorName, loss: str, steps: int) -> TrainConfig:
+    base = with_detector(demo_config(data), detector)
+    decoder = DecoderConfig(layers=2, queries=30, expansion=0.5, points=3, feedforward=96, denoising=30)
+    if detector == "rtdetrv2":
+        decoder = replace(decoder, points=4)
     return replace(
         base,
         loss=loss,
@@ -49,6 +52,7 @@ def config(data: Path, loss: str, steps: int) -> TrainConfig:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--detector", default="rtdetrv2", choices=["rtdetrv2", "dfine", "deim"])
     parser.add_argument("--losses", nargs="+", default=["varifocal"])
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "sets_by_heart.json")
@@ -59,13 +63,15 @@ def main() -> None:
             Path(folder) / "scenes", train=SCENES, val=2, size=SIDE, classes=3, imbalance=1, seed=1
         )
         for loss in args.losses:
-            if any((run["loss"], run["steps"]) == (loss, args.steps) for run in result["runs"]):
+            asked = (args.detector, loss, args.steps)
+            if any((run["detector"], run["loss"], run["steps"]) == asked for run in result["runs"]):
                 continue
             out, began = Path(folder) / "run", time.monotonic()
-            train(config(data, loss, args.steps), out, force=True)
+            train(config(data, args.detector, loss, args.steps), out, force=True)
             metrics = evaluate_run(out, split="train", pictures=0)["metrics"]
             result["runs"].append(
                 {
+                    "detector": args.detector,
                     "loss": loss,
                     "steps": args.steps,
                     "scenes": SCENES,
@@ -74,7 +80,8 @@ def main() -> None:
                     "AP50": metrics["AP50"],
                     "seconds": round(time.monotonic() - began, 1),
                     "torch": torch.__version__,
-                    "command": f"python benchmarks/sets_by_heart.py --losses {loss!r} --steps {args.steps}",
+                    "command": f"python benchmarks/sets_by_heart.py --detector {args.detector} --losses {loss!r}"
+                    f" --steps {args.steps}",
                 }
             )
             write_json_atomic(args.out, result)
