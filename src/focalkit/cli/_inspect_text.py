@@ -20,6 +20,8 @@ def render(found: dict[str, Any], shown: int) -> None:
         console.print(_classes(found["splits"], shown))
     if "anchors" in found:
         _anchors(console, found["anchors"])
+    if "matching" in found:
+        _matching(console, found["matching"])
     warnings = [(split, w) for split, s in found["splits"].items() for w in s["warnings"]]
     for split, text in [*warnings, *(("all", w) for w in found["warnings"])]:
         console.print(f"[yellow]warning[/] {split}: {escape(printable(text))}", soft_wrap=True)
@@ -117,3 +119,22 @@ def _anchors(console: Console, found: dict[str, Any]) -> None:
             f"suggestion: --model.anchor-sizes {sizes}  leaves {better['below_fg_iou']:.1%} of boxes below IoU 0.5, "
             f"instead of {better['now_below_fg_iou']:.1%}"
         )
+
+
+def _matching(console: Console, found: dict[str, Any]) -> None:
+    head = f"{found['detector']} ({found['matcher']}) on {found['split']}"
+    if found["kind"] == "queries":
+        over = found["images_over"]
+        more = f"; {over:,} images have more: raise --model.decoder.queries" if over else ""
+        boxes = f"{found['mean']:.1f} boxes an image, {found['most']:,} at most"
+        console.print(f"{head}: {found['queries']} queries for {boxes}{more}", soft_wrap=True)
+        return
+    table = Table("stride", found["kind"], title=f"{head}, {found['sample']} images")
+    for level in found["levels"]:
+        table.add_row(str(level["stride"]), f"{level['count']:,}")
+    console.print(table)
+    low, middle, high = found["per_box"] or (0, 0, 0)
+    console.print(
+        f"{found['kind']} of a box: {middle:g} (quartiles {low:g} and {high:g}); {found['without']:.1%} of"
+        f" {found['boxes']:,} boxes get none"
+    )

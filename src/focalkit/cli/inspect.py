@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from focalkit.cli._flags import Prefixless, SelectionFlags
-from focalkit.config import CriterionConfig, ModelConfig, TrainConfig
+from focalkit.config import CriterionConfig, DetectorName, ModelConfig, TrainConfig
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class Args:
     """Leave out boxes without area and clip those that reach out of their image, instead of reporting them"""
     anchors: bool = False
     """How anchors match the boxes, and better sizes where there are some"""
+    detector: Annotated[DetectorName | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """How this detector would match the boxes: retinanet, fcos, atss, gfl, vfnet, centernet, rtmdet, rtdetrv2, dfine or
+    deim"""
     anchor_sizes: tuple[float, ...] = ModelConfig.anchor_sizes
     """Side in pixels of the square anchor on P3 .. P7"""
     min_size: int = TrainConfig.min_size
@@ -103,13 +106,14 @@ def inspect_items(args: Args, task: str) -> int:
 def inspect(args: Args) -> dict[str, Any]:
     """Everything the command says about detection data, as plain values."""
     from focalkit.data.analyze import match_anchors, summarize
+    from focalkit.data.analyze_matching import match_detector
     from focalkit.data.find import Place, compare_splits, find_layout, open_all
     from focalkit.detection import AnchorGrid, MaxIoUAssigner
     from focalkit.findings import check_boxes
 
     if args.data is None and args.train_json is None and args.val_json is None:
         raise InputError("nothing to look at: give the data folder, or --train-json / --val-json")
-    if args.anchors:
+    if args.anchors or args.detector:
         _require_sizes(args)
     place = Place(args.data, args.train_json, args.val_json, args.images, args.check, args.repair)
     layout = find_layout(args.data) if args.data and not (args.train_json and args.val_json) else None
@@ -132,6 +136,10 @@ def inspect(args: Args) -> dict[str, Any]:
         data = opened.get("train") or next(iter(opened.values()))
         found["anchors"] = {"split": data.split, **match_anchors(data, grid, assigner, args.min_size, args.max_size)}
         findings = check_boxes(found["splits"][data.split], found["anchors"])
+    if args.detector and opened:
+        data, model = opened.get("train") or next(iter(opened.values())), ModelConfig(anchor_sizes=args.anchor_sizes)
+        matching = match_detector(data, args.detector, model, args.min_size, args.max_size)
+        found["matching"] = {"split": data.split, **matching}
     found["findings"] = [finding.as_dict() for finding in [*_of_classes(opened), *_of_copies(args, opened), *findings]]
     return found
 

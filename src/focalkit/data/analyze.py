@@ -94,11 +94,11 @@ def match_anchors(
     images = with_boxes[:: max(1, math.ceil(len(with_boxes) / sample))]
     totals = torch.zeros(len(grid.sizes), 3, dtype=torch.int64)
     for image in track(images, len(images), "matching anchors"):
-        target, shapes = _target(image, grid.strides, min_size, max_size)
+        target, shapes = target_of(image, grid.strides, min_size, max_size)
         levels = grid(shapes)
         labels = assigner(levels, target).labels.split([len(level) for level in levels])
         totals += torch.stack([_count(level) for level in labels])
-    targets = [_target(image, grid.strides, min_size, max_size) for image in with_boxes]
+    targets = [target_of(image, grid.strides, min_size, max_size) for image in with_boxes]
     boxes = torch.cat([torch.zeros(0, 4), *(t.boxes for t, _ in targets)])
     shapes = torch.tensor([shapes for t, shapes in targets for _ in t.labels]).reshape(-1, len(grid.sizes), 2)
     iou = best_iou(boxes, shapes, grid)
@@ -152,7 +152,7 @@ def best_iou(boxes: Tensor, shapes: Tensor, grid: AnchorGrid) -> Tensor:
     return best
 
 
-def _target(
+def target_of(
     image: ImageRecord, strides: Sequence[int], min_size: int, max_size: int
 ) -> tuple[DetectionTarget, list[tuple[int, int]]]:
     """The boxes of an image at the network's input size, and the shapes of the feature maps there."""
