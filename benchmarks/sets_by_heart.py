@@ -1,4 +1,4 @@
-"""Whether a set predictor can learn a few demo scenes by heart, by the product's own training, with a loss of your choice.
+"""Whether a set predictor can learn a few demo scenes by heart, by the product's own training, with any loss.
 
 A model that cannot is broken. Images are as they are, not augmented; evaluated are the images that were learned.
 
