@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from focalkit._runs import RunDir
-from focalkit.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig
+from focalkit.config import (
+    AugmentConfig,
+    DataConfig,
+    DecoderConfig,
+    ModelConfig,
+    OptimConfig,
+    RuntimeConfig,
+    TrainConfig,
+)
 from focalkit.data import write_demo_scenes
 from focalkit.errors import ConfigError
 from focalkit.training import train
@@ -147,6 +155,19 @@ def test_accumulated_passes_resume_at_the_step(config, tmp_path):
     train(config, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         die_in_pass(2 * 7, patch)  # the second pass of step 7
+        with pytest.raises(Killed):
+            train(config, tmp_path / "cut")
+    train(config, tmp_path / "cut", resume=True)
+    assert_equal(RunDir(tmp_path / "cut"), RunDir(tmp_path / "whole"))
+
+
+def test_a_resumed_set_predictor_draws_the_noise_that_was_next(config, tmp_path):
+    decoder = DecoderConfig(layers=1, queries=12, heads=2, feedforward=16, expansion=0.5, denoising=8)
+    model = ModelConfig("tiny", fpn_channels=16, detector="rtdetrv2", decoder=decoder)
+    config = replace(config, epochs=1, model=model)
+    train(config, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        die_in_pass(3, patch)
         with pytest.raises(Killed):
             train(config, tmp_path / "cut")
     train(config, tmp_path / "cut", resume=True)

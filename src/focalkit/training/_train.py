@@ -203,6 +203,7 @@ def _module(
         optim=config.optim,
         plan=plan,
         header={"schema": SCHEMA, "categories": categories, "config": config_to_dict(config)},
+        seed=config.seed,
     )
     return module, notes
 

@@ -16,6 +16,7 @@ from focalkit.detection.models.detr.detector import AnyDetector, predict_to_lear
 from focalkit.errors import DivergedError
 from focalkit.training.losses import LossWindow, Seen
 from focalkit.training.optim import build_optimizer
+from focalkit.training.order import mix
 from focalkit.training.schedule import Plan, lr_factor
 from focalkit.training.shard import divide, gather, shard, whole
 
@@ -39,6 +40,8 @@ class DetectionModule(L.LightningModule):
         optim: Optimiser and schedule.
         plan: Rate and length of the run, for the schedule.
         header: Plain values that go into every checkpoint under "focalkit".
+        seed: Of what is drawn within a step (noised queries, sampled priors, random layers): each step of each process
+            has numbers of its own, so that a resumed run draws those that were next.
     """
 
     def __init__(
@@ -51,8 +54,10 @@ class DetectionModule(L.LightningModule):
         optim: OptimConfig,
         plan: Plan,
         header: dict[str, Any],
+        seed: int = 0,
     ) -> None:
         super().__init__()
+        self.seed = seed
         self.model, self.criterion, self.postprocess = model, criterion, postprocess
         self.val_data, self.optim, self.plan, self.header = val_data, optim, plan, header
         self.window = LossWindow()
@@ -67,6 +72,8 @@ class DetectionModule(L.LightningModule):
             shard(self.model, self._device_mesh["data_parallel"])
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
+        one_of = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(mix(self.seed, self.global_step, one_of, self.global_rank))
         outputs = predict_to_learn(self.model, batch)
         losses = self._losses(outputs, batch.targets)
         self.window.add(self.global_step + 1, losses, self._seen(outputs, batch.targets))
