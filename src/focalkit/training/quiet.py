@@ -20,6 +20,7 @@ _USELESS = (
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning calling torch
     r"Checkpoint directory .* exists and is not empty",
     r".*You have overridden .* in `WeightAveraging`",
+    r"You're using the WeightAveraging callback with a model that overrides",  # to divide weights where asked to
     r".*`lr_scheduler\.step\(\)` before `optimizer\.step\(\)`",  # GradScaler skipping its first step
 )
 
