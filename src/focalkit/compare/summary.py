@@ -108,7 +108,8 @@ def sentence(comparison: Comparison) -> str:
     best = comparison.ranking[0]
     if plan.yardstick not in comparison.ranking:
         return f"{best} has the best mean {words}, {mean[best]:.3f} over {_seeds(n)}; the yardstick failed."
-    against = f"{plan.yardstick} ({mean[plan.yardstick]:.3f})"
+    known = "plain cross-entropy, " if plan.yardstick == "ce" else ""
+    against = f"{plan.yardstick} ({known}{mean[plan.yardstick]:.3f})"
     better = [name for name in comparison.ranking if judged[name].outcome == "better"]
     if better:
         first, others = better[0], better[1:]
