@@ -113,7 +113,8 @@ CATALOG: dict[str, Check] = {
         "A model that did not see these items is sure of another class; focal losses weigh such items most.",
         "Confident learning (Northcutt et al., 2021) with boosted trees in five folds, on at most 20,000 items,"
         " images at 8 by 8 pixels: another class passes its own mean probability and leads by at least .5, and the"
-        " class of the label is one that the trees know.",
+        " class of the label is one that the trees know. Nothing is said where they are wrong about more than a"
+        " fifth of all items.",
         "Look at them, the surest first; a loss that trusts hard examples less (label smoothing, GHM) may help.",
     ),
     "FK201": Check(

@@ -2,9 +2,10 @@
 
 A class's threshold is the mean probability that the model gives that class on items labelled so (eq. 2). An item is
 suspect if a class other than its label passes its threshold with the largest probability. Probabilities are out of
-fold, so the model never saw the item. Two conditions are not the paper's: the other class leads by at least 0.5, since
-near the border between classes nothing is sure, and the model knows the class of the label (a threshold of at least
-0.5), since it would otherwise call most items of a rare or difficult class wrong.
+fold, so the model never saw the item. Three conditions are not the paper's: the other class leads by at least 0.5,
+since near the border between classes nothing is sure; the model knows the class of the label (a threshold of at least
+0.5), since it would otherwise call most items of a rare or difficult class wrong; and it is wrong about at most a fifth
+of all items, since one that is wrong more often is wrong about these, too.
 
 Not here: estimating the joint distribution of labels, pruning by its counts.
 """
@@ -19,6 +20,7 @@ from focalkit.findings._catalog import Finding
 Array = NDArray[Any]
 LEAD = 0.5
 KNOWN = 0.5
+WRONG = 0.2
 ITEMS = 20_000
 """At most so many items are looked at, drawn at random."""
 
@@ -42,8 +44,9 @@ def suspect_labels(
     rows = rows[counts[labels[rows]] >= 5]  # a rarer class cannot be in every fold
     if len(np.unique(labels[rows])) < 2:
         return []
-    index, other, margin = find_suspects(out_of_fold(features[rows], labels[rows], seed), labels[rows])
-    if not len(index):
+    probabilities, classes = out_of_fold(features[rows], labels[rows], seed), np.unique(labels[rows])
+    index, other, margin = find_suspects(probabilities, labels[rows])
+    if not len(index) or (classes[probabilities.argmax(1)] != labels[rows]).mean() > WRONG:
         return []
     top = [
         {

@@ -17,7 +17,7 @@ from focalkit.findings import (
     hash_rows,
     suspect_labels,
 )
-from focalkit.findings.labels import find_suspects
+from focalkit.findings.labels import find_suspects, out_of_fold
 from focalkit.findings.table import separation
 
 ROOT = Path(__file__).parents[3]
@@ -119,6 +119,16 @@ def test_a_flipped_label_is_found_and_leads_the_list():
     (found,) = suspect_labels(features, labels, ["a", "b"])
     assert found.values["items"] == 1
     assert (found.values["surest"][0]["item"], found.values["surest"][0]["looks_like"]) == (7, "a")
+
+
+def test_a_model_that_is_often_wrong_calls_no_label_wrong():
+    generator = np.random.default_rng(2)
+    labels = np.repeat([0, 1, 2], [120, 60, 25])
+    features = generator.normal(size=(205, 30)) + 0.7 * labels[:, None] * (np.arange(30) < 4)
+    probabilities = out_of_fold(features, labels)
+    assert len(find_suspects(probabilities, labels)[0]), "some it is sure of"
+    assert (probabilities.argmax(1) != labels).mean() > 0.2
+    assert suspect_labels(features, labels, ["a", "b", "c"]) == []
 
 
 def test_clean_labels_give_no_suspects():
