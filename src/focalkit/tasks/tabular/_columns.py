@@ -59,6 +59,17 @@ class Rows:
         return Rows(self.numbers[index], self.codes[index])
 
 
+@dataclass(frozen=True)
+class Part:
+    """Rows of one part of the splits."""
+
+    schema: tuple[Column, ...]
+    rows: Rows
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    groups: NDArray[np.int64]
+
+
 def schema_of(frame: "polars.DataFrame") -> tuple[tuple[Column, ...], list[str]]:
     """The columns worth using, and a sentence about each that is not, or that was read in a way worth telling."""
     import polars

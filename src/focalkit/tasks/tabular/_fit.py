@@ -7,8 +7,9 @@ import torch
 
 from .._losses import MethodLoss, training_prior
 from .._task import Budget, Metric, Outputs, Splits
+from ._columns import Part
 from ._encode import Encoder
-from ._fitted import Part, TableFitted, TableModel
+from ._fitted import TableFitted, TableModel
 from ._network import Factory, TableNetwork
 from ._peers import UNDER_BAGGING, fit_peer
 from ._train import Rows, batch_size_of, train_network

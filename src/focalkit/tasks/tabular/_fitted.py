@@ -15,7 +15,7 @@ from focalkit._runs import write_json_atomic
 from focalkit.errors import DataError
 
 from .._task import Link, Outputs
-from ._columns import Column, Rows, rows_of, schema_from_list, schema_to_list
+from ._columns import Column, Part, Rows, rows_of, schema_from_list, schema_to_list
 from ._encode import Encoder
 from ._forest import Forest
 from ._network import Factory, TableNetwork
@@ -24,17 +24,6 @@ from ._read import read_frame
 from ._train import logits_of
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Part:
-    """Rows of one part of the splits."""
-
-    schema: tuple[Column, ...]
-    rows: Rows
-    labels: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    groups: NDArray[np.int64]
 
 
 @dataclass(frozen=True)

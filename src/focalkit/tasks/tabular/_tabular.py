@@ -12,6 +12,7 @@ from focalkit.errors import DataError
 from .._npz import holds_images
 from .._scores import DECISION, PROBABILITY, RANKING
 from .._task import Budget, Inspection, Range, Source, Splits
+from ._columns import Part
 from ._read import format_of
 from ._space import SPACES
 from ._split import hold_out, split
@@ -19,7 +20,7 @@ from ._split import hold_out, split
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method
 
-    from ._fitted import Part, TableFitted, TableModel
+    from ._fitted import TableFitted, TableModel
     from ._network import Factory
     from ._table import Table
 
@@ -126,9 +127,7 @@ def _parts(table: "Table", seed: int) -> tuple[Any, Any, Any]:
     return rest[~held], rest[held], test
 
 
-def _part(table: "Table", rows: Any) -> "Part":
-    from ._fitted import Part
-
+def _part(table: "Table", rows: Any) -> Part:
     return Part(table.schema, table.rows.take(rows), table.labels[rows], rows, table.groups[rows])
 
 
