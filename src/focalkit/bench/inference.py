@@ -61,6 +61,20 @@ def ours(inputs: Photo) -> Call:
     return call
 
 
+def ours_compiled(inputs: Photo) -> Call:
+    """What `--compile` does: norms folded for good, torch.compile with weights in the processor's own order."""
+    from focalkit.detection import Detector, compiled
+
+    model = compiled(Detector(our_model(inputs))).model
+    rule, (_, height, width) = DensePostprocess(), inputs.image.shape
+
+    def call() -> object:
+        with torch.no_grad():
+            return rule(model(inputs.image[None]), [(height, width)])
+
+    return call
+
+
 def torchvision(inputs: Photo, memory_format: torch.memory_format = torch.contiguous_format) -> Call:
     from torchvision.models import resnet
     from torchvision.models.detection import RetinaNet
@@ -116,6 +130,7 @@ def inference_case(side: int, backbone: str = "resnet50", runtimes: bool = False
     """
     bars = [Bar("the speed of torchvision", "torchvision", "focalkit", 1.0)]
     if runtimes:
+        bars.append(Bar("the speed of torchvision, compiled", "torchvision", "focalkit compiled", 1.5))
         bars.append(Bar("the speed of torchvision, int8 in OpenVINO", "torchvision", "OpenVINO int8", 2.0))
         bars.extend(runtime_bars())
     return Case(
@@ -124,6 +139,7 @@ def inference_case(side: int, backbone: str = "resnet50", runtimes: bool = False
         inputs=lambda s: large(side, backbone, s.device),
         rows=(
             Row("focalkit", ours, answer=no_answer),
+            *([Row("focalkit compiled", ours_compiled, answer=no_answer)] if runtimes else []),
             Row("torchvision", torchvision, "peer", "torchvision", answer=no_answer),
             Row(
                 "torchvision channels_last",
@@ -146,7 +162,11 @@ def small_case(height: int, width: int) -> Case:
         title=f"RetinaNet of cpu-small, one image of {height} x {width} px, {SMALL_CLASSES} classes, forward and "
         "post-processing",
         inputs=lambda s: small(height, width, s.device),
-        rows=(Row("focalkit", ours, answer=no_answer), *(runtime_row(name) for name in RUNTIMES)),
+        rows=(
+            Row("focalkit", ours, answer=no_answer),
+            Row("focalkit compiled", ours_compiled, answer=no_answer),
+            *(runtime_row(name) for name in RUNTIMES),
+        ),
         bars=tuple(runtime_bars()),
         note="MobileNetV2 with TensorFlow's padding, 64 channels. Random weights: no prediction reaches the threshold.",
     )

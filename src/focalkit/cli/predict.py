@@ -67,6 +67,8 @@ class Args:
     """Write crops/CLASS/ too: what is inside each box"""
     batch_size: int = 8
     """Images per pass through the model"""
+    compile: Flag = False
+    """Compile the network first, half a minute or more for each new size: for thousands of images of few sizes"""
     every: int = 1
     """Of a video: look at every n-th frame"""
     camera: Annotated[str | None, tyro.conf.arg(metavar="NUMBER", help_behavior_hint="")] = None
@@ -190,7 +192,7 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     from focalkit._progress import track
     from focalkit.cli._calibrated import posterior_of, without_calibration
     from focalkit.cli._exported import metadata, open_exported
-    from focalkit.detection import AugmentedDetector, Detector, TiledDetector
+    from focalkit.detection import AugmentedDetector, Detector, TiledDetector, compiled
     from focalkit.evaluation.run import evaluated_threshold
     from focalkit.export import is_exported
 
@@ -204,6 +206,10 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
         single.calibration = posterior_of(args.run, single)
     elif not args.calibration:
         without_calibration(single)
+    if args.compile:
+        if is_exported(args.run):
+            raise InputError(f"--compile is for PyTorch; {args.run} runs in a runtime of its own")
+        single = compiled(single)
     threshold: Cut = THRESHOLD if usual is None or single.calibration is not None else usual
     if single.calibration is not None and single.calibration.thresholds is not None:
         threshold = "calibrated"

@@ -89,6 +89,7 @@ from focalkit.images import resize as resize
 from focalkit.images import to_unit as to_unit
 
 if TYPE_CHECKING:
+    from focalkit.detection.inference.compiled import compiled as compiled
     from focalkit.detection.inference.detector import Detector as Detector
     from focalkit.detection.inference.tiles import TiledDetector as TiledDetector
     from focalkit.detection.inference.tta import AugmentedDetector as AugmentedDetector
@@ -165,6 +166,7 @@ __all__ = [
     "build_criterion",
     "build_detector",
     "build_retinanet",
+    "compiled",
     "dual_assigners",
     "fit_size",
     "flatten_level",
@@ -182,7 +184,12 @@ __all__ = [
 ]
 
 
-_LATE = {"AugmentedDetector": "inference.tta", "Detector": "inference.detector", "TiledDetector": "inference.tiles"}
+_LATE = {
+    "AugmentedDetector": "inference.tta",
+    "Detector": "inference.detector",
+    "TiledDetector": "inference.tiles",
+    "compiled": "inference.compiled",
+}
 
 
 def __getattr__(name: str) -> Any:

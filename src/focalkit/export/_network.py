@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from focalkit._types import to_memory_format
 from focalkit.detection import Detector
 from focalkit.detection.models.detr.layers import RepVGG
-from focalkit.detection.models.frozen_norm import FrozenNorm, NormedConv2d, SameConv2d, like
+from focalkit.detection.models.frozen_norm import SameConv2d, fold, like
 from focalkit.export._metadata import is_set
 
 
@@ -71,22 +71,6 @@ def network_of(detector: Detector) -> RawNetwork | SetNetwork:
     return (SetNetwork(raw) if is_set(detector) else raw).eval()
 
 
-@torch.no_grad()
-def fold(net: nn.Module) -> None:
-    """Make every `NormedConv2d` a plain convolution with the scale in its weight and the shift as its bias, in place.
-
-    Computed in float64, so that the sum over a deep network does not drift from the original's.
-    """
-    for parent in list(net.modules()):
-        for key, conv in list(parent.named_children()):
-            if isinstance(conv, NormedConv2d):
-                setattr(parent, key, _with_norm(conv, conv.norm[0]))
-    for parent in list(net.modules()):
-        for key, norm in list(parent.named_children()):
-            if isinstance(norm, FrozenNorm) and norm.taken_in:
-                setattr(parent, key, nn.Identity())
-
-
 def merge(net: nn.Module) -> None:
     """Make every `RepVGG` block the single convolution that it is in evaluation, in place."""
     for parent in list(net.modules()):
@@ -114,12 +98,3 @@ def pad_at_the_end(net: nn.Module) -> None:
                 padded = like(conv, EndPaddedConv2d, bias=True)
                 padded.load_state_dict(conv.state_dict())
                 setattr(parent, key, padded.requires_grad_(False))
-
-
-def _with_norm(conv: NormedConv2d, norm: FrozenNorm) -> nn.Conv2d:
-    plain = like(conv, nn.Conv2d, bias=True)
-    scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
-    assert plain.bias is not None
-    plain.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
-    plain.bias.copy_(norm.bias.double() - norm.running_mean.double() * scale)
-    return plain.requires_grad_(False)

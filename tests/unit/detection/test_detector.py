@@ -12,7 +12,7 @@ from torch import nn
 from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
 from focalkit.config import ModelConfig, TrainConfig
-from focalkit.detection import DenseOutputs, Detector, build_retinanet, retinanet
+from focalkit.detection import DenseOutputs, Detector, build_retinanet, compiled, retinanet
 from focalkit.errors import ConfigError, InputError
 
 TINY = ModelConfig(backbone="tiny", backbone_norm="batch", freeze_at=0, fpn_channels=16, head_channels=16, head_depth=1)
@@ -85,6 +85,34 @@ def test_every_kind_of_image_gives_the_same(tmp_path):
     for kind in kinds:
         (found,) = bright().predict(kind)
         assert found.boxes.tolist() == [[32, 16, 40, 24]]
+
+
+def test_iterators_and_patterns_give_their_images(tmp_path):
+    detector, images = Detector(Bright(), min_size=32, max_size=48), [torch.zeros(3, 32, 48), torch.ones(3, 32, 48)]
+    assert [len(found) for found in detector.predict(image for image in images)] == [0, 24]
+    for number, image in enumerate(images):
+        Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
+    (tmp_path / "notes.txt").write_text("")
+    assert [len(found) for found in detector.predict(str(tmp_path / "*.*"))] == [0, 24]
+    with pytest.raises(InputError, match=r"no image matches this pattern \(1 other"):
+        detector.predict(str(tmp_path / "*.txt"))
+
+
+def test_a_compiled_detector_finds_the_same_with_its_norms_folded(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda model, **options: asked.append(options) or model)
+    torch.manual_seed(0)
+    detector = Detector(retinanet(2, "resnet18", prior_prob=0.5), min_size=64, max_size=64)
+    for norm in (m for m in detector.model.modules() if type(m).__name__ == "FrozenNorm"):
+        norm.running_var.uniform_(0.5, 2)
+    found, image = compiled(detector), torch.rand(3, 64, 64)
+    assert asked == [{"dynamic": False, "options": {"freezing": True}}]
+    kinds = [{type(module).__name__ for module in one.model.modules()} for one in (detector, found)]
+    assert "NormedConv2d" in kinds[0]
+    assert not {"NormedConv2d", "FrozenNorm"} & kinds[1]
+    ours, theirs = detector.predict(image)[0], found.predict(image)[0]
+    torch.testing.assert_close(theirs.scores, ours.scores, atol=1e-5, rtol=0)
+    assert len(ours) > 20
 
 
 def test_a_folder_gives_its_images_in_order_and_passes_over_the_rest(tmp_path):

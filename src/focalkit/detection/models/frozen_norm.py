@@ -92,6 +92,31 @@ def fold_norms(net: nn.Module) -> None:
         setattr(parent, next(name for name, child in parent.named_children() if child is norm), nn.Identity())
 
 
+@torch.no_grad()
+def fold(net: nn.Module) -> None:
+    """Make every `NormedConv2d` a plain convolution with the scale in its weight and the shift as its bias, in place.
+
+    Computed in float64, so that the sum over a deep network does not drift from the original's.
+    """
+    for parent in list(net.modules()):
+        for key, conv in list(parent.named_children()):
+            if isinstance(conv, NormedConv2d):
+                setattr(parent, key, _with_norm(conv, conv.norm[0]))
+    for parent in list(net.modules()):
+        for key, norm in list(parent.named_children()):
+            if isinstance(norm, FrozenNorm) and norm.taken_in:
+                setattr(parent, key, nn.Identity())
+
+
+def _with_norm(conv: NormedConv2d, norm: FrozenNorm) -> nn.Conv2d:
+    plain = like(conv, nn.Conv2d, bias=True)
+    scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+    assert plain.bias is not None
+    plain.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
+    plain.bias.copy_(norm.bias.double() - norm.running_mean.double() * scale)
+    return plain.requires_grad_(False)
+
+
 def _pairs(net: nn.Module) -> list[tuple[nn.Module, str, nn.Conv2d, FrozenNorm]]:
     """Parent, name, convolution and norm, wherever a norm is the next child of its parent."""
     found = []
