@@ -88,3 +88,12 @@ def test_the_sign_of_calibration_is_told_before_and_after_temperature(script, tm
     assert "2 better before temperature scaling, 1 worse, 1 not shown after it" in page
     assert "| FLSD-53 | 2.50 | 0.500 | 90.0 |  | -1.50 (-2.00 to -1.00) | better |" in page
     assert "on D from 2.00 to 6.00 %" in page
+
+
+def test_the_margins_of_thresholds_are_those_of_the_result_file():
+    table = json.loads((ROOT / "benchmarks" / "results" / "threshold_margins.json").read_text())["table"]
+    page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
+    for rule, row in table.items():
+        shares = [f"{row[name]:.0%}".replace("%", " %") for name in ("at least 0.9", "at least 0.87")]
+        named = f"`--{rule}`" if rule.startswith("confidence") else rule
+        assert f"| {named} | {' | '.join(shares)} | {row['precision']:.3f} | {row['recall']:.3f} |" in page

@@ -27,6 +27,13 @@ def test_pictures_and_tables_are_up_to_date(capsys):
     assert script["main"](["--check"]) == 0, capsys.readouterr().out
 
 
+def test_the_examples_of_the_page_on_composing_run():
+    page = ROOT / "docs" / "losses" / "composing.md"
+    given = doctest.DocTestParser().get_doctest(page.read_text(encoding="utf-8"), {}, page.name, str(page), 0)
+    assert given.examples
+    assert doctest.DocTestRunner().run(given).failed == 0
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
 def test_examples_run(module):
     names = {"torch": torch} | vars(focalkit.losses) | vars(module)
