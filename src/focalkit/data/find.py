@@ -20,6 +20,8 @@ from focalkit.data.together import with_classes_of as with_classes_of
 from focalkit.errors import DataError, InputError
 
 _ALL = Selection()
+MOST_COMPARED = 20_000
+"""Images; in more, training does not look for copies of pictures. `focalkit inspect` does."""
 _FORMATS = {"COCO": coco, "Pascal VOC": voc, "YOLO": yolo}
 _OTHERS = {"FiftyOne": fiftyone, "labelme": labelme, "table": tables}
 """Looked for where none of the first is found: their files also lie beside data sets that were made of them."""
@@ -247,7 +249,7 @@ def open_train_and_val(
     problems, warnings = compare_splits(train, val)
     if problems:
         raise DataError(path or train_json, problems)
-    if check and train.division is None:
+    if check and train.division is None and len(train) + len(val) <= MOST_COMPARED:
         warnings += copied_pictures(train, val)
     val = replace(with_classes_of(train, val), warnings=(*val.warnings, *warnings))
     return choose_classes(train, selection), choose_classes(val, selection)

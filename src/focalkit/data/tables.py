@@ -63,7 +63,7 @@ def find(path: Path) -> dict[str, TableFiles]:
     ]  # fmt: skip
     found: dict[str, TableFiles] = {}
     for table in tables:
-        split = split_in(table.name) or split_in(table.parent.name) or "all"
+        split = split_in(table.name) or (table.parent != root and split_in(table.parent.name)) or "all"
         if split in found:
             raise DataError(path, [f"{found[split].table} and {table} are both tables of the split {split}; name one"])
         words = SPLITS.get(split, ())

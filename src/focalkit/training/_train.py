@@ -241,9 +241,10 @@ def _open_run(job: Job, data: tuple[DetectionData, DetectionData], device: str, 
     if job.force:
         run.clear()
     if not start_step:
+        run.write_run(run_record(job.config, *data, command=job.command, device=device))
+        # after run.json: what is left without one cannot be resumed
         if (division := division_record(data[0], Selection.of(job.config.data))) is not None:
             write_json_atomic(run.path / "splits.json", division)
-        run.write_run(run_record(job.config, *data, command=job.command, device=device))
     elif job.changes:
         write_changes(run, job.config, job.changes, start_step)
     run.truncate_metrics(start_step)

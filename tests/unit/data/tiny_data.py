@@ -10,7 +10,7 @@ from PIL import Image
 
 def save_image(path: Path, width: int = 40, height: int = 30) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    colour = zlib.crc32("/".join(path.parts[-2:]).encode())  # no two are copies of each other
+    colour = zlib.crc32("/".join(path.parts[-3:]).encode())  # no two are copies of each other
     Image.new("RGB", (width, height), (colour & 255, colour >> 8 & 255, colour >> 16 & 255)).save(path)
     return path
 
