@@ -51,7 +51,7 @@ class Args:
     """Run directory, as `focalkit train --out` wrote it, a file that `focalkit export` wrote, or a weights file of
     focalkit, torchvision, Detectron2 or MMDetection (files: with --data)"""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """Data set in COCO, Pascal VOC or YOLO form (default: what the run was trained on)"""
+    """A data set, as for `train` (default: what the run was trained on)"""
     split: str = "val"
     """train, val, test, or all"""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
