@@ -1,4 +1,4 @@
-"""Detection data: COCO, Pascal VOC and YOLO readers with checks, transforms, and the built-in demo scenes.
+"""Detection data: readers of COCO, VOC, YOLO, labelme, FiftyOne and csv with checks, transforms, and the built-in demo scenes.
 
 Names are loaded when first used, so that reading annotations needs neither torch nor torchvision.
 """

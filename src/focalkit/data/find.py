@@ -153,7 +153,7 @@ def open_detection_data(
     repair: bool = False,
     selection: Selection = _ALL,
 ) -> DetectionData:
-    """Read one split of a COCO, Pascal VOC or YOLO data set, and check it.
+    """Read one split of a data set in any of the formats of `docs/data.md`, and check it.
 
     Args:
         path: The folder, or its JSON or YAML file; may be None where the split's JSON file is given.

@@ -1,4 +1,4 @@
-"""From COCO, VOC or YOLO data to train, validation and test parts, which every cell shares."""
+"""From data of boxes to train, validation and test parts, which every cell shares."""
 
 import hashlib
 import json
