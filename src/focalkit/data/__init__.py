@@ -1,4 +1,4 @@
-"""Detection data: readers of COCO, VOC, YOLO, labelme, FiftyOne and csv with checks, transforms, and the built-in demo scenes.
+"""Detection data: readers of COCO, VOC, YOLO, labelme, FiftyOne and csv with checks, transforms, the demo scenes.
 
 Names are loaded when first used, so that reading annotations needs neither torch nor torchvision.
 """
