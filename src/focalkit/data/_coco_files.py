@@ -4,10 +4,11 @@ Found: the arrangements of COCO, Roboflow, CVAT (`instances_Train.json` with `im
 Label Studio (`result.json` with `images/`) and FiftyOne (`labels.json` with `data/`).
 """
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import visible
+from focalkit._files import is_file, visible
 from focalkit.data._splits import SPLITS, split_in, split_words
 from focalkit.data.labelme import is_labelme
 from focalkit.errors import InputError
@@ -51,11 +52,13 @@ def find(path: Path) -> dict[str, CocoFiles]:
 
 def _is_coco(path: Path) -> bool:
     """Whether a JSON file whose name says nothing has the keys."""
-    try:
-        content = path.read_bytes() if path.is_file() else b""
-    except OSError:
+    if not is_file(path):
         return False
-    return all(key in content for key in (b'"images"', b'"annotations"', b'"categories"'))
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return all(content.find(key) >= 0 for key in (b'"images"', b'"annotations"', b'"categories"'))
+    except (OSError, ValueError):  # which it raises of an empty file
+        return False
 
 
 def files(json_path: Path, images: Path | None) -> CocoFiles:
