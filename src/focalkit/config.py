@@ -155,6 +155,8 @@ class RuntimeConfig:
     """Of several processes: each has all weights, or (FSDP2) they divide weights and optimiser state among them"""
     workers: int = 2
     """Data-loading processes per device"""
+    cache: Literal["auto", "none"] = "auto"
+    """Keep decoded images in a third of the free memory, as far as it holds them"""
     log_every: int = 10
     """Steps between lines of metrics.jsonl; reading the losses waits for the device"""
     checkpoint_seconds: float = 60.0

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from focalkit._types import to_memory_format
 from focalkit.config import TrainConfig, cpu_small
 from focalkit.data import Category, DetectionData, DetectionDataset, ImageRecord, collate
+from focalkit.data.cache import ImageCache
 from focalkit.detection import build_criterion, build_detector
 
 from ._model import Bar, Call, Case, Row, Settings, no_answer
@@ -25,6 +26,10 @@ from ._model import Bar, Call, Case, Row, Settings, no_answer
 CLASSES, BOXES = 3, 7
 FROZEN = 4
 """Leading layers of MobileNetV2 that do not train: the stem and its two finest stages, as in the preset."""
+
+
+MEMORY = 2**30
+"""Bytes for decoded images, as `--cache auto` has where there is room."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ def photos(count: int, side: int, config: TrainConfig) -> Photos:
 def our_batches(inputs: Photos, fill: tuple[float, ...]) -> Iterator[Any]:
     """Augmented batches without end, read in this process."""
     config = inputs.config
-    dataset = DetectionDataset(inputs.data, config.min_size, config.max_size, config.augment)
+    cache = ImageCache([(image.height, image.width) for image in inputs.data.images], MEMORY)
+    dataset = DetectionDataset(inputs.data, config.min_size, config.max_size, config.augment, cache=cache)
     join = collate(fill)
     for epoch, rows in enumerate(orders(len(dataset), config.batch_size)):
         dataset.set_epoch(epoch)
@@ -196,7 +202,8 @@ def train_case(count: int, side: int, config: TrainConfig) -> Case:
             Bar("the speed of torchvision", "torchvision", step, 1.3),
             Bar("of the step is loading", loading, step, 0.1, "at most", percent=True),
         ),
-        note="One process reads and trains, so that nothing is hidden behind loading processes. Random weights.",
+        note="As from the second epoch on: decoded images are in memory (`--cache auto`). One process does all: "
+        "nothing is hidden behind loading processes. Random weights.",
     )
 
 

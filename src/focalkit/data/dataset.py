@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from focalkit.config import AugmentConfig
 from focalkit.data._records import DetectionData, ImageRecord
 from focalkit.data.augmenter import Augmenter
+from focalkit.data.cache import ImageCache
 from focalkit.data.copy_paste import Objects
 from focalkit.data.transforms import Sample, fit
 from focalkit.detection.types import DetectionBatch, DetectionTarget
@@ -35,6 +36,7 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
         augment: Random changes for training; None only resizes.
         seed: Of the random changes.
         resize: Whose rounding of sizes and whose interpolation (`focalkit.detection.resize`).
+        cache: Keeps decoded images; None reads the file each time.
         epochs: Of the whole run, of which the last `augment.close_mosaic` have no mosaic, mixup and copy-paste; None
             has them in every epoch.
 
@@ -53,8 +55,10 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
         seed: int = 0,
         resize: Resize = "focalkit",
         epochs: int | None = None,
+        cache: ImageCache | None = None,
     ) -> None:
         self.data = data
+        self.cache = cache
         self.min_size = min_size
         self.max_size = max_size
         self.seed = seed
@@ -75,7 +79,7 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
         """uint8 (3, h, w), or float in [0, 1] as `resize` has it, and its target in the pixels of the resized image."""
         record = self.data.images[index]
         if self.augmenter is None:
-            sample = fit(read_sample(record), self.min_size, self.max_size, self.resize)
+            sample = fit(self._read(index), self.min_size, self.max_size, self.resize)
         else:
             several = self._closed is None or int(self._epoch) < self._closed
             sample = self.augmenter(index, self._generator(index), several)
@@ -94,7 +98,10 @@ class DetectionDataset(Dataset[tuple[Tensor, DetectionTarget]]):
         return Augmenter(augment, self.min_size, self.max_size, self.resize, self._read, len(self), objects)
 
     def _read(self, index: int) -> Sample:
-        return read_sample(self.data.images[index])
+        record = self.data.images[index]
+        if self.cache is None:
+            return read_sample(record)
+        return as_sample(record, self.cache.get(index, lambda: read_picture(record)))
 
     def _generator(self, index: int) -> torch.Generator:
         # subtle: hash() of a tuple of integers is the same in every process, unlike that of a string
@@ -105,6 +112,15 @@ def read_sample(record: ImageRecord) -> Sample:
     """Decode the image of a record, with its boxes.
 
     Raises:
+        InputError: As `read_picture`.
+    """
+    return as_sample(record, read_picture(record))
+
+
+def read_picture(record: ImageRecord) -> Tensor:
+    """The image of a record, uint8 (3, h, w).
+
+    Raises:
         InputError: The file cannot be read, or has another size than the record.
     """
     image = read_image(record.path)
@@ -113,6 +129,11 @@ def read_sample(record: ImageRecord) -> Sample:
             f"{record.path}: image {record.id} is {image.shape[-1]}x{image.shape[-2]} (width x height), "
             f"the annotations say {record.width}x{record.height}"
         )
+    return image
+
+
+def as_sample(record: ImageRecord, image: Tensor) -> Sample:
+    """The image with the boxes of its record."""
     boxes = torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4)
     crowd = torch.tensor(record.crowd, dtype=torch.bool)
     labels = torch.tensor(record.labels, dtype=torch.int64)

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, Subset
 
 from focalkit._progress import track
 from focalkit.data import Category, DetectionData, DetectionDataset, collate
+from focalkit.data.cache import ImageCache
 from focalkit.data.dataset import batch_bytes
 from focalkit.data.loading import deaths_explained, make_loader
 from focalkit.detection import Detections, Detector
@@ -76,6 +77,7 @@ def split_loader(
     rank: int = 0,
     world: int = 1,
     processes: int = 1,
+    cache: ImageCache | None = None,
 ) -> DataLoader:
     """Batches of the images of a split, resized only: every `world`-th image from `rank` on.
 
@@ -91,11 +93,12 @@ def split_loader(
         pin: Put batches in page-locked memory.
         rank, world: This process and the number of processes that share the split; together they see each image once.
         processes: Of them, those on this machine.
+        cache: Of decoded images, for a split that is read again.
     """
     sizes = [fit_size(image.height, image.width, min_size, max_size, resize) for image in data.images]
     by_size = sorted(range(len(sizes)), key=lambda row: (padded_size(*sizes[row]), row))[rank::world]
     return make_loader(
-        Subset(DetectionDataset(data, min_size, max_size, None, resize=resize), by_size),
+        Subset(DetectionDataset(data, min_size, max_size, None, resize=resize, cache=cache), by_size),
         same_size_batches([sizes[row] for row in by_size], batch_size),
         collate(fill),
         workers=workers,

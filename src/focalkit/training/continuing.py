@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "runtime.log_every",
     "runtime.deterministic",
     "runtime.checkpoint_seconds",
+    "runtime.cache",
 )
 """Settings that a resumed run takes from the caller: they say where and how to run, not what."""
 ON_PURPOSE = ("epochs", "max_steps", "optim.lr")

@@ -8,12 +8,16 @@ from torch.utils.data import DataLoader
 
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionBatch, DetectionData, DetectionDataset, collate
+from focalkit.data.cache import ImageCache, cache_for
 from focalkit.data.dataset import batch_bytes
 from focalkit.data.loading import make_loader
 from focalkit.evaluation.predict import split_loader
 from focalkit.sampling import item_repeat_factors
 from focalkit.training.order import EpochOrder
 from focalkit.training.schedule import plan_run
+
+TRAIN_SHARE = 0.75
+"""Of the memory for decoded images; validation has the rest."""
 
 
 def train_loader(
@@ -22,7 +26,8 @@ def train_loader(
     """Batches of `config.batch_size // (world * config.accumulate)` augmented images, in the order of `EpochOrder`."""
     rule = config.model.numerics.resize
     sizes, epochs = (config.min_size, config.max_size), plan_run(config, len(data)).epochs
-    dataset = DetectionDataset(data, *sizes, config.augment, seed=config.seed, resize=rule, epochs=epochs)
+    cache = _cache(data, config, epochs, TRAIN_SHARE)
+    dataset = DetectionDataset(data, *sizes, config.augment, seed=config.seed, resize=rule, epochs=epochs, cache=cache)
     order = EpochOrder(
         len(dataset),
         batch=config.batch_size,
@@ -62,6 +67,7 @@ def val_loader(data: DetectionData, config: TrainConfig, *, fill: Sequence[float
         rank=rank,
         world=world,
         processes=config.runtime.devices,
+        cache=_cache(data, config, plan_run(config, len(data)).epochs, 1 - TRAIN_SHARE),
     )
 
 
@@ -71,6 +77,12 @@ def batches(loader: DataLoader, epochs: int) -> Iterator[DetectionBatch]:
     for epoch in range(epochs):
         order.set_epoch(epoch)
         yield from loader
+
+
+def _cache(data: DetectionData, config: TrainConfig, epochs: int, share: float) -> ImageCache | None:
+    if config.runtime.cache == "none" or epochs < 2:
+        return None
+    return cache_for([(image.height, image.width) for image in data.images], share, config.runtime.devices)
 
 
 def _repeats(data: DetectionData, t: float | None) -> Sequence[float]:

@@ -144,7 +144,15 @@ def test_a_run_of_schema_1_is_read(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(SCHEMA_1))
     config = RunDir(tmp_path).read_config()
     assert config.data == DataConfig(Path("/sets/mine"), None, Path("/sets/val.json"), None, True)
-    assert config.runtime == RuntimeConfig("bf16-mixed", "cpu", 2, 1, 0, 5, 30.0, "none")
+    assert config.runtime == RuntimeConfig(
+        precision="bf16-mixed",
+        accelerator="cpu",
+        devices=2,
+        workers=0,
+        log_every=5,
+        checkpoint_seconds=30.0,
+        logger="none",
+    )
     assert (config.epochs, config.seed, config.model.backbone) == (16, 7, "tiny")
     assert load_config(tmp_path) == config
     assert config_from_dict(config_to_dict(config)) == config
