@@ -53,7 +53,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("weights.py", "torch.where(ignored, 0.0, chosen)", "chosen", [WEIGHTS]),
     ("losses/_statistics.py", "total[-1] == 0", "total[-1] >= 0", [STATEFUL, "-k", "skips or nan"]),
     ("losses/_base.py", "computed_in(new) != new.dtype", "False", [STATEFUL, "-k", "half"]),
-    ("losses/_region.py", "values * pixels", "values", [REGION]),
+    ("losses/_region_parts.py", "values * pixels", "values", [REGION]),
     ("_reduce.py", "nonzero = weight != 0", "nonzero = weight > 0.5", [CONFORMANCE, "-k", "multiplies and bce"]),
     ("kernels/call.py", "is_positive = valid & (labels != -1)", "is_positive = valid", [FOCAL, "-k", "indices"]),
     (
@@ -80,7 +80,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("kernels/chunked.py", "alpha=focal.gamma_neg", "alpha=focal.gamma", [CHUNKED, "-k", "far_above"]),
     ("kernels/chunked.py", ".pow_(focal.gamma_neg)", ".pow_(focal.gamma)", [CHUNKED, "-k", "far_above"]),
     ("kernels/chunked.py", "ignored = (first[~valid]", "ignored = (first[:0]", [CHUNKED, "-k", "far_above"]),
-    ("losses/_focal.py", "return 1 - alpha\n", "return alpha\n", [FOCAL, "-k", "complement"]),
+    ("losses/_focal_terms.py", "return 1 - alpha\n", "return alpha\n", [FOCAL, "-k", "complement"]),
     ("losses/_focal_variants.py", "finite(u) + beta)) / gamma", "finite(u) - beta)) / gamma", mpmath("star")),
     ("losses/_focal_variants.py", "(one_minus_p / (1 - threshold))", "(one_minus_p / threshold)", mpmath("reduced")),
     ("losses/_asymmetric.py", "(torch.sigmoid(x) - margin)", "(torch.sigmoid(x) + margin)", mpmath("asl")),
