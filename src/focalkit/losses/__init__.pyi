@@ -408,7 +408,7 @@ class ClDiceLoss(LossModule):
     `cldice_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
     `normalizer`) is given to the call.
 
-    The authors train with half of it and half of a Dice loss: `Sum({"dice": 0.5, "cldice": 0.5})`.
+    The authors train with a `Sum` of it and a Dice loss.
 
     Args:
         logits: Scores (b, k, ...), the classes on `class_dim`; the axes after them are places.
@@ -917,8 +917,7 @@ class GeneralizedDiceLoss(LossModule):
     `generalized_dice_loss` with remembered arguments; what belongs to a batch (`logits`, `targets`, `weight`,
     `normalizer`) is given to the call.
 
-    $$1 - \frac{2 \sum_c w_c \sum p_c t_c + s}{\sum_c w_c (\sum p_c + \sum t_c) + s},
-    \qquad w_c \propto \Big(\sum t_c\Big)^{-2}$$
+    $$1 - \frac{2 \sum_c w_c \sum p_c t_c + s}{\sum_c w_c (\sum p_c + \sum t_c) + s}$$
 
     Args:
         smooth: s, at least 0. The weights add up to 1, so that s is counted in pixels, as in `dice_loss`; the paper has

@@ -33,7 +33,7 @@ def cldice_loss(
     r"""Soft clDice loss: 1 minus the harmonic mean of two shares: of the predicted centre line inside the mask, and of
     the mask's centre line inside the prediction (Shit et al., 2021, eq. 1 and 2, algorithm 2).
 
-    The authors train with half of it and half of a Dice loss: `Sum({"dice": 0.5, "cldice": 0.5})`.
+    The authors train with a `Sum` of it and a Dice loss.
 
     Args:
         logits: Scores (b, k, ...), the classes on `class_dim`; the axes after them are places.

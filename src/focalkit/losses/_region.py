@@ -80,8 +80,7 @@ def generalized_dice_loss(
     r"""Generalised Dice loss: one Dice over all classes, each weighted by the inverse square of its size, so that small
     ones count (Sudre et al., 2017, sec. 2.1), one number per image.
 
-    $$1 - \frac{2 \sum_c w_c \sum p_c t_c + s}{\sum_c w_c (\sum p_c + \sum t_c) + s},
-    \qquad w_c \propto \Big(\sum t_c\Big)^{-2}$$
+    $$1 - \frac{2 \sum_c w_c \sum p_c t_c + s}{\sum_c w_c (\sum p_c + \sum t_c) + s}$$
 
     Args:
         smooth: s, at least 0. The weights add up to 1, so that s is counted in pixels, as in `dice_loss`; the paper has
