@@ -24,6 +24,8 @@ EXTRAS = (
     "audio",
     "video",
     "large",
+    "wandb",
+    "mlflow",
 )
 PERMISSIVE = re.compile(
     r"\b(MIT|Apache|BSD|0BSD|FreeBSD|ISC|PSF|Python Software Foundation|Zlib|MPL|Mozilla|Unlicense|Public Domain|HPND"

@@ -161,7 +161,7 @@ class RuntimeConfig:
     """Steps between lines of metrics.jsonl; reading the losses waits for the device"""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints within an epoch: what a killed run loses at most"""
-    logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"
+    logger: Literal["none", "tensorboard", "csv", "wandb", "mlflow"] = "tensorboard"
     """Beside metrics.jsonl, which is always written"""
     deterministic: bool = False
     """Algorithms that repeat bit for bit, slower where torch has a choice; on a CPU with as many threads as before"""

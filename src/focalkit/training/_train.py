@@ -39,6 +39,7 @@ from focalkit.training.launch import (
     several_to_start,
 )
 from focalkit.training.module import DetectionModule
+from focalkit.training.pictures import Pictures
 from focalkit.training.progress import RunProgress
 from focalkit.training.quiet import quiet_lightning
 from focalkit.training.record import device_name, run_record, summary
@@ -148,7 +149,11 @@ def fit(job: Job) -> dict[str, Any]:
         log = RunLog(run, batch_size=config.batch_size, every=config.runtime.log_every, names=names)
         checkpoints = Checkpoints(run, log, seconds=config.runtime.checkpoint_seconds)
         trainer = build_trainer(
-            config, run.path, _callbacks(config, plan, log, checkpoints), epochs=plan.epochs, start_step=start_step
+            config,
+            run.path,
+            [*_callbacks(config, plan, log, checkpoints), Pictures(data[1])],
+            epochs=plan.epochs,
+            start_step=start_step,
         )
         if trainer.is_global_zero:
             device = device_name(trainer.strategy.root_device, trainer.world_size)

@@ -143,12 +143,17 @@ def build_logger(config: TrainConfig, out: Path, start_step: int) -> Logger | bo
     Raises:
         ConfigError: The package it needs is not installed.
     """
-    package = {"none": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}[config.runtime.logger]
-    if package is None:
+    package = config.runtime.logger
+    if package == "none":
         return False
+    if package == "csv":
+        from lightning.pytorch.loggers import CSVLogger
+
+        # a file that is there would be written over: what follows a resumption has its own
+        return CSVLogger(out, name="", version=f"csv-from-{start_step}" if start_step else "csv")
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
-            f"the logger {config.runtime.logger} needs the package {package}: pip install {package}, or --logger none"
+            f"the logger {config.runtime.logger} needs the package {package}: pip install {package}, or --logger csv"
         )
     if package == "tensorboard":
         from lightning.pytorch.loggers import TensorBoardLogger

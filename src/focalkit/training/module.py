@@ -62,6 +62,9 @@ class DetectionModule(L.LightningModule):
         self.val_data, self.optim, self.plan, self.header = val_data, optim, plan, header
         self.window = LossWindow()
         self.val_metrics: dict[str, float] = {}
+        self.watched: frozenset[int] = frozenset()
+        """Ids of validation images whose detections `shown` has after an evaluation, as COCO results."""
+        self.shown: list[dict[str, Any]] = []
         self._val_losses: list[tuple[int, Tensor]] = []
         self._detections: list[dict[str, Any]] = []
         self._skips = 0
@@ -141,6 +144,7 @@ class DetectionModule(L.LightningModule):
         part = (sum(n for n, _ in self._val_losses), weighted, self._detections)
         parts = self._gather(part)
         metrics = self._validation_metrics(parts) if self.global_rank == 0 else {}
+        self.shown = [d for _, _, found in parts for d in found if d["image_id"] in self.watched]
         self.val_metrics = self.trainer.strategy.broadcast(metrics)
         self._val_losses, self._detections = [], []
         self.log("AP", self.val_metrics["AP"], logger=False, rank_zero_only=False, sync_dist=False)
