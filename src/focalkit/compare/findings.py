@@ -6,6 +6,7 @@ import numpy as np
 
 from focalkit.compare.comparison import Comparison
 from focalkit.compare.evaluate import DEFAULT, TUNED, rules_of
+from focalkit.compare.summary import learnt_little, words
 from focalkit.compare.tune import edges
 from focalkit.compare.verdicts import in_units
 from focalkit.findings import Finding
@@ -18,7 +19,17 @@ OFF = 1.5
 
 def findings(comparison: Comparison) -> list[Finding]:
     """What is worth knowing about the results of a comparison, the gravest first."""
-    return [*_edges(comparison), *_worse(comparison), *_thresholds(comparison), *_probabilities(comparison)]
+    parts = (_nothing_learnt, _edges, _worse, _thresholds, _probabilities)
+    return [finding for part in parts for finding in part(comparison)]
+
+
+def _nothing_learnt(comparison: Comparison) -> list[Finding]:
+    little = learnt_little(comparison)
+    if little is None:
+        return []
+    name, best, least = little
+    seen = f"the best mean {words(name)} on test is {best:.3f}, below {least:g}"
+    return [Finding("FK307", seen, {"metric": name, "best": best, "least": least})]
 
 
 def _edges(comparison: Comparison) -> list[Finding]:

@@ -11,6 +11,14 @@ from focalkit.compare.evaluate import DEFAULT, TUNED
 from focalkit.compare.store import ERROR, read_json
 from focalkit.compare.verdicts import in_units
 
+LEAST = {"auroc": 0.55, "AP50": 0.05}
+"""Metric -> mean on test below which a model knows next to nothing; by chance .5 and 0."""
+
+
+def words(name: str) -> str:
+    """A name of code in prose: `average precision`."""
+    return name.replace("_", " ")
+
 
 @dataclass(frozen=True)
 class Line:
@@ -98,8 +106,16 @@ def failures(comparison: Comparison) -> list[Failure]:
 
 def sentence(comparison: Comparison) -> str:
     """What came out, in plain words that claim no more than the verdicts do."""
+    said = _verdict_in_words(comparison)
+    if (little := learnt_little(comparison)) is not None:
+        name, best, least = little
+        said += f" But no method has learnt much: the best {words(name)} is {best:.3f}, below {least:g} (FK307)."
+    return said
+
+
+def _verdict_in_words(comparison: Comparison) -> str:
     plan, rows = comparison.plan, lines(comparison)
-    words, n = plan.metric.replace("_", " "), len(plan.seeds)
+    metric, n = words(plan.metric), len(plan.seeds)
     if not comparison.ranking:
         return "No method has all its cells; the failures are below."
     higher = comparison.metric(plan.metric).higher_is_better
@@ -107,7 +123,7 @@ def sentence(comparison: Comparison) -> str:
     mean = {row.method: row.mean for row in rows}
     best = comparison.ranking[0]
     if plan.yardstick not in comparison.ranking:
-        return f"{best} has the best mean {words}, {mean[best]:.3f} over {_seeds(n)}; the yardstick failed."
+        return f"{best} has the best mean {metric}, {mean[best]:.3f} over {_seeds(n)}; the yardstick failed."
     known = "plain cross-entropy, " if plan.yardstick == "ce" else ""
     against = f"{plan.yardstick} ({known}{mean[plan.yardstick]:.3f})"
     better = [name for name in comparison.ranking if judged[name].outcome == "better"]
@@ -116,21 +132,30 @@ def sentence(comparison: Comparison) -> str:
         v = judged[first]
         also = f"; so {'is' if len(others) == 1 else 'are'} {_listed(others)}" if others else ""
         return (
-            f"{first} is better than {against} in {words}: {mean[first]:.3f}, a difference of {v.difference:+.3f}"
+            f"{first} is better than {against} in {metric}: {mean[first]:.3f}, a difference of {v.difference:+.3f}"
             f" ({v.low:+.3f} to {v.high:+.3f}) over {_seeds(n)}{also}."
         )
     if best == plan.yardstick:
-        return f"No method is shown to be better than {against}, which has the best mean {words} over {_seeds(n)}."
+        return f"No method is shown to be better than {against}, which has the best mean {metric} over {_seeds(n)}."
     v = judged[best]
     if v.outcome == "one observation":
         return (
-            f"{best} has the best mean {words}, {mean[best]:.3f}, {v.difference:+.3f} against {against}:"
+            f"{best} has the best mean {metric}, {mean[best]:.3f}, {v.difference:+.3f} against {against}:"
             f" one observation ({_seeds(n)}), which shows nothing about the next one."
         )
     return (
-        f"No method is shown to be better than {against} in {words}: the best mean, {mean[best]:.3f} of {best},"
+        f"No method is shown to be better than {against} in {metric}: the best mean, {mean[best]:.3f} of {best},"
         f" differs by {v.difference:+.3f} ({v.low:+.3f} to {v.high:+.3f}) over {_seeds(n)}."
     )
+
+
+def learnt_little(comparison: Comparison) -> tuple[str, float, float] | None:
+    """(metric, best mean, what it should pass) where even the best method knows next to nothing; None elsewhere."""
+    known = {metric.name for metric in comparison.metrics}
+    name, least = next(((n, least) for n, least in LEAST.items() if n in known), ("", 0.0))
+    means = [_mean(list(by_seed.values())) for by_seed in comparison.values(name).values()] if name else []
+    best = max((mean for mean in means if mean == mean), default=1.0)
+    return (name, best, least) if best < least else None
 
 
 def _seeds(n: int) -> str:

@@ -188,6 +188,14 @@ CATALOG: dict[str, Check] = {
         " 1.5 times its share, or its share more than 1.5 times that.",
         "Calibrate on held-out data (`focalkit.calibration`), or take a method that corrects its prior.",
     ),
+    "FK307": Check(
+        "No method has learnt much",
+        "warning",
+        "Differences between models that know next to nothing are chance, and say nothing about the treatments.",
+        "The best mean over the seeds is below .55 in AUROC, or below .05 in the AP50 of a detector.",
+        "Train longer (`--steps`), give more data or better features; of a detector, start from pretrained weights"
+        " (Comparing, Boxes).",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 from focalkit._runs import write_text_atomic
 from focalkit.compare import Comparison
 from focalkit.compare.store import Cell, read_json
-from focalkit.compare.summary import Line, lines, sentence
+from focalkit.compare.summary import Line, lines, sentence, words
 from focalkit.compare.verdicts import in_units
 from focalkit.errors import InputError
 
@@ -20,7 +20,6 @@ from . import _comparison_facts as facts
 from . import _errors
 from ._charts import Block, Charts, attempt
 from ._comparison_charts import comparison_charts
-from ._format import words
 from ._page import environment, finite
 
 MEANINGS = {

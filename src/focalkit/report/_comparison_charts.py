@@ -8,10 +8,10 @@ from focalkit.compare import Comparison
 from focalkit.compare.evaluate import TUNED
 from focalkit.compare.statistics import Verdict
 from focalkit.compare.store import Cell
+from focalkit.compare.summary import words
 
 from . import _errors, _methods
 from ._charts import Block, Charts, guarded
-from ._format import words
 from ._sensitivity import PARAMETERS, sensitivity
 
 

@@ -8,9 +8,8 @@ import numpy as np
 from focalkit.compare import Comparison, Method
 from focalkit.compare.findings import findings
 from focalkit.compare.store import Cell, read_json
+from focalkit.compare.summary import words
 from focalkit.findings import Finding
-
-from ._format import words
 
 HARDEST = 15
 

@@ -22,11 +22,6 @@ METRICS = {  # key in result.json -> (label, meaning); COCO's order
 }
 
 
-def words(name: str) -> str:
-    """A name of code in prose: `average precision`."""
-    return name.replace("_", " ")
-
-
 def ap(value: object) -> str:
     """`0.412`; an en dash where there was nothing to measure."""
     found = number(value)

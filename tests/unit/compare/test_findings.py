@@ -9,6 +9,7 @@ import pytest
 from focalkit.compare import Comparison, compare
 from focalkit.compare.findings import findings
 from focalkit.compare.store import write_outputs
+from focalkit.compare.summary import sentence
 from focalkit.tasks import Outputs
 
 
@@ -40,6 +41,16 @@ def rewritten(done: Comparison, method: str, part: str, change) -> None:
 
 def test_nothing_is_said_of_results_without_faults(done):
     assert set(again(done)) <= {"FK305", "FK306"}
+
+
+def test_methods_that_know_nothing_are_said_to_in_the_first_paragraph(done):
+    random = np.random.default_rng(0)
+    for method in ("logistic", "logistic_balanced"):
+        rewritten(done, method, "test", lambda o: replace(o, logits=random.normal(size=o.logits.shape)))
+    found = again(done)
+    assert found["FK307"].startswith("the best mean auroc on test is 0.")
+    assert "no method has learnt much: the best auroc is 0." in sentence(Comparison(done.store.out))
+    assert "learnt" not in sentence(done)
 
 
 def test_a_method_that_loses_is_named(done):
