@@ -10,6 +10,8 @@ import contextlib
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -21,8 +23,8 @@ J = TypeVar("J")
 R = TypeVar("R")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 TRIES = 2
-ANSWERS_WITHIN = 10.0
-"""Seconds for a cluster to accept a connection."""
+ACCEPTS_WITHIN, ANSWERS_WITHIN = 5.0, 25.0
+"""Seconds for a cluster to accept a connection, and to answer."""
 
 
 def serial(
@@ -100,7 +102,7 @@ def ray(
     ours = not library.is_initialized()
     if ours:
         address = os.environ.get("RAY_ADDRESS")
-        _require_listener(address or "")
+        _require_cluster(address or "")
         local = {} if address else {"num_cpus": workers, "include_dashboard": False}
         try:
             library.init(address=address, log_to_driver=False, **local)
@@ -153,19 +155,27 @@ def threads_for(workers: int) -> int:
     return min(share, int(said)) if said.isdigit() and int(said) else share
 
 
-def _require_listener(address: str) -> None:
-    """Look whether somebody listens at HOST:PORT: Ray itself tries for minutes before it says that nobody does.
+def _require_cluster(address: str) -> None:
+    """Look whether a cluster answers at HOST:PORT: Ray itself tries for minutes before it says that none does.
 
     Raises:
-        ConfigError: Nobody does.
+        ConfigError: None does.
     """
+    none = f"--engine ray found no cluster at {address!r}"
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():  # "auto", "local", or nothing
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ACCEPTS_WITHIN).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"--engine ray found no cluster at {address!r}: {error}") from error
+        raise ConfigError(f"{none}: {error}") from error
+    if address.startswith("ray://"):  # its client gives up by itself
+        return
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        subprocess.run(check, check=True, capture_output=True, timeout=ANSWERS_WITHIN)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"{none}: something listens there, but does not answer as Ray does") from error
 
 
 def _worker(work: Callable[[Any], Any], workers: int) -> tuple[Any, Any]:
