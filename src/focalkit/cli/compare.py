@@ -209,6 +209,7 @@ def announcement(plan: "Plan", splits: Any) -> str:
         f"{len(plan.methods)} methods x {len(plan.seeds)} seeds = {fits}; ranked by {plan.metric}, "
         f"against {plan.yardstick}",
         "  " + ", ".join(method.name for method in plan.methods),
+        "  the first fit tells how long all will take; Ctrl-C loses nothing that is finished",
     ]
     return "\n".join(lines)
 
