@@ -23,7 +23,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 TRIES = 2
-ACCEPTS_WITHIN, ANSWERS_WITHIN = 5.0, 25.0
+ACCEPTS_WITHIN, ANSWERS_WITHIN = 5.0, 20.0
 """Seconds for a cluster to accept a connection, and to answer."""
 
 
