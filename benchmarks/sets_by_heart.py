@@ -23,6 +23,7 @@ from focalkit._runs import write_json_atomic
 from focalkit.cli.demo import config as demo_config
 from focalkit.config import AugmentConfig, DecoderConfig, DetectorName, RuntimeConfig, TrainConfig, with_detector
 from focalkit.data import write_demo_scenes
+from focalkit.detection.options import without_unread
 from focalkit.evaluation import evaluate_run
 from focalkit.training import train
 
@@ -35,7 +36,7 @@ def config(data: Path, detector: DetectorName, loss: str, steps: int) -> TrainCo
     decoder = DecoderConfig(layers=2, queries=30, expansion=0.5, points=3, feedforward=96, denoising=30)
     if detector == "rtdetrv2":
         decoder = replace(decoder, points=4)
-    return replace(
+    asked = replace(
         base,
         loss=loss,
         batch_size=SCENES,
@@ -48,6 +49,7 @@ def config(data: Path, detector: DetectorName, loss: str, steps: int) -> TrainCo
         optim=replace(base.optim, clip_norm=1.0, weight_decay=1e-4),
         runtime=RuntimeConfig(workers=0, logger="none", accelerator="cpu", log_every=50),
     )
+    return without_unread(asked)
 
 
 def main() -> None:

@@ -10,17 +10,28 @@ from focalkit.detection.models.detr.detector import SetDetector
 PAGE = Path(__file__).parent.parent / "docs/set-prediction.md"
 START, END = "<!-- detector-table -->\n", "<!-- /detector-table -->"
 KINDS = {"binary": "labels", "quality": "qualities", "heat map": "heat maps"}
+FLOAT = "ONNX, OpenVINO, torch.export"
+WEIGHTS = {
+    "deim": "DEIM's authors, Apache-2.0",
+    "dfine": "its authors and transformers, Apache-2.0",
+    "retinanet": "torchvision, BSD-3-Clause; Detectron2's zoo, CC BY-SA 3.0; MMDetection, Apache-2.0",
+    "rtdetrv2": "its authors and transformers, Apache-2.0",
+    "rtmdet": "MMDetection, Apache-2.0",
+}
+"""Whose trained detectors are read, and the licence that their publishers state."""
 
 
 def table() -> str:
-    rows = ["| `model.detector` | | matched by | losses of | its own losses | int8 |", "|---|---|---|---|---|---|"]
+    heads = ("`model.detector`", "", "matched by", "losses of", "its own losses", "written as", "weights that are read")
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, recipe in DETECTORS.items():
         model = ModelConfig()
         matcher = type(recipe.matcher(model, CriterionConfig())).__name__
         kinds = ", ".join(KINDS.get(kind, kind) for kind in recipe.class_targets)
         own = f"`{recipe.loss}` + {recipe.box_weight:g} × `{recipe.box_loss}`"
-        int8 = "no" if recipe.model is SetDetector else "yes"
-        rows.append(f"| `{name}` | {recipe.title} | {matcher} | {kinds} | {own} | {int8} |")
+        written = FLOAT if recipe.model is SetDetector else f"{FLOAT}; int8"
+        cells = (f"`{name}`", recipe.title, matcher, kinds, own, written, WEIGHTS.get(name, "none"))
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
 
