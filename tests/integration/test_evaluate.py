@@ -124,6 +124,7 @@ def test_a_perfect_detector_has_an_ap_of_one(scenes):
     assert len(found.detections[3]) == 0
     assert found.detections[1].names == ("red", "green")
     assert found.images_per_second > 0
+    assert "<td>red</td><td>3</td><td>1.000</td>" in found._repr_html_()
     assert model.training
 
 

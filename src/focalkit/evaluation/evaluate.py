@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from focalkit._files import make_folder, replacing_all
+from focalkit._html import table
 from focalkit._runs import dump_json
 from focalkit.data import DetectionData
 from focalkit.detection import DenseOutputs, Detections, DetectionTarget, Detector
@@ -58,6 +59,15 @@ class Evaluation:
         """The detections beside the ground truth, matched once for all that looks at them."""
         most = 100 if self.by_rule is None else self.by_rule["max_detections"]
         return match_split(self.data, self.predictions, max_detections=most)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: COCO's numbers and the classes."""
+        rows = [
+            (name, *(row[key] for key in ("count", "AP", "AP50", "AP75"))) for name, row in self.coco.per_class.items()
+        ]
+        return table(list(self.coco.metrics), [list(self.coco.metrics.values())]) + table(
+            ["class", "boxes", "AP", "AP50", "AP75"], sorted(rows, key=lambda row: -row[1])
+        )
 
     def summary(self, train_counts: Sequence[int] | None = None) -> dict[str, Any]:
         """What evaluation.json holds, without the gallery and the concentration of the loss.

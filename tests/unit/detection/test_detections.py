@@ -1,8 +1,12 @@
+import base64
 import dataclasses
+import io
 import json
+import re
 
 import pytest
 import torch
+from PIL import Image
 
 from focalkit.detection import Detections
 from focalkit.errors import InputError
@@ -64,3 +68,16 @@ def test_drawing_changes_the_copy_and_not_the_image():
     assert drawn.size == (80, 80)
     assert drawn.getextrema() != ((0, 0), (0, 0), (0, 0))
     assert not image.any()
+
+
+def test_a_notebook_shows_the_picture_and_the_first_rows(tmp_path):
+    many = Detections(FOUND.boxes[:1].repeat(12, 1), torch.full((12,), 0.5), torch.zeros(12).long(), ("<i>cat</i>",))
+    plain = many._repr_html_()
+    assert "<img" not in plain
+    assert plain.count("&lt;i&gt;cat&lt;/i&gt;</td><td>0.500</td><td>10, 20, 30, 60") == 10
+    assert "and 2 more" in plain
+    picture = Image.new("RGB", (40, 80))
+    shown = dataclasses.replace(FOUND, source=picture)._repr_html_()
+    data = base64.b64decode(re.findall(r'src="data:image/jpeg;base64,([^"]+)"', shown)[0])
+    assert Image.open(io.BytesIO(data)).size == (40, 80)
+    assert "no detections" in dataclasses.replace(NONE, source=tmp_path / "gone.png")._repr_html_()

@@ -89,7 +89,10 @@ def test_every_kind_of_image_gives_the_same(tmp_path):
 
 def test_iterators_and_patterns_give_their_images(tmp_path):
     detector, images = Detector(Bright(), min_size=32, max_size=48), [torch.zeros(3, 32, 48), torch.ones(3, 32, 48)]
-    assert [len(found) for found in detector.predict(image for image in images)] == [0, 24]
+    streamed = detector.predict(image for image in images)
+    assert [len(found) for found in streamed] == [0, 24]
+    assert [found.source for found in streamed] == [None, None], "their images are let go"
+    assert all(found.source is image for found, image in zip(detector.predict(images), images, strict=True))
     for number, image in enumerate(images):
         Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
     (tmp_path / "notes.txt").write_text("")

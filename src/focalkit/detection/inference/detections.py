@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -12,6 +12,10 @@ from focalkit.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+ROWS, SIDE = 10, 800
+"""In a notebook: rows of the table, and long side of the picture in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +27,14 @@ class Detections:
         scores: float32 (d,), 0 to 1.
         labels: int64 (d,), 0..K-1.
         names: Names of the K classes, where known.
+        source: The image, as it was given to `Detector.predict`, so that a notebook shows it with the boxes.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
     names: tuple[str, ...] | None = None
+    source: Any = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -39,7 +45,7 @@ class Detections:
     def rescale(self, from_size: tuple[int, int], to_size: tuple[int, int]) -> Detections:
         """Boxes of an image of (height, width) `from_size` in the pixels of the same image at `to_size`."""
         y, x = to_size[0] / from_size[0], to_size[1] / from_size[1]
-        return replace(self, boxes=self.boxes * self.boxes.new_tensor([x, y, x, y]))
+        return replace(self, boxes=self.boxes * self.boxes.new_tensor([x, y, x, y]), source=None)
 
     def above(self, score_threshold: float) -> Detections:
         """Only the detections that score at least this much."""
@@ -94,3 +100,34 @@ class Detections:
         from focalkit.images.draw import draw_detections
 
         return draw_detections(image, self.boxes, self.labels, self.scores, self.names)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the picture, where it is known, and the first rows."""
+        from focalkit._html import table
+
+        names = self.names or ()
+        rows = [
+            (names[label] if label < len(names) else f"class {label}", score, ", ".join(f"{v:.0f}" for v in box))
+            for label, score, box in zip(
+                self.labels[:ROWS].tolist(), self.scores[:ROWS].tolist(), self.boxes[:ROWS].tolist(), strict=True
+            )
+        ]
+        more = f"<p>and {len(self) - ROWS} more</p>" if len(self) > ROWS else ""
+        text = table(["class", "score", "x0, y0, x1, y1"], rows) if rows else "<p>no detections</p>"
+        return self._picture() + text + more
+
+    def _picture(self) -> str:
+        import base64
+        import io
+
+        if self.source is None:
+            return ""
+        try:
+            picture = self.draw(self.source)
+        except InputError:  # the file is gone
+            return ""
+        picture.thumbnail((SIDE, SIDE))
+        content = io.BytesIO()
+        picture.save(content, "JPEG", quality=85)
+        data = base64.b64encode(content.getvalue()).decode()
+        return f'<img src="data:image/jpeg;base64,{data}" alt="{len(self)} detections">'

@@ -197,7 +197,11 @@ class Detector:
             InputError: A URL, a missing or unreadable file (named), a folder without images, or something that is no
                 image.
         """
-        return list(self.stream(each_image(images), score_threshold, batch_size))
+        if isinstance(images, Iterator):  # their images are let go
+            return list(self.stream(images, score_threshold, batch_size))
+        given = list(each_image(images))
+        found = self.stream(given, score_threshold, batch_size)
+        return [replace(one, source=image) for image, one in zip(given, found, strict=True)]
 
     def stream(self, images: Iterable[Any], score_threshold: Cut = None, batch_size: int = 8) -> Iterator[Detections]:
         """As `predict`, for any number of single images: they are read when their turn comes, and resized at once.
