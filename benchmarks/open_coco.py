@@ -5,7 +5,7 @@ points), and 118,000 links to small JPEGs. Opens them in processes of their own:
 look at the header of every image, and for the second time. Time is the wall clock's and the processor's, memory is the
 largest resident size of the whole process.
 
-    python benchmarks/open_coco.py --result benchmarks/results/open_coco.json
+    python benchmarks/open_coco.py --polygons 25 --result benchmarks/results/open_coco.json
 """
 
 import argparse
@@ -115,6 +115,7 @@ def main() -> None:
             "command": f"python benchmarks/open_coco.py --polygons {args.polygons}",
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}",
+            "load_average": round(os.getloadavg()[0], 1),
             "annotation_file_megabytes": round(size / 1e6),
             "points_per_polygon": args.polygons,
             "bars": BARS,
