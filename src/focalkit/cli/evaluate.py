@@ -1,5 +1,6 @@
 """`focalkit evaluate`: COCO AP of a trained run, over all classes and per class."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,8 @@ class Args:
     """AP at these overlaps, such as 0.3 0.5, beside COCO's numbers"""
     area_sides: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="PIXELS...", help_behavior_hint="")] = None
     """AP of sizes divided at squares of these sides, such as 8 16 32, beside COCO's numbers"""
+    lvis: Flag = False
+    """LVIS's numbers too: rare, common and frequent classes, of a COCO file that says how frequent each is"""
     json: Flag = False
     """Print one JSON object on stdout"""
     selection: Annotated[WrittenFlags, Prefixless] = field(default_factory=WrittenFlags)
@@ -119,8 +122,33 @@ def run(args: Args) -> int:
             rule=rule,
             selection=args.selection.selection(),
         )
+    found = {**found, "lvis": lvis_of(args, found) if args.lvis else None}
     print(dump_json(as_json(args, found)) if args.json else as_text(args, found))
     return 0
+
+
+def lvis_of(args: Args, found: Mapping[str, Any]) -> dict[str, float]:
+    """LVIS's numbers, of the COCO file and the predictions that were just written.
+
+    Raises:
+        InputError: The data are no COCO file, have other images than it, or it does not say how frequent classes are.
+    """
+    from focalkit.errors import InputError
+    from focalkit.metrics import lvis_ap
+
+    source = Path(found["data"])
+    if source.suffix.lower() != ".json":
+        raise InputError(f"{source}: --lvis needs a COCO file whose categories say how frequent they are")
+    truth = json.loads(source.read_text(encoding="utf-8-sig"))
+    if len(truth["images"]) != found["num_images"]:
+        raise InputError(
+            f"{source}: has {len(truth['images'])} images, {found['num_images']} were evaluated; --lvis"
+            " judges a split that is a file of its own"
+        )
+    ending = "" if found["split"] == "val" else f"-{found['split']}"
+    folder = Path(found.get("written") or args.out or args.run)
+    predictions = json.loads((folder / f"predictions{ending}.json").read_text(encoding="utf-8"))
+    return lvis_ap(truth, predictions).metrics
 
 
 def rule_of(args: Args) -> "ApRule | None":
@@ -134,7 +162,7 @@ def rule_of(args: Args) -> "ApRule | None":
 
 def as_json(args: Args, found: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers without the curves and the gallery, which are in evaluation.json."""
-    keys = ("split", "data", "num_images", "metrics", "by_rule", "per_class", "score_threshold", "speed")
+    keys = ("split", "data", "num_images", "metrics", "by_rule", "lvis", "per_class", "score_threshold", "speed")
     shown = ("D-ECE", "LaECE_0", "thresholds", "operating", "confusion", "errors")
     decided = found["decisions"] and {key: found["decisions"][key] for key in shown}
     return {"run": str(args.run), **{key: found[key] for key in keys}, "decisions": decided}
@@ -151,6 +179,7 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         *(f"{name:<6} {number(found['metrics'][name])}  {what}" for name, what in MEANINGS.items()),
         "",
         *rule_lines(found["by_rule"]),
+        *lvis_lines(found["lvis"]),
         *class_table(found["per_class"], found["decisions"]),
         "",
         *decision_lines(found["decisions"]),
@@ -162,6 +191,13 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
     if args.run.is_dir() and not (args.out or written) and found["split"] == "val":  # elsewhere is no run directory
         lines.append(f"next     focalkit report {args.run}")
     return printable("\n".join(lines))
+
+
+def lvis_lines(found: Mapping[str, float] | None) -> list[str]:
+    """LVIS's numbers in a line."""
+    if found is None:
+        return []
+    return ["LVIS's rule: federated images", "  ".join(f"{n} {number(v).strip()}" for n, v in found.items()), ""]
 
 
 def rule_lines(found: Mapping[str, Any] | None) -> list[str]:
