@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from focalkit._files import walk
 from focalkit.data._coco_values import kind_of
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Category, DetectionData
@@ -178,6 +179,6 @@ def _of_labels(file: Path, findings: Findings) -> tuple[_Listed, list[str]]:
         named[image] = _labelled(rows, f"{file.name}: {image}", findings)
     used = {row["label"] for rows in named.values() for row in rows}
     names = [*dict.fromkeys(map(str, classes or [])), *sorted(used - set(map(str, classes or [])))]
-    stems = {p.stem: p for p in sorted((file.parent / "data").rglob("*")) if p.is_file() and not p.name.startswith(".")}
+    stems = {picture.stem: picture for picture in walk(file.parent / "data")}
     listed = [(stems.get(image, file.parent / "data" / image), rows, "") for image, rows in named.items()]
     return listed, names

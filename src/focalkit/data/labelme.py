@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeGuard
 
-from focalkit._files import walk
+from focalkit._files import visible, walk
 from focalkit._pictures import SUFFIXES, is_picture
 from focalkit._progress import track
 from focalkit.data._coco_values import kind_of, size_of
@@ -91,7 +91,7 @@ def read(split: str, where: LabelmeFiles, *, check: bool = True, repair: bool = 
             if box is not None:
                 image.boxes.append(RawBox(len(image.boxes) + 1, box, label_of[shape["label"]]))
         images.append(image)
-    _tell_unlabelled(images, findings)
+    _tell_unlabelled(images, {file.stem for file in where.everything}, findings)
     number = 1
     for image in images:
         for box in image.boxes:
@@ -173,11 +173,10 @@ def _are_points(points: object) -> TypeGuard[list[list[float]]]:
     )
 
 
-def _tell_unlabelled(images: Sequence[RawImage], findings: Findings) -> None:
+def _tell_unlabelled(images: Sequence[RawImage], labelled: set[str], findings: Findings) -> None:
     """Pictures beside labelled ones that no file labels: whether they show nothing is not known."""
     known = {image.path for image in images}
     for folder in sorted({image.path.parent for image in images}):
-        if folder.is_dir():
-            for file in sorted(folder.iterdir()):
-                if is_picture(file) and not file.name.startswith(".") and file not in known:
-                    findings.warn("images have no JSON file: left out, for they may show objects", str(file))
+        for file in visible(folder, "*"):
+            if is_picture(file) and file not in known and file.stem not in labelled:
+                findings.warn("images have no JSON file: left out, for they may show objects", str(file))

@@ -5,7 +5,7 @@ classes in `class-descriptions-boxable.csv`; FiftyOne's `labels/detections.csv` 
 with IsGroupOf 1 become regions to ignore. Plain: `_annotations.csv` or any csv with the columns filename, class, xmin,
 ymin, xmax, ymax in pixels (and width, height). Images lie in a folder that is called like the split, in `data`, in
 `images` or beside the table. Rows of images that are not there are counted and left out, images without a row are
-taken as empty. Classes in alphabetical order of all splits, with ids from 1.
+taken as empty where their folder is that of one split. Classes in alphabetical order of all splits, with ids from 1.
 Not read: IsOccluded, IsTruncated, IsDepiction, IsInside, Confidence, masks, relationships.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import visible, walk
+from focalkit._files import visible
 from focalkit._pictures import SUFFIXES, is_picture
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Box, Category, DetectionData
@@ -94,11 +94,12 @@ def read(split: str, where: TableFiles, *, check: bool = True, repair: bool = Fa
     findings = Findings()
     described = _described(where.names, findings)
     own = list(_rows(where.table, described, findings))
-    others = (row for table in where.everything if table != where.table for row in _rows(table, described, Findings()))
+    others = [row for table in where.everything if table != where.table for row in _rows(table, described, Findings())]
     names = sorted({row.label for row in own} | {row.label for row in others})
     categories = tuple(Category(key, name) for key, name in enumerate(names, start=1))
     label_of = {name: label for label, name in enumerate(names)}
     files = _images(own, where, findings)
+    _add_empty(files, {Path(row.image).name for row in others}, split, where, findings)
     paths = list(dict.fromkeys(files.values()))
     found: dict[Path, RawImage] = {}
     for number, (path, size) in enumerate(zip(paths, measure_all(paths, f"checking {split} images"), strict=True), 1):
@@ -151,7 +152,7 @@ def _described(file: Path | None, findings: Findings) -> dict[str, str]:
 
 
 def _images(rows: list[_Row], where: TableFiles, findings: Findings) -> dict[str, Path]:
-    """The file of every image that a row names and that is there, and of those without a row."""
+    """The file of every image that a row names and that is there."""
     lookup = Lookup(where.folders, findings)
     found: dict[str, Path] = {}
     for name in dict.fromkeys(row.image for row in rows):
@@ -167,12 +168,22 @@ def _images(rows: list[_Row], where: TableFiles, findings: Findings) -> dict[str
         first = next(row.image for row in rows if row.image not in found)
         for _ in range(absent):
             findings.warn("rows are of images that are not there: left out", f"{where.table.name}: {first}")
-    for folder in sorted({path.parent for path in found.values()}):
-        for file in walk(folder):
-            if is_picture(file) and file not in set(found.values()) and file.parent == folder:
-                findings.warn("images have no row: taken as empty", str(file))
-                found[str(file)] = file
     return found
+
+
+def _add_empty(files: dict[str, Path], elsewhere: set[str], split: str, where: TableFiles, findings: Findings) -> None:
+    """Add the images beside those of the rows that no table names; of a folder that splits share they are left out."""
+    named = set(files.values())
+    for folder in sorted({path.parent for path in named}):
+        shared = len(where.everything) > 1 and split_in(folder.name) != split
+        for file in visible(folder, "*"):
+            if not is_picture(file) or file in named or {file.name, file.stem} & elsewhere:
+                continue
+            if shared:
+                findings.warn("images have no row, and their split is not known: left out", str(file))
+            else:
+                findings.warn("images have no row: taken as empty", str(file))
+                files[str(file)] = file
 
 
 def _box(row: _Row, place: str, findings: Findings) -> Box | None:

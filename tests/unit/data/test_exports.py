@@ -282,6 +282,25 @@ def test_rows_of_pictures_that_are_not_there_are_counted(tmp_path: Path) -> None
         open_detection_data(tmp_path, "train")
 
 
+def test_pictures_of_another_split_are_no_background(tmp_path: Path) -> None:
+    head = "filename,class,xmin,ymin,xmax,ymax\n"
+    for split, name in (("train", "a"), ("val", "b")):
+        write_text(tmp_path / f"{split}.csv", f"{head}{name}.png,dog,4,3,14,15\n")
+        labelme_json(tmp_path / "shapes" / split / f"{name}.json", shape(), image=f"../../images/{name}.png")
+    for name in ("a", "b", "unknown"):
+        save_image(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "shapes").rename(tmp_path.parent / f"{tmp_path.name}-shapes")
+    data = open_detection_data(tmp_path, "train")
+    assert [image.file_name for image in data.images] == ["a.png"]
+    assert any(w.startswith("1 x images have no row, and their split is not known") for w in data.warnings)
+    (tmp_path.parent / f"{tmp_path.name}-shapes").rename(tmp_path / "shapes")
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").unlink()
+    data = open_detection_data(tmp_path, "val")
+    assert [image.file_name for image in data.images] == ["b.png"]
+    assert any(w.startswith("1 x images have no JSON file") for w in data.warnings)
+
+
 def test_groups_of_open_images_are_regions_to_ignore(tmp_path: Path) -> None:
     table = open_images(tmp_path) / "oidv6-train-annotations-bbox.csv"
     table.write_text(table.read_text().replace("0.5,0,0,0,0,0", "0.5,0,0,1,0,0"))
