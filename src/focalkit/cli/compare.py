@@ -199,19 +199,23 @@ def announcement(plan: "Plan", splits: Any) -> str:
     target += f", long tail {splits.facts['profile']} of lt_counts.json" if "profile" in splits.facts else ""
     cells = len(plan.methods) * len(plan.seeds)
     trained = len({(plan.base_of(m) or m.name) for m in plan.methods}) * len(plan.seeds)
-    fits = f"{cells} cells" + (f", {trained} of them trained" if trained < cells else "")
+    fits = _count(cells, "cell") + (f", {trained} of them trained" if trained < cells else "")
     if plan.tune:
         fits += f", {plan.tune} trials for each" if plan.resplits else f", {plan.tune} trials per method"
     lines = [
         f"{plan.task}: {plan.source.path}{target}",
         f"  {of}: {sizes}{' (first seed)' if plan.resplits else ''}; {counted} in train: {shares}{more}",
         *(f"  note: {note}" for note in splits.notes),
-        f"{len(plan.methods)} methods x {len(plan.seeds)} seeds = {fits}; ranked by {plan.metric}, "
+        f"{_count(len(plan.methods), 'method')} x {_count(len(plan.seeds), 'seed')} = {fits}; ranked by {plan.metric}, "
         f"against {plan.yardstick}",
         "  " + ", ".join(method.name for method in plan.methods),
         "  the first fit tells how long all will take; Ctrl-C loses nothing that is finished",
     ]
     return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def result(comparison: "Comparison", out: Path) -> dict[str, Any]:
