@@ -58,7 +58,7 @@ def _worse(comparison: Comparison) -> list[Finding]:
         return []
     listed = ", ".join(f"{method} ({difference:+.3f})" for method, difference in worse.items())
     tuned = ", although tuned" if plan.tune else ""
-    seen = f"{listed} in {plan.metric.replace('_', ' ')} against {plan.yardstick}{tuned}"
+    seen = f"{listed} in {words(plan.metric)} against {plan.yardstick}{tuned}"
     return [Finding("FK302", seen, {"methods": worse})]
 
 
@@ -72,7 +72,7 @@ def _thresholds(comparison: Comparison) -> list[Finding]:
         return []
     note = rules_of(done, comparison.metrics, name)[TUNED].note
     if note:
-        return [Finding("FK304", note, {"items": len(done.val)})]
+        return [Finding("FK304", note.removeprefix("not tuned: "), {"items": len(done.val)})]
     sign = 1 if comparison.metric(name).higher_is_better else -1
     at = {rule: comparison.values(name, rule) for rule in (TUNED, DEFAULT)}
     means = {

@@ -16,8 +16,14 @@ LEAST = {"auroc": 0.55, "AP50": 0.05}
 
 
 def words(name: str) -> str:
-    """A name of code in prose: `average precision`."""
-    return name.replace("_", " ")
+    """A name of code in prose.
+
+    Example:
+        >>> words("average_precision"), words("balanced_accuracy_argmax")
+        ('average precision', 'balanced accuracy of the most probable class')
+    """
+    plain = name.removesuffix("_argmax").replace("_", " ")
+    return f"{plain} of the most probable class" if name.endswith("_argmax") else plain
 
 
 @dataclass(frozen=True)

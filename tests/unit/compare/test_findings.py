@@ -62,7 +62,7 @@ def test_a_method_that_loses_is_named(done):
 
 def test_too_few_validation_items_are_said(done):
     rewritten(done, "logistic", "val", lambda o: o.take(np.arange(40)))
-    assert again(done)["FK304"] == "not tuned: 40 validation items, at least 50 are needed"
+    assert again(done)["FK304"] == "40 validation items, at least 50 are needed"
 
 
 def test_thresholds_that_did_not_carry_over_are_said(done):
