@@ -166,4 +166,6 @@ def _number(value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}" if value == value else ""
+    if value != value:
+        return ""
+    return f"{value:+.3f}" if abs(value) >= 0.0005 else "0.000"
