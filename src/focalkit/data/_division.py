@@ -27,7 +27,8 @@ def divide(data: DetectionData, selection: Selection) -> dict[str, DetectionData
     Raises:
         InputError: Too few images or groups, a pattern that fits no name, a file that does not fit the data.
     """
-    names = [name_of(image, data.source) for image in data.images]
+    home = data.source if data.source.is_dir() else data.source.parent
+    names = [name_of(image, home) for image in data.images]
     if selection.written is not None:
         parts, notes = _as_written(names, selection.written)
     else:
@@ -48,9 +49,8 @@ def divide(data: DetectionData, selection: Selection) -> dict[str, DetectionData
     return made
 
 
-def name_of(image: ImageRecord, source: Path) -> str:
+def name_of(image: ImageRecord, home: Path) -> str:
     """What an image is called in a division: its path below the data set's own folder, or as the data set spells it."""
-    home = source if source.is_dir() else source.parent
     try:
         return image.path.relative_to(home).as_posix()
     except ValueError:
