@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from focalkit.data._records import DetectionData
+from focalkit.data._texts import read_text
+from focalkit.data.check import Findings
 from focalkit.data.transforms import Sample, resized, uniform
 from focalkit.errors import ConfigError
 from focalkit.sampling import draw_weights
@@ -80,14 +82,17 @@ def read_polygons(data: DetectionData) -> Polygons:
     """The polygons in the COCO file that a split was read from; none of other formats."""
     if data.source.suffix.lower() != ".json":
         return {}
-    content: Any = json.loads(data.source.read_text(encoding="utf-8-sig"))
+    content: Any = json.loads(read_text(data.source, Findings()))
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(annotations, list):  # another format's JSON
+        return {}
     boxes = {
         annotation: box
         for image in data.images
         for annotation, box in zip(image.annotation_ids, image.boxes, strict=True)
     }
     found: dict[int, list[np.ndarray]] = {}
-    for annotation in content["annotations"]:
+    for annotation in annotations:
         box, shapes = boxes.get(annotation.get("id")), annotation.get("segmentation")
         if box is None or not isinstance(shapes, list):  # a dictionary is a run-length code: those of crowds mostly
             continue

@@ -1,6 +1,7 @@
 """Augmentations that take several images, rotate, or damage the picture: where the boxes are afterwards."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,9 @@ def test_polygons_of_other_annotations_are_not_taken(tmp_path: Path) -> None:
     write_coco(tmp_path, content=content)
     (tmp_path / "annotations/instances_train.json").write_text(json.dumps(content))
     assert Objects.of(open_detection_data(tmp_path), 0.5).polygons == {}
+
+
+def test_another_formats_json_has_no_polygons(tmp_path: Path) -> None:
+    data = open_detection_data(write_coco(tmp_path))
+    (tmp_path / "samples.json").write_text('{"samples": []}')
+    assert Objects.of(replace(data, source=tmp_path / "samples.json"), 0.5).polygons == {}
