@@ -90,6 +90,8 @@ def load(path: Path) -> tuple[dict[str, Any], Callable[[Mapping[str, np.ndarray]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
+    # subtle: its threads would spin while torch resizes images and suppresses boxes, on the cores that torch wants
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     info = parse(session.get_modelmeta().custom_metadata_map.get(KEY), path)
 

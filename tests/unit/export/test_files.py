@@ -252,6 +252,18 @@ def test_half_precision_halves_the_file_and_keeps_the_detections(detector, image
     assert exact.score_difference < 1e-5
 
 
+def test_onnx_runtimes_threads_do_not_spin_while_torch_works(exported, monkeypatch):
+    needs("onnx")
+    import onnxruntime
+
+    given = []
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path, o, **k: given.append(o) or real(path, o, **k))
+    load_exported(exported("onnx", False).path)
+    assert given[0].get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert given[0].intra_op_num_threads == torch.get_num_threads()
+
+
 def test_the_opset_is_the_one_asked_for(detector, tmp_path):
     needs("onnx")
     import onnx
