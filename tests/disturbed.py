@@ -15,7 +15,7 @@ import numpy as np
 from focalkit.cli import main
 from focalkit.data import write_demo_scenes
 
-COMMANDS = ("train", "evaluate", "predict", "export", "report", "calibrate")
+COMMANDS = ("train", "evaluate", "predict", "export", "report", "calibrate", "compare")
 
 
 class Writes:
@@ -113,15 +113,8 @@ def words_of(name: str, place: Place, out: Path) -> list[str]:
             *("--truth", str(place.data / "annotations" / "instances_val.json")),
         ],
         "compare": [
-            "compare",
-            str(place.table),
-            "--out",
-            str(out / "cmp"),
-            "--seeds",
-            "1",
-            "--methods",
-            "ce",
-            "logistic",
+            *("compare", str(place.table), "--out", str(out / "cmp")),
+            *("--seeds", "1", "--engine", "serial", "--steps", "20", "--methods", "ce", "logistic"),
         ],
     }[name]
 

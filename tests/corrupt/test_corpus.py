@@ -14,9 +14,10 @@ import focalkit.evaluation  # noqa: F401  so that no case pays for loading it
 from corrupt.base import Case, write
 from corrupt.data_cases import CASES as DATA
 from corrupt.run_cases import CASES as RUNS
+from corrupt.table_cases import CASES as TABLES
 from focalkit.cli import main
 
-CASES = [*DATA, *RUNS]
+CASES = [*DATA, *RUNS, *TABLES]
 LIMIT = 30
 """Seconds."""
 

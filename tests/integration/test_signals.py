@@ -99,35 +99,49 @@ def children(pid):
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.soak)]
 )
-def test_a_signal_to_the_group_stops_with_its_status(started, devices, number, status):
+def test_a_signal_to_the_group_stops_with_its_status(started, devices, number, status, reliability):
     process, run = started("--devices", devices)
     os.killpg(process.pid, number)
     got, err = ended(process)
     assert got == status, err
     assert f"stopped; --out {run.path} --resume continues" in err
+    reliability("signals", f"{number.name} to the group, train --devices {devices}", 1)
 
 
 @pytest.mark.soak
-def test_a_terminal_that_closes_stops_the_training(started):
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_a_signal_to_the_process_alone_stops_its_processes_too(started, devices, reliability):
+    process, run = started("--devices", devices)
+    process.send_signal(signal.SIGTERM)
+    got, err = ended(process)
+    assert got == 143, err
+    assert f"stopped; --out {run.path} --resume continues" in err
+    reliability("signals", f"SIGTERM to the process, train --devices {devices}", 1)
+
+
+@pytest.mark.soak
+def test_a_terminal_that_closes_stops_the_training(started, reliability):
     process, _ = started()
     process.send_signal(signal.SIGHUP)
     status, err = ended(process)
     assert (status, "stopped; --out" in err) == (129, True)
+    reliability("signals", "SIGHUP, train", 1)
 
 
 @pytest.mark.soak
-def test_two_interrupts_are_as_good_as_one(started):
+def test_two_interrupts_are_as_good_as_one(started, reliability):
     process, _ = started()
     process.send_signal(signal.SIGINT)
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     status, err = ended(process)
     assert status in (130, -signal.SIGINT), err
+    reliability("signals", "SIGINT twice, train", 1)
 
 
 @pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="finds processes in /proc")
-def test_a_dead_rank_ends_the_job_with_its_reason(started):
+def test_a_dead_rank_ends_the_job_with_its_reason(started, reliability):
     process, _ = started("--devices", "2")
     ranks = [pid for pid, line in children(process.pid).items() if b"spawn_main" in line]
     assert len(ranks) == 2
@@ -135,14 +149,51 @@ def test_a_dead_rank_ends_the_job_with_its_reason(started):
     status, err = ended(process, within=60)
     assert status == 1
     assert re.search(r"process [01] of 2 was killed by SIGKILL.*--out .* --resume continues", err), err
+    reliability("signals", "SIGKILL of a rank, train --devices 2", 1)
 
 
 @pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="finds processes in /proc")
-def test_a_dead_loading_process_ends_the_training_with_its_reason(started):
+def test_a_dead_loading_process_ends_the_training_with_its_reason(started, reliability):
     process, _ = started()
     workers = [pid for pid, line in children(process.pid).items() if b"resource_tracker" not in line]
     os.kill(workers[0], signal.SIGKILL)
     status, err = ended(process)
     assert status == 1
     assert re.search(r"a loading process ended .*[Kk]ill.*--workers.*--resume continues", err), err
+    reliability("signals", "SIGKILL of a loading process, train", 1)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="finds processes in /proc")
+def test_silent_loading_processes_end_the_training_within_a_minute(started, reliability):
+    process, _ = started()
+    for worker in (pid for pid, line in children(process.pid).items() if b"resource_tracker" not in line):
+        os.kill(worker, signal.SIGSTOP)
+    status, err = ended(process, within=60)
+    assert status == 1
+    assert re.search(r"no batch and done nothing for 60 s.*--workers 0.*--resume continues", err), err
+    reliability("signals", "SIGSTOP of the loading processes, train", 1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_comparison_stops_with_its_workers_and_goes_on(tmp_path, number, status, reliability):
+    rows = [f"{i % 7},{i % 5},{int(i % 6 == 0)}" for i in range(400)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,target", *rows]) + "\n")
+    words = ["compare", "t.csv", "--methods", "ce", "focal", "--jobs", "2", "--out", "out"]
+    command = [sys.executable, "-m", "focalkit", *words, "--seeds", "6"]
+    pipes: dict = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    process = subprocess.Popen(command, **pipes, start_new_session=True)
+    until = time.monotonic() + 120
+    while not list((tmp_path / "out").glob("cells/*/*/cell.json")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    got, err = ended(process)
+    assert got == status, err
+    done = {path: path.read_bytes() for path in (tmp_path / "out").glob("cells/*/*/cell.json")}
+    subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=tmp_path)
+    assert done == {path: path.read_bytes() for path in done}
+    reliability("signals", f"{signal.Signals(number).name} to the group, compare --jobs 2", 1)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,8 +93,11 @@ def test_a_comparison_killed_twice_ends_as_the_undisturbed_one(data: Path, tmp_p
 @needs_groups
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
-def test_a_comparison_killed_ten_times_ends_as_the_undisturbed_one(data: Path, tmp_path: Path, seed: int):
+def test_a_comparison_killed_ten_times_ends_as_the_undisturbed_one(
+    data: Path, tmp_path: Path, seed: int, reliability: Callable[[str, str, int], None]
+):
     same_as_undisturbed(data, tmp_path, 12, 10, seed)
+    reliability("kills", f"compare --jobs 2, group {seed + 1} of 3", 10)
 
 
 def test_a_job_whose_worker_dies_is_done_again_and_one_that_kills_two_is_given_up(work, tmp_path: Path):
