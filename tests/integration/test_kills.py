@@ -1,6 +1,7 @@
 """SIGKILL at each file that a command opens, renames or makes: what is there is whole, and the next run ends alike."""
 
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -15,13 +16,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from disturbed import COMMANDS, WRITES, Place, make_place, state, words_of
+from disturbed import COMMANDS, WRITES, Place, alone, make_place, state, words_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a copy of this process")
 VOLATILE = re.compile(
     r"seconds|speed|images_per_second|memory|began|created|written|started|version|command|date|time|path|latency"
 )
 RANDOM_KILLS = 4
+FORKS = multiprocessing.get_context("forkserver")
+"""Copies of a process that has loaded everything and run nothing: those of this one would lack polars' threads."""
+FORKS.set_forkserver_preload(["disturbed", "focalkit.compare", "focalkit.evaluation", "focalkit.training", "polars"])
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +34,15 @@ def place(tmp_path_factory) -> Place:
 
 
 def killed(name: str, place: Place, out: Path, *, at: int = 0, after: float = 0.0) -> bool:
-    """Run a command in a copy of this process that is killed at a write or after a time; whether it was."""
-    pid = os.fork()
-    if pid == 0:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        status = 1
-        try:
-            status = WRITES.during(out, at, words_of(name, place, out), "kill")
-        finally:
-            os._exit(status)
+    """Run a command in a process that is killed at a write or after a time; whether it was."""
+    process = FORKS.Process(target=alone, args=(out, at, words_of(name, place, out)))
+    process.start()
     if after:
-        time.sleep(after)
-        os.kill(pid, signal.SIGKILL)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, -signal.SIGKILL)
-    return status != 0
+        process.join(after)
+        process.kill()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
 
 
 def assert_whole(folder: Path) -> None:

@@ -123,7 +123,7 @@ class Store:
     def link_best(self, cell: Cell) -> None:
         """Let `best` be the cell: a link, or a file that names it where links cannot be made."""
         place, target = self.out / "best", os.path.relpath(cell.folder, self.out)
-        temporary = self.out / f".best.{os.getpid()}.tmp"
+        temporary = self.out / ".best.tmp"  # one process holds the directory; the next one removes what a killed one left
         try:
             temporary.unlink(missing_ok=True)
             temporary.symlink_to(target, target_is_directory=True)
