@@ -1,6 +1,7 @@
 """The files that `focalkit calibrate` reads: COCO results, COCO annotations, a matrix of costs."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ def read_truth(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: expected COCO annotations, a JSON object with lists {', '.join(keys)}, got {_kind(content)}"
         )
+    for key in keys:
+        for number, row in enumerate(content[key]):
+            if not isinstance(row, dict):
+                raise InputError(f"{path}: {key}[{number}] is {_kind(row)}, expected an object")
     return content
 
 
@@ -51,6 +56,8 @@ def read_costs(path: Path) -> list[list[float]]:
         raise InputError(f"{path}: expected two rows of two numbers separated by commas ({error})") from error
     if [len(row) for row in rows] != [2, 2]:
         raise InputError(f"{path}: expected two rows of two numbers, got rows of {[len(row) for row in rows]}")
+    if not all(math.isfinite(cost) for row in rows for cost in row):
+        raise InputError(f"{path}: costs must be finite numbers, got {rows}")
     return rows
 
 

@@ -90,7 +90,7 @@ def main(argv: list[str]) -> int:
 def run(args: Args) -> int:
     """Plan, run, and say what came out."""
     from focalkit.compare.presets import PRESETS
-    from focalkit.compare.run import make_plan, run_plan
+    from focalkit.compare.run import check_workers, make_plan, run_plan
     from focalkit.compare.summary import failures
     from focalkit.tasks import Budget, find_task
 
@@ -99,6 +99,7 @@ def run(args: Args) -> int:
         return 0
     if args.preset is not None and args.preset not in PRESETS:
         raise InputError(f"there is no preset {args.preset!r}{nearest(args.preset, [*PRESETS])}")
+    check_workers(args.engine, args.jobs)
     if args.steps is not None and args.steps < 1:
         raise InputError(f"--steps must be at least 1, got {args.steps}")
     if args.address is not None:
@@ -124,7 +125,7 @@ def run(args: Args) -> int:
         selection=args.selection.selection() if args.selection != SelectionFlags() else None,
     )
     say = (lambda text: print(text, file=sys.stderr)) if args.json else print
-    say(announcement(plan, splits))
+    say(printable(announcement(plan, splits)))
     if args.dry_run:
         if args.json:
             from focalkit._runs import dump_json
@@ -143,7 +144,7 @@ def run(args: Args) -> int:
     if args.json:
         print(json.dumps(result(comparison, out)))
     else:
-        print(ending(comparison, out))
+        print(printable(ending(comparison, out)))
     failed = failures(comparison)
     if failed:
         print(failure_text(failed, len(comparison.cells)), file=sys.stderr)

@@ -114,6 +114,8 @@ def make_plan(
     the_task = open_task(name)
     if tune < 0:
         raise ConfigError(f"tune must be at least 0 trials, got {tune}")
+    if rope is not None and not rope >= 0:
+        raise ConfigError(f"rope is the smallest difference that matters, a number of at least 0, got {rope}")
     own = (metric,) if isinstance(metric, Metric) else ()
     known = [m.name for m in (*the_task.metrics, *own)]
     asked = list(methods or the_task.default_methods)
@@ -166,10 +168,7 @@ def run_plan(
     Raises:
         ConfigError: `out` holds another comparison or cannot be used; an unknown engine; fewer than one job.
     """
-    if engine not in ENGINES:
-        raise ConfigError(f"there is no engine {engine!r}{nearest(engine, list(ENGINES))}")
-    if jobs < 1:
-        raise ConfigError(f"jobs must be at least 1, got {jobs}")
+    check_workers(engine, jobs)
     tell = progress or (lambda event: None)
     store = Store(out)
     with store.locked():
@@ -197,6 +196,14 @@ def run_plan(
         if (best := comparison.best) is not None:
             store.link_best(best)
         return comparison
+
+
+def check_workers(engine: str, jobs: int) -> None:
+    """Raises ConfigError for an unknown engine, or fewer than one job."""
+    if engine not in ENGINES:
+        raise ConfigError(f"there is no engine {engine!r}{nearest(engine, list(ENGINES))}")
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, got {jobs}")
 
 
 def data_record(splits: Splits, inspection: Inspection) -> dict[str, Any]:

@@ -33,6 +33,8 @@ from focalkit.errors import ConfigError
 from focalkit.tasks import Outputs
 
 CELL_SCHEMA = 1
+NEEDED = ("task", "name", "seed", "classes", "class_counts", "method", "facts", "cost")
+"""What the record of a finished cell holds."""
 ERROR = "error.txt"
 """Of a failed cell: the traceback."""
 
@@ -56,6 +58,10 @@ class Cell:
         values = read_json(file)
         if values.get("schema") != CELL_SCHEMA:
             raise ConfigError(f"{file}: schema {values.get('schema')!r}, this focalkit reads schema {CELL_SCHEMA}")
+        if values.get("status") == "done" and (lacks := [name for name in NEEDED if name not in values]):
+            raise ConfigError(
+                f"{file}: lacks {', '.join(lacks)}; delete its folder, and `compare` makes the cell again"
+            )
         return values
 
     @property
@@ -123,7 +129,7 @@ class Store:
     def link_best(self, cell: Cell) -> None:
         """Let `best` be the cell: a link, or a file that names it where links cannot be made."""
         place, target = self.out / "best", os.path.relpath(cell.folder, self.out)
-        temporary = self.out / ".best.tmp"  # one process holds the directory; the next one removes what a killed one left
+        temporary = self.out / ".best.tmp"  # of one name, so that the next process finds what a killed one left
         try:
             temporary.unlink(missing_ok=True)
             temporary.symlink_to(target, target_is_directory=True)

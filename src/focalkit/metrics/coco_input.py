@@ -120,7 +120,7 @@ def _finite(value: Any, what: str, name: str) -> float:
     if type(value) is float and math.isfinite(value):
         return value
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
@@ -132,6 +132,8 @@ def _shape(entry: Mapping[str, Any], name: str, iou_type: str) -> dict[str, Any]
     """The box as four floats and, where it is needed, the mask. An empty list means "none", as some tools write it."""
     bbox, mask = entry.get("bbox"), entry.get("segmentation")
     shape: dict[str, Any] = {}
+    if bbox is not None and not hasattr(bbox, "__len__"):
+        raise InputError(f"{name}: the box is {bbox!r}, expected x, y, width, height")
     if bbox is not None and len(bbox) > 0:
         shape["bbox"] = _four(bbox, name)
     if mask and (iou_type == "segm" or not shape):

@@ -124,7 +124,8 @@ def _decode_npz(files: Sequence[Path], counts: Sequence[int], size: int | None) 
 def _arrays(file: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
     """The arrays of an npz file, each read when it is asked for."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        # subtle: of a damaged file that numpy opens itself it leaves the handle open
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as archive:
             yield archive
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(file, [f"not arrays of images: {error}"]) from error

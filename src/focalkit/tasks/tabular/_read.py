@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +67,9 @@ def read_frame(file: Path, texts: Collection[str] = ()) -> "polars.DataFrame":
             separator = "\t" if kind is not None and kind.startswith(".tsv") else _separator(file)
             _check_header(file, separator)
             frame = _from_text(file, separator, texts)
-    except (polars.exceptions.PolarsError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+    except (polars.exceptions.PolarsError, UnicodeDecodeError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:  # it cannot be opened, and says so
+            raise
         raise DataError(file, [f"cannot be read as a table ({str(error).splitlines()[0]})"]) from error
     if not len(frame):
         raise DataError(file, ["has no rows"])
@@ -127,15 +130,18 @@ def _from_npz(file: Path) -> "polars.DataFrame":
     import polars
 
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        # subtle: of a damaged file that numpy opens itself it leaves the handle open
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except ValueError as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(file, [f"cannot be read ({error}); expected arrays X (rows, columns) and y (rows)"]) from error
     x = next((arrays[name] for name in ("X", "x", "data") if name in arrays), None)
     y = next((arrays[name] for name in ("y", "Y", "target", "labels") if name in arrays), None)
     if x is None or x.ndim != 2 or (y is not None and len(y.reshape(-1)) != len(x)):
         shapes = ", ".join(f"{name} {value.shape}" for name, value in arrays.items())
         raise DataError(file, [f"expected arrays X (rows, columns) and y (rows), got {shapes}"])
+    if x.dtype.kind not in "biufU":
+        raise DataError(file, [f"X holds {x.dtype}, expected numbers or texts"])
     columns = {f"x{i}": x[:, i] for i in range(x.shape[1])}
     return polars.DataFrame(columns if y is None else {**columns, "target": y.reshape(-1)})
 
