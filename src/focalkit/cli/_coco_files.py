@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from focalkit._files import special
 from focalkit.errors import InputError
 
 
@@ -48,6 +49,7 @@ def read_costs(path: Path) -> list[list[float]]:
         InputError: Anything else.
     """
     try:
+        _refuse_special(path)
         lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         rows = [[float(cell) for cell in line.split(",")] for line in lines if line]
     except OSError as error:
@@ -63,11 +65,17 @@ def read_costs(path: Path) -> list[list[float]]:
 
 def _read(path: Path) -> Any:
     try:
+        _refuse_special(path)
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from error
+
+
+def _refuse_special(path: Path) -> None:
+    if kind := special(path):
+        raise InputError(f"{path}: is {kind}, expected a file")
 
 
 def _kind(value: object) -> str:
