@@ -13,6 +13,7 @@ Each finished run is added to the result file at once; runs that are there alrea
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -125,7 +126,7 @@ def main() -> None:
         row = {"data": data, "loss": loss, "seed": seed, "command": command, **measured(run)}
         result["rows"].append(row)
         result["command"] = command
-        result["machine"] = f"{torch.get_num_threads()} thread(s) of {platform.machine()}"
+        result["machine"] = f"{torch.get_num_threads()} threads of a {os.cpu_count()}-core {platform.machine()}"
         result["minutes"] += (time.monotonic() - started) / 60
         write_json_atomic(args.out, result)
         print(json.dumps(row), flush=True)

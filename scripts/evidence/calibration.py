@@ -70,4 +70,6 @@ def _mean(group: list[dict[str, Any]], measure: str, column: str) -> str:
 
 def _seeds(chosen: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     numbers = sorted({len(group) for group in chosen.values()})
-    return "one of each" if numbers == [1] else f"{numbers[0]} to {numbers[-1]} of each"
+    if len(numbers) > 1:
+        return f"{numbers[0]} to {numbers[-1]} of each"
+    return "one of each" if numbers == [1] else f"{numbers[0]} of each"
