@@ -1,8 +1,9 @@
-"""A progress bar on stderr that only appears when the work takes long."""
+"""A progress bar on stderr, or in a notebook, that only appears when the work takes long."""
 
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,7 +12,7 @@ T = TypeVar("T")
 def track(items: Iterable[T], total: int, what: str, delay: float = 2.0) -> Iterator[T]:
     """Yield `items`; after `delay` seconds show on stderr how many of `total` have come.
 
-    Nothing is shown where stderr is not a terminal.
+    Nothing is shown where stderr is not a terminal, but for notebooks with the package ipywidgets.
     """
     start = time.monotonic()
     iterator = iter(items)
@@ -26,7 +27,10 @@ def track(items: Iterable[T], total: int, what: str, delay: float = 2.0) -> Iter
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
+    terminal = sys.stderr.isatty()
+    console = Console(file=sys.stderr) if terminal else Console()
+    notebook = console.is_jupyter and find_spec("ipywidgets") is not None  # rich warns without it
+    with Progress(console=console, transient=True, disable=not (terminal or notebook)) as bar:
         task = bar.add_task(what, total=total, completed=done)
         for item in iterator:
             yield item
