@@ -17,6 +17,7 @@ from focalkit.compare import METHODS, Method, Predictor, compare
 from focalkit.config import DecoderConfig, ModelConfig, cpu_small
 from focalkit.data import open_detection_data, write_demo_scenes
 from focalkit.detection import Detections, load_weights, save_weights
+from focalkit.detection.options import check_options
 from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.losses import focal_arguments, parse
 from focalkit.metrics import coco_ap
@@ -35,6 +36,7 @@ def tiny():
 
 
 TINY = Detection(config=tiny)
+MINIS = ("MINI", "RTDETRV2_MINI")
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +196,14 @@ def test_the_detector_says_which_methods_fit():
     assert {"ce", "focal_alpha", "qfl", "varifocal", "mal", "ia_bce", "position_focal"} <= fitting["rtdetrv2"]
     assert not {"mal", "ia_bce"} & fitting["retinanet"]
     assert all(set(open_task(where).default_methods) <= fitting[name] for name, where in BY_DETECTOR.items())
+
+
+@pytest.mark.parametrize("where", [*BY_DETECTOR.values(), *(f"focalkit.tasks.detection:{n}" for n in MINIS)])
+def test_every_detector_can_be_trained_as_every_method_that_fits_asks(where):
+    config = open_task(where).config()
+    for row in METHODS.values():
+        if row.fits(where):
+            check_options(configure(config, row, (10, 5), Budget(steps=3), 0))
 
 
 def test_the_command_chooses_the_detector(scenes, tmp_path, capsys):

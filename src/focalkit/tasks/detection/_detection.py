@@ -152,7 +152,7 @@ def _mini_set() -> TrainConfig:
         min_size=128,
         max_size=128,
         augment=small.augment,
-        model=replace(small.model, detector="rtdetrv2", fpn_channels=48, decoder=decoder),
+        model=ModelConfig("tiny", "batch", 0, 48, detector="rtdetrv2", decoder=decoder),
         optim=replace(config.optim, lr=1e-3, warmup_steps=100, ema_decay=0.99),
     )
 
