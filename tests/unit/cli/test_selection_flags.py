@@ -8,6 +8,8 @@ import pytest
 from focalkit.cli import main
 from focalkit.compare.plan import plan_from_dict
 from focalkit.data import Selection
+from focalkit.tasks import Source
+from focalkit.tasks.detection import TASK
 from unit.data.test_division import patients
 from unit.data.tiny_data import write_coco
 
@@ -60,3 +62,11 @@ def test_compare_makes_the_same_parts_and_keeps_them_in_its_plan(
     assert "images: train 6, val 3, test 3; boxes in train: object 6" in said.err
     plan = plan_from_dict(json.loads(said.out), "plan.json")
     assert plan.source.selection == Selection("50/25/25", group_by="p(.)", single_class=True)
+
+
+@pytest.mark.parametrize("selection", [Selection("75/25", group_by="p(.)"), Selection(fold="1/4", group_by="p(.)")])
+def test_what_a_comparison_holds_out_keeps_groups_together(tmp_path: Path, selection: Selection) -> None:
+    parts = TASK.read(Source(patients(tmp_path, images=24), selection=selection), 0)
+    groups = [{image.file_name[1] for image in part.images} for part in (parts.train, parts.val, parts.test)]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 8
+    assert all(groups)
