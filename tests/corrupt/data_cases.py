@@ -143,7 +143,8 @@ def images() -> Iterator[Case]:
     for name, content in {
         "empty": b"", "text": b"not an image", "cut off": png()[:60], "half a JPEG": jpeg()[:200], "SVG": b"<svg/>",
         "of another size": png(30, 40), "a pipe": fifo, "a link to itself": loop, "a link to nothing": dangling,
-        "a folder": folder, "a decompression bomb": png_header(60_000, 60_000), "of no size": png_header(0, 30),
+        "a folder": folder, "a decompression bomb": png_header(60_000, 60_000),
+        "large and empty": png_header(10_000, 10_000), "of no size": png_header(0, 30),
         "only zeros": bytes(500), "only a header": b"\x89PNG\r\n\x1a\n",
     }.items():  # fmt: skip
         yield from of_image(name, content)

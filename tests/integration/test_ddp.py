@@ -29,6 +29,7 @@ from focalkit.config import (
 from focalkit.data import write_demo_scenes
 from focalkit.errors import FocalkitError
 from focalkit.training import train
+from focalkit.training.checkpoint import last_step
 from ranks import Failed, in_ranks, slurm, torchrun
 
 STEPS = 20
@@ -193,7 +194,7 @@ def test_shards_of_unequal_size_give_the_figures_of_one_process(config, tmp_path
 
 
 def test_divided_weights_become_those_of_whole_ones(config, tmp_path):
-    """FSDP2: after 5 steps, a resumption among them, and an evaluation of shards of unequal size."""
+    """FSDP2: after 5 steps, and an evaluation of shards of unequal size."""
     few = replace(config, max_steps=5)
     divided = replace(few, runtime=replace(few.runtime, strategy="fsdp"))
     whole = trained(few, tmp_path / "ddp", 2)
@@ -201,6 +202,23 @@ def test_divided_weights_become_those_of_whole_ones(config, tmp_path):
     assert losses(run) == pytest.approx(losses(whole), abs=1e-5)
     assert furthest(whole, run) < 1e-5
     assert run.read_metrics()[-1]["AP"] == pytest.approx(whole.read_metrics()[-1]["AP"], abs=1e-3)
+
+
+@pytest.mark.soak
+def test_a_killed_run_of_divided_weights_ends_as_the_undisturbed_one(config, tmp_path, reliability):
+    often = replace(config.runtime, strategy="fsdp", checkpoint_seconds=0.0)
+    asked = with_two(replace(config, max_steps=5, runtime=often))
+    whole = trained(asked, tmp_path / "whole", 2)
+
+    def work(rank: int) -> object:
+        unlike_in_rank_1(4, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        return train(asked, tmp_path / "cut")
+
+    assert all(isinstance(end, Failed) for end in in_ranks(2, work))
+    assert last_step(RunDir(tmp_path / "cut")) == 3
+    assert in_ranks(2, lambda rank: bool(train(asked, tmp_path / "cut", resume=True))) == [True, False]
+    assert furthest(whole, RunDir(tmp_path / "cut")) == 0
+    reliability("kills", "train --strategy fsdp, one of 2 processes", 1)
 
 
 def unlike_in_rank_1(step: int, change: Callable[[Any], None]) -> None:

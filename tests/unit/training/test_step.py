@@ -1,6 +1,7 @@
 """The parts of a training step: parameter groups, the loss window, averaged weights, the checkpoint file."""
 
 import math
+import tempfile
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from focalkit._runs import RunDir
 from focalkit.config import OptimConfig, RuntimeConfig, TrainConfig
 from focalkit.errors import ConfigError
 from focalkit.training.callbacks import AveragedWeights
-from focalkit.training.checkpoint import complete_best, last_step, read_checkpoint, write_weights
+from focalkit.training.checkpoint import WholeFiles, complete_best, last_step, read_checkpoint, write_weights
 from focalkit.training.launch import is_first_process, several_to_start
 from focalkit.training.losses import LossWindow, NotFiniteError
 from focalkit.training.optim import build_optimizer, parameter_groups
@@ -98,6 +99,13 @@ def test_the_best_checkpoint_is_the_weights_alone(tmp_path):
     assert set(best) == {"focalkit", "model", "epoch", "global_step"}
     assert best["model"]["w"].tolist() == [3.0, 3.0]
     assert sorted(p.name for p in tmp_path.rglob("*.*")) == ["best.ckpt", "last.ckpt"]
+
+
+def test_a_checkpoint_needs_no_room_but_beside_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))  # TMPDIR, where nothing can be made
+    WholeFiles().save_checkpoint({"focalkit": {}, "w": torch.ones(2)}, tmp_path / "last.ckpt")
+    assert read_checkpoint(tmp_path / "last.ckpt")["w"].tolist() == [1.0, 1.0]
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_a_best_checkpoint_that_a_kill_prevented_is_written_on_resuming(tmp_path):
