@@ -75,7 +75,7 @@ SIDE = st.sampled_from([1, 8, 16, 31, 32, 33, 96, 97])
 OBJECT = st.tuples(st.integers(0, 2), st.integers(0, 1), CORNER, CORNER, SIDE, SIDE)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(OBJECT, st.booleans()), min_size=1, max_size=6),
     st.lists(st.tuples(OBJECT, st.sampled_from([0.0, 0.25, 0.5, 0.5, 1.0])), min_size=1, max_size=8),

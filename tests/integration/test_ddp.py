@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +28,11 @@ from focalkit.config import (
     TrainConfig,
 )
 from focalkit.data import write_demo_scenes
-from focalkit.errors import FocalkitError
+from focalkit.errors import FocalkitError, InputError
 from focalkit.training import train
 from focalkit.training.checkpoint import last_step
+from focalkit.training.launch import in_every_process
+from launched import one_refuses
 from ranks import Failed, in_ranks, slurm, torchrun
 
 STEPS = 20
@@ -285,6 +288,14 @@ def test_a_process_that_is_killed_ends_the_other_with_the_reason(config, tmp_pat
     assert re.search("another process of this job has ended.*--resume continues", left.message)
 
 
+def test_a_refusal_in_one_of_the_processes_started_here_ends_all():
+    began = time.monotonic()
+    with pytest.raises(InputError, match="data: no such file, says process 1"):
+        in_every_process(one_refuses, "data", 2)
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.soak
 def test_what_goes_wrong_in_a_process_is_said_as_in_one(config, tmp_path):
     wild = replace(config.optim, lr=1e30, clip_norm=None)
     with pytest.raises(FocalkitError, match="training diverged: the loss of step"):
