@@ -11,6 +11,9 @@ from focalkit._text import printable
 from focalkit.cli._predictions import Predictions, Shot
 from focalkit.errors import InputError
 
+CAMERA = Path("camera")
+"""Stands for the camera where files have names."""
+
 if TYPE_CHECKING:
     from focalkit.cli.predict import Args
     from focalkit.detection.inference.calibrated import Cut
@@ -92,19 +95,20 @@ def predict_videos(
     into: Predictions,
     first_id: int,
 ) -> list[str]:
-    """Look at the video files and the camera; a line per file that cannot be read."""
+    """Look at the video files and the camera; a line for what cannot be read."""
     from focalkit.images.video import open_camera, open_video
 
     unreadable: list[str] = []
     opened = [(str(file), names[file], open_video(file)) for file in files]
     if args.camera is not None:
-        opened.append((f"camera {args.camera}", "camera", open_camera(args.camera)))
+        opened.append((f"camera {args.camera}", names[CAMERA], open_camera(args.camera)))
     for source, name, video in opened:
         try:
             with ExitStack() as stack:
+                opened_video = stack.enter_context(video)
                 first_id += predict_video(
                     detector,
-                    stack.enter_context(video),
+                    opened_video,
                     source,
                     name,
                     into,
@@ -115,6 +119,7 @@ def predict_videos(
                     batch_size=args.batch_size,
                     drawn=args.out / "drawn" / f"{name}.mp4" if args.draw else None,
                 )
+                unreadable += [f"{source}: {problem}" for problem in opened_video.problems]
         except InputError as error:
             unreadable.append(str(error))
     return unreadable

@@ -1,5 +1,6 @@
 """What `focalkit predict` is given: image files, folders, patterns, video files, addresses; each once, with a name."""
 
+import hashlib
 import re
 import sys
 import urllib.error
@@ -15,6 +16,10 @@ from focalkit.errors import InputError
 ADDRESS = re.compile(r"https?:/+", re.IGNORECASE)
 MOST_BYTES = 2**30
 SECONDS = 30.0
+OWN = ("drawn", "crops", "downloads")
+"""Folders of OUT in which `predict` leaves pictures."""
+FRAME = re.compile(r"-[0-9]{6,}")
+"""What follows a video's name in those of its frames."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Sources:
 
 
 def open_sources(given: Sequence[str | Path], out: Path, allow_network: bool) -> Sources:
-    """The files behind what was given. A folder that holds OUT gives them without what an earlier call has drawn.
+    """The files behind what was given. What an earlier call wrote into OUT is passed over, unless given by itself.
 
     Raises:
         InputError: An address without `allow_network`, or one that cannot be fetched; what `find_images` refuses.
@@ -43,24 +48,30 @@ def open_sources(given: Sequence[str | Path], out: Path, allow_network: bool) ->
         raise InputError(
             f"{min(addresses)}: is not fetched without --allow-network; or download it and give the file's path"
         )
-    drawn = (out / "drawn").resolve()
+    written, passed = [(out / name).resolve() for name in OWN], 0
     images: dict[Path, Path] = {}
     videos: dict[Path, Path] = {}
     for text in texts:
         path = fetch(text, out / "downloads") if text in addresses else Path(text)
-        around = path.resolve() in drawn.parents
+        given_place = path.resolve()
+        own = [folder for folder in written if not given_place.is_relative_to(folder)]
         if path.is_file() and is_video(path):
-            videos.setdefault(path.resolve(), path)
+            videos.setdefault(given_place, path)
             continue
         for file in find_images(path):
             place = file.resolve()
-            if not (around and drawn in place.parents):
+            if any(place.is_relative_to(folder) for folder in own):
+                passed += 1
+            else:
                 images.setdefault(place, file)
+    if passed:
+        what = f"left out, {passed} pictures that an earlier call wrote into {', '.join(OWN)}"
+        print(printable(f"note: {out}: {what}"), file=sys.stderr)
     return Sources(list(images.values()), list(videos.values()))
 
 
 def fetch(address: str, folder: Path) -> Path:
-    """The file at an http(s) address, kept in `folder` under the last part of its name.
+    """The file at an http(s) address, kept in `folder` under the last part of its name and a hash of the whole.
 
     Raises:
         InputError: It cannot be fetched, or is larger than 1 GiB.
@@ -68,7 +79,8 @@ def fetch(address: str, folder: Path) -> Path:
     from focalkit._files import write_bytes_atomic
 
     last = urllib.parse.unquote(urllib.parse.urlsplit(address).path).rsplit("/", 1)[-1]
-    place = folder / (re.sub(r"[^\w.-]", "_", last).lstrip(".") or "image")
+    name = Path(re.sub(r"[^\w.-]", "_", last).lstrip(".") or "image")
+    place = folder / f"{name.stem[:80]}-{hashlib.sha256(address.encode()).hexdigest()[:10]}{name.suffix}"
     try:
         request = urllib.request.Request(address, headers={"User-Agent": "focalkit"})
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
@@ -81,16 +93,24 @@ def fetch(address: str, folder: Path) -> Path:
     return place
 
 
-def names_of(files: Iterable[Path]) -> dict[Path, str]:
-    """A name for each file's own results: its stem, numbered where two share one."""
+def names_of(images: Iterable[Path], videos: Iterable[Path] = ()) -> dict[Path, str]:
+    """A name for each file's own results: its stem, numbered where two share one, or a frame's name would be another's.
+
+    Example:
+        >>> list(names_of([Path("a.png"), Path("clip-000001.png")], [Path("a.mp4"), Path("clip.mp4")]).values())
+        ['a', 'clip-000001', 'a-2', 'clip-2']
+    """
     taken: set[str] = set()
+    framed: set[str] = set()
     names: dict[Path, str] = {}
-    for file in files:
+    for file, frames in [*((file, False) for file in images), *((file, True) for file in videos)]:
         name, number = file.stem, 1
-        while name.lower() in taken:
+        while name.lower() in taken or (frames and name.lower() in framed):
             number += 1
             name = f"{file.stem}-{number}"
         taken.add(name.lower())
+        if found := FRAME.search(name, pos=max(0, name.rfind("-"))):
+            framed.add(name[: found.start()].lower())
         names[file] = name
     return names
 

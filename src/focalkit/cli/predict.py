@@ -10,7 +10,7 @@ import tyro
 
 from focalkit._text import printable
 from focalkit.cli._flags import Flag, require_threshold
-from focalkit.cli._frames import predict_videos
+from focalkit.cli._frames import CAMERA, predict_videos
 from focalkit.cli._images import predict_images
 from focalkit.cli._predictions import Predictions
 from focalkit.cli._sources import names_of, note_left_out, note_undrawable, open_sources, refuse_overwriting
@@ -32,7 +32,7 @@ class Args:
 
     Writes into OUT: predictions.json (COCO results: a list of image_id, category_id, bbox, score), images.json (which
     image or frame has which id, and the categories, in COCO form), and drawn/ with the boxes on the images and videos.
-    A file that cannot be read is reported and left out; the exit status is then 2.
+    A file, or a part of a video, that cannot be read is reported and left out; the exit status is then 2.
 
     With a cell of a comparison (`OUT/best`) and a file of new data: a csv with the probability and the decision for
     every row, into --out (a csv file or a folder) or to stdout. The winner of a comparison of detectors is used as any
@@ -124,7 +124,7 @@ def run(args: Args) -> int:
     check(args)
     note_left_out(args.paths)
     sources = open_sources(args.paths, args.out, args.allow_network)  # everything is there, before the model is loaded
-    names = names_of([*sources.images, *sources.videos])
+    names = names_of(sources.images, [*sources.videos, *[CAMERA][: args.camera is not None]])
     if args.draw:
         endings = [(file, "jpg") for file in sources.images] + [(file, "mp4") for file in sources.videos]
         drawn = [args.out / "drawn" / f"{names[file]}.{ending}" for file, ending in endings]

@@ -80,6 +80,10 @@ def _rgb(image: Any, path: Path) -> Any:
     if image.format == "ushort":
         image = (image * (255 / 65535)).rint().cast("uchar")
     elif image.format == "float" and image.bands <= 2:
+        image = image.extract_band(0)
+        if not ((image >= 0) & (image <= 1)).min():  # what is not a number is neither
+            low, high = image.min(), image.max()
+            raise InputError(f"{path}: grey values from {low:g} to {high:g}; expected 0 to 1 in an image of floats")
         image = (image * 255).rint().cast("uchar")
     elif image.format != "uchar":
         raise InputError(f"{path}: has pixels of {image.format}; expected 8 or 16 bits, or grey floats from 0 to 1")

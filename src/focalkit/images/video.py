@@ -6,7 +6,7 @@ Not here: sound, tracking, several streams of one file.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), 
 """System -> FFmpeg's input format and how it names a camera."""
 USUAL_RATE = Fraction(25)
 """Frames per second where a source does not say."""
+SHORT = 0.5
+"""Seconds that may lack at the end before they are missed."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Frame:
     """One picture of a video.
 
     Attributes:
-        number: From 0.
+        number: From 0; those that cannot be decoded count.
         seconds: Since the start; None where the source does not say.
         image: uint8 (3, h, w), upright.
     """
@@ -51,11 +53,13 @@ class Video:
         rate: Frames per second.
         length: Frames, by the file's own word; 0 where it does not say.
         frames: They are decoded when their turn comes.
+        problems: What could not be read, in words; complete when the frames have ended.
     """
 
     rate: Fraction
     length: int
     frames: Iterator[Frame]
+    problems: list[str] = field(default_factory=list)
 
 
 def is_video(path: Path) -> bool:
@@ -65,7 +69,7 @@ def is_video(path: Path) -> bool:
 
 @contextmanager
 def open_video(path: Path) -> Iterator[Video]:
-    """A video file. It ends at the first frame that cannot be decoded, as players do.
+    """A video file. Frames that cannot be decoded are left out, as players do, and counted in `Video.problems`.
 
     Raises:
         InputError: It is missing, cannot be read or has no pictures; or PyAV is not installed.
@@ -102,22 +106,46 @@ def _opened(place: str, shown: str, kind: str | None) -> Iterator[Video]:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate or USUAL_RATE
-        yield Video(Fraction(rate), stream.frames, _decoded(av, container, stream))
+        problems: list[str] = []
+        yield Video(Fraction(rate), stream.frames, _decoded(av, container, stream, problems), problems)
 
 
-def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Frame]:
-    frames = container.decode(stream)
-    number = 0
-    while True:
+def _decoded(av: Any, container: Any, stream: Any, problems: list[str]) -> Iterator[Frame]:
+    """The frames; what is wrong goes into `problems` at the end."""
+    found = lost = end = 0
+    # subtle: packet by packet, since `container.decode` is over with the first that fails
+    for packet in _packets(av, container, stream, problems):
         try:
-            frame = next(frames)
-        except (StopIteration, av.error.EOFError, av.error.InvalidDataError):
-            return
-        pixels = torch.from_numpy(frame.to_ndarray(format="rgb24"))
-        # subtle: telephones hold the sensor still and say by how much a player has to turn
-        turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-        yield Frame(number, frame.time, torch.rot90(pixels, turns).permute(2, 0, 1).contiguous())
-        number += 1
+            decoded = stream.decode(packet)
+        except av.error.EOFError:
+            break
+        except av.error.FFmpegError:
+            decoded, lost = [], lost + 1
+        for frame in decoded:
+            pixels = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+            # subtle: telephones hold the sensor still and say by how much a player has to turn
+            turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+            yield Frame(found + lost, frame.time, torch.rot90(pixels, turns).permute(2, 0, 1).contiguous())
+            found += 1
+        if packet is not None and packet.pts is not None:
+            end = max(end, packet.pts + (packet.duration or 0))
+    if lost:
+        problems.append(f"{max(lost, stream.frames - found)} of {max(stream.frames, found + lost)} frames are damaged")
+    if not problems and stream.duration and (length := float(stream.duration * stream.time_base)):
+        reached = float((end - (stream.start_time or 0)) * stream.time_base)
+        if reached < length - SHORT:
+            problems.append(f"ends after {reached:.1f} of {length:.1f} seconds: the rest of the file is missing")
+
+
+def _packets(av: Any, container: Any, stream: Any, problems: list[str]) -> Iterator[Any]:
+    """The packets; where they end too early one more, None, for which the decoder gives what it still holds."""
+    try:
+        yield from container.demux(stream)
+    except av.error.EOFError:
+        yield None
+    except av.error.FFmpegError as error:  # a camera that is unplugged, a disk that fails
+        problems.append(f"ends before its time: {error.strerror}")
+        yield None
 
 
 @contextmanager

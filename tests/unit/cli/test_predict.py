@@ -4,19 +4,23 @@ import csv
 import functools
 import http.server
 import json
+import random
 import threading
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from focalkit.cli import _frames, main, predict
+from focalkit.cli import _frames, _sources, main, predict
 from focalkit.data import open_detection_data
 from focalkit.detection import DenseOutputs, Detector
-from focalkit.images import video
+from focalkit.errors import InputError
+from focalkit.images import LargePicture, read_image, video
 from focalkit.images.draw import to_pil
 
 CELL = 16
@@ -108,7 +112,70 @@ def test_a_camera_is_looked_at_until_ctrl_c(tmp_path, monkeypatch, capsys):
     assert "stopped after 3 frames" in capsys.readouterr().err
 
 
-def test_a_damaged_video_is_reported_and_the_rest_done(tmp_path, capsys):
+def write_noise(path, count=40):
+    """Every frame has a packet of its own weight, so that damage can hit it."""
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    with video.write_video(path, Fraction(10)) as add:
+        for number in range(count):
+            add(Image.fromarray(np.roll(pixels, 3 * number, axis=1)))
+
+
+def test_a_damaged_video_gives_its_other_frames_and_says_how_many_are_lost(tmp_path, capsys):
+    pytest.importorskip("av")
+    write_noise(tmp_path / "bad.mp4")
+    data = bytearray((tmp_path / "bad.mp4").read_bytes())
+    first, last = data.find(b"mdat") + 4, data.find(b"moov") - 4
+    chance = random.Random(1)
+    for place in chance.sample(range(first, last), (last - first) // 20):
+        data[place] = chance.randrange(256)
+    (tmp_path / "bad.mp4").write_bytes(data)
+    assert main(["predict", "run", "bad.mp4", "--out", "out", "--no-draw", "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["unreadable"] == [f"bad.mp4: {40 - found['images']} of 40 frames are damaged"]
+    times = [row["seconds"] for row in json.loads(Path("out/images.json").read_text())["images"]]
+    assert times[-1] > 2.5  # far beyond the first damage
+    assert 10 < len(times) < 40
+
+
+def test_a_video_that_was_cut_off_says_so(tmp_path):
+    av = pytest.importorskip("av")
+    write_noise(tmp_path / "whole.mp4")
+    with av.open("whole.mp4") as source, av.open("cut.mp4", "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    content = (tmp_path / "cut.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
+    for name, said in (("whole", []), ("cut", ["4.0 seconds: the rest of the file is missing"])):
+        with video.open_video(tmp_path / f"{name}.mp4") as opened:
+            assert len(list(opened.frames)) > 5
+        assert [problem.partition(" of ")[2] for problem in opened.problems] == said
+
+
+def test_a_camera_that_is_unplugged_keeps_what_was_found(tmp_path, monkeypatch, capsys):
+    av = pytest.importorskip("av")
+    write_clip(tmp_path / "clip.mp4")
+    real = video._decoded
+
+    class Unplugged:
+        def __init__(self, container):
+            self.container = container
+
+        def demux(self, stream):
+            yield from islice(self.container.demux(stream), 4)
+            raise av.error.OSError(5, "Input/output error")
+
+    monkeypatch.setattr(video, "_decoded", lambda av, container, *rest: real(av, Unplugged(container), *rest))
+    monkeypatch.setattr(video, "CAMERAS", {"linux": (None, "clip{}.mp4")})
+    assert main(["predict", "run", "--camera", "", "--out", "out", "--no-draw", "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == len(boxes()) == 4
+    assert found["unreadable"] == ["camera : ends before its time: Input/output error"]
+
+
+def test_bytes_that_are_no_video_are_reported_and_the_rest_done(tmp_path, capsys):
     pytest.importorskip("av")
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     picture((1, 1)).save("a.png")
@@ -148,9 +215,29 @@ def test_every_format_says_the_same(tmp_path):
         assert sorted(map(list, first.boxes)) == expected
 
 
+def test_what_an_earlier_call_wrote_is_no_picture_to_look_at(tmp_path, capsys):
+    (tmp_path / "pics").mkdir()
+    picture((1, 2)).save("pics/a.png")
+    (tmp_path / "pics/out/downloads").mkdir(parents=True)
+    picture().save("pics/out/downloads/b.png")
+    for paths in ("pics", "pics", "pics/**/*.*g"):
+        assert main(["predict", "run", paths, "--out", "pics/out", "--save-crops", "--no-draw"]) == 0
+        assert len(json.loads(Path("pics/out/images.json").read_text())["images"]) == 1
+    assert "note: pics/out: left out, 2 pictures that an earlier call wrote" in capsys.readouterr().err
+    assert main(["predict", "run", "pics/out/downloads", "--out", "pics/out", "--no-draw"]) == 0  # asked for
+
+
+def test_a_picture_and_a_frame_of_a_video_never_share_a_name():
+    pictures = [Path("clip-000001.png"), Path("CAMERA-123456.png"), Path("b-1.png")]
+    names = _sources.names_of(pictures, [Path("clip.mp4"), Path("b.mp4"), _frames.CAMERA])
+    assert list(names.values()) == ["clip-000001", "CAMERA-123456", "b-1", "clip-2", "b", "camera-2"]
+
+
 def test_an_address_is_fetched_where_that_is_allowed(tmp_path, capsys):
     (tmp_path / "served").mkdir()
     picture((0, 0)).save(tmp_path / "served/a.png")
+    (tmp_path / "served/b").mkdir()
+    picture((3, 2)).save(tmp_path / "served/b/a.png")
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
@@ -164,6 +251,9 @@ def test_an_address_is_fetched_where_that_is_allowed(tmp_path, capsys):
         assert "--allow-network" in capsys.readouterr().err
         assert main(["predict", "run", f"{place}/a.png?size=large", "--out", "out", "--allow-network"]) == 0
         assert boxes() == [[0, 0, 16, 16]]
+        both = [f"{place}/a.png", f"{place}/b/a.png"]  # of one name
+        assert main(["predict", "run", *both, "--out", "out", "--allow-network"]) == 0
+        assert boxes() == [[0, 0, 16, 16], [48, 32, 16, 16]]
         assert main(["predict", "run", f"{place}/none.png", "--out", "out", "--allow-network"]) == 2
         assert "none.png: cannot be fetched (" in capsys.readouterr().err
         server.shutdown()
@@ -181,6 +271,20 @@ def test_a_picture_too_large_for_memory_is_read_in_tiles(tmp_path, monkeypatch, 
     assert sorted(boxes()) == [[0, 0, 16, 16], [144, 80, 16, 16]]
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", whole)
     assert to_pil("out/drawn/slide.jpg").size == (160, 96)
+
+
+@pytest.mark.parametrize("dark", [1.0, 4095.0, float("nan")])
+def test_a_large_picture_of_floats_follows_the_rule_of_all_pictures(dark, tmp_path):
+    vips = pytest.importorskip("pyvips")
+    values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    values[7, 7] = dark
+    vips.Image.new_from_array(values).tiffsave(name := f"{dark}.tif")  # libvips remembers by name
+    if dark == 1:
+        assert (LargePicture(name).window(0, 0, 8, 8) - read_image(name)).abs().max() == 0
+        return
+    for read in (LargePicture, read_image):
+        with pytest.raises(InputError, match=r"tif: grey values from .* to .*; expected 0 to 1 in an image of"):
+            read(name)
 
 
 @pytest.mark.parametrize("words", [["--every", "0"], ["--seconds", "-1"], ["--seconds", "nan"]])
