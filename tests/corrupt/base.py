@@ -30,10 +30,10 @@ class Case:
     says: tuple[str, ...] = ()
 
 
-def png(width: int = 40, height: int = 30, mode: str = "RGB", **more: Any) -> bytes:
-    """A picture."""
+def png(width: int = 40, height: int = 30, mode: str = "RGB", shade: int = 0, **more: Any) -> bytes:
+    """A picture; two that are not to be copies of each other have different shades."""
     buffer = io.BytesIO()
-    Image.new(mode, (width, height)).save(buffer, "PNG", **more)
+    Image.new(mode, (width, height), shade).save(buffer, "PNG", **more)
     return buffer.getvalue()
 
 
@@ -53,7 +53,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-IMAGES = {"images/a.png": png(), "images/b.png": png()}
+IMAGES = {"images/a.png": png(), "images/b.png": png(shade=9)}
 
 
 def coco(**changes: Any) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def voc(**files: Any) -> dict[str, Any]:
         "ImageSets/Main/train.txt": "a\n",
         "ImageSets/Main/val.txt": "b\n",
         "JPEGImages/a.png": png(),
-        "JPEGImages/b.png": png(),
+        "JPEGImages/b.png": png(shade=9),
     }
     return changed(sound, files)
 
@@ -99,7 +99,7 @@ def yolo(**files: Any) -> dict[str, Any]:
     sound = {
         "data.yaml": "train: images/train\nval: images/val\nnames: [dog, cat]\n",
         "images/train/a.png": png(),
-        "images/val/b.png": png(),
+        "images/val/b.png": png(shade=9),
         "labels/train/a.txt": "0 .5 .5 .2 .2\n",
         "labels/val/b.txt": "1 .5 .5 .2 .2\n",
     }

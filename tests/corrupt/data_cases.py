@@ -122,7 +122,12 @@ def of_image(name: str, content: Any, status: int = 2, *says: str, file: str = "
     """An image in a data set, and the same for prediction."""
     data = coco()
     data["images"][0]["file_name"] = file
-    files = {"images/a.png": png(), "images/b.png": png(), f"images/{file}": content, "instances_train.json": data}
+    files = {
+        "images/a.png": png(),
+        "images/b.png": png(shade=9),
+        f"images/{file}": content,
+        "instances_train.json": data,
+    }
     yield Case(f"image of a data set: {name}", INSPECT, in_data(files), status, says if status == 0 else (file, *says))
 
 
