@@ -75,6 +75,30 @@ def ours_compiled(inputs: Photo) -> Call:
     return call
 
 
+FLOOR = "as many operations as the network has, in products of matrices of 2048 x 2048"
+SIDE = 2048
+"""Of the square matrices of the floor."""
+
+
+def floor(inputs: Photo) -> Call:
+    """Products of large matrices with as many operations as the network's convolutions: what arithmetic alone takes."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        our_model(inputs)(inputs.image[None])
+    products = max(1, round(counter.get_total_flops() / (2 * SIDE**3)))
+    a, b = (torch.rand(SIDE, SIDE, device=inputs.image.device) for _ in range(2))
+
+    def call() -> object:
+        found = a
+        for _ in range(products):
+            found = a @ b
+        return found
+
+    return call
+
+
 def torchvision(inputs: Photo, memory_format: torch.memory_format = torch.contiguous_format) -> Call:
     from torchvision.models import resnet
     from torchvision.models.detection import RetinaNet
@@ -149,6 +173,7 @@ def inference_case(side: int, backbone: str = "resnet50", runtimes: bool = False
                 answer=no_answer,
             ),
             *(runtime_row(name) for name in RUNTIMES if runtimes),
+            *([Row("matrix products", floor, "floor", answer=no_answer, note=FLOOR)] if runtimes else []),
         ),
         bars=tuple(bars),
         note="Random weights: no prediction reaches the threshold. The suite postprocess measures that part.",

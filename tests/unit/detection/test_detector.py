@@ -103,13 +103,14 @@ def test_iterators_and_patterns_give_their_images(tmp_path):
 
 def test_a_compiled_detector_finds_the_same_with_its_norms_folded(monkeypatch):
     asked = []
-    monkeypatch.setattr(torch, "compile", lambda model, **options: asked.append(options) or model)
+    monkeypatch.setattr(nn.Module, "compile", lambda part, **options: asked.append((type(part).__name__, options)))
     torch.manual_seed(0)
     detector = Detector(retinanet(2, "resnet18", prior_prob=0.5), min_size=64, max_size=64)
     for norm in (m for m in detector.model.modules() if type(m).__name__ == "FrozenNorm"):
         norm.running_var.uniform_(0.5, 2)
     found, image = compiled(detector), torch.rand(3, 64, 64)
-    assert asked == [{"dynamic": False, "options": {"freezing": True}}]
+    options = {"dynamic": False, "options": {"freezing": True}}
+    assert asked == [(name, options) for name in ("StagedBackbone", "FPN", "RetinaNetHead")]
     kinds = [{type(module).__name__ for module in one.model.modules()} for one in (detector, found)]
     assert "NormedConv2d" in kinds[0]
     assert not {"NormedConv2d", "FrozenNorm"} & kinds[1]

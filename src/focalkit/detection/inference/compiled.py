@@ -2,14 +2,16 @@
 
 import copy
 
-import torch
+from torch import nn
 
 from focalkit.detection.inference.detector import Detector
 from focalkit.detection.models.frozen_norm import fold
 
+PARTS = ("backbone", "neck", "head")
+
 
 def compiled(detector: Detector) -> Detector:
-    """The same detector, compiled by `torch.compile` for each size of batch that it meets.
+    """The same detector, compiled by torch for each size of batch that it meets.
 
     Frozen norms become part of the convolutions' weights, which are then stored in the order that the processor reads
     them in. Compiling takes half a minute or more for each new size of batch, so it pays for thousands of images of few
@@ -20,7 +22,11 @@ def compiled(detector: Detector) -> Detector:
     """
     model = copy.deepcopy(detector.model).eval().requires_grad_(False)
     fold(model)
-    found = copy.copy(detector)
     options = {"freezing": True} if detector.device.type == "cpu" else None
-    found.model = torch.compile(model, dynamic=False, options=options)  # pyright: ignore[reportAttributeAccessIssue]
+    # not the whole of it: the priors are made once and kept, which a graph would do again
+    parts = [part for name in PARTS if isinstance(part := getattr(model, name, None), nn.Module)]
+    for part in parts or [model]:
+        part.compile(dynamic=False, options=options)
+    found = copy.copy(detector)
+    found.model = model
     return found
