@@ -35,7 +35,7 @@ def about_data(comparison: Comparison, record: Mapping[str, Any]) -> list[tuple[
     of, counted = ("Images", "boxes") if "boxes" in record.get("facts", {}) else ("Items", "items")
     rows += [(f"{of} in {part}", f"{n:,}") for part, n in record.get("sizes", {}).items()]
     rows += [(f"Training {counted} per class", listed)]
-    return rows + [(words(k).capitalize(), _short(v)) for k, v in record.get("facts", {}).items()]
+    return rows + [(words(k).capitalize(), _short(v)) for k, v in record.get("facts", {}).items() if v is not None]
 
 
 def how_it_was_done(comparison: Comparison, done: Mapping[str, Cell]) -> list[tuple[str, str]]:
