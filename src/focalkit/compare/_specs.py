@@ -91,7 +91,9 @@ def _of_call(word: str) -> Method:
     name, arguments = parse(word)
     if name not in METHODS:
         if name not in LOSSES and ":" not in name:
-            raise ConfigError(f"there is no method {name!r}{nearest(name, [*METHODS, *LOSSES])}")
+            hint = nearest(name, [*METHODS, *(n for n, line in LOSSES.items() if line.targets in TARGETS)])
+            hint = hint if "did you mean" in hint else "; `focalkit compare DATA --list` shows those for your data"
+            raise ConfigError(f"there is no method {name!r}{hint}")
         argument_names(word)
         if name not in LOSSES:
             return Method(word, loss=word, tasks=None, summary="a loss of your own")
