@@ -225,6 +225,17 @@ def test_numbers_and_dates_of_other_countries_are_read_as_such(tmp_path: Path):
     assert "dates whose day and month cannot be told apart" in note
 
 
+@pytest.mark.parametrize("separator", ["\t", "|"])
+def test_a_comma_between_digits_is_the_decimal_one_with_semicolons_alone(tmp_path: Path, separator: str):
+    def rows(line: str) -> str:
+        return line.replace(";", separator)
+
+    frame = read_frame(table(tmp_path, rows("a;b\n950;0,5\n1,234;1,25\n12,345;2,5\n")))
+    assert frame["a"].to_list() == [950.0, 1234.0, 12345.0]
+    assert frame["b"].to_list() == ["0,5", "1,25", "2,5"], "no thousands, so texts"
+    assert read_frame(table(tmp_path, "a;b\n950;0,5\n1,234;1,25\n"))["a"].to_list() == [950.0, 1.234]
+
+
 def test_thousands_in_quotes_are_numbers_and_texts_with_commas_are_not(tmp_path: Path):
     frame = read_frame(table(tmp_path, 'a,b,c\n"1,234.5","x,1",01\n7,"y,2",02\n'))
     assert frame["a"].to_list() == [1234.5, 7.0]

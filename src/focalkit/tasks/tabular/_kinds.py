@@ -1,8 +1,8 @@
 """Texts of a csv that are dates, or numbers as other countries write them.
 
 Dates: 2024-12-31, 2024/12/31 and 31.12.2024, each with or without a time. Not here: 12/11/2024, which is November in
-one country and December in another. Numbers: 1.234,5 where the file's separator is no comma, 1,234.5 with quotes where
-it is.
+one country and December in another. Numbers: 1.234,5 where semicolons separate the columns, as they do because the comma
+is taken; 1,234.5 everywhere else, with quotes where a comma separates.
 """
 
 from collections.abc import Callable, Collection
@@ -56,7 +56,7 @@ def _all(column: "polars.Series", pattern: str) -> bool:
 
 
 def _number(separator: str) -> "Callable[[polars.Series], polars.Series | None]":
-    pattern, group, point = (THOUSANDS_COMMA, ",", ".") if separator == "," else (DECIMAL_COMMA, ".", ",")
+    pattern, group, point = (DECIMAL_COMMA, ".", ",") if separator == ";" else (THOUSANDS_COMMA, ",", ".")
 
     def parse(column: "polars.Series") -> "polars.Series | None":
         import polars
