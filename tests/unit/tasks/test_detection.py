@@ -71,10 +71,26 @@ def test_folders_of_the_parts_of_coco_are_no_classes(tmp_path):
 def test_without_a_test_part_val_is_it_and_train_gives_a_share_for_val(scenes, splits):
     val = open_detection_data(scenes, "val")
     assert [i.path for i in splits.test.images] == [i.path for i in val.images]
-    assert splits.sizes == {"train": 8, "val": 2, "test": 4}
+    assert splits.sizes == {"train": 9, "val": 1, "test": 4}
     assert not {i.path for i in splits.train.images} & {i.path for i in splits.val.images}
     assert splits.fingerprint == TINY.read(Source(scenes), 5).fingerprint
     assert splits.class_counts == tuple(splits.train.class_counts())
+
+
+def test_copies_of_a_picture_are_held_out_together(scenes, tmp_path):
+    content = json.loads((scenes / "annotations" / "instances_train.json").read_text())
+    shutil.copytree(scenes / "images" / "train", tmp_path / "images")
+    twins = []
+    for image in content["images"]:
+        copy = image | {"id": image["id"] + 1000, "file_name": f"copy-{image['file_name']}"}
+        shutil.copy(tmp_path / "images" / image["file_name"], tmp_path / "images" / copy["file_name"])
+        twins.append(copy)
+    content["images"] += twins
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    splits = TINY.read(Source(tmp_path), 0)
+    parts = [{i.file_name.removeprefix("copy-") for i in part.images} for part in (splits.train, splits.val, splits.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 10
+    assert splits.sizes == {"train": 14, "val": 2, "test": 4}
 
 
 def test_a_part_that_is_another_one_is_refused(scenes, tmp_path):

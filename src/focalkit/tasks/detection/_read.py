@@ -5,8 +5,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from focalkit.data import DetectionData, Selection, divide
 from focalkit.data.find import Place, compare_splits, find_layouts, open_all, with_classes_of
 from focalkit.errors import DataError, InputError
@@ -55,12 +53,11 @@ def read(source: Source) -> Splits:
     if test is None and val is not None:
         val, test = None, val
         held_out = "the test part is the data's val; val is held out of train"
-    random = np.random.default_rng(0)
     if test is None:
-        train, test = _held_out(source, train, TEST_SHARE, random, "test")
+        train, test = _held_out(source, train, TEST_SHARE, "test")
         held_out = "val and test are held out of train"
     if val is None:
-        train, val = _held_out(source, train, VAL_SHARE, random, "val")
+        train, val = _held_out(source, train, VAL_SHARE, "val")
     if not any(train.class_counts()) or not any(test.class_counts()):
         raise DataError(source.path, ["expected boxes in the train and in the test part, got a part without any"])
     parts = {"train": train, "val": val, "test": test}
@@ -92,26 +89,13 @@ def read_parts(source: Source) -> dict[str, DetectionData]:
     return opened
 
 
-def _held_out(
-    source: Source, data: DetectionData, share: float, random: np.random.Generator, name: str
-) -> tuple[DetectionData, DetectionData]:
-    """`_hold_out`; where the images have groups, of whole groups."""
-    if source.selection is None or source.selection.group_by is None:
-        return _hold_out(data, share, random, name)
-    parts = divide(data, Selection(f"{1 - share:g}/{share:g}", group_by=source.selection.group_by))
-    return parts["train"], replace(parts["val"], split=name, warnings=())
-
-
-def _hold_out(
-    data: DetectionData, share: float, random: np.random.Generator, name: str
-) -> tuple[DetectionData, DetectionData]:
-    """The data without a share of their images, and that share as a part of its own."""
+def _held_out(source: Source, data: DetectionData, share: float, name: str) -> tuple[DetectionData, DetectionData]:
+    """The data without a share of their images, and that share as a part; copies and groups stay in one of the two."""
     if len(data) < 4:
         raise DataError(data.source, [f"expected at least 4 images to hold some out for {name}, got {len(data)}"])
-    chosen = set(random.permutation(len(data))[: max(1, round(share * len(data)))].tolist())
-    kept = tuple(image for i, image in enumerate(data.images) if i not in chosen)
-    held = tuple(image for i, image in enumerate(data.images) if i in chosen)
-    return replace(data, images=kept), replace(data, images=held, split=name, warnings=())
+    group_by = None if source.selection is None else source.selection.group_by
+    parts = divide(data, Selection(f"{1 - share:g}/{share:g}", group_by=group_by))
+    return parts["train"], replace(parts["val"], split=name, warnings=())
 
 
 def _fingerprint(parts: dict[str, DetectionData]) -> str:
