@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ._base import Loss
-from ._mining import is_floating
+from ._checks import ignored_value, is_dense
 
 
 class FederatedLoss(Loss):
@@ -53,20 +53,27 @@ class FederatedLoss(Loss):
         if not self.training:
             return self.loss(logits, targets, **call)
         weight = call.pop("class_weight", getattr(self.loss, "class_weight", None))
-        counted = self.counted(logits, targets, call.get("class_dim", getattr(self.loss, "class_dim", 1)))
+        dim, ignored = (
+            call.get(name, getattr(self.loss, name, usual)) for name, usual in (("class_dim", 1), ("ignore_index", -100))
+        )
+        counted = self.counted(logits, targets, dim, ignored)
         weight = counted if weight is None else counted * torch.as_tensor(weight, device=counted.device)
         return self.loss(logits, targets, class_weight=weight, **call)
 
     @torch.no_grad()
-    def counted(self, logits: Tensor, targets: Tensor, class_dim: int = 1) -> Tensor:
-        """1 for the classes that count, 0 for the others: float32 (k,)."""
+    def counted(
+        self, logits: Tensor, targets: Tensor, class_dim: int = 1, ignore_index: int | None = -100
+    ) -> Tensor:
+        """1 for the classes that count, 0 for the others: float32 (k,). Ignored targets show no class."""
         k = logits.shape[class_dim]
         if len(self.frequency) != k:
             raise ValueError(f"frequency is of {len(self.frequency)} classes, the logits are of {k}")
-        if is_floating(targets):
-            shown = (targets > 0).movedim(class_dim, -1).flatten(0, -2).any(dim=0)
+        ignored = ignored_value(ignore_index)
+        if is_dense(logits, targets, class_dim, "FederatedLoss"):
+            shown = ((targets > 0) & (targets != ignored)).movedim(class_dim, -1).flatten(0, -2).any(dim=0)
         else:
-            labels = targets.flatten().clamp(min=-1)
+            labels = targets.flatten().long()  # those that are no class are the loss's to judge
+            labels = torch.where((labels >= 0) & (labels < k) & (labels != ignored), labels, -1)
             shown = torch.zeros(k + 1, dtype=torch.bool, device=logits.device).index_fill(0, labels + 1, True)[1:]
         # the largest of log(chance) + Gumbel noise are a draw without replacement, and no count reaches the host
         chance = self.power * self.frequency.clamp(min=1e-12).log()

@@ -55,6 +55,21 @@ def test_class_weights_keep_their_effect() -> None:
     assert L.FederatedLoss(weighted, [0.5] * 3, classes=1)(logits, labels) == weighted(logits, labels)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize("ignored", [1, 255])
+@pytest.mark.parametrize("given", ["loss", "call"])
+def test_ignored_targets_show_no_class(dtype: torch.dtype, ignored: int, given: str) -> None:
+    loss = inner() if given == "call" else L.BinaryCrossEntropy(class_dim=-1, reduction="sum", ignore_index=ignored)
+    federated = L.FederatedLoss(loss, [0.5] * 3, classes=1)
+    call = {"ignore_index": ignored} if given == "call" else {}
+    labels = torch.tensor([[0, ignored]], dtype=dtype)
+    dense = torch.tensor([[[0.75, 0.0, 0.0], [ignored] * 3]])
+    for targets in (labels, dense):
+        logits = torch.zeros(1, 2, 3, requires_grad=True)
+        federated(logits, targets, **call).backward()
+        assert (logits.grad != 0).tolist() == [[[True, False, False], [False] * 3]]
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="takes no class_weight"):
         L.FederatedLoss(L.EQLv2(3), [0.1] * 3)
