@@ -11,7 +11,7 @@ Each takes the outputs and the matches of a batch. What this file does not do: i
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -23,7 +23,14 @@ from focalkit.detection.boxes.quality import Centerness
 from focalkit.detection.matches import Matches, Quality, by_prior
 from focalkit.detection.matching.heat_map import GaussianHeatMap
 from focalkit.detection.types import IGNORE, BoxCoder, DenseOutputs, DetectionTarget, flatten_level
-from focalkit.losses import Sum, distribution_focal_loss
+from focalkit.losses import (
+    OHEM,
+    DeferredReweighting,
+    FederatedLoss,
+    HardNegativeMining,
+    Sum,
+    distribution_focal_loss,
+)
 
 HeatMap = Callable[[Sequence[Tensor], DetectionTarget, int], Tensor]
 ElementLoss = Callable[..., Tensor]
@@ -253,8 +260,7 @@ def _without_ignored(targets: Tensor, labels: Tensor) -> Tensor:
 
 def _at_the_call(loss: ElementLoss, **wanted: Any) -> dict[str, Any]:
     """What to call `loss` with, because it remembers something else."""
-    parts = list(loss.losses) if isinstance(loss, Sum) else [loss]
-    changes = {n: value for n, value in wanted.items() if any(getattr(part, n, value) != value for part in parts)}
+    changes = {n: v for n, v in wanted.items() if any(kept != v for kept in _remembered(loss, n))}
     if not changes:
         return changes
     takes = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters.values()
@@ -262,3 +268,14 @@ def _at_the_call(loss: ElementLoss, **wanted: Any) -> dict[str, Any]:
         asked = ", ".join(f"{name}={value!r}" for name, value in changes.items())
         raise ValueError(f"a term needs the sum over rows of {type(loss).__name__}: build it with {asked}")
     return changes
+
+
+def _remembered(loss: ElementLoss, name: str) -> Iterator[Any]:
+    """What a loss remembers by this name; around others, which do so where it does not itself."""
+    if hasattr(loss, name):
+        yield getattr(loss, name)
+    elif isinstance(loss, Sum):
+        for part in loss.losses:
+            yield from _remembered(part, name)
+    elif isinstance(loss, FederatedLoss | DeferredReweighting | HardNegativeMining | OHEM):
+        yield from _remembered(loss.loss, name)

@@ -311,7 +311,24 @@ def test_a_loss_of_this_package_is_called_for_the_sum_whatever_it_remembers():
     assert one == other
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda loss: losses.FederatedLoss(loss, [0.5] * K, classes=K),
+        lambda loss: losses.DeferredReweighting(loss, [1.0, 2.0, 3.0], start_epoch=0),
+        lambda loss: losses.Sum({losses.FederatedLoss(loss, [0.5] * K): 2.0}),
+    ],
+)
+def test_a_loss_around_a_loss_is_called_for_the_sum_too(around):
+    summed, meant = losses.SigmoidFocalLoss(class_dim=-1, reduction="sum"), losses.SigmoidFocalLoss(class_dim=-1)
+    one, other = (values(make(cls_loss=around(loss))(outputs(1), [ONE])) for loss in (summed, meant))
+    assert one == other
+    assert one == values(make(cls_loss=around(losses.SigmoidFocalLoss()))(outputs(1), [ONE]))
+
+
 def test_a_loss_that_cannot_be_called_for_the_sum_is_refused():
+    with pytest.raises(ValueError, match="build it with class_dim=-1"):
+        make(cls_loss=losses.HardNegativeMining(losses.BinaryCrossEntropy(), reduction="sum"))
     for loss in (nn.SmoothL1Loss(), losses.GHMR()):
         with pytest.raises(ValueError, match="build it with reduction='sum'"):
             make(box_loss=loss)

@@ -1,9 +1,19 @@
 """Online hard example mining: which priors of an image learn their class."""
 
+import math
+
 import pytest
 import torch
 
-from focalkit.detection import Assignment, DenseOutputs, DetectionTarget, HardExamples
+from focalkit.detection import (
+    Assignment,
+    ClassTerm,
+    DenseOutputs,
+    DetectionCriterion,
+    DetectionTarget,
+    HardExamples,
+)
+from focalkit.losses import SigmoidFocalLoss
 
 # four places apart from each other; the second prior overlaps the first by 9/11, the last one is ignored
 PRIORS = torch.tensor(
@@ -40,6 +50,18 @@ def test_three_negatives_are_kept_for_each_positive():
 
 def test_only_candidates_are_looked_at():
     assert mined(count=9, candidates=2, iou_threshold=1.0) == [1, 2]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", [slice(None), slice(1)])
+def test_logits_that_are_not_finite_give_a_loss_that_is_none(bad, where):
+    logits = torch.tensor(LOGITS).view(1, 1, 6, 1).clone()
+    logits[0, 0, where] = bad
+    outputs = DenseOutputs((logits.requires_grad_(),), (torch.zeros(1, 4, 6, 1),), (PRIORS.float(),), 1)
+    matcher = HardExamples(lambda priors, target: Assignment(LABELS, torch.tensor([0, -1, -1, -1, -1, -1])))
+    criterion = DetectionCriterion(matcher, {"classification": ClassTerm(SigmoidFocalLoss())})
+    target = DetectionTarget(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([0]))
+    assert criterion(outputs, [target])["classification"].isnan()
 
 
 @pytest.mark.parametrize("arguments", [{"count": 0}, {"iou_threshold": 0.0}, {"positive_fraction": 0.0}])

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from focalkit.detection.types import BACKGROUND, IGNORE, Assignment, DenseOutputs, DetectionTarget, flatten_level
+from focalkit.errors import DivergedError
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,14 @@ class HardExamples:
 
     @torch.no_grad()
     def match(self, outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> list[Assignment]:
-        """Match a batch and keep the labels of the hardest priors."""
+        """Match a batch and keep the labels of the hardest priors.
+
+        Raises:
+            DivergedError: A logit is NaN or infinite, so that nothing is the hardest.
+        """
         logits = torch.cat([flatten_level(level, outputs.num_classes) for level in outputs.logits], dim=1).float()
+        if not bool(logits.isfinite().all()):
+            raise DivergedError("a logit is not finite: training diverged")
         boxes = torch.cat(outputs.priors).float()
         found = []
         for image, target in zip(logits, targets, strict=True):
