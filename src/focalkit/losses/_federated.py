@@ -53,10 +53,8 @@ class FederatedLoss(Loss):
         if not self.training:
             return self.loss(logits, targets, **call)
         weight = call.pop("class_weight", getattr(self.loss, "class_weight", None))
-        dim, ignored = (
-            call.get(name, getattr(self.loss, name, usual)) for name, usual in (("class_dim", 1), ("ignore_index", -100))
-        )
-        counted = self.counted(logits, targets, dim, ignored)
+        dim = call.get("class_dim", getattr(self.loss, "class_dim", 1))
+        counted = self.counted(logits, targets, dim, call.get("ignore_index", getattr(self.loss, "ignore_index", -100)))
         weight = counted if weight is None else counted * torch.as_tensor(weight, device=counted.device)
         return self.loss(logits, targets, class_weight=weight, **call)
 

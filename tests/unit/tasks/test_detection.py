@@ -88,7 +88,7 @@ def test_copies_of_a_picture_are_held_out_together(scenes, tmp_path):
     content["images"] += twins
     (tmp_path / "labels.json").write_text(json.dumps(content))
     splits = TINY.read(Source(tmp_path), 0)
-    parts = [{i.file_name.removeprefix("copy-") for i in part.images} for part in (splits.train, splits.val, splits.test)]
+    parts = [{i.file_name.removeprefix("copy-") for i in p.images} for p in (splits.train, splits.val, splits.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 10
     assert splits.sizes == {"train": 14, "val": 2, "test": 4}
 

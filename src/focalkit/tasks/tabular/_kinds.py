@@ -1,8 +1,8 @@
 """Texts of a csv that are dates, or numbers as other countries write them.
 
 Dates: 2024-12-31, 2024/12/31 and 31.12.2024, each with or without a time. Not here: 12/11/2024, which is November in
-one country and December in another. Numbers: 1.234,5 where semicolons separate the columns, as they do because the comma
-is taken; 1,234.5 everywhere else, with quotes where a comma separates.
+one country and December in another. Numbers: 1.234,5 where semicolons separate the columns; 1,234.5 elsewhere, with
+quotes where commas do.
 """
 
 from collections.abc import Callable, Collection
