@@ -59,9 +59,7 @@ class FederatedLoss(Loss):
         return self.loss(logits, targets, class_weight=weight, **call)
 
     @torch.no_grad()
-    def counted(
-        self, logits: Tensor, targets: Tensor, class_dim: int = 1, ignore_index: int | None = -100
-    ) -> Tensor:
+    def counted(self, logits: Tensor, targets: Tensor, class_dim: int = 1, ignore_index: int | None = -100) -> Tensor:
         """1 for the classes that count, 0 for the others: float32 (k,). Ignored targets show no class."""
         k = logits.shape[class_dim]
         if len(self.frequency) != k:
