@@ -1,6 +1,5 @@
 """`focalkit evaluate`: COCO AP of a trained run, over all classes and per class."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,16 +86,21 @@ def main(argv: list[str]) -> int:
 
 def run(args: Args) -> int:
     """Evaluate and print the tables."""
+    from focalkit.errors import InputError
     from focalkit.evaluation import evaluate_detector, evaluate_file, evaluate_run
     from focalkit.evaluation.run import open_split
     from focalkit.export import is_exported
 
     require_threshold(args.score_threshold)
     rule = rule_of(args)
+    if args.lvis and args.selection.selection().chooses:
+        raise InputError(
+            "--lvis judges the classes as their file has them: leave out --classes, --merge, --single-class"
+        )
     if is_exported(args.run):
         detector = open_exported(args.run, args.device, args.score_threshold, trust=args.trust)
         data = open_split(None, args.data, args.split, selection=args.selection.selection())
-        found = evaluate_detector(detector, data, out=args.out, rule=rule)
+        found = evaluate_detector(detector, data, out=args.out, rule=rule, lvis=args.lvis)
     elif args.run.is_file():
         found = evaluate_file(
             args.run,
@@ -109,6 +113,7 @@ def run(args: Args) -> int:
             coco80=args.coco80,
             trust=args.trust,
             rule=rule,
+            lvis=args.lvis,
             selection=args.selection.selection(),
         )
     else:
@@ -120,35 +125,11 @@ def run(args: Args) -> int:
             device=args.device,
             score_threshold=args.score_threshold,
             rule=rule,
+            lvis=args.lvis,
             selection=args.selection.selection(),
         )
-    found = {**found, "lvis": lvis_of(args, found) if args.lvis else None}
     print(dump_json(as_json(args, found)) if args.json else as_text(args, found))
     return 0
-
-
-def lvis_of(args: Args, found: Mapping[str, Any]) -> dict[str, float]:
-    """LVIS's numbers, of the COCO file and the predictions that were just written.
-
-    Raises:
-        InputError: The data are no COCO file, have other images than it, or it does not say how frequent classes are.
-    """
-    from focalkit.errors import InputError
-    from focalkit.metrics import lvis_ap
-
-    source = Path(found["data"])
-    if source.suffix.lower() != ".json":
-        raise InputError(f"{source}: --lvis needs a COCO file whose categories say how frequent they are")
-    truth = json.loads(source.read_text(encoding="utf-8-sig"))
-    if len(truth["images"]) != found["num_images"]:
-        raise InputError(
-            f"{source}: has {len(truth['images'])} images, {found['num_images']} were evaluated; --lvis"
-            " judges a split that is a file of its own"
-        )
-    ending = "" if found["split"] == "val" else f"-{found['split']}"
-    folder = Path(found.get("written") or args.out or args.run)
-    predictions = json.loads((folder / f"predictions{ending}.json").read_text(encoding="utf-8"))
-    return lvis_ap(truth, predictions).metrics
 
 
 def rule_of(args: Args) -> "ApRule | None":

@@ -6,7 +6,7 @@ is, for the reader to judge. A file that is no sound JSON, or not in UTF-8, is l
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -23,34 +23,9 @@ _AFTER = frozenset(_SPACE + ",:]}")
 _NUMBERS = frozenset({int, float})
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The content of a JSON object, its annotations as `Plain` or dictionaries, in the order of the file.
-
-    Raises:
-        ValueError: It is not a JSON object in UTF-8.
-        OSError, RecursionError: It cannot be read.
-    """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        text = _Text(file)
-        found: dict[str, Any] = {}
-        text.expect("{")
-        if text.accept("}"):
-            text.end()
-            return found
-        while True:
-            key = text.value()
-            if not isinstance(key, str):
-                raise ValueError("a key that is no string")
-            text.expect(":")
-            if text.peek() == "[":
-                items = text.items()
-                found[key] = [plain(item) or item for item in items] if key == "annotations" else list(items)
-            else:
-                found[key] = text.value()
-            if not text.accept(","):
-                text.expect("}")
-                text.end()
-                return found
+def plain_or_whole(item: Any) -> Any:
+    """An annotation as `Plain`, or as it is."""
+    return plain(item) or item
 
 
 def plain(item: Any) -> Plain | None:
@@ -71,6 +46,36 @@ def plain(item: Any) -> Plain | None:
     if not 0 < area < math.inf:
         return None
     return image, RawBox(key, (x, y, x + w, y + h), category, crowd == 1, area)
+
+
+def load(path: Path, made: Callable[[Any], Any] = plain_or_whole) -> dict[str, Any]:
+    """The content of a JSON object, of its annotations what is made of each, in the order of the file.
+
+    Raises:
+        ValueError: It is not a JSON object in UTF-8.
+        OSError, RecursionError: It cannot be read.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        text = _Text(file)
+        found: dict[str, Any] = {}
+        text.expect("{")
+        if text.accept("}"):
+            text.end()
+            return found
+        while True:
+            key = text.value()
+            if not isinstance(key, str):
+                raise ValueError("a key that is no string")
+            text.expect(":")
+            if text.peek() == "[":
+                items = text.items()
+                found[key] = [made(item) for item in items] if key == "annotations" else list(items)
+            else:
+                found[key] = text.value()
+            if not text.accept(","):
+                text.expect("}")
+                text.end()
+                return found
 
 
 class _Text:

@@ -11,7 +11,7 @@ two categories of one name; the root category of Roboflow's exports (left out).
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from focalkit._files import is_file
 from focalkit.data._coco_files import CocoFiles
 from focalkit.data._coco_files import files as files
 from focalkit.data._coco_files import find as find
-from focalkit.data._coco_json import load
+from focalkit.data._coco_json import load, plain_or_whole
 from focalkit.data._coco_values import area_of, box_of, kind_of, size_of, whole
 from focalkit.data._lookup import Lookup
 from focalkit.data._opened import recall, remember
@@ -62,7 +62,7 @@ def _collector_paused() -> Iterator[None]:
 
 def _read(split: str, where: CocoFiles, check: bool, repair: bool) -> DetectionData:
     findings = Findings()
-    content = _load(where.json, findings)
+    content = load_file(where.json, findings)
     missing = [key for key in _LIST_KEYS if not isinstance(content.get(key), list)]
     if missing:
         what = f"the keys images, annotations and categories must hold lists; missing: {', '.join(missing)}"
@@ -105,11 +105,15 @@ def _by_hits(folders: tuple[Path, ...], names: list[str]) -> list[Path]:
     return sorted(folders, key=lambda d: -sum(is_file(d / name) for name in sample))
 
 
-def _load(path: Path, findings: Findings) -> dict[str, Any]:
-    """The content; annotations as COCO writes them are `Plain`."""
+def load_file(path: Path, findings: Findings, made: Callable[[Any], Any] = plain_or_whole) -> dict[str, Any]:
+    """The content of a JSON object, of its annotations what is made of each; of whole ones few are in memory at once.
+
+    Raises:
+        DataError: It is none, or cannot be read.
+    """
     if is_file(path):  # and no pipe
         with suppress(OSError, ValueError, RecursionError):
-            return load(path)
+            return load(path, made)
     try:
         content = json.loads(read_text(path, findings))
     except json.JSONDecodeError as error:
@@ -120,6 +124,8 @@ def _load(path: Path, findings: Findings) -> dict[str, Any]:
     if not isinstance(content, dict):
         what = f"expected a JSON object with images, annotations, categories; got a {kind_of(content)}"
         raise DataError(path, [f"{path.name}: {what}"])
+    if isinstance(annotations := content.get("annotations"), list):
+        content["annotations"] = [made(item) for item in annotations]
     return content
 
 

@@ -4,7 +4,6 @@ An object is cut out along its polygon where the annotations have one, else with
 box: the paper pastes anywhere and mends the masks that it hides, which boxes do not allow.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from focalkit.data._records import DetectionData
-from focalkit.data._texts import read_text
 from focalkit.data.check import Findings
+from focalkit.data.coco import load_file
 from focalkit.data.transforms import Sample, resized, uniform
 from focalkit.errors import ConfigError
 from focalkit.sampling import draw_weights
@@ -82,25 +81,23 @@ def read_polygons(data: DetectionData) -> Polygons:
     """The polygons in the COCO file that a split was read from; none of other formats."""
     if data.source.suffix.lower() != ".json":
         return {}
-    content: Any = json.loads(read_text(data.source, Findings()))
-    annotations = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(annotations, list):  # another format's JSON
-        return {}
     boxes = {
         annotation: box
         for image in data.images
         for annotation, box in zip(image.annotation_ids, image.boxes, strict=True)
     }
-    found: dict[int, list[np.ndarray]] = {}
-    for annotation in annotations:
-        box, shapes = boxes.get(annotation.get("id")), annotation.get("segmentation")
+
+    def outlines(annotation: Any) -> tuple[int, list[np.ndarray]] | None:
+        number, shapes = annotation.get("id"), annotation.get("segmentation")
+        box = boxes.get(number)
         if box is None or not isinstance(shapes, list):  # a dictionary is a run-length code: those of crowds mostly
-            continue
+            return None
         whole = [s for s in shapes if isinstance(s, list) and len(s) >= 6 and len(s) % 2 == 0]
-        outlines = [np.array(s, dtype=np.float32).reshape(-1, 2) for s in whole]
-        if outlines and _matches(np.concatenate(outlines), box):
-            found[annotation["id"]] = outlines
-    return found
+        found = [np.array(s, dtype=np.float32).reshape(-1, 2) for s in whole]
+        return (number, found) if found and _matches(np.concatenate(found), box) else None
+
+    found = load_file(data.source, Findings(), outlines).get("annotations", ())  # no such key: another format's JSON
+    return dict(pair for pair in found if pair is not None)
 
 
 def _matches(points: np.ndarray, box: tuple[float, float, float, float]) -> bool:

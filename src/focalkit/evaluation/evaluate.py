@@ -16,6 +16,7 @@ from focalkit._files import make_folder, replacing_all
 from focalkit._html import table
 from focalkit._runs import dump_json
 from focalkit.data import DetectionData
+from focalkit.data.lvis import lvis_truth
 from focalkit.detection import DenseOutputs, Detections, DetectionTarget, Detector
 from focalkit.detection.analysis import LossConcentration
 from focalkit.detection.criterion import Matcher
@@ -24,7 +25,7 @@ from focalkit.evaluation.decisions import decisions
 from focalkit.evaluation.gallery import tidy_gallery, write_gallery
 from focalkit.evaluation.matched import MatchedSplit, match_split
 from focalkit.evaluation.predict import coco_results, predict_split
-from focalkit.metrics import ApRule, CocoResult, ap_by_rule, coco_ap
+from focalkit.metrics import ApRule, CocoResult, ap_by_rule, coco_ap, lvis_ap
 
 MAX_NEGATIVES = 1e8
 """Logits that the concentration of the loss counts at most, spread over the split (the paper sampled 1e7)."""
@@ -43,6 +44,7 @@ class Evaluation:
         device: Where the model was.
         predictions: The detections as COCO results, with the data's own ids.
         by_rule: AP by a rule other than COCO's, where one was given.
+        lvis: LVIS's numbers, where they were asked for.
     """
 
     data: DetectionData
@@ -53,6 +55,7 @@ class Evaluation:
     device: str
     predictions: list[dict[str, Any]]
     by_rule: dict[str, Any] | None = None
+    lvis: dict[str, float] | None = None
 
     @cached_property
     def matched(self) -> MatchedSplit:
@@ -81,6 +84,7 @@ class Evaluation:
             "num_images": len(self.data),
             "metrics": self.coco.metrics,
             "by_rule": self.by_rule,
+            "lvis": self.lvis,
             **_class_tables(self.data, self.coco, train_counts),
             "pr": self.coco.curves,
             "decisions": decisions(self.data.to_coco(), self.predictions, self.matched.matches),
@@ -98,6 +102,7 @@ def evaluate(
     observe: Observer | None = None,
     label: str = "evaluating",
     rule: ApRule | None = None,
+    lvis: bool = False,
 ) -> Evaluation:
     """Detect on every image of a split and compute COCO AP.
 
@@ -110,16 +115,18 @@ def evaluate(
         label: Of the progress bar.
         rule: Compute AP by this rule too. Its limit on detections is the detector's where that is lower; COCO's
             numbers are of those that the detector gives by its own limit, with or without a rule.
+        lvis: Compute LVIS's numbers too, of the COCO file that the split is from.
 
     Raises:
-        InputError: The data has another number of classes than the model, an image cannot be read, or the file of an
-            exported detector keeps fewer detections than the rule asks for.
+        InputError: The data has another number of classes than the model, an image cannot be read, the file of an
+            exported detector keeps fewer detections than the rule asks for, or nothing says how frequent classes are.
 
     Example:
         >>> evaluate(Detector.from_run("runs/first"), data).coco.metrics["AP"]      # doctest: +SKIP
         0.41
     """
     observing = 0.0
+    federated = lvis_truth(data) if lvis else None  # what it lacks is known before the work
 
     def timed(outputs: DenseOutputs, targets: Sequence[DetectionTarget]) -> None:
         nonlocal observing
@@ -142,7 +149,13 @@ def evaluate(
     own = None if rule is None else ap_by_rule(truth, results, rule)
     speed = len(data) / max(seconds, 1e-9)
     threshold, device = detector.postprocess.score_threshold, str(detector.device)
-    return Evaluation(data, coco, detections, threshold, speed, device, results, own)
+    of_lvis = None
+    if federated is not None:
+        judged = {
+            category["id"] for category in federated["categories"]
+        }  # of these alone says it how frequent they are
+        of_lvis = lvis_ap(federated, [row for row in results if row["category_id"] in judged]).metrics
+    return Evaluation(data, coco, detections, threshold, speed, device, results, own, of_lvis)
 
 
 def _best(detections: Mapping[int, Detections], most: int) -> dict[int, Detections]:
@@ -160,12 +173,13 @@ def evaluate_into(
     train_counts: Sequence[int] | None = None,
     pictures: int = 6,
     rule: ApRule | None = None,
+    lvis: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a detector and write predictions.json, evaluation.json and gallery/ into a folder.
 
     Args:
         folder: Where to write; made where it is not there.
-        detector, data, batch_size, workers, rule: See `evaluate`.
+        detector, data, batch_size, workers, rule, lvis: See `evaluate`.
         matcher: Tells positives from negatives for the concentration of the loss; None leaves it out.
         train_counts: Boxes per class that the model was trained on, where known.
         pictures: See `evaluate_run`.
@@ -176,7 +190,9 @@ def evaluate_into(
     ending = file_ending(data)
     make_folder(folder)  # a place that cannot be written to is known before the work
     concentration = None if matcher is None else ConcentrationObserver(LossConcentration(matcher), len(data))
-    found = evaluate(detector, data, batch_size=batch_size, workers=workers, observe=concentration, rule=rule)
+    found = evaluate(
+        detector, data, batch_size=batch_size, workers=workers, observe=concentration, rule=rule, lvis=lvis
+    )
     shown = write_gallery(found.matched, folder, f"gallery{ending}", each=pictures)
     evaluation = {
         **found.summary(train_counts),

@@ -32,6 +32,7 @@ def evaluate_run(
     score_threshold: float = 0.05,
     pictures: int = 6,
     rule: ApRule | None = None,
+    lvis: bool = False,
     selection: Selection | None = None,
 ) -> dict[str, Any]:
     """Evaluate the best checkpoint of a run and write what a report needs.
@@ -50,6 +51,7 @@ def evaluate_run(
         score_threshold: Detections that score no more than this do not count.
         pictures: Number of best and worst images and of mistakes in the gallery; 0 leaves the gallery out.
         rule: Compute AP by this rule too; see `evaluate`.
+        lvis: Compute LVIS's numbers too; see `evaluate`.
         selection: Other images or classes of the data than the run has; the results are then those of other data.
 
     Returns:
@@ -85,6 +87,7 @@ def evaluate_run(
         train_counts=_train_counts(config, categories, run.path),
         pictures=pictures,
         rule=rule,
+        lvis=lvis,
     )
     if own and data.split == "val":
         run.write_result({"finished": False, **run.read_result(), "metrics": evaluation["metrics"]})
@@ -104,6 +107,7 @@ def evaluate_file(
     coco80: bool = False,
     trust: bool = False,
     rule: ApRule | None = None,
+    lvis: bool = False,
     selection: Selection | None = None,
 ) -> dict[str, Any]:
     """Evaluate the model in a weights file and write what `evaluate_run` writes.
@@ -120,7 +124,7 @@ def evaluate_file(
         score_threshold: Detections that score no more than this do not count.
         pictures: Number of best and worst images and of mistakes in the gallery.
         layout, coco80, trust: See `load_weights`.
-        rule: See `evaluate`.
+        rule, lvis: See `evaluate`.
         selection: Which images and classes of the data.
 
     Returns:
@@ -145,6 +149,7 @@ def evaluate_file(
         workers=config.runtime.workers,
         pictures=pictures,
         rule=rule,
+        lvis=lvis,
     )
     return {**found, "written": str(folder)}
 
@@ -156,6 +161,7 @@ def evaluate_detector(
     out: Path | None = None,
     label: str = "evaluating",
     rule: ApRule | None = None,
+    lvis: bool = False,
 ) -> dict[str, Any]:
     """Evaluate any detector, such as that of an exported file; there is no gallery.
 
@@ -164,7 +170,7 @@ def evaluate_detector(
         data: A split; its classes are found by name.
         out: Folder for predictions.json and evaluation.json; None writes nothing.
         label: Of the progress bar.
-        rule: See `evaluate`.
+        rule, lvis: See `evaluate`.
 
     Returns:
         The contents of evaluation.json.
@@ -172,7 +178,7 @@ def evaluate_detector(
     Raises:
         ConfigError: The data has a class that the detector does not know.
     """
-    found = evaluate(detector, with_classes_of(detector, data, "the detector"), label=label, rule=rule)
+    found = evaluate(detector, with_classes_of(detector, data, "the detector"), label=label, rule=rule, lvis=lvis)
     summary = found.summary()
     if out is not None:
         write_json_atomic(out / "predictions.json", found.predictions, indent=None)

@@ -97,7 +97,7 @@ def _federate(given: Prepared, ground_truth: Mapping[str, Any]) -> list[str]:
     """Put the classes of each image in the ids of `given`, and give every class its group, which is returned."""
     number = {str(category_id): i for i, category_id in enumerate(given.category_ids, 1)}
     entries = {str(entry["id"]): entry for entry in ground_truth.get("categories", ())}
-    groups = [_group(entries[str(category_id)]) for category_id in given.category_ids]
+    groups = [group_of(entries[str(category_id)]) for category_id in given.category_ids]
     for category, group in zip(given.ground_truth["categories"], groups, strict=True):
         category["frequency"] = group
     federated = any("neg_category_ids" in image for image in given.ground_truth["images"])
@@ -114,7 +114,12 @@ def _federate(given: Prepared, ground_truth: Mapping[str, Any]) -> list[str]:
     return groups
 
 
-def _group(category: Mapping[str, Any]) -> str:
+def group_of(category: Mapping[str, Any]) -> str:
+    """ "r", "c" or "f": how frequent a class is, as its entry in a COCO file says.
+
+    Raises:
+        InputError: It does not say.
+    """
     if category.get("frequency") in GROUPS:
         return category["frequency"]
     count = category.get("image_count")

@@ -1,37 +1,116 @@
-"""`focalkit evaluate --lvis`: from the files that an evaluation wrote."""
+"""`focalkit evaluate --lvis`: what is judged, by the command, of any kind of detector, and what is refused at once."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
 
-from focalkit.cli.evaluate import Args, lvis_lines, lvis_of
-from focalkit.errors import InputError
+from focalkit.cli import main
+from focalkit.cli.evaluate import lvis_lines
+from focalkit.data import open_detection_data
+from focalkit.data.lvis import lvis_truth
+from focalkit.detection import DenseOutputs, Detector
+from unit.data.tiny_data import write_text
 
-TRUTH = {
-    "images": [{"id": 1, "neg_category_ids": [4], "not_exhaustive_category_ids": []}],
-    "categories": [{"id": 3, "name": "owl", "frequency": "r"}, {"id": 4, "name": "cat", "frequency": "f"}],
-    "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [0, 0, 50, 50], "area": 2500}],
-}
-
-
-def evaluated(root: Path, split: str = "val", images: int = 1, name: str = "lvis.json") -> dict[str, object]:
-    (root / name).write_text(json.dumps(TRUTH))
-    found = [{"image_id": 1, "category_id": 3, "bbox": [0, 0, 50, 50], "score": 0.9}]
-    (root / f"predictions{'' if split == 'val' else '-' + split}.json").write_text(json.dumps(found))
-    return {"data": str(root / name), "split": split, "num_images": images}
+CLASSES = [{"id": 7, "name": "cat", "frequency": "f"}, {"id": 3, "name": "owl", "frequency": "r"}]
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_it_judges_the_predictions_of_the_split_by_the_file_they_are_of(split: str, tmp_path: Path) -> None:
-    metrics = lvis_of(Args(tmp_path, lvis=True), evaluated(tmp_path, split))
-    assert (metrics["APr"], metrics["APf"]) == (1.0, -1.0)
-    assert "APr 1.0" in lvis_lines(metrics)[1]
+class Sees(nn.Module):
+    """An owl and, less surely, a cat in the whole of every picture."""
+
+    num_classes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("pixel_mean", torch.zeros(3))
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.passes = 0
+
+    def forward(self, images: Tensor) -> DenseOutputs:
+        self.passes += 1
+        logits = (
+            torch.tensor([0.0, 2.0]).view(1, 2, 1, 1).expand(len(images), -1, -1, -1)
+        )  # as the file has the classes
+        deltas = images.new_zeros(len(images), 4, 1, 1)
+        return DenseOutputs((logits,), (deltas,), (torch.tensor([[0.0, 0, 64, 64]]),), 2)
+
+
+def write(root: Path, split: str, classes: list[dict[str, Any]] = CLASSES) -> Path:
+    """Two pictures of an owl; the first was searched for cats and has none, the second was not."""
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    images, boxes = [], []
+    for number in (1, 2):
+        Image.new("RGB", (64, 64)).save(root / "images" / f"{split}{number}.png")
+        searched = {"neg_category_ids": [7] * (number == 1), "not_exhaustive_category_ids": []}
+        image = {"id": number, "file_name": f"{split}{number}.png", "width": 64, "height": 64}
+        images.append(image | searched)
+        boxes.append({"id": number, "image_id": number, "category_id": 3, "bbox": [0, 0, 64, 64], "area": 4096})
+    content = {"images": images, "annotations": [{"iscrowd": 0} | box for box in boxes], "categories": classes}
+    write_text(root / "annotations" / f"instances_{split}.json", json.dumps(content))
+    return root
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Sees:
+    """The model of a file that stands for an exported one."""
+    model = Sees()
+    monkeypatch.setattr("focalkit.export.is_exported", lambda path: True)
+    monkeypatch.setattr(
+        "focalkit.cli.evaluate.open_exported", lambda *_, **__: Detector(model, min_size=64, max_size=64)
+    )
+    return model
+
+
+@pytest.mark.parametrize("flags", [[], ["--out"], ["--split", "test", "--out"]])
+def test_exported_files_are_judged_wherever_results_go(
+    flags: list[str], seen: Sees, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(write(tmp_path / "data", "val"), "test")
+    flags = [*flags, str(tmp_path / "out")] if flags else []
+    assert main(["evaluate", str(tmp_path / "model.onnx"), "--data", str(root), "--lvis", "--json", *flags]) == 0
+    found = json.loads(capsys.readouterr().out)["lvis"]
+    assert (found["APr"], found["APf"]) == (1.0, -1.0)
+    if flags:
+        assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["lvis"] == found
+    assert "APr 1.0" in lvis_lines(found)[1]
     assert lvis_lines(None) == []
 
 
-def test_what_is_no_file_of_the_whole_split_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has 1 images, 5 were evaluated"):
-        lvis_of(Args(tmp_path), evaluated(tmp_path, images=5))
-    with pytest.raises(InputError, match="needs a COCO file"):
-        lvis_of(Args(tmp_path), evaluated(tmp_path, name="data.yaml"))
+@pytest.mark.parametrize(
+    ("classes", "flags", "said"),
+    [
+        ([{"id": 3, "name": "owl"}, {"id": 7, "name": "cat"}], [], "does not say how frequent it is"),
+        (CLASSES, ["--merge", "bird=owl,cat"], "--lvis judges the classes as their file has them"),
+        (CLASSES, ["--classes", "owl"], "--lvis judges the classes as their file has them"),
+    ],
+)
+def test_what_cannot_be_judged_is_said_before_the_work(
+    classes: list[dict[str, Any]],
+    flags: list[str],
+    said: str,
+    seen: Sees,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = write(tmp_path / "data", "val", classes)
+    assert main(["evaluate", str(tmp_path / "model.onnx"), "--data", str(root), "--lvis", *flags]) == 2
+    assert said in capsys.readouterr().err
+    assert seen.passes == 0
+
+
+def test_data_of_another_format_are_refused(seen: Sees, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "val")
+    write_text(tmp_path / "data.yaml", "val: images\nnames: [cat, owl]\n")
+    write_text(tmp_path / "labels" / "val1.txt", "1 0.5 0.5 1 1\n")
+    assert main(["evaluate", "model.onnx", "--data", str(tmp_path / "data.yaml"), "--lvis"]) == 2
+    assert "--lvis needs a COCO file" in capsys.readouterr().err
+
+
+def test_part_of_a_file_is_judged_by_what_the_file_says_of_it(tmp_path: Path) -> None:
+    data = open_detection_data(write(tmp_path, "val"), "val")
+    assert [image["neg_category_ids"] for image in lvis_truth(data)["images"]] == [[7], []]
+    assert {c["name"]: c["frequency"] for c in lvis_truth(data)["categories"]} == {"owl": "r", "cat": "f"}

@@ -14,7 +14,7 @@ from focalkit.data.copy_paste import Objects, paste
 from focalkit.data.distortions import HIDDEN, distort, erase
 from focalkit.data.mosaic import mixup, mosaic
 from focalkit.data.transforms import Sample, affine
-from unit.data.tiny_data import coco_content, write_coco
+from unit.data.tiny_data import annotation, coco_content, write_coco
 
 STILL = AugmentConfig(flip=0.0)
 
@@ -226,3 +226,16 @@ def test_another_formats_json_has_no_polygons(tmp_path: Path) -> None:
     data = open_detection_data(write_coco(tmp_path))
     (tmp_path / "samples.json").write_text('{"samples": []}')
     assert Objects.of(replace(data, source=tmp_path / "samples.json"), 0.5).polygons == {}
+
+
+def test_polygons_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = coco_content(annotations=[annotation(segmentation=[[5, 6, 15, 6, 15, 18, 5, 18]])])
+    data = open_detection_data(write_coco(tmp_path, content=content))
+
+    def whole(text: str) -> None:
+        raise AssertionError("the whole text is in memory")
+
+    monkeypatch.setattr("json.loads", whole)
+    monkeypatch.setattr("focalkit.data._coco_json._CHUNK", 64)
+    (outlines,) = Objects.of(data, 0.5).polygons.values()
+    assert outlines[0].tolist() == [[5, 6], [15, 6], [15, 18], [5, 18]]

@@ -60,11 +60,12 @@ def test_pieces_give_what_the_whole_gives(
         pieces = outcome(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(coco, "load", refuse)
+        patch.setattr(_coco_json, "plain", lambda item: None)
         whole = outcome(tmp_path)
     assert repr(pieces) == repr(whole)
 
 
-def refuse(path: Path) -> dict[str, Any]:
+def refuse(path: Path, made: object) -> dict[str, Any]:
     raise ValueError
 
 
