@@ -23,8 +23,8 @@ NOISE = (0.01, 0.06)
 QUALITY = (30, 95)
 ERASED = (0.02, 0.2)
 """Range of an erased rectangle's share of the image (Zhong et al., 2020: up to .4, which hides whole objects)"""
-RATIO = (0.3, 1 / 0.3)
-"""Range of its height / width"""
+RATIO = 1 / 0.3
+"""Its height / width at most, and width / height"""
 HIDDEN = 0.75
 """A box of which so much is erased becomes a region to ignore"""
 
@@ -55,7 +55,8 @@ def erase(sample: Sample, config: AugmentConfig, generator: torch.Generator) -> 
     if not config.erase or uniform(0, 1, generator) >= config.erase:
         return sample
     height, width = sample.size
-    area, ratio = uniform(*ERASED, generator) * height * width, math.exp(uniform(*map(math.log, RATIO), generator))
+    area, steepest = uniform(*ERASED, generator) * height * width, math.log(RATIO)
+    ratio = math.exp(uniform(-steepest, steepest, generator))
     h, w = min(height, round(math.sqrt(area * ratio))), min(width, round(math.sqrt(area / ratio)))
     top, left = int(uniform(0, height - h + 1, generator)), int(uniform(0, width - w + 1, generator))
     noise = torch.randint(256, (3, h, w), generator=generator, dtype=torch.uint8)

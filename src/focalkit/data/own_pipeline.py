@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ def load_pipeline(spec: str) -> Pipeline:
         raise ConfigError(f"augment.pipeline {spec}: cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise ConfigError(f"augment.pipeline {spec}: is {type(found).__name__}, expected something to call")
-    return found
+    return cast("Pipeline", found)
 
 
 def _of_file(file: Path) -> Any:

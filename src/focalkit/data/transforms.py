@@ -132,7 +132,7 @@ def affine(sample: Sample, config: AugmentConfig, generator: torch.Generator) ->
         return sample
     height, width = sample.size
     angle = uniform(-a.rotate, a.rotate, generator)
-    shift = [round(side * uniform(-a.translate, a.translate, generator)) for side in (width, height)]
+    shift = [float(round(side * uniform(-a.translate, a.translate, generator))) for side in (width, height)]
     shear = [uniform(-a.shear, a.shear, generator), 0.0]
     fill = [GREY / 255 if sample.image.is_floating_point() else GREY]
 

@@ -189,8 +189,11 @@ def propose(
     boxes = box_output(features).float() + first
     best, index = F.pad(logits.amax(dim=-1), (0, queries), value=-math.inf).topk(queries, dim=1)
     index = index.clamp(max=logits.shape[1] - 1)  # where there are fewer cells, the last one fills up
-    chosen = [x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for x in (features, logits, boxes)]
-    return Proposals(*chosen, best.isneginf())
+
+    def chosen(x: Tensor) -> Tensor:
+        return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+
+    return Proposals(chosen(features), chosen(logits), chosen(boxes), best.isneginf())
 
 
 def begin_with(found: Proposals, noised: NoisedQueries | None, label_embedding: nn.Module | None) -> Queries:
