@@ -23,7 +23,7 @@ from focalkit.data._coco_files import find as find
 from focalkit.data._coco_json import load, plain_or_whole
 from focalkit.data._coco_values import area_of, box_of, kind_of, size_of, whole
 from focalkit.data._lookup import Lookup
-from focalkit.data._opened import recall, remember
+from focalkit.data._opened import recall, remember, state
 from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._texts import read_text
 from focalkit.data.check import Findings, RawBox, RawImage, assemble
@@ -41,10 +41,11 @@ def read(split: str, where: CocoFiles, *, check: bool = True, repair: bool = Fal
     """
     key = (split, where.json.absolute(), *(folder.absolute() for folder in where.image_dirs), check, repair)
     with _collector_paused():
-        data = recall(key, where.json)
+        data = recall(key, where.json, where.image_dirs)
         if data is None:
+            before = state(where.json)
             data = _read(split, where, check, repair)
-            remember(key, data)
+            remember(key, data, where.image_dirs, before)
     return data
 
 

@@ -41,6 +41,61 @@ def test_the_second_opening_gives_the_same_without_reading(tmp_path: Path, reads
     assert len(reads) == 3
 
 
+def test_the_cache_gives_paths_as_the_data_set_is_spelt(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_coco(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    for spelt in (Path("data"), tmp_path / "data", Path("data/../data")):
+        found = open_detection_data(spelt)
+        assert [image.path for image in found.images] == [spelt / "images/train" / f"{n}.png" for n in "ab"]
+    monkeypatch.chdir("data")
+    assert [str(image.path) for image in open_detection_data(".").images] == [
+        "images/train/a.png",
+        "images/train/b.png",
+    ]
+    assert len(reads) == 2  # ".." is another spelling of the key
+
+
+def test_a_broken_link_beside_the_images_stops_nothing(tmp_path: Path, reads: list[str]) -> None:
+    data = write_coco(tmp_path / "data")
+    (data / "images/train/gone.png").symlink_to("nowhere")
+    assert open_detection_data(data) == open_detection_data(data)
+    assert len(reads) == 1
+
+
+def test_annotations_rewritten_while_they_are_read_are_read_again(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, read = write_coco(tmp_path / "data"), coco._read
+    new = json.dumps(coco_content(annotations=[annotation()]))
+
+    def rewritten(*given):
+        found = read(*given)
+        write_text(data / "annotations/instances_train.json", new)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(coco, "_read", rewritten)
+        open_detection_data(data)
+    assert sum(len(image.boxes) for image in open_detection_data(data).images) == 1
+
+
+def test_another_version_and_a_nearer_folder_are_noticed(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_coco(tmp_path / "data")
+    (data / "images/train").rename(data / "train")
+    (data / "images/train").mkdir()
+    open_detection_data(data)
+    for name in ("a.png", "b.png"):
+        save_image(data / "images/train" / name)  # comes before data/train
+    assert open_detection_data(data).images[0].path == data / "images/train/a.png"
+    monkeypatch.setattr(_opened, "version", lambda _: "0.0.1")
+    open_detection_data(data)
+    assert len(reads) == 3
+
+
 def touch(file: Path) -> None:
     os.utime(file, ns=(1, file.stat().st_mtime_ns + 1))
 
