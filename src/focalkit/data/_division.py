@@ -174,7 +174,7 @@ def read_division(file: Path) -> dict[str, list[str]]:
     """Part -> names of images, from a file that a run has written.
 
     Raises:
-        InputError: No such file, or another one.
+        InputError: No such file, another one, or an image in two parts.
     """
     try:
         parts = json.loads(file.read_text(encoding="utf-8"))["parts"]
@@ -184,6 +184,11 @@ def read_division(file: Path) -> dict[str, list[str]]:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: not a made split, as training writes it to RUN/splits.json ({error})") from error
+    listed: dict[str, str] = {}
+    for part, names in parts.items():
+        for name in names:
+            if listed.setdefault(name, part) != part:
+                raise InputError(f"{file}: {name} is in {listed[name]} and in {part}; expected each image in one part")
     return parts
 
 

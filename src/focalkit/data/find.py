@@ -241,8 +241,9 @@ def open_train_and_val(
     place = Place(path, train_json, val_json, images, check, repair)
     if selection.divides:
         parts = place.divide(selection)
-        if "val" not in parts:
-            raise InputError(f"--split {selection.split}: makes {', '.join(parts)} and no val")
+        for part in ("train", "val"):
+            if part not in parts:
+                raise InputError(f"--split {selection.split}: makes {', '.join(parts)} and no {part}")
         train, val = parts["train"], replace(parts["val"], warnings=())  # train has those of the whole
     else:
         train, val = _own_train_and_val(place)

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from focalkit._config_io import infinite
 from focalkit.config import DataConfig, TrainConfig
+from focalkit.data import Selection
 from focalkit.detection import resolve_backbone
 from focalkit.detection.build import with_own_losses
 from focalkit.errors import ConfigError
@@ -55,7 +56,10 @@ def resolve(config: TrainConfig) -> Resolved:
                     f"backbone: no pretrained weights, so all of it trains{live}; expect a lower AP than with "
                     "--backbone-weights FILE or --pretrained-backbone"
                 )
-    config = replace(config, model=model, data=_absolute(config.data, "path", "train_json", "val_json", "images"))
+    data = _absolute(config.data, "path", "train_json", "val_json", "images")
+    if (file := Selection.of(data).written) is not None:
+        data = replace(data, split=str(file.expanduser().resolve()))
+    config = replace(config, model=model, data=data)
     if (spec := config.augment.pipeline) is not None:
         where, colon, name = spec.rpartition(":")
         place = f"{Path(where).expanduser().resolve()}" if where.endswith(".py") else where

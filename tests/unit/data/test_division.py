@@ -130,6 +130,20 @@ def test_a_division_of_other_data_is_refused(tmp_path: Path) -> None:
         open_train_and_val(write_coco(tmp_path / "d"), selection=Selection(str(file)))
 
 
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"train": ["a.png", "b.png"], "val": ["b.png"]}, r"s\.json: b\.png is in train and in val; expected each"),
+        ({"val": ["a.png", "b.png"]}, "makes val and no train"),
+        ({"train": ["a.png", "b.png"]}, "makes train and no val"),
+    ],
+)
+def test_a_file_that_names_no_two_parts_apart_is_refused(tmp_path: Path, parts: dict, says: str) -> None:
+    file = write_text(tmp_path / "s.json", json.dumps({"parts": parts}))
+    with pytest.raises(InputError, match=says):
+        open_train_and_val(write_coco(tmp_path / "d", "all"), selection=Selection(str(file)))
+
+
 def test_copies_across_the_datas_own_splits_are_told(tmp_path: Path) -> None:
     write_coco(tmp_path)
     images = [{"id": 9, "file_name": "z.png", "width": 40, "height": 30}, {"id": 10, "file_name": "y.png"}]

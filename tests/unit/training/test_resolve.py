@@ -62,6 +62,8 @@ def test_resolving_twice_changes_nothing(folded):
 
 def test_paths_become_absolute():
     assert resolve(replace(cpu_small(), data=DataConfig(Path("here")))).config.data.path == Path.cwd() / "here"
+    for split, kept in (("../splits.json", str(Path.cwd().parent / "splits.json")), ("80/10/10", "80/10/10")):
+        assert resolve(replace(cpu_small(), data=DataConfig(split=split))).config.data.split == kept
 
 
 @pytest.mark.parametrize(
