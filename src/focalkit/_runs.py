@@ -5,7 +5,7 @@
         splits.json         names of the images of each part, where training made the split
         result.json         the numbers of the best checkpoint; "finished": true ends the run
         checkpoints/        best.ckpt, last.ckpt
-        predictions.json  evaluation.json  gallery/  report.html  tensorboard/
+        predictions.json  evaluation.json  gallery/  report.html  tensorboard/  csv/  csv-from-N/
         evaluations/NAME/   the same of another data set
         autopsy.json        of a training that stopped at a loss or gradient that is not finite
         calibration.json    maps of scores and thresholds, where `focalkit calibrate` was called; calibration/
@@ -16,6 +16,7 @@ Free of torch. What this file does not do: it neither trains nor evaluates.
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,8 @@ _FILES = (
     "splits.json",
 )
 _FOLDERS = ("checkpoints", "gallery", "evaluations", "calibration", "tensorboard", "wandb", "mlruns")
+_TABLES = [f"{folder}/{name}" for folder in ("csv", "csv-from-*") for name in ("metrics.csv", "hparams.yaml")]
+"""Of the CSV logger, in folders whose names others may give too."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,10 @@ class RunDir:
             (self.path / name).unlink(missing_ok=True)
         for name in _FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
+        for file in [file for pattern in _TABLES for file in self.path.glob(pattern)]:
+            file.unlink(missing_ok=True)
+            with suppress(OSError):  # something else is in it
+                file.parent.rmdir()
 
 
 def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:

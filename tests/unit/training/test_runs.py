@@ -87,6 +87,9 @@ def test_force_deletes_the_run_and_nothing_else(run):
     run.append_metrics({"step": 1})
     (run.path / "checkpoints").mkdir()
     run.checkpoint("best").write_text("weights")
+    for folder in ("csv", "csv-from-40"):
+        (run.path / folder).mkdir()
+        (run.path / folder / "metrics.csv").write_text("step")
     (run.path / "notes.txt").write_text("mine")
     claim(run.path, force=True).clear()
     assert [p.name for p in run.path.iterdir()] == ["notes.txt"]
