@@ -76,7 +76,7 @@ def test_a_notebook_shows_the_picture_and_the_first_rows(tmp_path):
     assert "<img" not in plain
     assert plain.count("&lt;i&gt;cat&lt;/i&gt;</td><td>0.500</td><td>10, 20, 30, 60") == 10
     assert "and 2 more" in plain
-    picture = Image.new("RGB", (40, 80))
+    Image.new("RGB", (40, 80)).save(picture := tmp_path / "shown.png")
     shown = dataclasses.replace(FOUND, source=picture)._repr_html_()
     data = base64.b64decode(re.findall(r'src="data:image/jpeg;base64,([^"]+)"', shown)[0])
     assert Image.open(io.BytesIO(data)).size == (40, 80)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -27,14 +28,15 @@ class Detections:
         scores: float32 (d,), 0 to 1.
         labels: int64 (d,), 0..K-1.
         names: Names of the K classes, where known.
-        source: The image, as it was given to `Detector.predict`, so that a notebook shows it with the boxes.
+        source: The image's file, where `Detector.predict` was given one, so that a notebook shows it with the boxes;
+            of other images `draw` makes the picture.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
     names: tuple[str, ...] | None = None
-    source: Any = field(default=None, repr=False)
+    source: str | os.PathLike[str] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.scores)

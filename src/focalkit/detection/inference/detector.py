@@ -201,7 +201,9 @@ class Detector:
             return list(self.stream(images, score_threshold, batch_size))
         given = list(each_image(images))
         found = self.stream(given, score_threshold, batch_size)
-        return [replace(one, source=image) for image, one in zip(given, found, strict=True)]
+        # subtle: a path alone is kept; pixels would stay in memory as long as their result, and go into its pickle
+        paths = [image if isinstance(image, str | os.PathLike) else None for image in given]
+        return [replace(one, source=path) for path, one in zip(paths, found, strict=True)]
 
     def stream(self, images: Iterable[Any], score_threshold: Cut = None, batch_size: int = 8) -> Iterator[Detections]:
         """As `predict`, for any number of single images: they are read when their turn comes, and resized at once.
