@@ -52,14 +52,18 @@ def adjusted(outputs: Outputs, adjust: str | None, class_counts: Sequence[int], 
     return replace(outputs, logits=(outputs.logits + shift).astype(np.float32))
 
 
-def without_focal(outputs: Outputs, loss: str) -> Outputs:
+def without_focal(outputs: Outputs, loss: str, class_weight: str | None) -> Outputs:
     """The outputs of a method with what its focal loss did to probabilities undone; the order of scores stays.
 
     Raises:
-        ConfigError: The loss is another one, or has more than one gamma.
+        ConfigError: The loss is another one, or has more than one gamma; classes were weighted.
     """
     from focalkit.losses import focal_arguments
 
+    if class_weight is not None:
+        raise ConfigError(
+            f"its classes were weighted ({class_weight}); the inverse of focal loss with that is not known"
+        )
     gamma, alpha, _ = focal_arguments(loss)
     return _posterior(outputs, gamma, alpha)
 

@@ -139,6 +139,6 @@ def _peak_memory_mb() -> float | None:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def job_with_threads(job: Job, threads: int) -> Job:
-    """The job for a worker that has so many threads."""
-    return replace(job, budget=replace(job.budget, threads=threads))
+def job_among(job: Job, workers: int, threads: int) -> Job:
+    """The job for one of so many workers, with so many threads each."""
+    return replace(job, budget=replace(job.budget, threads=threads, beside=workers))

@@ -66,7 +66,7 @@ class Predictor:
             posterior: Undo what training with focal loss did to them. Thresholds are not of these.
 
         Raises:
-            ConfigError: `posterior` of another loss than focal.
+            ConfigError: `posterior` of another loss than focal, or of one with class weights.
         """
         found = self.outputs(source)
         return (self.posterior(found) if posterior else found).probabilities
@@ -75,12 +75,12 @@ class Predictor:
         """The outputs with what training with focal loss did to probabilities undone.
 
         Raises:
-            ConfigError: The method has another loss.
+            ConfigError: The method has another loss, or class weights.
         """
         method = self.record["method"]
         if str(method["adjust"]).startswith("focal_posterior"):
             return outputs
-        return without_focal(outputs, method["loss"])
+        return without_focal(outputs, method["loss"], method.get("class_weight"))
 
     def predict(self, source: Any) -> Array | Sequence[Any]:
         """(n,) names of the classes decided on, at the tuned thresholds; of a detector, what it finds in each image."""

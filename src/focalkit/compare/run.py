@@ -8,7 +8,7 @@ from typing import Any, Literal
 from focalkit._config_io import nearest
 from focalkit._runs import write_json_atomic
 from focalkit.compare._specs import resolve
-from focalkit.compare.cell import Outcome, failed, job_with_threads, read, run
+from focalkit.compare.cell import Outcome, failed, job_among, read, run
 from focalkit.compare.comparison import Comparison
 from focalkit.compare.engines import ENGINES, serial, threads_for
 from focalkit.compare.methods import Method
@@ -184,9 +184,10 @@ def run_plan(
         # one after another needs no second process; and few cells need few workers
         workers = min(jobs, max(1, len(missing)))
         engine_of = serial if engine == "processes" and workers == 1 else ENGINES[engine]
-        threads = threads_for(1 if engine_of is serial else workers)
+        workers = 1 if engine_of is serial else workers
+        threads = threads_for(workers)
         for wave in _waves(missing):
-            ready = [job_with_threads(job, threads) for job in wave]
+            ready = [job_among(job, workers, threads) for job in wave]
             for job, outcome in engine_of(ready, run, workers, lambda job: tell(Event("started", job))):
                 result: Outcome = outcome or failed(job, "the process died twice (killed, or out of memory)", 0.0)
                 tell(Event("done" if result.status == "done" else "failed", job, result.seconds, result.error))

@@ -6,6 +6,7 @@ anchors of RetinaNet `analyze.match_anchors` says more. No image is read.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from focalkit._progress import track
 from focalkit.config import CriterionConfig, DetectorName, ModelConfig
-from focalkit.data._records import DetectionData
+from focalkit.data._records import DetectionData, ImageRecord
 from focalkit.data.analyze import target_of
-from focalkit.detection import DETECTORS, WholeImage
+from focalkit.detection import DETECTORS, Assignment, DetectionTarget, WholeImage
+from focalkit.detection.types import BACKGROUND, PriorGrid
 
 
 def match_detector(
@@ -44,8 +46,7 @@ def match_detector(
         queries = model.decoder.queries
         facts = {"most": max(counts, default=0), "mean": sum(counts) / max(1, len(counts))}
         return about | {"kind": "queries", "queries": queries, **facts, "images_over": sum(n > queries for n in counts)}
-    with_boxes = [image for image in data.images if not all(image.crowd)]
-    images = with_boxes[:: max(1, math.ceil(len(with_boxes) / sample))]
+    images = _with_boxes(data, sample)
     levels, per_box = torch.zeros(len(priors.strides), dtype=torch.int64), [torch.zeros(0, dtype=torch.int64)]
     for image in track(images, len(images), "matching"):
         target, shapes = target_of(image, priors.strides, min_size, max_size)
@@ -67,6 +68,37 @@ def match_detector(
         "per_box": counted.double().quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist() if len(counted) else [],
         "without": float((counted == 0).float().mean()) if len(counted) else 0.0,
     }
+
+
+def foreground_share(
+    data: DetectionData,
+    priors: PriorGrid,
+    matcher: Callable[[Sequence[Tensor], DetectionTarget], Assignment],
+    min_size: int,
+    max_size: int,
+    *,
+    sample: int = 100,
+) -> float:
+    """The share of positives among the priors that learn a class, at the size that the network will see.
+
+    Args:
+        data: The split.
+        priors: Of the detector.
+        matcher: One that looks at places alone.
+        min_size, max_size, sample: See `match_detector`.
+    """
+    totals = torch.zeros(2, dtype=torch.int64)
+    for image in _with_boxes(data, sample):
+        target, shapes = target_of(image, priors.strides, min_size, max_size)
+        labels = matcher(priors(shapes), target).labels
+        totals += torch.stack([(labels >= 0).sum(), (labels == BACKGROUND).sum()])
+    positives, negatives = totals.tolist()
+    return positives / max(1, positives + negatives)
+
+
+def _with_boxes(data: DetectionData, sample: int) -> list[ImageRecord]:
+    found = [image for image in data.images if not all(image.crowd)]
+    return found[:: max(1, math.ceil(len(found) / sample))]
 
 
 def _centre_inside(priors: Tensor, boxes: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def how_it_was_done(comparison: Comparison, done: Mapping[str, Cell]) -> list[tu
     tuning = f"{plan.tune} trials per method, on validation only" if plan.tune else "none: methods as they stand"
     decides = comparison.task.decision_metric
     thresholds = "tuned on validation for every method" if decides else "none: nothing is decided, only ranked"
-    budget = ", ".join(f"{k} {v}" for k, v in vars(plan.budget).items() if v is not None)
+    budget = ", ".join(f"{k} {v}" for k, v in vars(plan.budget).items() if v is not None and k != "beside")
     rows = [
         ("Methods", f"{len(plan.methods)}, each with the same initial weights, splits and budget for a seed"),
         ("Seeds", f"{', '.join(map(str, plan.seeds))}; {splits}"),

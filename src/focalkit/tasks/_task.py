@@ -211,11 +211,13 @@ class Budget:
         steps: At most so many optimiser steps (trees and other peers: their own number of rounds); None: the task's.
         seconds: At most so many seconds; None: no limit. Time limits make results depend on the machine.
         threads: CPU threads.
+        beside: Fits at the same time, this one included, which share the machine's memory.
     """
 
     steps: int | None = None
     seconds: float | None = None
     threads: int = 1
+    beside: int = 1
 
 
 @dataclass(frozen=True)

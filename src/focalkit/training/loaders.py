@@ -21,12 +21,22 @@ TRAIN_SHARE = 0.75
 
 
 def train_loader(
-    data: DetectionData, config: TrainConfig, *, fill: Sequence[float], rank: int, world: int, start_step: int
+    data: DetectionData,
+    config: TrainConfig,
+    *,
+    fill: Sequence[float],
+    rank: int,
+    world: int,
+    start_step: int,
+    beside: int = 1,
 ) -> DataLoader:
-    """Batches of `config.batch_size // (world * config.accumulate)` augmented images, in the order of `EpochOrder`."""
+    """Batches of `config.batch_size // (world * config.accumulate)` augmented images, in the order of `EpochOrder`.
+
+    So many trainings as `beside` says, this one included, share the memory for decoded images.
+    """
     rule = config.model.numerics.resize
     sizes, epochs = (config.min_size, config.max_size), plan_run(config, len(data)).epochs
-    cache = _cache(data, config, epochs, TRAIN_SHARE)
+    cache = _cache(data, config, epochs, TRAIN_SHARE / beside)
     dataset = DetectionDataset(data, *sizes, config.augment, seed=config.seed, resize=rule, epochs=epochs, cache=cache)
     order = EpochOrder(
         len(dataset),

@@ -206,7 +206,7 @@ def test_the_posterior_of_focal_loss_is_that_of_calibration(link: str, alpha: fl
     else:
         wanted = focal_to_posterior(outputs.probabilities, 2.0, alpha, kind="sigmoid")
         np.testing.assert_allclose(found.probabilities, wanted, rtol=1e-5)
-    again = without_focal(outputs, f"focal(gamma=2.0, alpha={alpha})")
+    again = without_focal(outputs, f"focal(gamma=2.0, alpha={alpha})", None)
     np.testing.assert_array_equal(again.logits, found.logits)
 
 
@@ -238,4 +238,6 @@ def test_no_posterior_is_made_up_for_other_losses(loss: str):
     with pytest.raises(
         ConfigError, match=r"the inverse (of focal loss with one gamma is known|with pos_weight is not known)"
     ):
-        without_focal(outputs, loss)
+        without_focal(outputs, loss, None)
+    with pytest.raises(ConfigError, match=r"its classes were weighted \(inverse\)"):
+        without_focal(outputs, "focal(gamma=2.0)", "inverse")

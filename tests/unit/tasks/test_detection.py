@@ -14,10 +14,10 @@ from focalkit.cli import main
 from focalkit.cli._calibrated import posterior_of
 from focalkit.cli.predict import Args, run
 from focalkit.compare import METHODS, Method, Predictor, compare
-from focalkit.config import DecoderConfig, ModelConfig, cpu_small
+from focalkit.config import DecoderConfig, ModelConfig, cpu_small, with_detector
 from focalkit.data import open_detection_data, write_demo_scenes
-from focalkit.detection import Detections, load_weights, save_weights
-from focalkit.detection.options import check_options
+from focalkit.detection import DETECTORS, Detections, load_weights, save_weights
+from focalkit.detection.options import check_options, without_unread
 from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.losses import focal_arguments, parse
 from focalkit.metrics import coco_ap
@@ -26,6 +26,7 @@ from focalkit.tasks.detection import BY_DETECTOR, RTDETRV2, TASK, Detection, bes
 from focalkit.tasks.detection._average_precision import average_precision, judge, precisions
 from focalkit.tasks.detection._configure import configure, not_enlarged
 from focalkit.tasks.detection._fitted import _detections
+from focalkit.tasks.detection._inspect import positive_share
 from focalkit.tasks.detection._sample import sampled_images
 
 MODEL = ModelConfig("tiny", "batch", 0, 8, 8, 1, anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0))
@@ -262,6 +263,27 @@ def test_a_set_predictor_trains_under_a_loss_and_its_files_give_the_same_boxes(s
     np.testing.assert_allclose(found.parts["detections.scores"], outputs.parts["detections.scores"], atol=1e-5)
     with pytest.raises(ConfigError, match="matched by their place"):
         task.fit(METHODS["ohem_nms"], splits, Budget(steps=1), 1, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(set(DETECTORS) - {"deim", "dfine", "rtdetrv2", "rtmdet"}))
+def test_without_sampling_the_class_outputs_begin_at_the_share_of_positives(name, splits, monkeypatch, tmp_path):
+    monkeypatch.setattr("focalkit.tasks.detection._fit._train", lambda *_: 0)
+    task = Detection(config=lambda: without_unread(with_detector(tiny(), name)))
+    assert "anchors" in task.kinds
+    fitted = task.fit(METHODS["sampling_free"], splits, Budget(steps=1), 0, tmp_path)
+    config = configure(task.config(), METHODS["sampling_free"], splits.class_counts, Budget(steps=1), 0)
+    share = positive_share(splits.train, not_enlarged(config, splits.train))
+    assert 0 < share < 0.2
+    bias = fitted.model.detector.model.head.class_output.bias.detach()
+    torch.testing.assert_close(bias.sigmoid(), torch.full_like(bias, share / len(splits.classes)))
+
+
+def test_fits_at_the_same_time_share_the_memory_for_images(splits, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("focalkit.training.loaders.cache_for", lambda sizes, share, processes: seen.append(share))
+    for beside in (1, 4):
+        TINY.fit(METHODS["ce"], splits, Budget(steps=20, seconds=1e-9, beside=beside), 0, tmp_path)
+    assert seen[0] == 4 * seen[1] > 0
 
 
 def test_sampled_images_are_repeated_by_their_rarest_class(splits):

@@ -55,7 +55,7 @@ def fit(task: "Detection", method: "Method", splits: Splits, budget: Budget, see
         categories = tuple((c.id, c.name) for c in train.categories)
         model.card = replace(card, categories=categories, min_size=config.min_size, max_size=config.max_size)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        steps = _train(model.to(device), config, train, device, method, budget.seconds)
+        steps = _train(model.to(device), config, train, device, method, budget)
         # subtle: a threshold would cut the methods whose scores are low, not those that rank badly
         detector = Detector(model.eval(), score_threshold=0.0)
         facts = {"steps": steps, "detector": config.model.detector, "loss": config.loss, "batch": config.batch_size}
@@ -73,7 +73,7 @@ def _train(
     data: DetectionData,
     device: torch.device,
     method: "Method",
-    seconds: float | None,
+    budget: Budget,
 ) -> int:
     """Steps taken."""
     shares = [images / len(data) for images in data.image_counts()]
@@ -83,11 +83,11 @@ def _train(
     steps = plan_run(config, len(data)).steps  # the same whatever is drawn
     data = sampled_images(data, method.sampler, config.seed)
     plan, o = plan_run(replace(config, max_steps=steps), len(data)), config.optim
-    clock = Clock(plan.steps, seconds)
+    clock = Clock(plan.steps, budget.seconds)
     optimizer = build_optimizer(model, o, plan.lr)
     average = None if o.ema_decay is None else AveragedModel(model, multi_avg_fn=_rising(o.ema_decay), use_buffers=True)
     fill = model.pixel_mean.flatten().tolist()
-    loader = train_loader(data, config, fill=fill, rank=0, world=1, start_step=0)
+    loader = train_loader(data, config, fill=fill, rank=0, world=1, start_step=0, beside=budget.beside)
     model.train()
     step = 0
     for batch in batches(loader, plan.epochs):

@@ -5,8 +5,10 @@ from typing import Any
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
 from focalkit.data.analyze import match_anchors, summarize
+from focalkit.data.analyze_matching import foreground_share
 from focalkit.data.find import compare_splits
-from focalkit.detection import AnchorGrid, MaxIoUAssigner
+from focalkit.detection import DETECTORS, AnchorGrid, MaxIoUAssigner
+from focalkit.detection.build import assigner_of
 from focalkit.findings import check_boxes, check_classes
 
 from .._task import Inspection, Source
@@ -34,9 +36,12 @@ def inspect(source: Source, config: TrainConfig) -> Inspection:
 
 
 def positive_share(data: DetectionData, config: TrainConfig) -> float | None:
-    """The share of a detector's anchors that answer for a box; None where it has none, or none does."""
-    found = _match(data, config)
-    return None if found is None or not found["foreground"] else float(found["foreground"])
+    """The share of a detector's priors that answer for a box; None where predictions decide that, or none does."""
+    matcher = assigner_of(config)
+    if not callable(matcher):
+        return None
+    priors = DETECTORS[config.model.detector].priors(config.model)
+    return foreground_share(data, priors, matcher, config.min_size, config.max_size) or None
 
 
 def _match(data: DetectionData, config: TrainConfig) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from focalkit.detection import HardExamples
 from focalkit.detection.criterion import DetectionCriterion
 from focalkit.errors import ConfigError
 from focalkit.losses import parse
-from focalkit.sampling import read_sampler
+from focalkit.sampling import item_repeat_factors, read_sampler
 
 if TYPE_CHECKING:
     from focalkit.detection.set_criterion import SetCriterion
@@ -83,8 +83,7 @@ def sampled_images(data: DetectionData, sampler: str | None, seed: int) -> Detec
         for image in data.images
     ]
     if name == "repeat_factor":
-        factor = np.maximum(1.0, (arguments["t"] / (counts.clip(1) / len(data))) ** arguments["power"])
-        wanted = np.array([max((factor[c] for c in classes), default=1.0) for classes in shown])
+        wanted = item_repeat_factors(shown, arguments["t"], arguments["power"])
         times = (np.floor(wanted) + (random.random(len(data)) < wanted % 1)).astype(np.int64)
     else:
         weight = np.array([sum(counts[c] ** -arguments["power"] for c in classes) for classes in shown])
