@@ -65,12 +65,10 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """In a notebook: COCO's numbers and the classes."""
-        rows = [
-            (name, *(row[key] for key in ("count", "AP", "AP50", "AP75"))) for name, row in self.coco.per_class.items()
-        ]
-        return table(list(self.coco.metrics), [list(self.coco.metrics.values())]) + table(
-            ["class", "boxes", "AP", "AP50", "AP75"], sorted(rows, key=lambda row: -row[1])
-        )
+        ordered = sorted(self.coco.per_class.items(), key=lambda named: -named[1]["count"])
+        rows = [(name, *(row[key] for key in ("count", "AP", "AP50", "AP75"))) for name, row in ordered]
+        numbers = table(list(self.coco.metrics), [list(self.coco.metrics.values())])
+        return numbers + table(["class", "boxes", "AP", "AP50", "AP75"], rows)
 
     def summary(self, train_counts: Sequence[int] | None = None) -> dict[str, Any]:
         """What evaluation.json holds, without the gallery and the concentration of the loss.

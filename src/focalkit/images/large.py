@@ -48,7 +48,10 @@ class LargePicture:
         self.path = Path(path)
         vips = _pyvips()
         try:
-            self._image = _rgb(vips.Image.new_from_file(str(self.path), access="random").autorot(), self.path)
+            opened = vips.Image.new_from_file(str(self.path), access="random")
+            # from its beginning to its end a file is read without keeping its pixels, but only in the order it has
+            self._upright = not opened.get_typeof("orientation") or opened.get("orientation") == 1
+            self._image = _rgb(opened.autorot(), self.path)
         except vips.Error as error:
             raise _unreadable(self.path, error) from error
         self.height, self.width = int(self._image.height), int(self._image.width)
@@ -63,8 +66,10 @@ class LargePicture:
 
     def overview(self, side: int) -> Tensor:
         """uint8 (3, h, w) of the whole picture, reduced so that its long side is `side` at most."""
-        scale = min(1.0, side / max(self.height, self.width))
-        return self._pixels(self._image.resize(scale) if scale < 1 else self._image)
+        scale, image = min(1.0, side / max(self.height, self.width)), self._image
+        if self._upright:
+            image = _rgb(_pyvips().Image.new_from_file(str(self.path), access="sequential"), self.path)
+        return self._pixels(image.resize(scale) if scale < 1 else image)
 
     def _pixels(self, image: Any) -> Tensor:
         try:

@@ -287,6 +287,23 @@ def test_a_large_picture_of_floats_follows_the_rule_of_all_pictures(dark, tmp_pa
             read(name)
 
 
+def test_windows_of_a_large_picture_are_parts_of_what_is_read_otherwise(tmp_path):
+    pytest.importorskip("pyvips")
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (40, 60, 3), dtype=torch.uint8, generator=generator).numpy()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(pixels).save("a.png", exif=exif)
+    Image.fromarray(pixels[..., 0]).save("grey.png")
+    Image.fromarray(np.arange(2400, dtype=np.uint16).reshape(40, 60) * 27).save("deep.png")
+    for name in ("a.png", "grey.png", "deep.png"):
+        whole, picture = read_image(name), LargePicture(name)
+        assert (picture.height, picture.width) == whole.shape[1:]
+        assert torch.equal(picture.window(5, 7, 35, 30), whole[:, 7:30, 5:35])
+        assert torch.equal(picture.overview(1000), whole)
+        assert max(picture.overview(30).shape[1:]) == 30
+
+
 @pytest.mark.parametrize("words", [["--every", "0"], ["--seconds", "-1"], ["--seconds", "nan"]])
 def test_impossible_numbers_are_wrong_usage(words, capsys):
     assert main(["predict", "run", "a.png", "--out", "out", *words]) == 2
