@@ -1,5 +1,6 @@
 """Evaluate a training run, a weights file or any other detector on a data set, and keep what a report needs."""
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -75,7 +76,7 @@ def evaluate_run(
     if selection is not None and selection != Selection():
         own, data_path = False, data_path or data.source
     if not own and out is None and data_path is not None:
-        folder = run.path / "evaluations" / (Path(data_path).resolve().name + _chosen(selection))
+        folder = run.path / "evaluations" / (Path(data_path).resolve().name + _chosen(selection, data))
         _refuse_others(folder, data)
     evaluation = evaluate_into(
         folder,
@@ -131,14 +132,16 @@ def evaluate_file(
         The contents of evaluation.json, and under "written" the folder.
 
     Raises:
-        ConfigError: No data set, or one with other classes.
+        ConfigError: No data set, one with other classes, or another than that whose results would be replaced.
         InputError: The file or the data cannot be read.
     """
     if data_path is None:
         raise ConfigError(f"{path}: a weights file does not know its data set: give one with --data DATA")
     detector = Detector.open(path, device, score_threshold=score_threshold, layout=layout, coco80=coco80, trust=trust)
     data = with_classes_of(detector, open_split(None, data_path, split, selection=selection), path)
-    folder = out or path.with_name(f"{path.stem}-evaluation")
+    folder = out or path.with_name(f"{path.stem}-evaluation{_chosen(selection, data)}")
+    if out is None:
+        _refuse_others(folder, data)
     assert detector.card is not None  # `load_weights` gives one to every model
     config = TrainConfig(model=detector.card.config)
     found = evaluate_into(
@@ -168,7 +171,8 @@ def evaluate_detector(
     Args:
         detector: With names and category ids.
         data: A split; its classes are found by name.
-        out: Folder for predictions.json and evaluation.json; None writes nothing.
+        out: Folder for predictions.json and evaluation.json, for another split than "val" with its name as those of
+            `evaluate_run`; None writes nothing.
         label: Of the progress bar.
         rule, lvis: See `evaluate`.
 
@@ -181,8 +185,9 @@ def evaluate_detector(
     found = evaluate(detector, with_classes_of(detector, data, "the detector"), label=label, rule=rule, lvis=lvis)
     summary = found.summary()
     if out is not None:
-        write_json_atomic(out / "predictions.json", found.predictions, indent=None)
-        write_json_atomic(out / "evaluation.json", summary)
+        ending = file_ending(data)
+        write_json_atomic(out / f"predictions{ending}.json", found.predictions, indent=None)
+        write_json_atomic(out / f"evaluation{ending}.json", summary)
     return summary
 
 
@@ -259,12 +264,17 @@ def with_classes_of(detector: Detector, data: DetectionData, source: object) -> 
     return data
 
 
-def _chosen(selection: Selection | None) -> str:
-    """What the name of a folder says of chosen classes."""
-    if selection is None or not selection.chooses:
+def _chosen(selection: Selection | None, data: DetectionData) -> str:
+    """What the name of a folder says of chosen classes, and of images dealt out otherwise."""
+    if selection is None:
         return ""
     words = [selection.classes or "", *selection.merge, "single-class" * selection.single_class]
-    return "-" + re.sub(r"[^\w.-]+", "+", "-".join(word for word in words if word))[:80]
+    said = re.sub(r"[^\w.-]+", "+", "-".join(word for word in words if word))[:80]
+    dealt = ""
+    if selection.divides and data.division is not None:
+        parts = json.dumps({part: sorted(names) for part, names in data.division.items()}, sort_keys=True)
+        dealt = "split-" + hashlib.sha256(parts.encode()).hexdigest()[:8]
+    return "".join(f"-{word}" for word in (said, dealt) if word)
 
 
 def _refuse_others(folder: Path, data: DetectionData) -> None:
