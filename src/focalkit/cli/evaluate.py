@@ -73,7 +73,8 @@ class Args:
     area_sides: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="PIXELS...", help_behavior_hint="")] = None
     """AP of sizes divided at squares of these sides, such as 8 16 32, beside COCO's numbers"""
     lvis: Flag = False
-    """LVIS's numbers too: rare, common and frequent classes, of a COCO file that says how frequent each is"""
+    """LVIS's numbers too, with up to 300 detections per image: rare, common and frequent classes, of a COCO file that
+    says how frequent each is"""
     json: Flag = False
     """Print one JSON object on stdout"""
     selection: Annotated[WrittenFlags, Prefixless] = field(default_factory=WrittenFlags)
@@ -178,7 +179,9 @@ def lvis_lines(found: Mapping[str, float] | None) -> list[str]:
     """LVIS's numbers in a line."""
     if found is None:
         return []
-    return ["LVIS's rule: federated images", "  ".join(f"{n} {number(v).strip()}" for n, v in found.items()), ""]
+    numbers = {name: value for name, value in found.items() if name != "max_detections"}
+    rule = f"LVIS's rule: federated images, up to {found['max_detections']} detections per image"
+    return [rule, "  ".join(f"{n} {number(v).strip()}" for n, v in numbers.items()), ""]
 
 
 def rule_lines(found: Mapping[str, Any] | None) -> list[str]:

@@ -30,6 +30,9 @@ from focalkit.metrics import ApRule, CocoResult, ap_by_rule, coco_ap, lvis_ap
 MAX_NEGATIVES = 1e8
 """Logits that the concentration of the loss counts at most, spread over the split (the paper sampled 1e7)."""
 
+LVIS_DETECTIONS = 300
+"""Per image, by LVIS's rule (Gupta et al., 2019)."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -44,7 +47,7 @@ class Evaluation:
         device: Where the model was.
         predictions: The detections as COCO results, with the data's own ids.
         by_rule: AP by a rule other than COCO's, where one was given.
-        lvis: LVIS's numbers, where they were asked for.
+        lvis: LVIS's numbers, where they were asked for, and under "max_detections" how many of an image they look at.
     """
 
     data: DetectionData
@@ -113,7 +116,8 @@ def evaluate(
         label: Of the progress bar.
         rule: Compute AP by this rule too. Its limit on detections is the detector's where that is lower; COCO's
             numbers are of those that the detector gives by its own limit, with or without a rule.
-        lvis: Compute LVIS's numbers too, of the COCO file that the split is from.
+        lvis: Compute LVIS's numbers too, of the COCO file that the split is from and up to 300 detections per image.
+            Nothing else changes with them.
 
     Raises:
         InputError: The data has another number of classes than the model, an image cannot be read, the file of an
@@ -134,14 +138,17 @@ def evaluate(
             observing += time.perf_counter() - before
 
     usual = detector.postprocess.max_detections
-    if rule is not None and rule.max_detections > usual:
+    most = usual if rule is None else max(usual, rule.max_detections)
+    kept = getattr(detector.postprocess, "most", LVIS_DETECTIONS)  # an exported file has no more than it keeps
+    seen = max(most, min(LVIS_DETECTIONS, kept) if lvis else 0)
+    if seen > usual:
         detector = copy.copy(detector)
-        detector.postprocess = replace(detector.postprocess, max_detections=rule.max_detections)
+        detector.postprocess = replace(detector.postprocess, max_detections=seen)
     start = time.perf_counter()
     detections = predict_split(detector, data, batch_size=batch_size, workers=workers, observe=timed, label=label)
     seconds = time.perf_counter() - start - observing
     truth = data.to_coco()
-    results = coco_results(detections, data.category_ids)
+    results = coco_results(_best(detections, most), data.category_ids)
     best = results if rule is None else coco_results(_best(detections, usual), data.category_ids)
     coco = coco_ap(truth, best, curves=True)
     own = None if rule is None else ap_by_rule(truth, results, rule)
@@ -152,7 +159,9 @@ def evaluate(
         judged = {
             category["id"] for category in federated["categories"]
         }  # of these alone says it how frequent they are
-        of_lvis = lvis_ap(federated, [row for row in results if row["category_id"] in judged]).metrics
+        rows = [row for row in coco_results(detections, data.category_ids) if row["category_id"] in judged]
+        of_lvis = {**lvis_ap(federated, rows).metrics, "max_detections": min(seen, LVIS_DETECTIONS)}
+        detections = _best(detections, most)
     return Evaluation(data, coco, detections, threshold, speed, device, results, own, of_lvis)
 
 

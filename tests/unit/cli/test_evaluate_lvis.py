@@ -1,6 +1,7 @@
 """`focalkit evaluate --lvis`: what is judged, by the command, of any kind of detector, and what is refused at once."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from focalkit.cli import main
 from focalkit.cli.evaluate import lvis_lines
 from focalkit.data import open_detection_data
 from focalkit.data.lvis import lvis_truth
-from focalkit.detection import DenseOutputs, Detector
+from focalkit.detection import DenseOutputs, Detections, Detector
+from focalkit.evaluation import evaluate
 from unit.data.tiny_data import write_text
 
 CLASSES = [{"id": 7, "name": "cat", "frequency": "f"}, {"id": 3, "name": "owl", "frequency": "r"}]
@@ -75,9 +77,32 @@ def test_exported_files_are_judged_wherever_results_go(
     found = json.loads(capsys.readouterr().out)["lvis"]
     assert (found["APr"], found["APf"]) == (1.0, -1.0)
     if flags:
-        assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["lvis"] == found
+        ending = "-test" if "test" in flags else ""
+        assert json.loads((tmp_path / "out" / f"evaluation{ending}.json").read_text())["lvis"] == found
     assert "APr 1.0" in lvis_lines(found)[1]
     assert lvis_lines(None) == []
+
+
+def test_lvis_looks_at_300_detections_and_nothing_else_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """120 cats that are surer than the owl push it out of COCO's 100."""
+    data, asked = open_detection_data(write(tmp_path, "val"), "val"), []
+    owl = data.names.index("owl")
+    labels = torch.tensor([1 - owl] * 120 + [owl])
+    found = Detections(torch.tensor([[0.0, 0, 64, 64]]).expand(121, 4), torch.linspace(0.9, 0.1, 121), labels)
+
+    def predict(detector: Detector, data: Any, **_: Any) -> dict[int, Detections]:
+        asked.append(detector.postprocess.max_detections)
+        return {image.id: found.first(asked[-1]) for image in data.images}
+
+    monkeypatch.setattr(sys.modules["focalkit.evaluation.evaluate"], "predict_split", predict)
+    without, judged = (evaluate(Detector(Sees()), data, lvis=lvis) for lvis in (False, True))
+    assert asked == [100, 300]
+    assert judged.lvis is not None
+    assert (judged.lvis["APr"], judged.lvis["max_detections"]) == (1.0, 300)
+    assert "up to 300 detections per image" in lvis_lines(judged.lvis)[0]
+    assert judged.coco.metrics == without.coco.metrics
+    assert judged.predictions == without.predictions
+    assert len(judged.detections[1]) == 100
 
 
 @pytest.mark.parametrize(
