@@ -44,13 +44,13 @@ class Augmenter:
         a, sizes = self.config, (self.min_size, self.max_size)
         sample, used = self._one(index, generator, several), a
         if several and _happens(a.mosaic, generator):
-            others = [self._one(self._any(generator), generator, several) for _ in range(3)]
+            others = [self._one(self._other(index, generator), generator, several) for _ in range(3)]
             size = fit_size(*sample.size, *sizes, self.resize_mode)
             sample = mosaic([sample, *others], size, generator, self.resize_mode)
             used = replace(a, scale=(2 * a.scale[0], 2 * a.scale[1]))  # the canvas is twice as large as an image
         sample = augment(sample, used, *sizes, generator, self.resize_mode)
         if several and _happens(a.mixup, generator):
-            other = self._one(self._any(generator), generator, several)
+            other = self._one(self._other(index, generator), generator, several)
             sample = mixup(sample, augment(other, a, *sizes, generator, self.resize_mode))
         return erase(distort(sample, a, generator), a, generator)
 
@@ -68,8 +68,9 @@ class Augmenter:
         sample, spec = self.read(index), self.config.pipeline
         return sample if spec is None else run_pipeline(load_pipeline(spec), sample, generator, spec)
 
-    def _any(self, generator: torch.Generator) -> int:
-        return int(uniform(0, self.count, generator))
+    def _other(self, index: int, generator: torch.Generator) -> int:
+        """Another image, where there is one."""
+        return (index + 1 + int(uniform(0, max(self.count - 1, 1), generator))) % self.count
 
 
 def _happens(probability: float, generator: torch.Generator) -> bool:

@@ -239,3 +239,12 @@ def test_polygons_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("focalkit.data._coco_json._CHUNK", 64)
     (outlines,) = Objects.of(data, 0.5).polygons.values()
     assert outlines[0].tolist() == [[5, 6], [15, 6], [15, 18], [5, 18]]
+
+
+def test_an_image_is_never_mixed_with_itself(tmp_path: Path) -> None:
+    dataset = DetectionDataset(open_detection_data(scenes(tmp_path)), 48, 64, AugmentConfig(flip=0, mixup=1))
+    partners = set()
+    for epoch in range(30):
+        dataset.set_epoch(epoch)
+        partners.add(tuple(dataset[1][1].boxes[1].round().int().tolist()))
+    assert partners == {(8 + 8 * i, 8, 24 + 8 * i, 24) for i in (0, 2, 3)}
