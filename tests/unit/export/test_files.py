@@ -148,13 +148,17 @@ def test_the_file_says_what_it_takes_to_use_it(format, exported):
     assert all(file.is_file() for file in done.files)
 
 
-def test_a_graph_with_post_processing_cannot_go_below_its_threshold(exported, images):
+def test_a_graph_with_post_processing_cannot_give_what_it_has_dropped(exported, images):
     needs("onnx")
     path = exported("onnx", True).path
     with pytest.raises(InputError, match=r"no more than 0\.05 and cannot go down to 0\.01"):
         load_exported(path, score_threshold=0.01)
     with pytest.raises(InputError, match="export without --with-nms"):
         load_exported(path).predict(images, score_threshold=0.01)
+    kept = load_exported(path).postprocess
+    assert kept.max_detections == 100
+    with pytest.raises(InputError, match="keeps at most 100 detections of an image, not 500"):
+        replace(kept, max_detections=500)
 
 
 @pytest.mark.parametrize(("format", "nms"), [(format, nms) for format in FORMATS for nms in (False, True)])
