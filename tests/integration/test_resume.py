@@ -181,8 +181,8 @@ def test_an_unfinished_run_is_not_overwritten_by_accident(config, tmp_path):
             train(config, tmp_path / "cut")
     with pytest.raises(ConfigError, match="--resume continues it"):
         train(config, tmp_path / "cut")
-    with pytest.raises(ConfigError, match=r"epochs: 3 in run\.json, now 4"):
-        train(replace(config, epochs=4), tmp_path / "cut", resume=True)
+    with pytest.raises(ConfigError, match=r"batch_size: 4 in run\.json, now 2"):
+        train(replace(config, batch_size=2), tmp_path / "cut", resume=True)
 
 
 def test_a_process_killed_in_mid_epoch_resumes_from_the_command_line(config, whole, tmp_path):
