@@ -83,7 +83,7 @@ class _Text:
 
     def __init__(self, file: Any) -> None:
         self._file, self._text, self._at, self._over = file, "", 0, False
-        self._scan = json.JSONDecoder().scan_once
+        self._decode = json.JSONDecoder().raw_decode
 
     def peek(self) -> str:
         """The next character that is no space; "" at the end."""
@@ -116,8 +116,8 @@ class _Text:
         self.peek()
         while True:
             try:
-                found, end = self._scan(self._text, self._at)
-            except (ValueError, StopIteration) as error:
+                found, end = self._decode(self._text, self._at)
+            except ValueError as error:
                 if not self._more():
                     raise ValueError("not JSON") from error
                 continue
