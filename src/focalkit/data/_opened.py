@@ -97,7 +97,7 @@ def remember(key: Sequence[object], data: DetectionData, folders: Sequence[Path]
         }
         place = _place(key)
         with replacing(place) as temporary, temporary.open("wb") as file:
-            arrays = _arrays(data.images, [*folders, data.source.parent])
+            arrays: dict[str, Any] = dict(_arrays(data.images, [*folders, data.source.parent]))
             np.savez(file, about=_bytes(json.dumps(about)), **arrays)
         for old in sorted(place.parent.glob("*.npz"), key=lambda p: p.stat().st_mtime_ns)[:-KEPT]:
             old.unlink(missing_ok=True)
