@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,14 @@ from focalkit.detection.build import check_training
 from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.weights.transfer import check_structure, transfer
 from focalkit.errors import ConfigError, FocalkitError
-from focalkit.training.callbacks import AveragedWeights, Checkpoints, LastEvaluation, RunLog, StopAtOnce
+from focalkit.training.callbacks import (
+    AveragedWeights,
+    Checkpoints,
+    LastEvaluation,
+    RunLog,
+    StopAtOnce,
+    WhenAllAreThere,
+)
 from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint, stopped_early
 from focalkit.training.continuing import changed_plan, compare_data, continued, write_changes
 from focalkit.training.engine import DetectionLoaders, algorithms_kept, build_trainer, check_devices
@@ -142,8 +150,12 @@ def fit(job: Job) -> dict[str, Any]:
     with quiet_lightning(), algorithms_kept():
         L.seed_everything(config.seed, workers=True, verbose=False)
         plan = plan_run(config, len(data[0].images))
+        first_together: list[WhenAllAreThere] = []
         if start_step and job.changes:
             changed.append(changed_plan(run, config, job.changes, plan, start_step))
+            # not before: another process would find no changes, and might then not train
+            write = partial(write_changes, run, config, job.changes, start_step)
+            first_together.append(WhenAllAreThere(write))
         module, started = _module(config, *data, plan, resumed=start_step > 0, init=job.init)
         names = {image.id: image.file_name for image in data[0].images}
         log = RunLog(run, batch_size=config.batch_size, every=config.runtime.log_every, names=names)
@@ -151,7 +163,7 @@ def fit(job: Job) -> dict[str, Any]:
         trainer = build_trainer(
             config,
             run.path,
-            [*_callbacks(config, plan, log, checkpoints), Pictures(data[1])],
+            [*_callbacks(config, plan, log, checkpoints), Pictures(data[1]), *first_together],
             epochs=plan.epochs,
             start_step=start_step,
         )
@@ -178,6 +190,8 @@ def fit(job: Job) -> dict[str, Any]:
                 trainer.fit(module, datamodule=loaders, ckpt_path=last, weights_only=True)
         elif last is not None:  # killed between its last checkpoint and result.json
             checkpoints.load_state_dict(read_checkpoint(last)["callbacks"][checkpoints.state_key])
+            if trainer.is_global_zero and job.changes:
+                write_changes(run, config, job.changes, start_step)
         return _finish(run, checkpoints.trained_seconds) if trainer.is_global_zero else {}
 
 
@@ -250,8 +264,6 @@ def _open_run(job: Job, data: tuple[DetectionData, DetectionData], device: str, 
         # after run.json: what is left without one cannot be resumed
         if (division := division_record(data[0], Selection.of(job.config.data))) is not None:
             write_json_atomic(run.path / "splits.json", division)
-    elif job.changes:
-        write_changes(run, job.config, job.changes, start_step)
     run.truncate_metrics(start_step)
     (run.path / "autopsy.json").unlink(missing_ok=True)
     complete_best(run)

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -16,6 +16,18 @@ from focalkit.training.autopsy import Autopsy
 from focalkit.training.checkpoint import last_step, write_weights
 from focalkit.training.losses import NotFiniteError
 from focalkit.training.module import DetectionModule
+
+
+class WhenAllAreThere(Callback):
+    """Lets the first process do something once all have come together; before, the others may still read the run."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self.do = do
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        # subtle: Lightning has met at a barrier, "pre_setup", right before
+        if trainer.is_global_zero:
+            self.do()
 
 
 class RunLog(Callback):

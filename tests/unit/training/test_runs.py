@@ -3,6 +3,8 @@
 import json
 import math
 import os
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +13,8 @@ from focalkit._files import dump_json, write_json_atomic, write_text_atomic
 from focalkit._runs import RunDir, claim
 from focalkit.config import cpu_small
 from focalkit.errors import ConfigError
+from focalkit.training._train import Job, _open_run
+from focalkit.training.callbacks import WhenAllAreThere
 
 
 @pytest.fixture
@@ -135,3 +139,15 @@ def test_written_files_have_the_mode_of_any_new_file(tmp_path):
     (tmp_path / "plain").write_text("")
     write_text_atomic(tmp_path / "atomic", "")
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_changed_settings_are_written_when_all_processes_have_read_the_old_ones(run):
+    changes = {"epochs": (30, 40)}
+    job = Job(replace(cpu_small(), epochs=40), run.path, True, False, True, "", (), None, changes)
+    _open_run(job, (), "cpu", 4)
+    assert run.read_config().epochs == cpu_small().epochs, "a slower process still reads run.json"
+    written = []
+    for first in (False, True):
+        trainer = SimpleNamespace(is_global_zero=first)
+        WhenAllAreThere(lambda first=first: written.append(first)).setup(trainer, None, "fit")
+    assert written == [True]
