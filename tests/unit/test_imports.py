@@ -1,6 +1,7 @@
 """What an import costs: measured in fresh interpreters, so that no other test can hide a heavy import."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -52,6 +53,7 @@ PACKAGES = [
 ]
 
 
+@functools.cache
 def loaded_by(code: str) -> set[str]:
     """The heavy packages that a fresh interpreter holds after running `code`."""
     report = f"\nimport sys; print('loaded:', *[name for name in {HEAVY} if name in sys.modules])"
@@ -81,8 +83,8 @@ def test_the_command_line_answers_without_torch(words: list[str]):
 def test_losses_cost_little_beyond_torch():
     # CPU seconds, not the clock: other processes of a busy machine do not count. Measured: 0.1 s; the bound is 0.3 s.
     code = "import torch, time; start = time.process_time(); import focalkit.losses; print(time.process_time() - start)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
-    assert min(float(run.stdout) for run in runs) < 0.3
+    runs = (subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2))
+    assert any(float(run.stdout) < 0.3 for run in runs)  # the second where the first was disturbed
 
 
 def test_every_top_level_name_resolves():
