@@ -5,7 +5,7 @@ erasing. Everything is drawn from the generator of the sample, the other images 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -13,7 +13,7 @@ from focalkit.config import AugmentConfig
 from focalkit.data.copy_paste import MOST, Objects, paste
 from focalkit.data.distortions import distort, erase
 from focalkit.data.mosaic import mixup, mosaic
-from focalkit.data.own_pipeline import load_pipeline, run_pipeline
+from focalkit.data.own_pipeline import content_of, load_pipeline, run_pipeline
 from focalkit.data.transforms import Sample, augment, uniform
 from focalkit.images import fit_size
 from focalkit.images.resize import Resize
@@ -29,6 +29,7 @@ class Augmenter:
         read: Index -> the sample as it is in its file.
         count: Number of images.
         objects: What copy-paste draws from; None without it.
+        content: Of the file of your own pipeline: it stays the same while this is in use.
     """
 
     config: AugmentConfig
@@ -38,6 +39,10 @@ class Augmenter:
     read: Callable[[int], Sample]
     count: int
     objects: Objects | None = None
+    content: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content", content_of(self.config.pipeline or ""))
 
     def __call__(self, index: int, generator: torch.Generator, several: bool = True) -> Sample:
         """The sample of an image; `several` allows what takes other images too."""
@@ -66,7 +71,7 @@ class Augmenter:
 
     def _piped(self, index: int, generator: torch.Generator) -> Sample:
         sample, spec = self.read(index), self.config.pipeline
-        return sample if spec is None else run_pipeline(load_pipeline(spec), sample, generator, spec)
+        return sample if spec is None else run_pipeline(load_pipeline(spec, self.content), sample, generator, spec)
 
     def _other(self, index: int, generator: torch.Generator) -> int:
         """Another image, where there is one."""

@@ -4,6 +4,7 @@ It gets each image of the training split as it is in its file, before everything
 configuration names it.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import random
@@ -28,9 +29,20 @@ _SPEC = re.compile(r"([A-Za-z_][\w.]*|.*\.py):([A-Za-z_]\w*)", re.DOTALL)
 Pipeline = Callable[..., Mapping[str, Any]]
 
 
+def content_of(spec: str) -> str:
+    """A hash of the file of `folder/my.py:pipeline`, to tell later whether it is the same; "" of a module or none."""
+    file = Path(spec.strip().rpartition(":")[0])
+    try:
+        return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest() if file.suffix == ".py" else ""
+    except OSError:
+        return ""
+
+
 @lru_cache(maxsize=8)
-def load_pipeline(spec: str) -> Pipeline:
+def load_pipeline(spec: str, content: str = "") -> Pipeline:
     """Import what `folder/my.py:pipeline` or `my_package.module:pipeline` names, which runs that file.
+
+    Once for each `content` (`content_of`): an edited file is another pipeline, to all that ask for it from then on.
 
     Raises:
         ConfigError: It cannot be imported, or is no callable.

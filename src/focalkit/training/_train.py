@@ -22,7 +22,7 @@ from focalkit._runs import SCHEMA, RunDir, claim, write_json_atomic
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, Selection, division_record, open_train_and_val
 from focalkit.data.loading import LoadingError, deaths_explained
-from focalkit.data.own_pipeline import load_pipeline
+from focalkit.data.own_pipeline import content_of, load_pipeline
 from focalkit.detection import build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_training
 from focalkit.detection.models.detr.detector import AnyDetector
@@ -37,7 +37,7 @@ from focalkit.training.callbacks import (
     WhenAllAreThere,
 )
 from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint, stopped_early
-from focalkit.training.continuing import changed_plan, compare_data, continued, write_changes
+from focalkit.training.continuing import changed_plan, compare_data, compare_pipeline, continued, write_changes
 from focalkit.training.engine import DetectionLoaders, algorithms_kept, build_trainer, check_devices
 from focalkit.training.launch import (
     ProcessDiedError,
@@ -126,7 +126,7 @@ def train(
     # what is wrong is known now, and not after a large data set has been checked
     check_training(config)
     if config.augment.pipeline is not None:
-        load_pipeline(config.augment.pipeline)
+        load_pipeline(config.augment.pipeline, content_of(config.augment.pipeline))
     resumed = resume and last_step(run) > 0
     init = None if config.init is None or resumed else _checked_init(config, trust, init)
     several = several_to_start(config)
@@ -145,7 +145,7 @@ def fit(job: Job) -> dict[str, Any]:
     config, run = job.config, RunDir(job.out)
     data = _read(job, check=not job.checked)
     start_step = last_step(run) if job.resume else 0
-    changed = compare_data(run, *data) if start_step else []
+    changed = [*compare_data(run, *data), *compare_pipeline(run, config)] if start_step else []
     last = run.checkpoint("last") if start_step else None
     with quiet_lightning(), algorithms_kept():
         L.seed_everything(config.seed, workers=True, verbose=False)

@@ -11,6 +11,7 @@ from focalkit._config_io import config_to_dict, differences
 from focalkit._runs import RunDir
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
+from focalkit.data.own_pipeline import content_of
 from focalkit.errors import ConfigError
 from focalkit.training.schedule import Plan, lr_factor
 
@@ -132,6 +133,14 @@ def compare_data(run: RunDir, train: DetectionData, val: DetectionData) -> list[
         after = "" if data is train else ": AP before and after cannot be compared"
         notes.append(f"note: {data.split} has changed since the run began ({said[what[0]]}){after}")
     return notes
+
+
+def compare_pipeline(run: RunDir, config: TrainConfig) -> list[str]:
+    """A note where the file of an augmentation of the user's own has changed since the run began."""
+    was, spec = run.read_run().get("pipeline"), config.augment.pipeline
+    if spec is None or not was or was == content_of(spec):
+        return []
+    return [f"note: augment.pipeline {spec} has changed since the run began: from here on it learns from other images"]
 
 
 def _split_record(data: DetectionData) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from focalkit._config_io import config_to_dict
 from focalkit._text import printable
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
+from focalkit.data.own_pipeline import content_of
 from focalkit.detection import DETECTORS
 from focalkit.training.continuing import data_record
 from focalkit.training.schedule import Plan
@@ -29,6 +30,7 @@ def run_record(
         "categories": [{"id": c.id, "name": c.name} for c in data.categories],
         **({"class_map": data.class_map} if data.class_map else {}),
         "data": data_record(data, val),
+        **({"pipeline": content} if (content := content_of(config.augment.pipeline or "")) else {}),
         "seed": config.seed,
         "command": command,
         "commit": commit(),

@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from focalkit._config_io import load_config
+from focalkit._runs import RunDir
 from focalkit.config import AugmentConfig, TrainConfig
 from focalkit.data import DetectionDataset, open_detection_data
 from focalkit.data.own_pipeline import load_pipeline, run_pipeline
 from focalkit.data.transforms import Sample
 from focalkit.errors import ConfigError, InputError
+from focalkit.training.continuing import compare_pipeline
+from focalkit.training.record import run_record
 from focalkit.training.resolve import resolve
 from unit.data.tiny_data import write_coco, write_text
 
@@ -119,3 +122,27 @@ def test_albumentations_as_its_documentation_has_it(monkeypatch: pytest.MonkeyPa
     assert made.labels.tolist() == [7]
     assert torch.equal(made.image, again.image)
     assert not torch.equal(made.image, other.image)
+
+
+def test_an_edited_file_is_another_pipeline(tmp_path: Path) -> None:
+    data = open_detection_data(write_coco(tmp_path / "data"))
+    config = AugmentConfig(flip=0.0, crop=0.0, scale=(1.0, 1.0), color=0.0, pipeline=f"{tmp_path / 'grey.py'}:pipeline")
+    grey = "def pipeline(image, bboxes, labels):\n    return dict(image=0 * image + {}, bboxes=bboxes, labels=labels)\n"
+
+    def shade(dataset: DetectionDataset) -> int:
+        return int(dataset[0][0].max())
+
+    write_text(tmp_path / "grey.py", grey.format(7))
+    first = DetectionDataset(data, 32, 48, config)
+    assert shade(first) == 7
+    write_text(tmp_path / "grey.py", grey.format(9))
+    assert (shade(first), shade(DetectionDataset(data, 32, 48, config))) == (7, 9)  # it does not change under a run
+
+
+def test_a_resumed_run_says_that_its_pipeline_has_changed(tmp_path: Path, file: Path) -> None:
+    config, run = TrainConfig(augment=AugmentConfig(pipeline=f"{file}:pipeline")), RunDir(tmp_path / "run")
+    data = open_detection_data(write_coco(tmp_path / "data"))
+    run.write_run(run_record(config, data, data, command="", device="cpu"))
+    assert compare_pipeline(run, config) == []
+    write_text(file, "pipeline = print")
+    assert "pipeline has changed since the run began" in compare_pipeline(run, config)[0]
