@@ -54,7 +54,7 @@ def page(results: Mapping[str, Any]) -> str:
     """The page as text."""
     parts = [HEAD]
     if machine := results.get("machine"):
-        made = f"`{results['command']}`"
+        made = " and ".join(f"`{command}`" for command in results["command"].split("; "))
         parts.append(f"Made by {made} on {results['date']}, {machine}, in {results['minutes']:.0f} minutes.\n")
     parts.append(f"Damaged and hostile files in the corpus: {results['corpus']}.\n" if "corpus" in results else "")
     for kind, (title, what) in KINDS.items():
