@@ -51,6 +51,7 @@ def test_ctrl_c_on_a_terminal_ends_with_how_to_go_on(data: Path, tmp_path: Path)
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update(COLUMNS="120", LINES="40", TERM="xterm")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which `&` in a script ignores
         os.execv(sys.executable, [sys.executable, "-m", "focalkit", *words])
     shown, sent, until = b"", False, time.monotonic() + 200
     while time.monotonic() < until:
