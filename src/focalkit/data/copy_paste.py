@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from focalkit.data._coco_values import whole
 from focalkit.data._records import DetectionData
 from focalkit.data.check import Findings
 from focalkit.data.coco import load_file
@@ -87,16 +88,21 @@ def read_polygons(data: DetectionData) -> Polygons:
         for annotation, box in zip(image.annotation_ids, image.boxes, strict=True)
     }
 
+    findings = Findings()
+
     def outlines(annotation: Any) -> tuple[int, list[np.ndarray]] | None:
-        number, shapes = annotation.get("id"), annotation.get("segmentation")
-        box = boxes.get(number)
-        if box is None or not isinstance(shapes, list):  # a dictionary is a run-length code: those of crowds mostly
+        number, shapes = whole(annotation.get("id"), "ids", "", findings), annotation.get("segmentation")
+        box = None if number is None else boxes.get(number)
+        if number is None or box is None or not isinstance(shapes, list):
+            return None  # a dictionary is a run-length code: those of crowds mostly
+        plain = [s for s in shapes if isinstance(s, list) and len(s) >= 6 and len(s) % 2 == 0]
+        try:
+            found = [np.array(s, dtype=np.float32).reshape(-1, 2) for s in plain]
+        except (TypeError, ValueError):  # words, lists in lists: the box is good
             return None
-        whole = [s for s in shapes if isinstance(s, list) and len(s) >= 6 and len(s) % 2 == 0]
-        found = [np.array(s, dtype=np.float32).reshape(-1, 2) for s in whole]
         return (number, found) if found and _matches(np.concatenate(found), box) else None
 
-    found = load_file(data.source, Findings(), outlines).get("annotations", ())  # no such key: another format's JSON
+    found = load_file(data.source, findings, outlines).get("annotations", ())  # no such key: another format's JSON
     return dict(pair for pair in found if pair is not None)
 
 

@@ -222,6 +222,15 @@ def test_polygons_of_other_annotations_are_not_taken(tmp_path: Path) -> None:
     assert Objects.of(open_detection_data(tmp_path), 0.5).polygons == {}
 
 
+def test_polygons_are_found_whatever_the_reader_accepts(tmp_path: Path) -> None:
+    square = [[5, 6, 15, 6, 15, 18, 5, 18]]
+    rows = [annotation(id="1", segmentation=square), annotation(id="2", segmentation=[["a"] * 8])]
+    rows[0]["note"] = "caf\u00e9"
+    file = write_coco(tmp_path) / "annotations/instances_train.json"
+    file.write_text(json.dumps(coco_content(annotations=rows), ensure_ascii=False), encoding="cp1252")
+    assert list(Objects.of(open_detection_data(tmp_path), 0.5).polygons) == [1]
+
+
 def test_another_formats_json_has_no_polygons(tmp_path: Path) -> None:
     data = open_detection_data(write_coco(tmp_path))
     (tmp_path / "samples.json").write_text('{"samples": []}')
