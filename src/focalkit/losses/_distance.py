@@ -154,6 +154,8 @@ def _to_nearest(mask: Tensor) -> Tensor:
 
 
 def _along_the_last(squared: Tensor) -> Tensor:
+    if not squared.numel():
+        return squared
     length = squared.shape[-1]
     place = torch.arange(length, device=squared.device, dtype=squared.dtype)
     steps = (place[:, None] - place).square()

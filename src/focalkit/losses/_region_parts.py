@@ -100,24 +100,16 @@ def tversky_parts(
     check_range("fp_weight", fp_weight, 0)
     check_range("fn_weight", fn_weight, 0)
     check_range("smooth", smooth, 0)
-    check_choice("activation", activation, ("sigmoid", "softmax"))
-    check_choice("absent", absent, ("count", "skip"))
-    x, t, valid, pixels, dim = region(name, logits, targets, ignore_index, class_dim, pixels)
-    u = one_vs_rest(x, dim) if activation == "softmax" else x
-    axes = [d for d in range(x.ndim) if d != dim and (d != 0 or batch)]
+    given = masks(name, logits, targets, pixels, activation, ignore_index, class_dim, absent)
 
     def total(values: Tensor) -> Tensor:
-        values = values if pixels is None else values * pixels
-        return values.sum(axes) if axes else values
+        values = of_pixels(values * given.weight)
+        return values.sum(0) if batch else values
 
-    p = torch.where(valid, torch.sigmoid(u), 0.0)
-    true_positives, false_negatives = total(p * t), total(torch.sigmoid(-u) * t)
-    errors = fp_weight * total(p * (1 - t)) + fn_weight * false_negatives
-    here = valid.any(axes) if axes else valid  # subtle: no axes would be all axes
-    if absent == "skip":
-        shown = t > 0
-        here = here & (shown.any(axes) if axes else shown)
-    return errors, true_positives + errors + smooth, here
+    p = torch.sigmoid(given.u)
+    true_positives, false_negatives = total(p * given.t), total(torch.sigmoid(-given.u) * given.t)
+    errors = fp_weight * total(p * (1 - given.t)) + fn_weight * false_negatives
+    return errors, true_positives + errors + smooth, given.here.any(0) if batch else given.here
 
 
 def share(part: Tensor, whole: Tensor) -> Tensor:

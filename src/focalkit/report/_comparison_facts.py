@@ -47,13 +47,15 @@ def how_it_was_done(comparison: Comparison, done: Mapping[str, Cell]) -> list[tu
     decides = comparison.task.decision_metric
     thresholds = "tuned on validation for every method" if decides else "none: nothing is decided, only ranked"
     budget = ", ".join(f"{k} {v}" for k, v in vars(plan.budget).items() if v is not None and k != "beside")
+    of_seeds = "Nadeau and Bengio's, of seeds whose splits overlap"
+    intervals = of_seeds if plan.resplits else "Howe's, of seeds and items"
     rows = [
         ("Methods", f"{len(plan.methods)}, each with the same initial weights, splits and budget for a seed"),
         ("Seeds", f"{', '.join(map(str, plan.seeds))}; {splits}"),
         ("Tuning", tuning),
         ("Thresholds", f"{thresholds}; the test part was read once, afterwards"),
         ("Budget", budget),
-        ("Intervals", "95 %, Howe's for seeds and items; p-values after Holm's correction over the methods"),
+        ("Intervals", f"95 %, {intervals}; p-values after Holm's correction over the methods"),
         ("Smallest difference that matters", str(plan.rope or "chosen from the yardstick's spread")),
     ]
     return rows + [(name, version) for name, version in run.get("versions", {}).items()]

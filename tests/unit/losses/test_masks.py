@@ -135,6 +135,15 @@ def test_masks_without_an_outline_have_no_distances(full):
         assert (torch.autograd.grad(loss, x)[0] == 0).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 0, 0), (1, 2, 3, 0), (0, 2, 3, 4)])
+@pytest.mark.parametrize("name", [*SORTED, "boundary", "hausdorff", "cldice", "dice", "tversky(batch=True)"])
+def test_without_pixels_they_are_0(name, shape):
+    x = torch.zeros(shape, requires_grad=True)
+    loss = L.build(name)(x, torch.zeros(shape))
+    assert loss == 0
+    loss.backward()
+
+
 def test_distances_of_the_data_set_need_not_be_computed_again():
     x, t = torch.randn(1, 2, 12, 16), torch.cat([BLOB, 1 - BLOB], 1)
     distances = L.signed_distances(t > 0)
@@ -218,10 +227,12 @@ def test_with_dice_they_find_a_mask(name):
     x = (0.01 * drawn(1, 1, 12, 16)).float().requires_grad_()
     sigmoid = {"activation": "sigmoid"} if name == "lovasz_softmax" else {}
     weight = {"boundary": 0.1, "cldice": 0.1}.get(name, 1.0)
-    loss = L.Sum({"dice": 1.0, L.build(name, **sigmoid): weight})
+    own = L.build(name, **sigmoid)
+    loss, before = L.Sum({"dice": 1.0, own: weight}), own(x, BLOB).item()
     optimizer = torch.optim.Adam([x], lr=0.6)
     for _ in range(60):
         optimizer.zero_grad()
         loss(x, BLOB).backward()
         optimizer.step()
     assert ((x > 0) != (BLOB > 0)).sum() <= 8  # of 192, a hole and corners among them
+    assert own(x, BLOB).item() < before - 0.1, "Dice alone would have found it, and taught the other nothing"

@@ -14,6 +14,7 @@ from focalkit.compare.statistics import compare_methods
 from focalkit.compare.summary import lines
 from focalkit.errors import ConfigError
 from focalkit.report import _methods, write_comparison
+from focalkit.report._comparison_facts import how_it_was_done
 from focalkit.report._sensitivity import sensitivity
 from focalkit.tasks import Budget, Outputs
 
@@ -70,6 +71,13 @@ def test_verdicts_of_resplit_data_allow_for_the_overlap(comparison):
     scores = {name: [values[name][seed] for seed in (0, 1, 2)] for name in ("logistic", "logistic_balanced")}
     sizes = comparison.store.cell("logistic", 0).record["sizes"]
     assert found == compare_methods(scores, "logistic", overlap=sizes["test"] / sizes["train"])[1]
+
+
+def test_the_page_says_whose_intervals_they_are(comparison):
+    found = Comparison(comparison.store.out)
+    for resplits, whose in ((True, "Nadeau and Bengio's, of seeds"), (False, "Howe's, of seeds and items")):
+        found.plan = replace(found.plan, resplits=resplits)
+        assert whose in dict(how_it_was_done(found, {}))["Intervals"]
 
 
 def test_another_yardstick_turns_the_difference_round(comparison):
