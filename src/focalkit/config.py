@@ -79,7 +79,7 @@ class AugmentConfig:
     close_mosaic: int = 10
     """Last epochs, at most half of the run, without mosaic, mixup and copy-paste"""
     pipeline: str | None = None
-    """Albumentations, torchvision or other callable of yours that changes each image first: my.py:pipeline"""
+    """Albumentations, torchvision or another callable that changes each image, after copy-paste: my.py:pipeline"""
 
 
 @dataclass(frozen=True)

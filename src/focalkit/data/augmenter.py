@@ -1,6 +1,6 @@
 """What happens to an image of the training split, in order.
 
-File -> your pipeline -> copy-paste -> mosaic -> rotation, crop, scale, flip, colour -> mixup -> blur, noise, JPEG ->
+File -> copy-paste -> your pipeline -> mosaic -> rotation, crop, scale, flip, colour -> mixup -> blur, noise, JPEG ->
 erasing. Everything is drawn from the generator of the sample, the other images too.
 """
 
@@ -60,17 +60,12 @@ class Augmenter:
         return erase(distort(sample, a, generator), a, generator)
 
     def _one(self, index: int, generator: torch.Generator, several: bool) -> Sample:
-        """One image, with what is pasted into it."""
-        sample = self._piped(index, generator)
-        if self.objects is None or not several or not _happens(self.config.copy_paste, generator):
-            return sample
-        for _ in range(1 + int(uniform(0, MOST, generator))):
-            other, row, outlines = self.objects.draw(generator)
-            sample = paste(sample, self.read(other), row, outlines, generator)
-        return sample
-
-    def _piped(self, index: int, generator: torch.Generator) -> Sample:
+        """One image, with what is pasted into it, both through your pipeline."""
         sample, spec = self.read(index), self.config.pipeline
+        if self.objects is not None and several and _happens(self.config.copy_paste, generator):
+            for _ in range(1 + int(uniform(0, MOST, generator))):
+                other, row, outlines = self.objects.draw(generator)
+                sample = paste(sample, self.read(other), row, outlines, generator)
         return sample if spec is None else run_pipeline(load_pipeline(spec, self.content), sample, generator, spec)
 
     def _other(self, index: int, generator: torch.Generator) -> int:

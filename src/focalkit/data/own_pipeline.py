@@ -1,6 +1,6 @@
 """An augmentation of your own, named as `my.py:pipeline`: albumentations', torchvision's, or any callable.
 
-It gets each image of the training split as it is in its file, before everything else. Nothing is imported unless the
+It gets each image of the training split in the size of its file, after copy-paste. Nothing is imported unless the
 configuration names it.
 """
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from focalkit._config_io import load_config
 from focalkit._runs import RunDir
@@ -91,6 +92,21 @@ def test_training_images_go_through_it(file: Path, tmp_path: Path) -> None:
     config = AugmentConfig(flip=0, pipeline=f"{file}:pipeline")
     _, target = DetectionDataset(data, 30, 40, config)[0]
     assert target.boxes.tolist() == [[25, 6, 35, 18], [35.5, 2.5, 38.5, 6.5]]
+
+
+def test_what_is_pasted_goes_through_the_pipeline(tmp_path: Path) -> None:
+    root = write_coco(tmp_path)
+    for colour, picture in zip(("red", "blue"), sorted((root / "images").rglob("*.png")), strict=False):
+        with Image.open(picture) as old:
+            size = old.size
+        Image.new("RGB", size, colour).save(picture)
+    code = "def grey(image, **rest):\n    image = image.copy()\n    image[...] = image.mean(2, keepdims=True)\n"
+    file = write_text(tmp_path / "my.py", code + "    return {'image': image, **rest}\n")
+    config = AugmentConfig(flip=0, copy_paste=1, pipeline=f"{file}:grey")
+    dataset = DetectionDataset(open_detection_data(root), 30, 80, config)
+    for index in range(len(dataset)):
+        image, _ = dataset[index]
+        assert torch.equal(image, image[:1].expand_as(image)), "all of it is grey"
 
 
 @pytest.mark.parametrize("spec", ["my.py:pipeline", "../a b/my-own.py:pipeline", "C:/x/my.py:p", "my_package.mod:p"])
