@@ -55,9 +55,12 @@ def halved(model: Any) -> Any:
     """The network with float16 inside; inputs and outputs stay float32."""
     needs("onnxruntime")
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     with quietly():
-        return convert_float_to_float16(model, keep_io_types=True)
+        half = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
+        half.topological_sort()  # the casts stand behind what they feed, which joining refuses
+        return half.model
 
 
 def join(raw: Any, post: Any) -> Any:

@@ -251,6 +251,9 @@ def test_half_precision_halves_the_file_and_keeps_the_detections(detector, image
     assert (found.images, found.detections) == (5, sum(map(len, detector.predict(images))))
     assert found.missing + found.added < 0.1 * found.detections
     assert found.score_difference < 0.02
+    joined = export_detector(detector, tmp_path / "joined.onnx", half=True, with_nms=True)
+    found = compare_detections(detector, load_exported(joined.path), images)
+    assert found.missing + found.added < 0.1 * found.detections
     exact = compare_detections(detector, load_exported(whole.path), images)
     assert (exact.missing, exact.added) == (0, 0)
     assert exact.score_difference < 1e-5
