@@ -126,6 +126,12 @@ def test_a_seed_fixes_the_network_for_every_method(splits, tmp_path: Path, monke
     assert all(torch.equal(a, b) for other in seen[1:] for a, b in zip(seen[0], other, strict=True))
 
 
+def test_a_large_table_is_passed_over_twenty_times_at_most(splits, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(training, "LARGEST_BATCH", 64)  # the batch of a table as small as this one
+    fitted = TABLES.fit(METHODS["ce"], splits, Budget(), 0, tmp_path)
+    assert fitted.facts["steps"] == -(-20 * len(splits.train.labels) // 64)
+
+
 def test_the_same_seed_gives_the_same_logits(splits, tmp_path: Path):
     a, b = (TABLES.fit(METHODS["mixup"], splits, SHORT, 1, tmp_path).outputs("val").logits for _ in range(2))
     np.testing.assert_array_equal(a, b)
