@@ -13,9 +13,12 @@ from focalkit.bench import SUITES, Settings, _loss_dense, _loss_native, run_suit
 from focalkit.bench import inference as inference_suite
 from focalkit.bench import match as match_suite
 from focalkit.bench import step as step_suite
+from focalkit.bench import train as train_suite
 from focalkit.bench._run import load, run_case
 from focalkit.cli import bench as command
+from focalkit.config import cpu_small
 from focalkit.detection import DensePostprocess
+from focalkit.errors import InputError
 
 # peers' warnings are theirs
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -49,6 +52,19 @@ def test_every_case_has_a_bar_and_full_size_differs_from_quick(suite, kind):
     assert all(case.bars for case in full)
     assert not {case.title for case in full} & {case.title for case in quick}
     assert len({case.name for case in full}) == len(full)
+
+
+def test_the_row_beside_torchvision_decodes_at_every_step_as_it_does():
+    config = dataclasses.replace(cpu_small(), batch_size=2, min_size=64, max_size=64)
+    inputs = train_suite.photos(2, 96, config)
+    plain, cached = (train_suite.our_batches(inputs, (0.5, 0.5, 0.5), cached=cached) for cached in (False, True))
+    next(plain), next(cached)
+    inputs.folder.cleanup()
+    next(cached)
+    with pytest.raises(InputError, match="no such image file"):
+        next(plain)
+    like, other = load("train")(Settings())[0].bars[:2]
+    assert (like.under, other.under) == ("focalkit", "focalkit --cache auto")
 
 
 def test_the_full_sizes_are_those_of_the_titles():
