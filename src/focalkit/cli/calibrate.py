@@ -177,6 +177,7 @@ def without_trained_names(
 ) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
     """Of results that lie in a run directory: without images of the names and sizes of those that trained the run."""
     from focalkit._runs import RunDir
+    from focalkit.data.copies import copies
     from focalkit.evaluation.run import open_split
     from focalkit.metrics import select_images
 
@@ -194,7 +195,7 @@ def without_trained_names(
         # a name that both splits have means the same picture only where it is
         if (other := held_out.get(key := (image.path.name, image.width, image.height))) is None
         or not (other.is_file() and image.path.is_file())
-        or other.read_bytes() == image.path.read_bytes()
+        or copies([other, image.path])
     }
     names = {image["id"]: Path(str(image.get("file_name"))).name for image in truth["images"]}
     seen = {i["id"] for i in truth["images"] if (names[i["id"]], i.get("width"), i.get("height")) in known}

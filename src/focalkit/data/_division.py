@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from focalkit.data._assign import Item, assign
-from focalkit.data._copies import copies
 from focalkit.data._records import DetectionData, ImageRecord
 from focalkit.data._selection import PARTS, Selection
+from focalkit.data.copies import copies
 from focalkit.errors import InputError
 
 SCHEMA = 1

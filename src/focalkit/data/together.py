@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from focalkit.data._copies import copies
 from focalkit.data._records import DetectionData, ImageRecord
+from focalkit.data.copies import copies
 
 
 def copied_pictures(train: DetectionData, other: DetectionData) -> list[str]:
