@@ -18,7 +18,7 @@ MOST_BYTES = 2**30
 SECONDS = 30.0
 OWN = ("drawn", "crops", "downloads")
 """Folders of OUT in which `predict` leaves pictures."""
-FRAME = re.compile(r"-[0-9]{6,}")
+FRAME = re.compile(r"-[0-9]{6,}$")
 """What follows a video's name in those of its frames."""
 
 
@@ -109,7 +109,7 @@ def names_of(images: Iterable[Path], videos: Iterable[Path] = ()) -> dict[Path, 
             number += 1
             name = f"{file.stem}-{number}"
         taken.add(name.lower())
-        if found := FRAME.search(name, pos=max(0, name.rfind("-"))):
+        if found := FRAME.search(name):
             framed.add(name[: found.start()].lower())
         names[file] = name
     return names

@@ -81,7 +81,7 @@ def remember(key: Sequence[object], data: DetectionData, folders: Sequence[Path]
     import numpy as np
 
     with suppress(Exception):  # a full disk, a folder that vanishes, an id beyond 64 bits: the data are good
-        holding = sorted({image.path.parent.absolute() for image in data.images})
+        holding = sorted(folder.absolute() for folder in {image.path.parent for image in data.images})
         about = {
             "schema": SCHEMA,
             "version": _version(),
@@ -149,10 +149,15 @@ def _bytes(text: str) -> "np.ndarray":
     return np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype=np.uint8)
 
 
+def _prefix(folder: Path) -> str:
+    """What the paths of a folder's files begin with, as pathlib writes them."""
+    return "" if str(folder) == "." else os.path.join(folder, "")
+
+
 def _below(path: str, bases: Sequence[str]) -> tuple[int, str]:
     """The first base that a path begins with and the rest; -1 and all of it, absolute, where none is."""
     for number, base in enumerate(bases):
-        if path.startswith(base):
+        if path.startswith(base) and (base or not os.path.isabs(path)):
             return number, path[len(base) :]
     return -1, str(Path(path).absolute())
 
@@ -160,7 +165,7 @@ def _below(path: str, bases: Sequence[str]) -> tuple[int, str]:
 def _arrays(images: Sequence[ImageRecord], folders: Sequence[Path]) -> "dict[str, np.ndarray]":
     import numpy as np
 
-    bases = [os.path.join(folder, "") for folder in folders]
+    bases = [_prefix(folder) for folder in folders]
     places = [_below(str(image.path), bases) for image in images]
     return {
         "bases": np.array([base for base, _ in places], dtype=np.int32),
@@ -179,8 +184,8 @@ def _arrays(images: Sequence[ImageRecord], folders: Sequence[Path]) -> "dict[str
 
 def _records(arrays: "dict[str, np.ndarray]", folders: Sequence[Path]) -> list[ImageRecord]:
     rests, names = (arrays[n].tobytes().decode("utf-8", "surrogateescape").split(_END) for n in ("paths", "names"))
-    bases = arrays["bases"].tolist()
-    paths = [Path(rest) if base < 0 else folders[base] / rest for base, rest in zip(bases, rests, strict=True)]
+    bases = [*(_prefix(folder) for folder in folders), ""]  # the last for -1
+    paths = [Path(bases[base] + rest) for base, rest in zip(arrays["bases"].tolist(), rests, strict=True)]
     boxes = list(map(tuple, arrays["boxes"].tolist()))
     labels, areas, crowd, numbers = (arrays[n].tolist() for n in ("labels", "areas", "crowd", "annotation_ids"))
     found: list[ImageRecord] = []
