@@ -43,7 +43,7 @@ def open_picture(path: Path) -> "Image.Image":
 def _learn_heif() -> None:
     """Teach Pillow the photographs of telephones; it does not read them by itself."""
     try:
-        from pillow_heif import register_heif_opener
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports] - in no extra
     except ImportError as error:
         raise OSError("HEIC needs a package more: pip install pillow-heif, or save the image as JPEG") from error
     register_heif_opener()
