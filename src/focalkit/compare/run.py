@@ -128,7 +128,7 @@ def make_plan(
             raise ConfigError(f"the method {method.name!r} asks the task {name!r} for the model {method.model!r}{hint}")
     if selection is not None and "boxes" not in the_task.kinds:
         raise InputError(f"{data}: divisions and chosen classes are for boxes; these data are for the task {name!r}")
-    source = Source(Path(data).resolve(), target, group, selection=selection)
+    source = Source(Path(data).resolve(), target, group, selection=selection and selection.absolute())
     numbers = seeds_of(seeds)
     splits = read(name, source, numbers[0])
     if strict:

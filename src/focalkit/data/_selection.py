@@ -82,6 +82,10 @@ class Selection:
         """The file that names the images of each part."""
         return Path(self.split) if self.split is not None and self.split.endswith(".json") else None
 
+    def absolute(self) -> "Selection":
+        """The same from any working directory."""
+        return self if self.written is None else replace(self, split=str(self.written.expanduser().resolve()))
+
     @property
     def folds(self) -> tuple[int, int] | None:
         """(which, of how many) of `fold`.

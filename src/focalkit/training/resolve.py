@@ -57,9 +57,7 @@ def resolve(config: TrainConfig) -> Resolved:
                     "--backbone-weights FILE or --pretrained-backbone"
                 )
     data = _absolute(config.data, "path", "train_json", "val_json", "images")
-    if (file := Selection.of(data).written) is not None:
-        data = replace(data, split=str(file.expanduser().resolve()))
-    config = replace(config, model=model, data=data)
+    config = replace(config, model=model, data=replace(data, split=Selection.of(data).absolute().split))
     if (spec := config.augment.pipeline) is not None:
         where, colon, name = spec.rpartition(":")
         place = f"{Path(where).expanduser().resolve()}" if where.endswith(".py") else where

@@ -124,3 +124,9 @@ def test_validation_without_a_chosen_class_is_read(tmp_path: Path) -> None:
     train, val = open_train_and_val(tmp_path, selection=Selection(classes="cat,dog"))
     assert val.categories == train.categories
     assert open_detection_data(tmp_path, "val", selection=Selection(classes="cat,dog")).names == ("dog",)
+
+
+def test_a_file_of_parts_is_found_from_any_folder() -> None:
+    file, shares = Selection("../s.json", classes="cat"), Selection("80/10/10")
+    assert file.absolute() == Selection(str(Path.cwd().parent / "s.json"), classes="cat")
+    assert shares.absolute() is shares
