@@ -173,18 +173,6 @@ def test_a_dead_loading_process_ends_the_training_with_its_reason(started, relia
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="finds processes in /proc")
-def test_silent_loading_processes_end_the_training_with_its_reason(started, reliability):
-    process, _ = started()
-    for worker in (pid for pid, line in children(process.pid).items() if b"resource_tracker" not in line):
-        os.kill(worker, signal.SIGSTOP)
-    status, err = ended(process, within=90)
-    assert status == 1
-    assert re.search(r"no batch and done nothing for 60 s.*--workers 0.*--resume continues", err), err
-    reliability("signals", "SIGSTOP of the loading processes, train", 1)
-
-
-@pytest.mark.soak
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_comparison_stops_with_its_workers_and_goes_on(tmp_path, number, status, reliability):
     rows = [f"{i % 7},{i % 5},{int(i % 6 == 0)}" for i in range(400)]
