@@ -54,10 +54,10 @@ def started(settings, tmp_path):
     """(process, run) of a training in a process group of its own that has taken steps; killed afterwards."""
     processes = []
 
-    def start(*more):
+    def start(*more, program=("-m", "focalkit")):
         run = RunDir(tmp_path / "run")
         words = ["train", "--config", str(settings), "--out", str(run.path), *more]
-        process = on_a_terminal([sys.executable, "-m", "focalkit", *words])
+        process = on_a_terminal([sys.executable, *program, *words])
         processes.append(process)
         until = time.monotonic() + 120
         while not run.read_metrics():
@@ -170,6 +170,27 @@ def test_a_dead_loading_process_ends_the_training_with_its_reason(started, relia
     assert status == 1
     assert re.search(r"a loading process ended .*[Kk]ill.*--workers.*--resume continues", err), err
     reliability("signals", "SIGKILL of a loading process, train", 1)
+
+
+IMPATIENT = """
+import sys
+from focalkit.cli import main
+from focalkit.data import watch
+watch.POLL, watch.SILENT = 0.25, 2.0
+sys.exit(main())
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="finds processes in /proc")
+def test_silent_loading_processes_end_the_training_with_its_reason(started, reliability):
+    process, _ = started(program=("-c", IMPATIENT))
+    for worker in (pid for pid, line in children(process.pid).items() if b"resource_tracker" not in line):
+        os.kill(worker, signal.SIGSTOP)
+    status, err = ended(process)
+    assert status == 1
+    assert re.search(r"no batch and done nothing for 2 s.*--workers 0.*--resume continues", err), err
+    reliability("signals", "SIGSTOP of the loading processes, train", 1)
 
 
 @pytest.mark.soak

@@ -1,4 +1,4 @@
-"""Loading processes that cannot hang a run: as many workers as shared memory holds, and a watch on them.
+"""Loading processes that cannot hang a run: as many workers as shared memory holds, and a watch on them (`watch`).
 
 Workers hand batches over in /dev/shm, which Docker makes 64 MiB small. Where it is too small for all of them, fewer
 start; where it fills up later, a batch goes through a pipe. What goes wrong in a worker arrives as the error it was,
@@ -11,10 +11,8 @@ import pickle
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from focalkit.data import watch
 from focalkit.errors import FocalkitError, InputError
 
 SHARED = Path("/dev/shm")
-POLL, SILENT = 10.0, 60.0
-"""Seconds between looks at workers that send nothing, and seconds of doing nothing after which they are given up."""
 STOPPING = {signal.SIGINT, signal.SIGTERM}
 """Signals that a terminal or a scheduler sends to every process of a program."""
 
@@ -36,15 +33,16 @@ WHOSE = hasattr(signal, "sigwaitinfo")
 _noted: set[str] = set()
 
 
-class LoadingError(FocalkitError):
-    """A loading process has died, or has stopped doing anything."""
-
-
 class Loader(DataLoader):
     """A DataLoader whose workers' failures come as errors, in words and in time. Made by `make_loader`."""
 
     def __iter__(self) -> Any:  # an iterator over batches
-        return _watched(super().__iter__()) if self.num_workers else super().__iter__()
+        if not self.num_workers:
+            return super().__iter__()
+        if self._iterator is None:
+            return _received(super().__iter__())
+        with watch.watched(self._iterator._workers):  # they are still there, and are asked to begin again
+            return _received(super().__iter__())
 
 
 def make_loader(
@@ -90,7 +88,7 @@ def make_loader(
         pin_memory=pin,
         persistent_workers=persistent,
         worker_init_fn=_start_worker,
-        timeout=POLL,
+        timeout=watch.SILENT / 2,
     )
 
 
@@ -133,17 +131,6 @@ def note(text: str) -> None:
     if text not in _noted:
         _noted.add(text)
         print(f"note: {text}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def deaths_explained() -> Iterator[None]:
-    """Makes a `LoadingError` of what DataLoader raises, at any point of the program, when a worker has died."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise LoadingError(_death(error)) from error
 
 
 # in a worker
@@ -250,58 +237,12 @@ def _end_with_parent(parent: int, status: int) -> None:
 # in the parent
 
 
-def _watched(batches: Iterator[Any]) -> Iterator[Any]:
-    """The batches; errors of workers as they were, and a `LoadingError` for workers that are dead or silent."""
-    while True:
-        try:
-            batch = _next(batches)
-        except StopIteration:
-            return
+def _received(batches: Iterator[Any]) -> Iterator[Any]:
+    """The batches, and errors of workers as they were."""
+    while (batch := watch.next_batch(batches)) is not watch.END:
         if isinstance(batch, _Failed):
             raise batch.error()
         if isinstance(batch, _Piped):
             note(f"{SHARED} is full: batches go through a pipe, which is slower. Fewer --workers, or more room, help")
             batch = pickle.loads(batch.content)
         yield batch
-
-
-def _next(batches: Iterator[Any]) -> Any:
-    workers: Sequence[Any] = getattr(batches, "_workers", ())
-    before, since = None, time.monotonic()
-    while True:
-        try:
-            return next(batches)
-        except RuntimeError as error:
-            if "DataLoader worker" in str(error):
-                raise LoadingError(_death(error, workers)) from error
-            if "timed out" not in str(error):
-                raise
-        done = [_work_of(worker.pid) for worker in workers]
-        if done != before:
-            before, since = done, time.monotonic()
-        elif time.monotonic() - since > (SILENT if None not in done else 10 * SILENT) - 2 * POLL:
-            for worker in workers:
-                with suppress(RuntimeError):  # torch's word on workers that die, from a signal handler
-                    worker.kill()  # what does nothing does not listen either
-                    worker.join(1)
-            raise LoadingError(
-                f"the loading processes have sent no batch and done nothing for {SILENT:.0f} s. Is the disk or the "
-                "network of the data stuck? --workers 0 loads without them"
-            )
-
-
-def _work_of(pid: int) -> object:
-    """Something that changes while a process computes or reads; None where that is not known."""
-    try:
-        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        counts = Path(f"/proc/{pid}/io").read_text() if os.access(f"/proc/{pid}/io", os.R_OK) else ""
-    except OSError:
-        return None
-    return times, counts
-
-
-def _death(error: RuntimeError, workers: Sequence[Any] = ()) -> str:
-    reason = str(error).strip().split("\n")[0].rstrip(".")
-    if killed := [signal.Signals(-worker.exitcode).name for worker in workers if (worker.exitcode or 0) < 0]:
-        reason = f"killed by {killed[0]}"
-    return f"a loading process ended ({reason}). If memory ran out, fewer --workers need less, and 0 none"

@@ -10,7 +10,8 @@ from focalkit._progress import track
 from focalkit.data import Category, DetectionData, DetectionDataset, collate
 from focalkit.data.cache import ImageCache
 from focalkit.data.dataset import batch_bytes
-from focalkit.data.loading import deaths_explained, make_loader
+from focalkit.data.loading import make_loader
+from focalkit.data.watch import deaths_explained
 from focalkit.detection import Detections, Detector
 from focalkit.detection.inference.predict import Observer, detect
 from focalkit.errors import ConfigError, InputError

@@ -21,8 +21,8 @@ from focalkit._config_io import config_to_dict
 from focalkit._runs import SCHEMA, RunDir, claim, write_json_atomic
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData, Selection, division_record, open_train_and_val
-from focalkit.data.loading import LoadingError, deaths_explained
 from focalkit.data.own_pipeline import content_of, load_pipeline
+from focalkit.data.watch import LoadingError, deaths_explained
 from focalkit.detection import build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_training
 from focalkit.detection.models.detr.detector import AnyDetector

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from focalkit.data import loading
-from focalkit.data.loading import LoadingError, deaths_explained, fitting_workers, make_loader
+from focalkit.data import loading, watch
+from focalkit.data.loading import fitting_workers, make_loader
+from focalkit.data.watch import LoadingError, deaths_explained
 from focalkit.errors import DataError, InputError
 
 MIB = 2**20
@@ -174,14 +176,72 @@ def lose():
     time.sleep(1000)
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(watch, "POLL", 0.2)
+    monkeypatch.setattr(watch, "SILENT", 1.0)
+
+
 @pytest.mark.parametrize("action", [stop, lose])
-def test_a_worker_that_does_nothing_ends_the_loading(action, monkeypatch):
-    monkeypatch.setattr(loading, "POLL", 0.3)
-    monkeypatch.setattr(loading, "SILENT", 1.5)
+def test_a_worker_that_does_nothing_ends_the_loading(action, impatient):
     start = time.monotonic()
     with pytest.raises(LoadingError, match="sent no batch and done nothing"):
         load(Numbers(8, action))
     assert time.monotonic() - start < 20
+
+
+def watching():
+    return [thread for thread in threading.enumerate() if thread.name == "watch"]
+
+
+def stop_when_a_batch_is_on_its_way():
+    time.sleep(0.1)
+    stop()
+
+
+def wait_until_stopped(pid):
+    until = time.monotonic() + 20
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks into /proc")
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_worker_that_freezes_while_it_hands_a_batch_over_ends_the_loading(persistent, impatient):
+    """The message is there, the memory that it tells of is to be asked for: no timeout ends this."""
+    loader = make_loader(
+        Numbers(8, stop_when_a_batch_is_on_its_way), 2, stack, workers=1, batch_bytes=MIB, persistent=persistent
+    )
+    batches = iter(loader)
+    (worker,) = batches.gi_frame.f_locals["batches"]._workers
+    wait_until_stopped(worker.pid)
+    start = time.monotonic()
+    with pytest.raises(LoadingError, match="sent no batch and done nothing"), deaths_explained():
+        next(batches)
+    assert time.monotonic() - start < 20
+    assert worker.exitcode == -signal.SIGKILL
+    assert not watching()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks into /proc")
+def test_a_worker_that_freezes_between_epochs_ends_the_next_one(impatient):
+    loader = make_loader(Numbers(4), 2, stack, workers=1, batch_bytes=MIB, persistent=True)
+    assert len(list(loader)) == 2
+    (worker,) = loader._iterator._workers
+    os.kill(worker.pid, signal.SIGSTOP)
+    with pytest.raises(LoadingError, match=r"loading processes have .*--workers 0"), deaths_explained():
+        list(loader)
+    worker.kill()
+
+
+def test_nothing_watches_where_no_batch_is_waited_for():
+    batches = iter(make_loader(Numbers(8), 2, stack, workers=1, batch_bytes=MIB))
+    for count in range(4):
+        assert not watching(), count
+        next(batches)
+    assert next(batches, None) is None
+    assert not watching()
 
 
 def work():
@@ -190,9 +250,7 @@ def work():
         pass
 
 
-def test_a_slow_worker_is_waited_for(monkeypatch):
-    monkeypatch.setattr(loading, "POLL", 0.3)
-    monkeypatch.setattr(loading, "SILENT", 1.5)
+def test_a_slow_worker_is_waited_for(impatient):
     assert load(Numbers(8, work)) == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
