@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from focalkit._runs import RunDir
 from focalkit.config import OptimConfig, RuntimeConfig, TrainConfig
 from focalkit.errors import ConfigError
+from focalkit.training import module
 from focalkit.training.callbacks import AveragedWeights
 from focalkit.training.checkpoint import WholeFiles, complete_best, last_step, read_checkpoint, write_weights
 from focalkit.training.launch import is_first_process, several_to_start
@@ -41,6 +43,22 @@ def test_the_optimiser_takes_the_scaled_rate(name, kind):
     assert {group["lr"] for group in optimizer.param_groups} == {0.25}
     if name == "sgd":
         assert {group["momentum"] for group in optimizer.param_groups} == {0.7}
+
+
+def drawn(monkeypatch, seed, step, one_of, rank):
+    """A number that the losses of one forward pass draw, whatever was drawn before."""
+    monkeypatch.setattr(module, "predict_to_learn", lambda *_: None)
+    here = SimpleNamespace(seed=seed, global_step=step, global_rank=rank, model=None, window=LossWindow())
+    here.trainer = SimpleNamespace(accumulate_grad_batches=2)
+    here._losses, here._seen = lambda *_: {"noise": torch.rand(())}, lambda *_: None
+    return module.DetectionModule.training_step(here, SimpleNamespace(targets=()), 6 + one_of).item()
+
+
+def test_each_pass_of_each_process_draws_numbers_of_its_own(monkeypatch):
+    passes = [(seed, step, p, rank) for seed in (0, 1) for step in range(3) for p in range(2) for rank in range(4)]
+    first = [drawn(monkeypatch, *one) for one in passes]
+    assert len(set(first)) == len(passes)
+    assert [drawn(monkeypatch, *one) for one in reversed(passes)] == first[::-1]
 
 
 def test_the_window_gives_means_once():
