@@ -53,7 +53,7 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("weights.py", "torch.where(ignored, 0.0, chosen)", "chosen", [WEIGHTS]),
     ("losses/_statistics.py", "total[-1] == 0", "total[-1] >= 0", [STATEFUL, "-k", "skips or nan"]),
     ("losses/_base.py", "computed_in(new) != new.dtype", "False", [STATEFUL, "-k", "half"]),
-    ("losses/_region_parts.py", "values * pixels", "values", [REGION]),
+    ("losses/_region_parts.py", "of_pixels(values * given.weight)", "of_pixels(values)", [REGION]),
     ("_reduce.py", "nonzero = weight != 0", "nonzero = weight > 0.5", [CONFORMANCE, "-k", "multiplies and bce"]),
     ("kernels/call.py", "is_positive = valid & (labels != -1)", "is_positive = valid", [FOCAL, "-k", "indices"]),
     (
