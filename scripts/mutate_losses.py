@@ -113,8 +113,8 @@ MUTANTS: list[tuple[str, str, str, list[str]]] = [
     ("losses/_equalization_stateful.py", ".clamp(max=0)", ".clamp(min=0)", [STATEFUL, "-k", "seesaw"]),
     (
         "losses/_region_parts.py",
-        "fp_weight * total(p * (1 - t)) + fn_weight * false_negatives",
-        "fn_weight * total(p * (1 - t)) + fp_weight * false_negatives",
+        "fp_weight * total(p * (1 - given.t)) + fn_weight * false_negatives",
+        "fn_weight * total(p * (1 - given.t)) + fp_weight * false_negatives",
         mpmath("tversky"),
     ),
     ("losses/_region.py", "0.5, 0.5, smooth / 2", "0.5, 0.5, smooth", mpmath("dice")),
