@@ -39,9 +39,10 @@ class Loader(DataLoader):
     def __iter__(self) -> Any:  # an iterator over batches
         if not self.num_workers:
             return super().__iter__()
-        if self._iterator is None:
+        kept = getattr(self._iterator, "_workers", ())
+        if not kept:
             return _received(super().__iter__())
-        with watch.watched(self._iterator._workers):  # they are still there, and are asked to begin again
+        with watch.watched(kept):  # they are asked to begin again
             return _received(super().__iter__())
 
 
