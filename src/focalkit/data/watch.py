@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def watched(workers: Sequence[Any]) -> Iterator[threading.Event]:
     except Exception as error:
         if silent.is_set():
             raise _silence(workers) from error
-        if "DataLoader worker" in str(error):
+        if "DataLoader worker" in str(error) or _cut_off(error, workers):
             raise LoadingError(_death(error, workers)) from error
         if "DataLoader timed out" in str(error):
             text = f"the loading processes have not answered for {SILENT / 2:.0f} s. --workers 0 loads without them"
@@ -97,6 +98,15 @@ def _work_of(pid: int) -> object:
     except OSError:
         return None
     return times, counts
+
+
+def _cut_off(error: Exception, workers: Sequence[Any]) -> bool:
+    """Whether a worker died while it handed a batch over: its connection breaks before DataLoader knows of its end."""
+    if not isinstance(error, (OSError, EOFError)) or not workers:
+        return False
+    with suppress(RuntimeError):  # torch's word on the death, from a signal handler
+        return bool(wait([worker.sentinel for worker in workers], timeout=5))
+    return True
 
 
 def _silence(workers: Sequence[Any]) -> LoadingError:

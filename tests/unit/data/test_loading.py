@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -284,3 +286,28 @@ def test_where_a_signal_does_not_say_who_sent_it_none_is_waited_for(monkeypatch)
         assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & loading.STOPPING  # of the parent
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, EOFError, FileNotFoundError])
+def test_a_worker_that_dies_while_it_hands_a_batch_over_is_named(error):
+    with subprocess.Popen(["sleep", "60"]) as child, watch_of(child.pid) as worker:
+        child.kill()
+        with pytest.raises(LoadingError, match="killed by SIGKILL"), watch.watched([worker]):
+            raise error
+
+
+def test_what_breaks_beside_living_workers_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(watch, "wait", lambda sentinels, timeout: [])
+    worker = SimpleNamespace(pid=os.getpid(), sentinel=0)
+    with pytest.raises(ConnectionResetError), watch.watched([worker]):
+        raise ConnectionResetError
+
+
+@contextmanager
+def watch_of(pid):
+    """As much of a multiprocessing.Process as the watch looks at, of a process that ends by SIGKILL."""
+    sentinel = os.pidfd_open(pid)
+    try:
+        yield SimpleNamespace(pid=pid, sentinel=sentinel, exitcode=-signal.SIGKILL)
+    finally:
+        os.close(sentinel)
