@@ -234,7 +234,7 @@ def main() -> None:
     asked = [f"--{n} {n.upper()}_FOLDER" for n, folder in (("clinc", args.clinc), ("cifar", args.cifar)) if folder]
     result = {
         "command": " ".join(["python benchmarks/classifier_calibration.py", *asked]),
-        "machine": f"one thread of a {platform.machine()} CPU, torch {torch.__version__}",
+        "machine": f"one thread of an {platform.machine()} CPU, torch {torch.__version__}",
         "minutes": seconds / 60,
         "seeds": args.seeds,
         "rows": rows,
