@@ -1,6 +1,6 @@
 """`focalkit predict` with the cell of a comparison: a table in, a csv out with probability and decision of every row.
 
-Another task of one class per item gets the same columns: one row per item.
+Rows of a table are numbered from 0, in the column `row`; another task of one class per item has its ids in `id`.
 """
 
 import csv
@@ -24,6 +24,7 @@ def predict_rows(run: Path, paths: tuple[Path, ...], out: Path | None, as_json: 
             as the task's reader.
     """
     from focalkit.compare import Predictor
+    from focalkit.tasks import open_task
 
     if len(paths) != 1:
         raise InputError(
@@ -37,7 +38,8 @@ def predict_rows(run: Path, paths: tuple[Path, ...], out: Path | None, as_json: 
         probabilities = predictor.posterior(outputs).probabilities
     classes = predictor.classes
     shown = [1] if len(classes) == 2 else range(len(classes))
-    head = ["id", *(f"probability_{classes[c]}" for c in shown), "decision"]
+    numbered = "rows" in open_task(predictor.record["task"]).kinds  # "id" would be taken for a column of the table
+    head = ["row" if numbered else "id", *(f"probability_{classes[c]}" for c in shown), "decision"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)

@@ -116,7 +116,8 @@ def test_predict_writes_a_csv(out: Path, table: Path, tmp_path: Path, capsys):
     assert "250 items" in capsys.readouterr().out
     with open(tmp_path / "p.csv", newline="") as file:
         rows = list(csv_module.DictReader(file))
-    assert list(rows[0]) == ["id", "probability_1", "decision"]
+    assert list(rows[0]) == ["row", "probability_1", "decision"]
+    assert [int(row["row"]) for row in rows] == list(range(250))
     assert main(["predict", str(out), str(table)]) == 0
     assert capsys.readouterr().out == (tmp_path / "p.csv").read_text()
     assert main(["predict", str(out / "best"), str(table), "--json"]) == 0
