@@ -11,6 +11,7 @@ from focalkit.compare import METHODS
 from focalkit.errors import DataError, InputError
 from focalkit.tasks import Budget, Source, find_task, open_task
 from focalkit.tasks.tabular._columns import rows_of
+from focalkit.tasks.tabular._fitted import frame_of
 from focalkit.tasks.tabular._read import read_frame
 
 TABLES = open_task("tabular")
@@ -28,6 +29,11 @@ def table(tmp_path: Path, text: str, name: str = "table.csv") -> Path:
 
 def rows(n: int, line) -> str:
     return "\n".join(line(i) for i in range(n)) + "\n"
+
+
+def test_a_folder_is_no_table_to_predict(tmp_path: Path):
+    with pytest.raises(DataError, match=r"is a folder; expected one table that ends in \.csv"):
+        frame_of(tmp_path)
 
 
 def test_every_kind_of_column_is_recognised(csv: Path):

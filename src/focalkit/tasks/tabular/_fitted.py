@@ -20,7 +20,7 @@ from ._encode import Encoder
 from ._forest import Forest
 from ._network import Factory, TableNetwork
 from ._peers import Linear, inputs
-from ._read import read_frame
+from ._read import FORMATS, read_frame
 from ._train import logits_of
 
 SCHEMA = 1
@@ -148,6 +148,8 @@ def frame_of(source: Any, texts: Sequence[str] = ()) -> Any:
     import polars
 
     if isinstance(source, str | Path):
+        if Path(source).is_dir():
+            raise DataError(source, [f"is a folder; expected one table that ends in {', '.join(FORMATS)}"])
         if not Path(source).is_file():
             raise DataError(source, ["no such file"])
         return read_frame(Path(source), texts)
