@@ -89,6 +89,31 @@ def test_another_evaluation_set_forbids_the_comparison(make_run: Callable[..., P
 
     runs = [read_run(make_run("a")), read_run(make_run("b", loss="bce", classes=("x", "y")))]
     assert "cannot be compared" in _compare.caveats(runs, ["a", "b"])[0]
+    said = _compare.answer(runs, ["a", "b"])
+    assert said == "AP, each on its own images or classes and not to be compared: a 0.410, b 0.410."
+
+
+def folds(*aps: float, of: int = 5, loss: str = "focal(gamma=2.0)") -> list[RunRecord]:
+    made = [record(f"{loss[0]}{i}", ap, loss=loss) for i, ap in enumerate(aps, 1)]
+    for i, run in enumerate(made, 1):
+        run.info["config"]["data"] = {"path": "pictures", "fold": f"{i}/{of}"}
+        run.evaluation.update({"split": "val", "num_images": 8 + i})
+    return made
+
+
+def test_folds_of_one_division_are_answered_by_mean_and_spread():
+    runs = folds(0.30, 0.32, 0.34)
+    assert answer(*runs) == "Focal loss: 0.320 ± 0.020 AP (3 folds)."
+    assert _compare.caveats(runs, ["a", "b", "c"]) == ["Mean and standard deviation over the folds given here."]
+    runs += folds(0.20, 0.20, 0.23, loss="bce")
+    assert (
+        answer(*runs) == "Focal loss reaches 0.320 ± 0.020 AP against 0.210 ± 0.017 for cross-entropy (3 folds each)."
+    )
+
+
+def test_other_folds_or_another_division_are_not_compared():
+    assert "not to be compared" in answer(*folds(0.30, 0.32), *folds(0.20, loss="bce"))
+    assert "not to be compared" in answer(*folds(0.30, 0.32), *folds(0.20, 0.3, of=4))
 
 
 @pytest.mark.parametrize(
