@@ -204,7 +204,7 @@ def evaluate_into(
     evaluation = {
         **found.summary(train_counts),
         "gallery": shown,
-        "best_f1_threshold": round(found.matched.threshold, 4),
+        "best_f1_threshold": round(found.matched.threshold, 4) if found.matched.anything_right else None,
         "loss_concentration": None if concentration is None else concentration.curves(),
     }
     # the evaluation names the pictures, so it comes last, and those of the earlier one go when nothing names them

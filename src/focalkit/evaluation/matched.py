@@ -56,6 +56,11 @@ class MatchedSplit:
         """Of the classes."""
         return self.matches.names
 
+    @property
+    def anything_right(self) -> bool:
+        """Whether a detection is right; where none is, no threshold has a best F1."""
+        return bool(self.matches.counted.correct.any())
+
     @cached_property
     def images(self) -> list[MatchedImage]:
         """In the order of the split."""

@@ -192,7 +192,10 @@ def evaluate_detector(
 
 
 def evaluated_threshold(run: Path) -> float | None:
-    """The score threshold with the best F1 on the validation images, from the run's evaluation.json; None without."""
+    """The score threshold with the best F1 on the validation images, from the run's evaluation.json.
+
+    None without one: the run was not evaluated, or nothing that it detected is right.
+    """
     try:
         found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
         # before schema 2 of run.json it was named after the gallery
