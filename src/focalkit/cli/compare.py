@@ -67,6 +67,8 @@ class Args:
     """Target column of a table (default: one named target, label, class or y, else the last)"""
     group: Annotated[str | None, tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = None
     """Column whose equal values stay in one split, for example a patient"""
+    leave_out: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN...", help_behavior_hint="")] = ()
+    """Columns of a table that no model sees, for example an identifier"""
     steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Most steps of a fit (default: the task's)"""
     rope: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
@@ -120,6 +122,7 @@ def run(args: Args) -> int:
         rope=args.rope,
         target=args.target,
         group=args.group,
+        leave_out=args.leave_out,
         budget=Budget(steps=args.steps or preset.steps),
         strict=args.strict,
         selection=args.selection.selection() if args.selection != SelectionFlags() else None,
@@ -197,6 +200,7 @@ def announcement(plan: "Plan", splits: Any) -> str:
     more = f", and {len(counts) - 8} more classes" if len(counts) > 8 else ""
     sizes = ", ".join(f"{part} {n:,}" for part, n in splits.sizes.items())
     target = f", target {splits.facts['target']!r}" if "target" in splits.facts else ""
+    target += f", without {', '.join(map(repr, plan.source.leave_out))}" if plan.source.leave_out else ""
     target += f", long tail {splits.facts['profile']} of lt_counts.json" if "profile" in splits.facts else ""
     cells = len(plan.methods) * len(plan.seeds)
     trained = len({(plan.base_of(m) or m.name) for m in plan.methods}) * len(plan.seeds)

@@ -50,6 +50,8 @@ class Args:
     """Target column of a table"""
     group: Annotated[str | None, tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = None
     """Column of a table whose equal values belong together"""
+    leave_out: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN...", help_behavior_hint="")] = ()
+    """Columns of a table that are passed over"""
     labels: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
     """Do not look for wrong labels, for which a small model is trained"""
     json: bool = False
@@ -59,7 +61,12 @@ class Args:
 
 def main(argv: list[str]) -> int:
     args = tyro.cli(Args, args=argv, prog="focalkit inspect", config=(tyro.conf.FlagCreatePairsOff,))
-    if (task := _task_of(args)) is not None:
+    task = _task_of(args)
+    if args.leave_out and task != "tabular":
+        raise InputError(
+            f"{args.data}: only tables have columns to leave out; these data are for {task or 'detection'}"
+        )
+    if task is not None:
         if args.selection != SelectionFlags():
             raise InputError(f"{args.data}: divisions and chosen classes are for boxes; these data are for {task}")
         return inspect_items(args, task)
@@ -91,7 +98,8 @@ def inspect_items(args: Args, task: str) -> int:
     from focalkit.tasks import Source, open_task
 
     assert args.data is not None
-    found = open_task(task).inspect(Source(args.data, args.target, args.group), args.labels)
+    source = Source(args.data, args.target, args.group, leave_out=args.leave_out)
+    found = open_task(task).inspect(source, args.labels)
     if args.json:
         rows = [finding.as_dict() for finding in found.findings]
         about = {"task": task, "classes": found.classes, "facts": found.facts, "notes": found.notes}

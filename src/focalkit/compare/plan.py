@@ -113,6 +113,8 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     """JSON-ready."""
     values = {f.name: getattr(plan, f.name) for f in fields(plan)}
     values["source"] = {"path": str(plan.source.path), "target": plan.source.target, "group": plan.source.group}
+    if plan.source.leave_out:
+        values["source"]["leave_out"] = list(plan.source.leave_out)
     if plan.source.selection is not None:
         values["source"]["selection"] = asdict(plan.source.selection)
     values["methods"] = [method_to_dict(method) for method in plan.methods]
@@ -135,7 +137,11 @@ def plan_from_dict(values: dict[str, Any], source: str) -> Plan:
                 for name in ("task", "fingerprint", "metric", "tune", "yardstick", "rope", "resplits")
             },
             source=Source(
-                Path(where["path"]), where["target"], where["group"], selection=_selection(where.get("selection"))
+                Path(where["path"]),
+                where["target"],
+                where["group"],
+                selection=_selection(where.get("selection")),
+                leave_out=tuple(where.get("leave_out", ())),
             ),
             methods=tuple(method_from_dict(row) for row in values["methods"]),
             seeds=tuple(values["seeds"]),
@@ -168,7 +174,10 @@ def check_continues(old: Plan, new: Plan, out: Path) -> Plan:
     for name in ("task", "fingerprint", "tune", "metric_free"):
         before, now = _shared(old)[name], _shared(new)[name]
         if before != now:
-            what = {"fingerprint": "other data", "metric_free": "another budget, target or group"}.get(name, name)
+            what = {
+                "fingerprint": "other data",
+                "metric_free": "another budget, target, group or columns left out",
+            }.get(name, name)
             raise ConfigError(f"{out}: holds a comparison with {what} ({before!r}, now {now!r}); choose another --out")
     before = {method.name: method for method in old.methods}
     for method in new.methods:
@@ -207,6 +216,8 @@ def metric_of(name: str | None, known: Sequence[str]) -> str:
 def _shared(plan: Plan) -> dict[str, Any]:
     # threads are left out: they change how long a fit takes
     free = (plan.source.target, plan.source.group, plan.budget.steps, plan.budget.seconds)
+    if plan.source.leave_out:
+        free = (*free, *sorted(set(plan.source.leave_out)))
     return {"task": plan.task, "fingerprint": plan.fingerprint, "tune": plan.tune, "metric_free": free}
 
 

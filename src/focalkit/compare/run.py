@@ -45,6 +45,7 @@ def compare(
     resume: bool = True,
     target: str | None = None,
     group: str | None = None,
+    leave_out: Sequence[str] = (),
     budget: Budget | None = None,
     strict: bool = False,
     progress: Callable[[Event], None] | None = None,
@@ -67,6 +68,7 @@ def compare(
         resume: Go on with what is in `out`; False refuses a directory with a comparison.
         target: Target column, for tables.
         group: Column whose equal values stay together when the data are split.
+        leave_out: Columns of a table that no model sees, such as identifiers.
         budget: Of every fit.
         strict: Refuse data with notes, such as test rows that are also training rows.
         progress: Told of everything that happens.
@@ -84,7 +86,7 @@ def compare(
     """
     plan, splits, own = make_plan(
         data, methods, task=task, seeds=seeds, tune=tune, yardstick=yardstick, metric=metric, rope=rope, target=target,
-        group=group, budget=budget, strict=strict, selection=selection,
+        group=group, leave_out=leave_out, budget=budget, strict=strict, selection=selection,
     )  # fmt: skip
     return run_plan(plan, splits, Path(out), engine=engine, jobs=jobs, resume=resume, metrics=own, progress=progress)
 
@@ -104,6 +106,7 @@ def make_plan(
     budget: Budget | None,
     strict: bool,
     selection: Selection | None = None,
+    leave_out: Sequence[str] = (),
 ) -> tuple[Plan, Splits, tuple[Metric, ...]]:
     """What `compare` will run, the data of the first seed, and metrics that are not the task's; nothing is written.
 
@@ -128,7 +131,15 @@ def make_plan(
             raise ConfigError(f"the method {method.name!r} asks the task {name!r} for the model {method.model!r}{hint}")
     if selection is not None and "boxes" not in the_task.kinds:
         raise InputError(f"{data}: divisions and chosen classes are for boxes; these data are for the task {name!r}")
-    source = Source(Path(data).resolve(), target, group, selection=selection and selection.absolute())
+    if leave_out and "rows" not in the_task.kinds:
+        raise InputError(f"{data}: only tables have columns to leave out; these data are for the task {name!r}")
+    source = Source(
+        Path(data).resolve(),
+        target,
+        group,
+        selection=selection and selection.absolute(),
+        leave_out=(leave_out,) if isinstance(leave_out, str) else tuple(leave_out),
+    )
     numbers = seeds_of(seeds)
     splits = read(name, source, numbers[0])
     if strict:

@@ -97,7 +97,7 @@ CATALOG: dict[str, Check] = {
         " written down after it was known.",
         "The column alone ranks the rarest class before the others with an AUROC of at least .999, on at most"
         " 50,000 rows. A text counts as the share of the class among the other rows with that text.",
-        "Check whether the value is there when a prediction is needed; if not, leave the column out.",
+        "Check whether the value is there when a prediction is needed; if not, leave the column out (`--leave-out`).",
     ),
     "FK117": Check(
         "A column looks like an identifier",
@@ -105,7 +105,7 @@ CATALOG: dict[str, Check] = {
         "A number that is different in every row can be learnt by heart and says nothing about new rows; sorted files"
         " leak the target through it.",
         "Whole numbers or texts, none missing, of which each of at least 50 rows has another one.",
-        "Leave it out, or name it as the group column.",
+        "Leave it out (`--leave-out`), or name it as the group column (`--group`).",
     ),
     "FK118": Check(
         "Labels look wrong",

@@ -146,6 +146,7 @@ class Source:
         group: Name of the column whose equal values must stay in one split.
         cache: A folder that may keep decoded data for as long as the comparison exists, or None.
         selection: Of boxes: how the data are divided, and which classes are used.
+        leave_out: Of a table: columns that no model sees.
     """
 
     path: Path
@@ -153,6 +154,7 @@ class Source:
     group: str | None = None
     cache: Path | None = None
     selection: Selection | None = None
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ import polars
 import pytest
 
 from focalkit.compare import METHODS
-from focalkit.errors import DataError, InputError
+from focalkit.compare.plan import check_continues, plan_from_dict, plan_to_dict
+from focalkit.compare.run import make_plan
+from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.tasks import Budget, Source, find_task, open_task
 from focalkit.tasks.tabular._columns import rows_of
 from focalkit.tasks.tabular._fitted import frame_of
@@ -29,6 +31,36 @@ def table(tmp_path: Path, text: str, name: str = "table.csv") -> Path:
 
 def rows(n: int, line) -> str:
     return "\n".join(line(i) for i in range(n)) + "\n"
+
+
+def test_no_model_sees_or_needs_a_column_that_is_left_out(csv: Path, frame: polars.DataFrame, tmp_path: Path):
+    splits = read(csv, leave_out=("customer", "kind"))
+    assert splits.facts["columns"] == {"number": ["amount", "age"], "category": [], "date": ["day"]}
+    fitted = TABLES.fit(METHODS["logistic"], splits, Budget(), 0, tmp_path)
+    fitted.save(tmp_path)
+    model = TABLES.load(tmp_path)
+    np.testing.assert_array_equal(model.predict(frame.drop("customer", "kind")).logits, model.predict(frame).logits)
+    names = {f.code: f.values.get("columns") for f in TABLES.inspect(Source(csv, leave_out=("age",)), False).findings}
+    assert "age" not in names.get("FK114", {})
+
+
+def test_a_column_to_leave_out_must_be_there_and_be_a_feature(csv: Path):
+    with pytest.raises(DataError, match=r"no column 'custmer' to leave out.*did you mean .customer."):
+        read(csv, leave_out=("custmer",))
+    with pytest.raises(DataError, match="'outcome' is the target or the group"):
+        read(csv, leave_out=("outcome",))
+
+
+def test_columns_left_out_are_in_the_plan_and_make_another_comparison(csv: Path):
+    plain, less = (
+        make_plan(csv, ["ce"], task=None, seeds=1, tune=0, yardstick="ce", metric=None, rope=None, target=None,
+                  group=None, budget=None, strict=False, leave_out=names)[0]
+        for names in ((), ("customer",))
+    )  # fmt: skip
+    assert plan_from_dict(plan_to_dict(less), "plan.json").source.leave_out == ("customer",)
+    assert check_continues(less, less, csv) is less
+    with pytest.raises(ConfigError, match="columns left out"):
+        check_continues(plain, less, csv)
 
 
 def test_a_folder_is_no_table_to_predict(tmp_path: Path):

@@ -16,7 +16,7 @@ def inspect(source: Source, labels: bool = True) -> Inspection:
     table: Table = read_table(source)
     frames = list(read_frames(files_of(source.path)).values())
     frame = polars.concat(frames, how="vertical_relaxed")
-    frame = frame.filter(frame[table.target].is_not_null()).drop(table.target)
+    frame = frame.filter(frame[table.target].is_not_null()).drop(table.target, *source.leave_out)
     columns = {name: column.to_numpy() for name, column in frame.to_dict().items()}
     parts = None if table.part is None else {p: np.flatnonzero(table.part == i) for i, p in enumerate(PARTS)}
     counts = np.bincount(table.labels, minlength=len(table.classes)).tolist()

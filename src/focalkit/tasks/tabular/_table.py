@@ -65,11 +65,17 @@ def read_table(source: Source) -> Table:
     """
     files = files_of(source.path)
     state = tuple((part, file, file.stat().st_mtime_ns, file.stat().st_size) for part, file in files.items())
-    return _read(source.path, source.target, source.group, state)
+    return _read(source.path, source.target, source.group, source.leave_out, state)
 
 
 @lru_cache(maxsize=1)
-def _read(path: Path, target: str | None, group: str | None, state: tuple[tuple[str, Path, int, int], ...]) -> Table:
+def _read(
+    path: Path,
+    target: str | None,
+    group: str | None,
+    leave_out: tuple[str, ...],
+    state: tuple[tuple[str, Path, int, int], ...],
+) -> Table:
     import polars
 
     files = {part: file for part, file, _, _ in state}
@@ -89,8 +95,13 @@ def _read(path: Path, target: str | None, group: str | None, state: tuple[tuple[
             raise DataError(path, [f"the files hold columns of different kinds ({error})"]) from error
     else:
         frame = frames["all"]
+    if strange := [column for column in leave_out if column not in frame.columns]:
+        wrong = [f"there is no column {column!r} to leave out{nearest(column, frame.columns)}" for column in strange]
+        raise DataError(path, wrong)
     notes: list[str] = []
     name = _target_of(frame, target, path, notes)
+    if used := {name, group} & set(leave_out):
+        raise DataError(path, [f"column {column!r} is the target or the group: it is needed" for column in used])
     if group is not None and group not in frame.columns:
         raise DataError(path, [f"there is no column {group!r} to group by{nearest(group, frame.columns)}"])
     if frame[name].dtype.is_float():
@@ -100,7 +111,7 @@ def _read(path: Path, target: str | None, group: str | None, state: tuple[tuple[
         kept = frame[name].is_not_null()
         frame, part = frame.filter(kept), None if part is None else part[kept.to_numpy()]
     labels, classes = _classes(frame[name], path)
-    features = frame.drop([name, *([group] if group else [])])
+    features = frame.drop([name, *([group] if group else []), *set(leave_out)])
     schema, about = schema_of(features)
     if not schema:
         raise DataError(path, ["no column is left to predict from", *about])
@@ -121,7 +132,7 @@ def _read(path: Path, target: str | None, group: str | None, state: tuple[tuple[
         "rows": len(labels),
         "target": name,
         "columns": {kind: [c.name for c in schema if c.kind == kind] for kind in ("number", "category", "date")},
-        "columns_left_out": about,
+        "columns_left_out": [*(f"column {column!r} was left out as asked" for column in leave_out), *about],
         "duplicate_rows": repeated,
         "missing_numbers": missing,
         "group": group,
