@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from focalkit.compare.plan import Plan
     from focalkit.compare.presets import Preset
     from focalkit.compare.summary import Failure
+    from focalkit.tasks import Inspection
 
 SHOWN = 10
 """Failed cells that are named."""
@@ -94,7 +95,7 @@ def run(args: Args) -> int:
     from focalkit.compare.presets import PRESETS
     from focalkit.compare.run import check_workers, make_plan, run_plan
     from focalkit.compare.summary import failures
-    from focalkit.tasks import Budget, find_task
+    from focalkit.tasks import Budget, find_task, open_task
 
     if args.list:
         print(method_table(_detector_task(args) or args.task or find_task(args.data)))
@@ -128,7 +129,10 @@ def run(args: Args) -> int:
         selection=args.selection.selection() if args.selection != SelectionFlags() else None,
     )
     say = (lambda text: print(text, file=sys.stderr)) if args.json else print
-    say(printable(announcement(plan, splits)))
+    the_task = open_task(plan.task)
+    # tables are read fast; pictures would be decoded once more, so theirs come with the result
+    inspection = the_task.inspect(plan.source, labels=False) if "rows" in the_task.kinds else None
+    say(printable("\n".join([announcement(plan, splits), *data_lines(inspection)])))
     if args.dry_run:
         if args.json:
             from focalkit._runs import dump_json
@@ -140,7 +144,9 @@ def run(args: Args) -> int:
 
     try:
         with watching(plan, out, args.jobs, quiet=args.json) as progress:
-            comparison = run_plan(plan, splits, out, engine=args.engine, jobs=args.jobs, progress=progress)
+            comparison = run_plan(
+                plan, splits, out, engine=args.engine, jobs=args.jobs, progress=progress, inspection=inspection
+            )
     except KeyboardInterrupt:
         print(f"\nstopped; what is finished is kept, and the same command goes on:\n  {_again()}", file=sys.stderr)
         raise
@@ -217,6 +223,12 @@ def announcement(plan: "Plan", splits: Any) -> str:
         "  the first fit tells how long all will take; Ctrl-C loses nothing that is finished",
     ]
     return "\n".join(lines)
+
+
+def data_lines(inspection: "Inspection | None") -> list[str]:
+    """What may be wrong with the data and what to do about it: errors and warnings, not notes."""
+    found = [f for f in inspection.findings if f.check.level != "note"] if inspection is not None else []
+    return [f"data: {f.code} {f.check.title}: {f.seen}. {f.check.action}" for f in found]
 
 
 def _count(number: int, what: str) -> str:

@@ -173,8 +173,9 @@ def run_plan(
     resume: bool = True,
     metrics: Sequence[Metric] = (),
     progress: Callable[[Event], None] | None = None,
+    inspection: Inspection | None = None,
 ) -> Comparison:
-    """Make the cells of a plan that are not there yet, then evaluate all.
+    """Make the cells of a plan that are not there yet, then evaluate all; `inspection` is that of the data, if known.
 
     Raises:
         ConfigError: `out` holds another comparison or cannot be used; an unknown engine; fewer than one job.
@@ -188,7 +189,8 @@ def run_plan(
                 raise ConfigError(f"{out}: holds a comparison; choose another --out")
             plan = check_continues(store.read_plan(), plan, out)
         store.write_plan(plan)
-        inspection = open_task(plan.task).inspect(replace(plan.source, cache=out / "cache"), labels=False)
+        if inspection is None:
+            inspection = open_task(plan.task).inspect(replace(plan.source, cache=out / "cache"), labels=False)
         write_json_atomic(out / "data.json", data_record(splits, inspection))
         store.clean()
         missing = [job for job in plan.jobs(out) if store.cell(job.method.name, job.seed).status != "done"]

@@ -7,6 +7,7 @@ import numpy as np
 import polars
 import pytest
 
+from focalkit.cli import main
 from focalkit.compare import METHODS
 from focalkit.compare.plan import check_continues, plan_from_dict, plan_to_dict
 from focalkit.compare.run import make_plan
@@ -61,6 +62,20 @@ def test_columns_left_out_are_in_the_plan_and_make_another_comparison(csv: Path)
     assert check_continues(less, less, csv) is less
     with pytest.raises(ConfigError, match="columns left out"):
         check_continues(plain, less, csv)
+
+
+def test_what_may_be_wrong_with_a_table_is_said_before_anything_runs(csv: Path, tmp_path: Path, capsys):
+    numbered = csv.read_text().splitlines()
+    file = table(tmp_path, "\n".join(f"{'id' if not i else i + 600},{line}" for i, line in enumerate(numbered)) + "\n")
+    words = ["compare", str(file), "--out", str(tmp_path / "out"), "--methods", "ce", "--dry-run"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "data: FK117 A column looks like an identifier: 'id'" in said
+    assert "--leave-out" in said
+    assert main([*words, "--leave-out", "id", "--group", "customer"]) == 0
+    said = capsys.readouterr().out
+    assert "without 'id'" in said
+    assert "'id'. Leave" not in said
 
 
 def test_a_folder_is_no_table_to_predict(tmp_path: Path):
