@@ -164,8 +164,10 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         *lvis_lines(found["lvis"]),
         *class_table(found["per_class"], found["decisions"]),
         "",
-        *decision_lines(found["decisions"]),
+        *decision_lines(found),
     ]
+    if (args.run / "calibration.json").is_file():
+        lines += ["", f"all of this is of uncalibrated scores; predict applies {args.run / 'calibration.json'}"]
     if written := found.get("written"):
         lines += ["", f"written  {written}"]
     elif args.out is not None or args.run.is_dir():
@@ -218,14 +220,19 @@ def class_table(rows: Sequence[Mapping[str, Any]], decided: Mapping[str, Any] | 
     return lines
 
 
-def decision_lines(decided: Mapping[str, Any] | None) -> list[str]:
+def decision_lines(found: Mapping[str, Any]) -> list[str]:
     """The operating point, the kinds of errors there, and how far scores are from what they should say."""
     from focalkit.metrics import ERROR_KINDS
 
+    decided = found["decisions"]
     if decided is None:
-        return ["nothing was detected, or there is nothing to detect: no thresholds, no kinds of errors"]
+        boxes = sum(row["count"] for row in found["per_class"])
+        return [f"{'nothing was detected' if boxes else 'no boxes to detect'}: no thresholds, no kinds of errors"]
     at = decided["operating"]["all"]
+    most = 100 if found["by_rule"] is None else found["by_rule"]["max_detections"]
+    rule = f"thresholds, errors and calibration: of up to {most} detections of a class per image, as your rule says"
     return [
+        *([] if most == 100 else [rule]),
         f"at each class's threshold of the largest F1, chosen on these images: precision {share(at['precision'])}, "
         f"recall {share(at['recall'])}, F1 {share(at['f1'])}",
         "",
@@ -234,6 +241,7 @@ def decision_lines(decided: Mapping[str, Any] | None) -> list[str]:
             f"{kind:<14}  {row['count']:>6}  {share(row['cost']):>13}  {ERROR_KINDS[kind]}"
             for kind, row in decided["errors"].items()
         ),
+        "there: at those thresholds; costs: among detections of all scores, which may find a box that is missed there",
         "",
         f"scores are {share(decided['D-ECE'])} from the precision they should say (D-ECE), {share(decided['LaECE_0'])} "
         "from precision times IoU (LaECE_0)",

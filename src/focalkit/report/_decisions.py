@@ -124,7 +124,10 @@ def _confusion(run: RunRecord, found: Json, tuned: Json, charts: Charts) -> Bloc
         "Boxes of each class by what they were found as, at these thresholds; colour is the share of the row.",
     )
     if found.get("errors"):
-        words = "Number at the thresholds of the largest F1, and the AP50 that mending one kind alone would add."
+        words = (
+            "Number at the thresholds of the largest F1, and the AP50 that mending one kind alone would add among"
+            " detections of all scores, which may find a box that is missed at the thresholds."
+        )
         parts += charts.add(kinds_figure(found["errors"]), "Kinds of errors", words)
     return Block(parts)
 
