@@ -134,6 +134,15 @@ def note_left_out(paths: Iterable[str | Path]) -> None:
             print(printable(f"note: {folder}: left out, not images by their names: {listed}"), file=sys.stderr)
 
 
+def note_earlier(out: Path, folders: Iterable[str]) -> None:
+    """Say which folders of OUT hold files already, which stay there."""
+    counts = {name: sum(file.is_file() for file in (out / name).rglob("*")) for name in folders}
+    if any(counts.values()):
+        listed = ", ".join(f"{count} in {name}" for name, count in counts.items() if count)
+        what = f"files from before this call: {listed}; those that this call does not write anew stay"
+        print(printable(f"note: {out}: {what}"), file=sys.stderr)
+
+
 def note_undrawable(names: Sequence[str]) -> None:
     """Say which classes are drawn by their number."""
     from focalkit.images.draw import undrawable

@@ -13,7 +13,14 @@ from focalkit.cli._flags import Flag, require_threshold
 from focalkit.cli._frames import CAMERA, predict_videos
 from focalkit.cli._images import predict_images
 from focalkit.cli._predictions import Predictions
-from focalkit.cli._sources import names_of, note_left_out, note_undrawable, open_sources, refuse_overwriting
+from focalkit.cli._sources import (
+    names_of,
+    note_earlier,
+    note_left_out,
+    note_undrawable,
+    open_sources,
+    refuse_overwriting,
+)
 from focalkit.config import LayoutName
 from focalkit.errors import InputError
 
@@ -133,6 +140,8 @@ def run(args: Args) -> int:
     if args.draw:
         note_undrawable(detector.names or ())
     make_folder(args.out)  # a place that cannot be written to is known before the work
+    flags = {"drawn": args.draw, "labels": args.save_txt, "voc": args.save_voc, "crops": args.save_crops}
+    note_earlier(args.out, [name for name, asked in flags.items() if asked])
     into = Predictions(
         args.out,
         detector.names or (),
@@ -248,15 +257,16 @@ def report(args: Args, threshold: "Cut", found: Predictions, unreadable: list[st
     for line in unreadable:
         print(printable(f"skipped: {line}"), file=sys.stderr)
     places = {"predictions": args.out / "predictions.json", "images_list": args.out / "images.json"}
-    wanted = {
-        "drawn": (args.draw, "drawn"),
-        "labels": (args.save_txt, "labels"),
-        "voc": (args.save_voc, "voc"),
-        "csv": (args.save_csv, "predictions.csv"),
-        "crops": (args.save_crops, "crops"),
-    }
-    places |= {key: args.out / name for key, (asked, name) in wanted.items() if asked}
     images, objects = len(found.images), len(found.results)
+    wanted = {
+        "drawn": (args.draw and images, "drawn"),
+        "labels": (args.save_txt and images, "labels"),
+        "classes": (args.save_txt, "classes.txt"),
+        "voc": (args.save_voc and images, "voc"),
+        "csv": (args.save_csv, "predictions.csv"),
+        "crops": (args.save_crops and objects, "crops"),
+    }
+    places |= {key: args.out / name for key, (written, name) in wanted.items() if written}
     if args.json:
         files = {key: str(place) for key, place in places.items()}
         numbers = {"images": images, "detections": objects, "score_threshold": threshold, "unreadable": unreadable}

@@ -227,6 +227,23 @@ def test_what_an_earlier_call_wrote_is_no_picture_to_look_at(tmp_path, capsys):
     assert main(["predict", "run", "pics/out/downloads", "--out", "pics/out", "--no-draw"]) == 0  # asked for
 
 
+def test_what_was_written_is_announced_and_nothing_else(tmp_path, capsys):
+    picture().save("empty.png")
+    picture((1, 2)).save("full.png")
+    flags = ["--out", "out", "--save-txt", "--save-crops"]
+    assert main(["predict", "run", "empty.png", *flags]) == 0
+    first = capsys.readouterr()
+    assert "before this call" not in first.err
+    assert [Path(line).name for line in first.out.splitlines()[1:]] == [
+        *("predictions.json", "images.json", "drawn", "labels", "classes.txt")
+    ]
+    assert main(["predict", "run", "full.png", *flags]) == 0
+    second = capsys.readouterr()
+    assert "out: files from before this call: 1 in drawn, 1 in labels; those that" in second.err
+    assert Path(second.out.splitlines()[-1]).name == "crops"
+    assert (tmp_path / "out/crops/red one/full-1.jpg").is_file()
+
+
 def test_a_picture_and_a_frame_of_a_video_never_share_a_name():
     pictures = [Path("clip-000001.png"), Path("CAMERA-123456.png"), Path("b-1.png")]
     names = _sources.names_of(pictures, [Path("clip.mp4"), Path("b.mp4"), _frames.CAMERA])
