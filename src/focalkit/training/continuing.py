@@ -70,9 +70,13 @@ def changed_plan(
         ConfigError: The run has come so far already, or ended in mid-epoch, where none can be begun.
     """
     if plan.steps < step + run.finished:
+        asked, flags = f"{plan.steps} are asked for", "--epochs or --max-steps"
+        if config.max_steps and "epochs" in changes:
+            asked = f"max_steps {config.max_steps} of the run ends it before {config.epochs} epochs"
+            flags = "--max-steps"
         raise ConfigError(
-            f"{run.path}: {step} steps are done, and {plan.steps} are asked for; ask for more with --epochs or "
-            "--max-steps, or start over with --force or another --out"
+            f"{run.path}: {step} steps are done, and {asked}; ask for more with {flags}, or start over with --force or "
+            "another --out"
         )
     if run.finished and step % plan.steps_per_epoch:
         raise ConfigError(

@@ -11,7 +11,8 @@ from focalkit.cli import main
 from focalkit.cli import train as command
 from focalkit.config import CriterionConfig, DataConfig, TrainConfig, cpu_small, paper
 from focalkit.errors import ConfigError
-from focalkit.training.continuing import continued
+from focalkit.training.continuing import changed_plan, continued
+from focalkit.training.schedule import Plan
 
 
 @pytest.fixture
@@ -194,3 +195,12 @@ def test_none_is_spelt_as_in_the_documentation(asked):
 def test_a_number_that_is_none_is_refused(tmp_path, capsys):
     assert main(["train", "--data", ".", "--out", str(tmp_path / "run"), "--optim.lr", "nan"]) == 2
     assert "optim.lr is nan, expected a number" in capsys.readouterr().err
+
+
+def test_epochs_that_the_runs_own_max_steps_forbids_are_refused_by_name(tmp_path):
+    run, config = RunDir(tmp_path), TrainConfig(data=DataConfig("x"), epochs=9, max_steps=20)
+    run.write_result({"finished": True})
+    with pytest.raises(
+        ConfigError, match="max_steps 20 of the run ends it before 9 epochs; ask for more with --max-st"
+    ):
+        changed_plan(run, config, {"epochs": (3, 9)}, Plan(10, 20, 2, 0.1), 20)
