@@ -189,7 +189,14 @@ def as_text(found: dict[str, Any], done: "Exported") -> str:
     lines = [f"{file}  {file.stat().st_size / 2**20:.1f} MiB" for file in done.files]
     if found["largest_difference"] is not None:
         lines.append(f"raw outputs differ from the detector's by at most {found['largest_difference']:.1e}")
-    if check := found.get("check"):
+    check = found.get("check")
+    if check and not check["detections"] and not check["added"]:
+        raw = found["largest_difference"] is not None
+        lines.append(
+            f"check: neither the run nor the file detects anything on {check['images']} images, so their detections "
+            f"say nothing; {'only the raw outputs above were compared' if raw else 'nothing was compared'}"
+        )
+    elif check:
         lines.append(
             f"check: of {check['detections']} detections on {check['images']} images the file misses "
             f"{check['missing']} and adds {check['added']}; the others differ by at most "

@@ -182,3 +182,18 @@ def test_int8_prints_the_ap_before_and_after(place, capsys, tmp_path):
     assert found["AP"]["drop"] == pytest.approx(found["AP"]["float32"] - found["AP"]["int8"])
     assert found["largest_difference"] is None
     assert found["bytes"] == out.stat().st_size
+
+
+def test_a_check_of_nothing_says_so() -> None:
+    from types import SimpleNamespace
+    from typing import Any
+
+    from focalkit.cli.export import as_text
+
+    nothing = {"images": 3, "detections": 0, "missing": 0, "added": 0, "box_difference": 0.0, "score_difference": 0.0}
+    found: dict[str, Any] = {"largest_difference": 1e-6, "check": nothing, "format": "onnx", "file": "f"}
+    done: Any = SimpleNamespace(files=())
+    said = as_text(found, done)
+    assert "nothing; only the raw outputs above were compared" in said
+    assert "misses 0" not in said
+    assert "nothing was compared" in as_text({**found, "largest_difference": None}, done)
