@@ -106,7 +106,7 @@ class Selection:
         """Part -> share of the images; empty without `split`, and where that is a file.
 
         Raises:
-            InputError: It is not two or three numbers.
+            InputError: It is not two or three numbers that make 100, or 1, up to rounding: 33/33/33.
         """
         if self.split is None or self.written is not None:
             return {}
@@ -116,7 +116,12 @@ class Selection:
             numbers = []
         if not (len(numbers) in (2, 3) and all(0 < n < 1e6 for n in numbers)):
             raise InputError(f"--split {self.split}: expected shares of train, val and perhaps test, such as 80/10/10")
-        return {part: number / sum(numbers) for part, number in zip(PARTS, numbers, strict=False)}
+        total = sum(numbers)
+        if not any(abs(total - whole) <= 0.01 * whole + 1e-9 for whole in (1, 100)):
+            raise InputError(
+                f"--split {self.split}: expected shares that make 100, such as 80/10/10; these make {total:g}"
+            )
+        return {part: number / total for part, number in zip(PARTS, numbers, strict=False)}
 
 
 def choose_classes(data: DetectionData, selection: Selection, *, strict: bool = True) -> DetectionData:

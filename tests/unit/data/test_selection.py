@@ -43,10 +43,15 @@ def test_the_seed_decides_and_the_order_of_the_file_does_not() -> None:
     assert chosen[0] == chosen[1] == chosen[2] != chosen[3]
 
 
-@pytest.mark.parametrize("split", ["80", "a/b", "80/-20", "1/2/3/4", "", "nan/1", "80/0/20"])
+@pytest.mark.parametrize("split", ["80", "a/b", "80/-20", "1/2/3/4", "", "nan/1", "80/0/20", "80/30", "2/1"])
 def test_shares_that_are_none_are_refused(split: str) -> None:
     with pytest.raises(InputError, match="expected shares"):
         Selection(split).shares  # noqa: B018
+
+
+@pytest.mark.parametrize("split", ["80/20", "0.8/0.1/0.1", "33/33/33", "66.7/33.3"])
+def test_shares_make_a_hundred_or_one(split: str) -> None:
+    assert sum(Selection(split).shares.values()) == pytest.approx(1)
 
 
 def test_no_part_is_without_images() -> None:
