@@ -54,6 +54,11 @@ def compare_splits(train: DetectionData, val: DetectionData) -> tuple[list[str],
         more = f" and {len(differ) - 10} more" if len(differ) > 10 else ""
         listed = ", ".join(f"{key} {name!r}" for key, name in differ[:10])
         problems.append(f"the categories of {train.split} and {val.split} differ: {listed}{more}")
+    if train.division is None and any(train.class_counts()):  # a made split says so itself
+        learnt = dict(zip(train.categories, train.class_counts(), strict=True))
+        unseen = [c.name for c, n in zip(val.categories, val.class_counts(), strict=True) if n and learnt.get(c) == 0]
+        more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
+        warnings += [f"no box of {train.split} is of the class {name!r}{more} of {val.split}" for name in unseen[:1]]
     seen = {image.path.absolute() for image in train.images}
     shared = [image for image in val.images if image.path.absolute() in seen]
     if shared and len(shared) == len(val.images):
