@@ -1,6 +1,7 @@
 """The record of a training run: `run.json`, the summary before the first step, the numbers at the end."""
 
 import platform
+import shlex
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +14,7 @@ from focalkit._config_io import config_to_dict
 from focalkit._text import printable
 from focalkit.config import TrainConfig
 from focalkit.data import DetectionData
+from focalkit.data.find import find_layout
 from focalkit.data.own_pipeline import content_of
 from focalkit.detection import DETECTORS
 from focalkit.training.continuing import data_record
@@ -79,9 +81,10 @@ def summary(
     origin = f"from {weights}" if config.init is None else f"and all from {config.init}"
     passes = f" in {config.accumulate} passes" if config.accumulate > 1 else ""
     rows = {
-        "data": f"{train.source}",
+        "data": f"{train.source} ({_format(config)})",
         "train": _split(train),
         "val": _split(val),
+        **_test_row(train, out),
         "classes": _classes(train),
         "model": f"{DETECTORS[m.detector].title}, {m.backbone} {origin}, {m.fpn_channels} channels;"
         f" {total / 1e6:.1f} M parameters, {trained / 1e6:.1f} M of them trained",
@@ -97,6 +100,18 @@ def summary(
     for data in (train, val):
         lines += [f"warning: {data.split}: {text}" for text in data.warnings]
     return printable("\n".join(lines))
+
+
+def _format(config: TrainConfig) -> str:
+    data = config.data
+    return "COCO" if data.path is None or (data.train_json and data.val_json) else find_layout(data.path).format
+
+
+def _test_row(train: DetectionData, out: Path) -> dict[str, str]:
+    """A line on the test part of a made split, where there is one."""
+    count = len((train.division or {}).get("test", ()))
+    how = f"focalkit evaluate {shlex.quote(str(out))} --split test"
+    return {"test": f"{count} images, held out; afterwards: {how}"} if count else {}
 
 
 def _split(data: DetectionData) -> str:

@@ -157,3 +157,23 @@ def test_image_folder_is_moved_and_still_found_by_images(tmp_path: Path) -> None
     shutil.move(tmp_path / "images/train", tmp_path / "pictures")
     train_json = tmp_path / "annotations/instances_train.json"
     assert len(open_detection_data(None, "train", train_json=train_json, images=tmp_path / "pictures")) == 2
+
+
+def test_the_summary_of_training_names_the_format_and_the_test_part(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    import torch
+
+    from focalkit.config import CriterionConfig, DataConfig, TrainConfig
+    from focalkit.training.record import summary
+    from focalkit.training.schedule import Plan
+
+    data, _ = open_train_and_val(write_yolo(tmp_path))
+    config = TrainConfig(data=DataConfig(tmp_path), criterion=CriterionConfig(box_weight=1.0))
+    net, plan = torch.nn.Linear(1, 1), Plan(1, 1, 1, 0.1)
+    said = summary(config, data, data, net, plan, device="cpu", out=tmp_path / "run")
+    assert "(YOLO)" in said.splitlines()[0]
+    assert "--split test" not in said
+    made = replace(data, division={"train": ("a",), "val": ("b",), "test": ("c", "d")})
+    said = summary(config, made, data, net, plan, device="cpu", out=tmp_path / "run")
+    assert f"test    2 images, held out; afterwards: focalkit evaluate {tmp_path / 'run'} --split test" in said
