@@ -25,7 +25,7 @@ from focalkit.errors import FocalkitError, InputError
 COMMANDS = {
     "demo": "train and compare two small detectors on built-in scenes: needs no data, no network, no GPU",
     "inspect": "look at a data set: format, counts, classes, every problem found",
-    "train": "train a RetinaNet on a COCO, Pascal VOC or YOLO folder",
+    "train": "train a detector on images with boxes, from a folder as the tools write it",
     "evaluate": "COCO AP of a trained run, over all classes and per class",
     "calibrate": "make a detector's scores mean what they say, and choose its thresholds",
     "predict": "detect objects in image files and folders",

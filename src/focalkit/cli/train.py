@@ -51,7 +51,7 @@ class Settings(TrainConfig):
 
 @dataclass(frozen=True)
 class Args:
-    """Train a RetinaNet, evaluate it, and write a report.
+    """Train a detector, evaluate it, and write a report.
 
     Settings come from, in rising order: the preset, the --config file, the flags. The resolved ones go into
     OUT/run.json, which --config reads again. With `--preset NAME --help` the defaults shown are the preset's.
