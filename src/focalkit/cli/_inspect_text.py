@@ -32,8 +32,12 @@ def render(found: dict[str, Any], shown: int) -> None:
         console.print(f"[red]problem[/] {escape(printable(text))}", soft_wrap=True)
     if len(problems) > shown:
         console.print(f"[red]... and {len(problems) - shown} more problems[/] (--json lists all)")
+    warned = warnings or found["warnings"] or any(f["level"] != "note" for f in found.get("findings", []))
     if not problems:
-        console.print("[green]no problems found[/]")
+        console.print("[green]no problems found[/]" + ", apart from what is said above" * bool(warned))
+    if list(found["splits"]) == ["all"]:
+        hint = "no splits of its own: train divides it with --split 80/10/10 or --fold 1/5"
+        console.print(f"[dim]note[/] {hint}", soft_wrap=True)
 
 
 def render_items(task: str, found: "Inspection", shown: int) -> None:

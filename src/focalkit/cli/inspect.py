@@ -89,7 +89,18 @@ def _task_of(args: Args) -> str | None:
         return None
     tasks = ["detection", *(name for name in TASKS if name != "detection")]  # boxes first: their images lie in folders
     found = next((name for name in tasks if open_task(name).recognises(args.data)), None)
+    if found == "tabular" and _pictures_beside_one_table(args.data):
+        return None  # labels of pictures, in a form that is not known: say which are
     return None if found == "detection" else found
+
+
+def _pictures_beside_one_table(folder: Path) -> bool:
+    """Whether a folder has folders of pictures, and no table test.* that would make its train.* a table to learn."""
+    from focalkit._pictures import is_picture
+
+    if not folder.is_dir() or any(path.is_file() for path in folder.glob("test.*")):
+        return False
+    return any(is_picture(file) for place in folder.iterdir() if place.is_dir() for file in place.iterdir())
 
 
 def inspect_items(args: Args, task: str) -> int:

@@ -132,3 +132,27 @@ def test_repaired_boxes_are_counted_as_warnings(tmp_path: Path, capsys: pytest.C
     assert "has no area" in capsys.readouterr().out
     assert main(["inspect", str(tmp_path), "--repair"]) == 0
     assert "1 x boxes have no area: left out" in capsys.readouterr().out
+
+
+def test_inspect_lists_the_layouts_for_pictures_beside_a_table(tmp_path: Path, capsys) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    (tmp_path / "train" / "a.jpg").touch()
+    (tmp_path / "train.csv").write_text('image_id,width,height,bbox\na,9,9,"[1, 2, 3, 4]"\n')
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert "no data set was recognised. Looked for" in capsys.readouterr().err
+
+
+def test_inspect_tells_a_class_without_training_boxes_and_how_to_divide(tmp_path: Path, capsys) -> None:
+    write_coco(tmp_path / "two", content=coco_content(annotations=[annotation(category_id=3)]))
+    write_coco(tmp_path / "two", "val", coco_content(annotations=[annotation(category_id=7)]))
+    assert main(["inspect", str(tmp_path / "two")]) == 0
+    shown = capsys.readouterr().out
+    assert "no box of train is of the class 'dog' of val" in shown
+    assert "no problems found, apart from" in shown
+    assert "--split" not in shown
+    (tmp_path / "two/annotations/instances_val.json").unlink()
+    (tmp_path / "two/annotations/instances_train.json").rename(tmp_path / "two/annotations/instances_default.json")
+    (tmp_path / "two/images/train").rename(tmp_path / "two/images/default")
+    main(["inspect", str(tmp_path / "two")])
+    assert "train divides it with --split 80/10/10" in capsys.readouterr().out
