@@ -58,5 +58,5 @@ def _ours(row: dict[str, Any]) -> str:
 
 
 def _outcome(claim: dict[str, Any]) -> str:
-    outcomes = {"better": "shown", "worse": "contradicted", "one observation": "seen once"}
+    outcomes = {"better": "shown", "worse": "contradicted", "too few seeds": "seen once"}
     return outcomes.get(claim["verdict"], "not shown")

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
-Outcome = Literal["better", "worse", "equivalent", "not shown", "one observation", "yardstick"]
+Outcome = Literal["better", "worse", "equivalent", "not shown", "too few seeds", "yardstick"]
 LEAST_ROPE = 0.001
 LEAST_SEEDS = 3
-"""With fewer seeds the spread of training is not known, and every verdict is "one observation"."""
+"""With fewer seeds the spread of training is not known, and every verdict is "too few seeds"."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _outcome(is_yardstick: bool, low: float, high: float, p: float, seeds: int, 
     if is_yardstick:
         return "yardstick"
     if seeds < LEAST_SEEDS:
-        return "one observation"
+        return "too few seeds"
     if -rope <= low and high <= rope:
         return "equivalent"
     if p < 1 - level and abs(mean) > rope:

@@ -8,6 +8,7 @@ import numpy as np
 
 from focalkit.compare.comparison import Comparison
 from focalkit.compare.evaluate import DEFAULT, TUNED
+from focalkit.compare.statistics import LEAST_SEEDS
 from focalkit.compare.store import ERROR, read_json
 from focalkit.compare.verdicts import in_units
 
@@ -144,10 +145,10 @@ def _verdict_in_words(comparison: Comparison) -> str:
     if best == plan.yardstick:
         return f"No method is shown to be better than {against}, which has the best mean {metric} over {_seeds(n)}."
     v = judged[best]
-    if v.outcome == "one observation":
+    if v.outcome == "too few seeds":
         return (
             f"{best} has the best mean {metric}, {mean[best]:.3f}, {v.difference:+.3f} against {against}:"
-            f" one observation ({_seeds(n)}), which shows nothing about the next one."
+            f" too few seeds ({v.seeds}) to say whether that is more than chance; {LEAST_SEEDS} or more can."
         )
     return (
         f"No method is shown to be better than {against} in {metric}: the best mean, {mean[best]:.3f} of {best},"

@@ -27,7 +27,7 @@ MEANINGS = {
     "worse": "the same, below zero",
     "equivalent": "the interval lies within differences that do not matter",
     "not shown": "the interval holds both: these cells cannot tell",
-    "one observation": "fewer than three seeds, so how much training varies is not known",
+    "too few seeds": "fewer than three seeds, so how much training varies is not known",
     "yardstick": "what the others are compared with",
 }
 SHOWN = 3

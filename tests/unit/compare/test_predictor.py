@@ -181,7 +181,7 @@ def test_a_method_of_ones_own_is_a_line_of_a_file(table: Path, tmp_path: Path, c
     assert main(["compare", str(table), "--out", str(tmp_path / "out"), *words]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {row["method"] for row in found["methods"]} == {"ce", "mild"}
-    assert "one observation" in found["verdict"]
+    assert "too few seeds (1) to say whether that is more than chance; 3 or more can" in found["verdict"]
 
 
 def test_the_methods_for_the_data_are_listed(table: Path, tmp_path: Path, capsys):

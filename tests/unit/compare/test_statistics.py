@@ -65,8 +65,8 @@ def test_a_difference_within_the_region_of_practical_equivalence_is_equivalent()
     assert compare_methods(scores, "ce", rope=0.0001)[1].outcome != "equivalent"
 
 
-def test_two_seeds_are_one_observation():
-    assert compare_methods({"ce": [0.1, 0.1], "focal": [0.9, 0.9]}, "ce")[1].outcome == "one observation"
+def test_two_seeds_are_too_few():
+    assert compare_methods({"ce": [0.1, 0.1], "focal": [0.9, 0.9]}, "ce")[1].outcome == "too few seeds"
 
 
 def test_a_missing_cell_takes_its_seed_out_of_the_pairs():

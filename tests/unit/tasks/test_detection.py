@@ -316,7 +316,7 @@ def test_a_comparison_of_detectors_ends_with_verdicts_and_a_report(scenes, tmp_p
     found = compare(scenes, ["ce", "focal_alpha"], out=tmp_path / "out", seeds=2, budget=Budget(steps=2))
     assert {cell.status for cell in found.cells.values()} == {"done"}
     assert set(found.values("AP")) == {"ce", "focal_alpha"}
-    assert [v.outcome for v in found.verdicts] == ["yardstick", "one observation"]
+    assert [v.outcome for v in found.verdicts] == ["yardstick", "too few seeds"]
     page = found.report().read_text()
     assert "AP" in page
     assert 'id="curves"' not in page
