@@ -14,25 +14,29 @@ PERFECT = 0.999
 ROWS = 50_000
 
 
-def check_columns(columns: Mapping[str, Array], labels: Array, seed: int = 0) -> list[Finding]:
+def check_columns(
+    columns: Mapping[str, Array], labels: Array, seed: int = 0, *, spellings: Mapping[str, int] | None = None
+) -> list[Finding]:
     """Findings about single columns.
 
     Args:
         columns: Name -> (n,) numbers, NaN where missing, or strings (object or unicode), None or "" where missing.
         labels: (n,) class indices.
         seed: Of the sample that is looked at where there are more than 50,000 rows.
+        spellings: Texts that were read as missing values, such as "NA" -> how often.
     """
     missing = {name: int(_missing(values).sum()) for name, values in columns.items()}
     n = len(labels)
     found = []
     if some := {name: count for name, count in missing.items() if count}:
         worst = max(some, key=lambda name: some[name])
+        spelt = ", ".join(f"{text!r} ({count:,})" for text, count in (spellings or {}).items())
         found.append(
             Finding(
                 "FK114",
                 f"{sum(some.values()):,} values in {len(some)} of {len(columns)} columns; most in {worst!r}"
-                f" ({some[worst] / n:.1%})",
-                {"columns": some},
+                f" ({some[worst] / n:.1%})" + (f"; read as missing: {spelt}" if spelt else ""),
+                {"columns": some, **({"spellings": dict(spellings)} if spellings else {})},
             )
         )
     constant = [name for name, values in columns.items() if _is_constant(values)]

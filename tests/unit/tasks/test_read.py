@@ -78,6 +78,16 @@ def test_what_may_be_wrong_with_a_table_is_said_before_anything_runs(csv: Path, 
     assert "'id'. Leave" not in said
 
 
+def test_a_finding_names_the_texts_that_were_read_as_missing(tmp_path: Path):
+    texts = {0: "NA", 1: "NA", 2: "?", 3: ""}
+    file = table(
+        tmp_path, '"x";kind;target\n' + rows(60, lambda i: f"{texts.get(i, i / 7)};{'ab'[i % 2]};{i % 3 // 2}")
+    )
+    found = next(f for f in TABLES.inspect(Source(file), labels=False).findings if f.code == "FK114")
+    assert found.seen == "4 values in 1 of 2 columns; most in 'x' (6.7%); read as missing: 'NA' (2), '?' (1)"
+    assert found.values == {"columns": {"x": 4}, "spellings": {"NA": 2, "?": 1}}
+
+
 def test_a_folder_is_no_table_to_predict(tmp_path: Path):
     with pytest.raises(DataError, match=r"is a folder; expected one table that ends in \.csv"):
         frame_of(tmp_path)

@@ -1,11 +1,13 @@
 """What a table looks like before any training."""
 
+from collections import Counter
+
 import numpy as np
 
 from focalkit.findings import check_classes, check_columns, check_duplicates, hash_rows, suspect_labels
 
 from .._task import Inspection, Source
-from ._read import PARTS, files_of, read_frames
+from ._read import PARTS, files_of, read_frames, spellings_of_missing
 from ._table import Table, read_table
 
 
@@ -22,8 +24,13 @@ def inspect(source: Source, labels: bool = True) -> Inspection:
     counts = np.bincount(table.labels, minlength=len(table.classes)).tolist()
     found = check_classes(counts, table.classes)
     found += check_duplicates(hash_rows(list(columns.values())), table.labels, parts)
-    found += check_columns({n: values for n, values in columns.items() if n != source.group}, table.labels)
+    features = [name for name in columns if name != source.group]
+    gaps = [name for name in features if frame[name].null_count()]
+    spelt: Counter[str] = Counter()
+    for file in files_of(source.path).values():
+        spelt.update(spellings_of_missing(file, gaps))
+    found += check_columns({name: columns[name] for name in features}, table.labels, spellings=spelt)
     if labels:
-        features = np.concatenate([table.rows.numbers, table.rows.codes.astype(np.float64)], axis=1)
-        found += suspect_labels(features, table.labels, list(table.classes))
+        x = np.concatenate([table.rows.numbers, table.rows.codes.astype(np.float64)], axis=1)
+        found += suspect_labels(x, table.labels, list(table.classes))
     return Inspection(dict(zip(table.classes, counts, strict=True)), tuple(found), table.facts, table.notes)

@@ -98,6 +98,19 @@ def read_frames(files: Mapping[str, Path]) -> "dict[str, polars.DataFrame]":
     return frames
 
 
+def spellings_of_missing(file: Path, columns: Collection[str]) -> dict[str, int]:
+    """Texts of `MISSING` that stand in these columns of a csv or tsv -> how often; empty fields are not counted."""
+    import polars
+
+    kind = format_of(file)
+    if kind is None or kind in (".npz", ".parquet") or not columns:
+        return {}
+    separator = "\t" if kind.startswith(".tsv") else _separator(file)
+    frame = polars.read_csv(file, separator=separator, columns=list(columns), infer_schema=False)
+    counts = {text: sum(int((frame[name] == text).sum()) for name in columns) for text in MISSING if text}
+    return {text: count for text, count in counts.items() if count}
+
+
 def fingerprint(files: dict[str, Path]) -> str:
     """Hash of the bytes of the files."""
     total = hashlib.sha256()
