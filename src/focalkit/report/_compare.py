@@ -106,6 +106,11 @@ def gap(runs: Sequence[RunRecord], key: str) -> str:
     return difference(values[0] - values[1])
 
 
+def same_images(runs: Sequence[RunRecord]) -> bool:
+    """Whether all were evaluated on the same images and classes; folds were not."""
+    return len({json.dumps(_evaluated_on(run), sort_keys=True) for run in runs if run.evaluation}) <= 1
+
+
 def best_of(values: Sequence[float | None]) -> set[int]:
     """Places of the highest value at the three decimals shown; empty where all are the same or missing."""
     shown = [ap(v) for v in values]

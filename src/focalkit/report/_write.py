@@ -108,17 +108,20 @@ def _comparison(records: Sequence[RunRecord], names: Sequence[str], charts: Char
 
 def _metric_table(records: Sequence[RunRecord]) -> list[tuple[str, str, list[str], set[int], str]]:
     rows = []
+    comparable = _compare.same_images(records)
     for key, (label, meaning) in METRICS.items():
         values = [r.metrics.get(key) for r in records]
-        rows.append((label, meaning, [ap(v) for v in values], _compare.best_of(values), _compare.gap(records, key)))
+        best, gap = (_compare.best_of(values), _compare.gap(records, key)) if comparable else (set[int](), "")
+        rows.append((label, meaning, [ap(v) for v in values], best, gap))
     parts, _ = attempt(lambda: [_classes.thirds(_classes.class_rows(r)) for r in records], "")
     if parts and all(parts):
         for same in zip(*parts, strict=False):
             title, what, _ = same[0]
             values = [p[2] for p in same]
-            both = len(values) == 2 and None not in values
+            both = len(values) == 2 and None not in values and comparable
             change = _compare.difference((values[0] or 0) - (values[1] or 0)) if both else ""
-            rows.append((f"{title} classes", what, [ap(v) for v in values], _compare.best_of(values), change))
+            best = _compare.best_of(values) if comparable else set[int]()
+            rows.append((f"{title} classes", what, [ap(v) for v in values], best, change))
     return rows
 
 

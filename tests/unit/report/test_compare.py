@@ -93,6 +93,16 @@ def test_another_evaluation_set_forbids_the_comparison(make_run: Callable[..., P
     assert said == "AP, each on its own images or classes and not to be compared: a 0.410, b 0.410."
 
 
+def test_numbers_of_other_images_have_no_best_and_no_difference(make_run: Callable[..., Path]):
+    from focalkit.report._read import read_run
+    from focalkit.report._write import _metric_table
+
+    runs = [read_run(make_run("a")), read_run(make_run("b", loss="bce", level=0.3))]
+    assert all(best == {0} and gap for _, _, _, best, gap in _metric_table(runs)[:3])
+    runs[1].evaluation["num_images"] += 1
+    assert all(best == set() and gap == "" for _, _, _, best, gap in _metric_table(runs))
+
+
 def folds(*aps: float, of: int = 5, loss: str = "focal(gamma=2.0)") -> list[RunRecord]:
     made = [record(f"{loss[0]}{i}", ap, loss=loss) for i, ap in enumerate(aps, 1)]
     for i, run in enumerate(made, 1):
