@@ -265,7 +265,8 @@ def _halves(matches: DetectionMatches, fraction: float, seed: int) -> tuple[Tens
             raise InputError(
                 f"the {int(half.sum())} images of the {name} have {len(rows.truth_labels)} boxes and "
                 f"{int(rows.correct.sum())} right of {len(rows)} detections: calibration needs right and wrong ones; "
-                "give more images, a lower score threshold when predicting, or boxes in COCO's x, y, width, height"
+                "give more images, or train the detector longer; a file of results needs low scores too, and boxes in "
+                "COCO's x, y, width, height"
             )
     ids = [[i for i, mine in zip(matches.image_ids, half.tolist(), strict=True) if mine] for half in (fits, ~fits)]
     return fits, ~fits, {"seed": seed, "fraction": fraction, "fit": ids[0], "judged": ids[1]}

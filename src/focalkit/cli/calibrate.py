@@ -279,22 +279,29 @@ def as_text(study: "DetectionStudy", out: Path, maps: Path) -> str:
     width = max([5, *(len(n) for n in study.names[:SHOWN])])
     columns = f"{'threshold':>9}  {'uncalibrated':>12}  {'precision':>9}  {'recall':>6}  {'boxes':>5}"
     lines += ["", f"{'class':<{width}}  {columns}"]
-    cuts = zip(study.thresholds.values.tolist(), study.uncalibrated.tolist(), strict=True)
+    cuts = zip(study.thresholds.values.tolist(), study.uncalibrated.tolist(), study.thresholds.reason, strict=True)
     rows = list(zip(study.operating["classes"], cuts, strict=True))
     pooled = float(study.pooled.values)
     rows.sort(key=lambda pair: -(pair[0]["true_positives"] + pair[0]["missed"]))
-    for row, (threshold, uncalibrated) in rows[:SHOWN]:
+    shown = []
+    for row, (threshold, uncalibrated, reason) in rows[:SHOWN]:
         boxes = row["true_positives"] + row["missed"]
         reached = f"{number(row['precision']):>9}  {number(row['recall']):>6}  {boxes:>5}"
-        own = threshold == threshold or pooled != pooled
-        cut = number(threshold) if own else f"{number(pooled)}*"
-        lines.append(f"{row['name']:<{width}}  {cut:>9}  {number(uncalibrated):>12}  {reached}")
-    if any(threshold != threshold for _, (threshold, _) in rows) and pooled == pooled:
-        lines.append("* no threshold of its own: that of all classes together")
+        shown.append(cut_text(threshold, reason, pooled))
+        lines.append(f"{row['name']:<{width}}  {shown[-1]:>9}  {number(uncalibrated):>12}  {reached}")
+    if any(cut.endswith("*") for cut in shown):
+        why = "a class has too few true positives for one, or does not reach the target"
+        lines.append(f"* no threshold of its own: that of all classes together; {why}")
     if len(rows) > SHOWN:
         lines.append(f"... and {len(rows) - SHOWN} more classes, in report.html")
     lines += ["", *(f"note     {note}" for note in study.notes), f"written  {out}", *ending]
     return "\n".join(lines)
+
+
+def cut_text(threshold: float, reason: str, pooled: float) -> str:
+    """The threshold that a class gets; a star marks that of all classes together."""
+    shared = threshold != threshold or reason.endswith("of all classes pooled")
+    return f"{number(pooled)}*" if shared and pooled == pooled else number(threshold)
 
 
 def number(value: float) -> str:

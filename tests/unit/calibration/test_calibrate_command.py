@@ -9,6 +9,7 @@ import pytest
 
 from focalkit.calibration import DetectionCalibration, calibrate_detections, calibrate_results, detection_thresholds
 from focalkit.cli import main
+from focalkit.cli.calibrate import cut_text
 from focalkit.metrics import (
     coco_ap,
     detection_calibration_error,
@@ -170,6 +171,9 @@ def test_rare_classes_take_the_pooled_threshold_and_say_so():
     thresholds, pooled = detection_thresholds(match_coco(truth, results), f_beta=1.0, min_positives=30)
     assert float(thresholds.values[2]) == float(pooled.values)
     assert "fewer than 30" in thresholds.reason[2]
+    cuts = zip(thresholds.values.tolist(), thresholds.reason, strict=True)
+    shown = [cut_text(value, reason, float(pooled.values)) for value, reason in cuts]
+    assert [cut.endswith("*") for cut in shown] == [False, False, True]
     assert thresholds.interval.shape == (3, 2)
 
 
@@ -189,7 +193,7 @@ def test_a_class_never_detected_is_counted_as_missed():
         (lambda t, r: r[0].update(score=3.2), "detection number 1: the score is 3.2"),
         (lambda t, r: r[0].update(image_id=999), "image_id 999, which is not in the ground truth"),
         (lambda t, r: r[0].update(category_id=9), "category_id 9, which is not in the ground truth"),
-        (lambda t, r: t["annotations"].clear(), "have 0 boxes and 0 right of"),
+        (lambda t, r: t["annotations"].clear(), "train the detector longer; a file of results needs"),
         (lambda t, r: t["images"].__delitem__(slice(3, None)), "which is not in the ground truth"),
         (lambda t, r: t.pop("images"), "expected COCO annotations"),
     ],
