@@ -36,7 +36,7 @@ def test_a_run_of_a_set_predictor_serves_every_later_step(tmp_path: Path, capsys
     result = train(config(data), tmp_path / "run")
     told = capsys.readouterr().err
     assert "RT-DETRv2, tiny" in told
-    assert "loss    varifocal + 5 x l1 for boxes" in told
+    assert "loss    varifocal + 5 x l1 for boxes + 2 x giou" in told
     run = RunDir(tmp_path / "run")
     steps = [row for row in run.read_metrics() if row["kind"] == "train"]
     assert {"classification", "box", "giou", "denoising", "positives"} <= set(steps[-1])

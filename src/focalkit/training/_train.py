@@ -171,7 +171,7 @@ def fit(job: Job) -> dict[str, Any]:
             device = device_name(trainer.strategy.root_device, trainer.world_size)
             _open_run(job, data, device, start_step)
             lines = [
-                summary(config, *data, module.model, plan, device=device, out=run.path),
+                summary(config, *data, module.model, plan, device=device, out=run.path, terms=module.criterion.terms),
                 *job.notes,
                 *started,
                 *changed,

@@ -3,6 +3,7 @@
 import platform
 import shlex
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -70,9 +71,10 @@ def summary(
     *,
     device: str,
     out: Path,
+    terms: Mapping[str, torch.nn.Module],
 ) -> str:
-    """What is about to happen, one line a subject."""
-    m, c, o = config.model, config.criterion, config.optim
+    """What is about to happen, one line a subject; `terms` are the criterion's."""
+    m, o = config.model, config.optim
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     weights = config.backbone_weights or (
@@ -88,7 +90,7 @@ def summary(
         "classes": _classes(train),
         "model": f"{DETECTORS[m.detector].title}, {m.backbone} {origin}, {m.fpn_channels} channels;"
         f" {total / 1e6:.1f} M parameters, {trained / 1e6:.1f} M of them trained",
-        "loss": f"{config.loss} + {c.box_weight:g} x {c.box_loss} for boxes",
+        "loss": loss_line(config, terms),
         "steps": f"{plan.steps} of {config.batch_size} images{passes}, {plan.steps_per_epoch} an epoch;"
         f" images up to {config.min_size} x {config.max_size} px",
         "rate": f"{o.optimizer}, {o.schedule}, {plan.lr:g}"
@@ -112,6 +114,24 @@ def _test_row(train: DetectionData, out: Path) -> dict[str, str]:
     count = len((train.division or {}).get("test", ()))
     how = f"focalkit evaluate {shlex.quote(str(out))} --split test"
     return {"test": f"{count} images, held out; afterwards: {how}"} if count else {}
+
+
+def loss_line(config: TrainConfig, terms: Mapping[str, torch.nn.Module]) -> str:
+    """The losses that are added: those that the configuration names, then the detector's others by their names.
+
+    Example:
+        >>> from focalkit.config import ModelConfig
+        >>> from focalkit.detection.build import build_criterion, with_own_losses
+        >>> config = with_own_losses(TrainConfig(model=ModelConfig(detector="rtdetrv2")))
+        >>> loss_line(config, build_criterion(config).terms)
+        'varifocal + 5 x l1 for boxes + 2 x giou'
+    """
+    line = f"{config.loss} + {config.criterion.box_weight:g} x {config.criterion.box_loss} for boxes"
+    for name, term in terms.items():
+        if name not in ("classification", "box"):
+            weight = getattr(term, "weight", None)
+            line += f" + {weight:g} x {name}" if isinstance(weight, float) else f" + {name}"
+    return line
 
 
 def _split(data: DetectionData) -> str:

@@ -171,9 +171,9 @@ def test_the_summary_of_training_names_the_format_and_the_test_part(tmp_path: Pa
     data, _ = open_train_and_val(write_yolo(tmp_path))
     config = TrainConfig(data=DataConfig(tmp_path), criterion=CriterionConfig(box_weight=1.0))
     net, plan = torch.nn.Linear(1, 1), Plan(1, 1, 1, 0.1)
-    said = summary(config, data, data, net, plan, device="cpu", out=tmp_path / "run")
+    said = summary(config, data, data, net, plan, device="cpu", out=tmp_path / "run", terms={})
     assert "(YOLO)" in said.splitlines()[0]
     assert "--split test" not in said
     made = replace(data, division={"train": ("a",), "val": ("b",), "test": ("c", "d")})
-    said = summary(config, made, data, net, plan, device="cpu", out=tmp_path / "run")
+    said = summary(config, made, data, net, plan, device="cpu", out=tmp_path / "run", terms={})
     assert f"test    2 images, held out; afterwards: focalkit evaluate {tmp_path / 'run'} --split test" in said

@@ -11,10 +11,12 @@ import pytest
 from focalkit._config_io import config_to_dict
 from focalkit._files import dump_json, write_json_atomic, write_text_atomic
 from focalkit._runs import RunDir, claim
-from focalkit.config import cpu_small
+from focalkit.config import ModelConfig, TrainConfig, cpu_small
+from focalkit.detection.build import build_criterion, with_own_losses
 from focalkit.errors import ConfigError
 from focalkit.training._train import Job, _open_run
 from focalkit.training.callbacks import WhenAllAreThere
+from focalkit.training.record import loss_line
 
 
 @pytest.fixture
@@ -151,3 +153,16 @@ def test_changed_settings_are_written_when_all_processes_have_read_the_old_ones(
         trainer = SimpleNamespace(is_global_zero=first)
         WhenAllAreThere(lambda first=first: written.append(first)).setup(trainer, None, "fit")
     assert written == [True]
+
+
+@pytest.mark.parametrize(
+    ("detector", "line"),
+    [
+        ("retinanet", "focal(gamma=2.0, alpha=0.25) + 1 x smooth_l1 for boxes"),
+        ("gfl", "qfl + 2 x giou for boxes + 0.25 x distribution"),
+        ("rtdetrv2", "varifocal + 5 x l1 for boxes + 2 x giou"),
+    ],
+)
+def test_the_line_on_losses_names_every_term(detector: str, line: str):
+    config = with_own_losses(TrainConfig(model=ModelConfig(detector=detector)))
+    assert loss_line(config, build_criterion(config).terms) == line
