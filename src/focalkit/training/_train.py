@@ -171,7 +171,15 @@ def fit(job: Job) -> dict[str, Any]:
             device = device_name(trainer.strategy.root_device, trainer.world_size)
             _open_run(job, data, device, start_step)
             lines = [
-                summary(config, *data, module.model, plan, device=device, out=run.path, terms=module.criterion.terms),
+                summary(
+                    config,
+                    *data,
+                    module.model,
+                    plan,
+                    device=device,
+                    out=run.path,
+                    terms=dict(module.criterion.terms.items()),
+                ),
                 *job.notes,
                 *started,
                 *changed,
