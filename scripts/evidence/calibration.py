@@ -19,7 +19,7 @@ def losses(result: dict[str, Any]) -> Section:
         "Fitted on half of the validation images, judged on the other half; means over five divisions. `posterior` is "
         "the closed inverse of the focal loss that trained the run, fitted to nothing. Focal loss and CE are "
         "RetinaNet's, whose scores learn the class; QFL and varifocal loss VarifocalNet's head, whose scores learn the "
-        f"IoU: compare within these pairs. Trainings: {_seeds(chosen)}. Maps are those to precision for D-ECE, and to "
+        "IoU: compare within these pairs. Maps are those to precision for D-ECE, and to "
         "precision times IoU for LaECE_0. Of scores without a fault the noise of n detections in 25 bins makes a D-ECE "
         "of up to 2 / sqrt(n) on average: what is left where detections are few need not be a fault of the map.\n"
     ]
@@ -28,11 +28,10 @@ def losses(result: dict[str, Any]) -> Section:
         for (data, loss), group in chosen.items():
             cells = [_mean(group, measure, column) for column in COLUMNS]
             judged = f"{mean(row['detections'] for row in group) / 2:,.0f}"
-            lines.append((data, loss, f"{mean(row['AP'] for row in group):.3f}", judged, *cells))
-        parts.append(f"{measure}:\n\n" + table(("trained on", "loss", "AP", "judged", *COLUMNS), lines))
-    falls = [(k[1], _mean(g, "D-ECE", "before"), _mean(g, "D-ECE", "platt")) for k, g in chosen.items()]
-    said = "; ".join(f"{loss} {before}, {after} after Platt scaling" for loss, before, after in falls)
-    return Section(LOSSES, f"**{LOSSES}**: D-ECE of {said}.", "\n".join(parts))
+            lines.append((data, loss, str(len(group)), f"{mean(row['AP'] for row in group):.3f}", judged, *cells))
+        parts.append(f"{measure}:\n\n" + table(("trained on", "loss", "seeds", "AP", "judged", *COLUMNS), lines))
+    said = "; ".join(f"{data}: {_falls(chosen, data)}" for data in dict.fromkeys(data for data, _ in chosen))
+    return Section(LOSSES, f"**{LOSSES}**: D-ECE before and after Platt scaling, {said}.", "\n".join(parts))
 
 
 def facemask(result: dict[str, Any]) -> Section:
@@ -68,8 +67,8 @@ def _mean(group: list[dict[str, Any]], measure: str, column: str) -> str:
     return f"{mean(row['errors'][measure][column] for row in group):.3f}"
 
 
-def _seeds(chosen: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
-    numbers = sorted({len(group) for group in chosen.values()})
-    if len(numbers) > 1:
-        return f"{numbers[0]} to {numbers[-1]} of each"
-    return "one of each" if numbers == [1] else f"{numbers[0]} of each"
+def _falls(chosen: dict[tuple[str, str], list[dict[str, Any]]], data: str) -> str:
+    groups = {loss: group for (of, loss), group in chosen.items() if of == data}
+    return ", ".join(
+        f"{loss} {_mean(g, 'D-ECE', 'before')} and {_mean(g, 'D-ECE', 'platt')}" for loss, g in groups.items()
+    )

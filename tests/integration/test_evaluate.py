@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from focalkit._config_io import config_to_dict
-from focalkit._runs import RunDir
+from focalkit._runs import RunDir, write_json_atomic
 from focalkit.cli import main
 from focalkit.config import DataConfig, ModelConfig, RuntimeConfig, TrainConfig
 from focalkit.data import Category, open_detection_data
@@ -459,9 +459,13 @@ def test_predict_uses_the_threshold_that_the_evaluation_found(run, scenes, tmp_p
     picture = str(scenes / "images" / "val" / "val-1.png")
     main(["predict", str(run.path), picture, "--out", str(tmp_path / "a"), "--json"])
     assert json.loads(capsys.readouterr().out)["score_threshold"] == 0.3
-    threshold = evaluate_run(run.path, pictures=0, device="cpu")["best_f1_threshold"]
+    assert evaluate_run(run.path, pictures=0, device="cpu")["best_f1_threshold"] is None  # it finds nothing yet
     main(["predict", str(run.path), picture, "--out", str(tmp_path / "a"), "--json"])
-    assert json.loads(capsys.readouterr().out)["score_threshold"] == threshold
+    assert json.loads(capsys.readouterr().out)["score_threshold"] == 0.3
+    found = json.loads((run.path / "evaluation.json").read_text())
+    write_json_atomic(run.path / "evaluation.json", {**found, "best_f1_threshold": 0.37})
+    main(["predict", str(run.path), picture, "--out", str(tmp_path / "a"), "--json"])
+    assert json.loads(capsys.readouterr().out)["score_threshold"] == 0.37
 
 
 def test_predict_skips_and_reports_what_it_cannot_read(run, scenes, tmp_path, capsys):

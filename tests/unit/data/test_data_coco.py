@@ -249,17 +249,27 @@ def test_to_coco_gives_genuine_coco_back_exactly(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "train", "val", "classes", "boxes"),
-    [("facemask", 677, 171, 3, (3103, 915)), ("coco_permissive158", 92, 66, 80, (820, 552))],
+    ("name", "train", "val", "classes", "boxes", "warnings"),
+    [
+        ("facemask", 677, 171, 3, (3103, 915), ()),
+        (
+            "coco_permissive158",
+            92,
+            66,
+            80,
+            (820, 552),
+            ("no box of train is of the class 'fire hydrant' and 6 more of val",),
+        ),
+    ],
 )
 def test_real_data_is_read_without_a_problem(
-    shared: Path, name: str, train: int, val: int, classes: int, boxes: tuple[int, int]
+    shared: Path, name: str, train: int, val: int, classes: int, boxes: tuple[int, int], warnings: tuple[str, ...]
 ) -> None:
     opened = open_train_and_val(shared / "data" / name)
     assert [len(d) for d in opened] == [train, val]
     assert [d.num_classes for d in opened] == [classes, classes]
     assert tuple(sum(d.class_counts()) for d in opened) == boxes
-    assert [d.warnings for d in opened] == [(), ()]
+    assert [d.warnings for d in opened] == [(), warnings]
 
 
 def test_unplaceable_images_are_one_problem_that_says_where_was_looked(tmp_path: Path) -> None:
