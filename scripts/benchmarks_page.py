@@ -18,7 +18,7 @@ from focalkit.bench._table import HEAD, bar_text, cells, machine_line
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
-SUITE_ORDER = ("loss", "match", "postprocess", "step", "inference")
+SUITE_ORDER = ("loss", "match", "postprocess", "step", "train", "inference")
 
 INTRODUCTION = """# Benchmarks
 
