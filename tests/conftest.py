@@ -10,6 +10,12 @@ import pytest
 # before torch starts its threads: on the small tensors of tests they only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import torch
+
+# Fake tensors (`compile`, `export`) make autograd believe in a GPU: were a process's first backward to come after them,
+# autograd would start a thread for it, and no copy of the process (tests/ranks.py) could differentiate.
+torch.ones((), requires_grad=True).backward()
+
 PROCESSES = 2
 """Of the whole suite, where pytest-xdist is there; `-n 0` runs it in one."""
 

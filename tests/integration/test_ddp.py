@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
 
 import focalkit.evaluation  # noqa: F401  loaded once, and not in every process
@@ -303,3 +304,15 @@ def test_what_goes_wrong_in_a_process_is_said_as_in_one(config, tmp_path):
     wild = replace(config.optim, lr=1e30, clip_norm=None)
     with pytest.raises(FocalkitError, match="training diverged: the loss of step"):
         train(replace(config, runtime=replace(config.runtime, devices=2), optim=wild), tmp_path / "r")
+
+
+def test_copies_of_this_process_differentiate_after_fake_tensors():
+    def work(rank: int) -> float:
+        x = torch.tensor(3.0, requires_grad=True)
+        (x * x).backward()
+        return float(x.grad)
+
+    with FakeTensorMode():
+        torch.ones(1)
+    work(0)
+    assert in_ranks(2, work) == [6.0, 6.0]
