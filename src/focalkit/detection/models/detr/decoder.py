@@ -1,7 +1,7 @@
 """The decoder of RT-DETRv2: proposals from the encoder's maps, refined layer by layer (Zhao et al., 2024, sec. 4)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -81,6 +81,33 @@ class DecoderLayer(nn.Module):
         return self.norm3(x + self.linear2(F.relu(self.linear1(x))))
 
 
+def check_counts(num_classes: int, layers: int, queries: int) -> None:
+    """Refuse a decoder without classes, layers or queries."""
+    if num_classes < 1:
+        raise ValueError(f"num_classes counts foreground classes and must be at least 1, got {num_classes}")
+    if layers < 1 or queries < 1:
+        raise ValueError(f"expected at least one layer and one query, got {layers} and {queries}")
+
+
+def label_embedding(num_classes: int, channels: int) -> nn.Embedding:
+    """Content of noised queries, by label; the last is of those that only fill up."""
+    return nn.Embedding(num_classes + 1, channels, padding_idx=num_classes)
+
+
+def begin_weights(
+    classes: Iterable[nn.Module], boxes: Iterable[nn.Module], spread: Iterable[nn.Module], prior_prob: float | None
+) -> None:
+    """Classes begin at the prior, boxes where they are, and `spread` as Glorot and Bengio (2010) have it."""
+    for output in classes:
+        nn.init.constant_(cast(nn.Linear, output).bias, 0.0 if prior_prob is None else prior_bias(prior_prob))
+    for perceptron in boxes:
+        last = cast(nn.Linear, cast(Perceptron, perceptron).layers[-1])
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+    for layer in spread:
+        nn.init.xavier_uniform_(cast(nn.Linear, layer).weight)
+
+
 class SetHead(nn.Module):
     """Maps to a set of predictions.
 
@@ -115,10 +142,7 @@ class SetHead(nn.Module):
         prior_prob: float | None = 0.01,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes counts foreground classes and must be at least 1, got {num_classes}")
-        if layers < 1 or queries < 1:
-            raise ValueError(f"expected at least one layer and one query, got {layers} and {queries}")
+        check_counts(num_classes, layers, queries)
         self.num_classes, self.queries, self.denoising = num_classes, queries, denoising
         self.input_proj = nn.ModuleList(ConvNorm(in_channels, channels) for _ in range(levels))
         self.proposal = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
@@ -127,21 +151,14 @@ class SetHead(nn.Module):
         # [0] is that of the proposals
         self.class_output = nn.ModuleList(nn.Linear(channels, num_classes) for _ in range(layers + 1))
         self.box_output = nn.ModuleList(Perceptron(channels, channels, 4, 3) for _ in range(layers + 1))
-        self.label_embedding = None
-        if denoising is not None:
-            self.label_embedding = nn.Embedding(num_classes + 1, channels, padding_idx=num_classes)
-        self._initialise(prior_prob)
-
-    def _initialise(self, prior_prob: float | None) -> None:
-        for output in self.class_output:
-            nn.init.constant_(cast(nn.Linear, output).bias, 0.0 if prior_prob is None else prior_bias(prior_prob))
-        for perceptron in self.box_output:
-            last = cast(nn.Linear, cast(Perceptron, perceptron).layers[-1])
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.label_embedding = label_embedding(num_classes, channels) if denoising is not None else None
         projections = [cast(ConvNorm, projection).conv for projection in self.input_proj]
-        for layer in (self.proposal[0], *self.query_position.layers, *projections):
-            nn.init.xavier_uniform_(cast(nn.Linear, layer).weight)
+        begin_weights(
+            self.class_output,
+            self.box_output,
+            [self.proposal[0], *self.query_position.layers, *projections],
+            prior_prob,
+        )
 
     def forward(self, features: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Maps -> logits (b, K, q, 1) and boxes (b, 4, q, 1) of the last layer, as a dense head gives its one level."""

@@ -12,10 +12,19 @@ from torch.nn import functional as F
 
 from focalkit.detection.boxes.side_scale import SideScale
 from focalkit.detection.models.detr.attention import DeformableAttention, Shapes
-from focalkit.detection.models.detr.decoder import Layers, as_level, begin_with, cells, divided, propose
+from focalkit.detection.models.detr.decoder import (
+    Layers,
+    as_level,
+    begin_weights,
+    begin_with,
+    cells,
+    check_counts,
+    divided,
+    label_embedding,
+    propose,
+)
 from focalkit.detection.models.detr.denoising import ContrastiveDenoising, NoisedQueries
 from focalkit.detection.models.detr.layers import Perceptron, inverse_sigmoid
-from focalkit.losses import prior_bias
 
 SCALE = SideScale()
 """Of all published models but the largest."""
@@ -105,10 +114,7 @@ class FineHead(nn.Module):
         prior_prob: float | None = 0.01,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes counts foreground classes and must be at least 1, got {num_classes}")
-        if layers < 1 or queries < 1:
-            raise ValueError(f"expected at least one layer and one query, got {layers} and {queries}")
+        check_counts(num_classes, layers, queries)
         self.num_classes, self.queries, self.denoising = num_classes, queries, denoising
         self.proposal = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
         self.query_position = Perceptron(4, 2 * channels, channels, 2)
@@ -119,20 +125,13 @@ class FineHead(nn.Module):
         widths = [4, *[4 * (SCALE.bins + 1)] * layers]
         self.box_output = nn.ModuleList(Perceptron(channels, channels, width, 3) for width in widths)
         self.first_box = Perceptron(channels, channels, 4, 3)
-        self.label_embedding = None
-        if denoising is not None:
-            self.label_embedding = nn.Embedding(num_classes + 1, channels, padding_idx=num_classes)
-        self._initialise(prior_prob)
-
-    def _initialise(self, prior_prob: float | None) -> None:
-        for output in self.class_output:
-            nn.init.constant_(cast(nn.Linear, output).bias, 0.0 if prior_prob is None else prior_bias(prior_prob))
-        for perceptron in (self.first_box, *self.box_output):
-            last = cast(nn.Linear, cast(Perceptron, perceptron).layers[-1])
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        for layer in (self.proposal[0], *self.query_position.layers):
-            nn.init.xavier_uniform_(cast(nn.Linear, layer).weight)
+        self.label_embedding = label_embedding(num_classes, channels) if denoising is not None else None
+        begin_weights(
+            self.class_output,
+            (self.first_box, *self.box_output),
+            (self.proposal[0], *self.query_position.layers),
+            prior_prob,
+        )
 
     def forward(self, features: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Maps -> logits (b, K, q, 1) and boxes (b, 4, q, 1) of the last layer, as a dense head gives its one level."""
