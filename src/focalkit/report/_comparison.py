@@ -23,10 +23,11 @@ from ._comparison_charts import comparison_charts
 from ._page import environment, finite
 
 MEANINGS = {
-    "better": "the difference is not zero (Holm-corrected) and its mean is larger than what matters",
-    "worse": "the same, below zero",
+    "better": "the difference is above zero (Holm-corrected) and its mean is larger than what matters",
+    "worse": "the difference is below zero (Holm-corrected) and its mean is larger than what matters",
     "equivalent": "the interval lies within differences that do not matter",
-    "not shown": "the interval holds both: these cells cannot tell",
+    "not shown": "neither different nor alike: these cells cannot tell, also where an interval, which is of one "
+    "comparison and not corrected for their number, leaves out zero",
     "too few seeds": "fewer than three seeds, so how much training varies is not known",
     "yardstick": "what the others are compared with",
 }
