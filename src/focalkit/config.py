@@ -122,7 +122,7 @@ class DataConfig:
     images: Path | None = None
     """With --train-json / --val-json: the directory that file names are relative to"""
     repair: bool = False
-    """Leave out boxes without area and clip boxes that reach out of their image, instead of stopping"""
+    """Leave out boxes without area and unreadable images, clip boxes that reach out of theirs, instead of stopping"""
     split: str | None = None
     """Divide a data set without splits: shares of train, val and perhaps test, such as 80/10/10, or splits.json"""
     split_seed: int = 0

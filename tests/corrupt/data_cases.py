@@ -233,7 +233,7 @@ def yolo_cases() -> Iterator[Case]:
         text = f"train: {entry}\nval: images/val\nnames: [dog, cat]\n"
         yield of_yolo(f"train is {name}", 2, "data", **{"data.yaml": text, "list.txt": "none.png\n"})
     for name, text in {
-        "of text": "dog .5 .5 .2 .2", "of four numbers": "0 .5 .5 .2", "of six numbers": "0 .5 .5 .2 .2 .9",
+        "of text": "dog .5 .5 .2 .2", "of four numbers": "0 .5 .5 .2", "of eight numbers": "0 .5 .5 .2 .2 .9 1 1",
         "of NaN": "0 nan .5 .2 .2", "of infinity": "0 inf .5 .2 .2", "of a class that is not there": "9 .5 .5 .2 .2",
         "of a class between two": "0.5 .5 .5 .2 .2", "of a negative class": "-1 .5 .5 .2 .2",
         "of NaN as class": "nan .5 .5 .2 .2", "in pixels": "0 20 15 8 6", "without area": "0 .5 .5 0 .2",
@@ -242,7 +242,9 @@ def yolo_cases() -> Iterator[Case]:
         yield of_yolo(f"a label file is {name}", 2, "a.", **{"labels/train/a.txt": text})
     yield of_yolo("a label file is a folder", 2, "a.txt", **{"labels/train/a.txt": lambda path: path.mkdir()})
     yield of_yolo("a label file is a pipe", 2, "a.txt", **{"labels/train/a.txt": os.mkfifo})
-    yield of_yolo("a label file is missing", 0, "no label file", **{"labels/train/a.txt": ...})
+    more = {"images/train/c.png": png(shade=7), "labels/train/c.txt": "0 .5 .5 .2 .2"}
+    yield of_yolo("a label file is missing", 0, "no label file", **{"labels/train/a.txt": ...}, **more)
+    yield of_yolo("all label files are missing", 2, "labels/train/a.txt", **{"labels/train/a.txt": ...})
     yield of_yolo("a label file is empty", 0, **{"labels/train/a.txt": ""})
 
 

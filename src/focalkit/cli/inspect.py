@@ -34,7 +34,7 @@ class Args:
     check: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
     """Do not look at the image files (where the annotations give their sizes)"""
     repair: bool = False
-    """Leave out boxes without area and clip those that reach out of their image, instead of reporting them"""
+    """Leave out boxes without area and unreadable images, clip boxes that reach out, instead of reporting them"""
     anchors: bool = False
     """How anchors match the boxes, and better sizes where there are some"""
     detector: Annotated[DetectorName | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None

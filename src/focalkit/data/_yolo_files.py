@@ -4,7 +4,7 @@ Text in the YAML file is taken as it stands (`on`, `no`, `1.0` are names), and n
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from focalkit._pictures import is_picture
 from focalkit.data._lookup import Lookup
 from focalkit.data._splits import SPLITS, canonical, split_in
 from focalkit.data._texts import read_lines, read_text
+from focalkit.data._yolo_labels import label_path
 from focalkit.data.check import Findings
 from focalkit.errors import DataError, InputError
 
@@ -21,12 +22,17 @@ _NULL = ("", "null", "~", "None")
 
 @dataclass(frozen=True)
 class YoloFiles:
-    """Where one split lies: the file that names the classes, and the entries that lead to the images."""
+    """Where one split lies: the file that names the classes, and the entries that lead to the images.
+
+    `key_points` is how many numbers of a row follow its box; `absent` names a test split that is not there.
+    """
 
     source: Path
     entries: tuple[str, ...]
     root: str
     names: tuple[tuple[int, str], ...]
+    key_points: int = 0
+    absent: str = ""
 
 
 def find(path: Path) -> dict[str, YoloFiles]:
@@ -72,26 +78,75 @@ def _by_yaml(path: Path) -> dict[str, YoloFiles]:
     try:
         content = yaml.load(_text(path, read_text), Plain)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(path, [f"{path.name}: not YAML: {str(error)[:300]}"]) from error
-    if not isinstance(content, dict) or "names" not in content:
+        raise DataError(path, [f"{path.name}: not YAML{_place_in(error)}"]) from error
+    if not isinstance(content, dict):
         return {}
-    names = _names(content["names"], path)
-    _check_count(content.get("nc"), names, path)
-    root = content.get("path")
+    root, nc = content.get("path"), content.get("nc")
+    root = root if isinstance(root, str) and root not in _NULL else ""
+    given = content.get("names")
+    if given is None and any(isinstance(content.get(word), str | list) for word in SPLITS["train"]):
+        given = [f"class_{number}" for number in range(int(nc))] if _is_count(nc) else None  # as Ultralytics says
+    if given is None and "names" not in content:
+        return {}
+    names = _names(given, path)
+    _check_count(nc, names, path)
     found: dict[str, YoloFiles] = {}
     for split, words in SPLITS.items():
         entry = next((content[w] for w in words if content.get(w, "") not in _NULL), None)
         if entry is not None:
             entries = tuple(map(str, entry)) if isinstance(entry, list) else (str(entry),)
-            found[split] = YoloFiles(path, entries, root if isinstance(root, str) and root not in _NULL else "", names)
+            found[split] = YoloFiles(path, entries, root, names, _key_points(content.get("kpt_shape")))
+    found = _without_absent_test(found)
     return found or _by_folders(path.parent, path, names)  # supervision's file has the names alone
+
+
+def _place_in(error: Exception) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None:
+        return f": {str(error)[:300]}"
+    return f" at line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def _is_count(nc: Any) -> bool:
+    return isinstance(nc, str) and nc.isdecimal() and 0 < int(nc) < 100_000
+
+
+def _key_points(shape: Any) -> int:
+    """How many numbers the key points of `kpt_shape: [17, 3]` are."""
+    numbers = [int(n) for n in shape if isinstance(n, str) and n.isdecimal()] if isinstance(shape, list) else []
+    return numbers[0] * numbers[1] if len(numbers) == 2 else 0
+
+
+def _without_absent_test(found: dict[str, YoloFiles]) -> dict[str, YoloFiles]:
+    """Exporters name a test split whether there is one or not: without, it is left out, which the others say."""
+    test = found.get("test")
+    if test is None or len(found) < 2 or any(place_of(entry, test, Findings())[0] for entry in test.entries):
+        return found
+    absent = ", ".join(test.entries)
+    return {split: replace(files, absent=absent) for split, files in found.items() if split != "test"}
+
+
+def place_of(entry: str, where: YoloFiles, findings: Findings) -> tuple[Path | None, list[Path]]:
+    """The folder or list that an entry names, None where there is none; and what it may be relative to."""
+    here = where.source.parent
+    roots = list(dict.fromkeys([here / where.root, here]))
+    lookup = Lookup(roots, findings)
+    found = next((p for name in (entry, without_dots(entry)) if (p := lookup.exactly(name))), None)
+    return found or lookup.folder(entry), roots
+
+
+def without_dots(entry: str) -> str:
+    """An entry without the `../` at its beginning, since exporters disagree on what it is relative to."""
+    while entry.startswith("../"):
+        entry = entry[3:]
+    return entry
 
 
 def _names(names: Any, path: Path) -> tuple[tuple[int, str], ...]:
     pairs = (
         list(names.items() if isinstance(names, dict) else enumerate(names)) if isinstance(names, dict | list) else []
     )
-    sound = all(str(key).isdecimal() and isinstance(value, str) for key, value in pairs)
+    sound = all(str(key).isdecimal() and isinstance(value, str) and value.strip() for key, value in pairs)
     if not pairs or not sound or len({int(key) for key, _ in pairs}) < len(pairs):
         what = f"names must be a list, or a mapping from class numbers to names; got {_short(names)}"
         raise DataError(path, [f"{path.name}: {what}"])
@@ -127,12 +182,18 @@ def _by_darknet(path: Path) -> dict[str, YoloFiles]:
 
 
 def _by_class_list(folder: Path) -> dict[str, YoloFiles]:
-    """`classes.txt` (labelImg, Label Studio) or `obj.names` (FiftyOne) beside the labels or above them."""
+    """`classes.txt` (labelImg, Label Studio) or `obj.names` (FiftyOne) beside the labels or above them.
+
+    Splits are lists of images called so (`train.txt`) beside it, else folders.
+    """
     places = [folder / name for name in ("classes.txt", "labels/classes.txt", "obj.names")]
     listing = next((place for place in places if place.is_file()), None)
     if listing is None:
         return {}
-    return _by_folders(folder, listing, tuple(enumerate(_text(listing, read_lines))))
+    names = tuple(enumerate(_text(listing, read_lines)))
+    lists = {canonical(file.stem): file for file in visible(folder, "*.txt") if canonical(file.stem) in SPLITS}
+    by_lists = {split: YoloFiles(listing, (str(file.absolute()),), "", names) for split, file in lists.items()}
+    return by_lists if "train" in lists else _by_folders(folder, listing, names)
 
 
 def _by_folders(folder: Path, source: Path, names: tuple[tuple[int, str], ...]) -> dict[str, YoloFiles]:
@@ -147,18 +208,3 @@ def _by_folders(folder: Path, source: Path, names: tuple[tuple[int, str], ...]) 
 
 def _pictures(folder: Path) -> Iterator[Path]:
     return (file for file in walk(folder) if is_picture(file))
-
-
-def label_path(image: Path) -> Path:
-    """Where the labels of an image lie: the last folder called `images` becomes `labels`, the suffix `.txt`.
-
-    Example:
-        >>> label_path(Path("images/train/a.jpg")).as_posix()
-        'labels/train/a.txt'
-    """
-    parts = list(image.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")

@@ -158,7 +158,6 @@ def _without_root(content: dict[str, Any], path: Path, findings: Findings) -> li
 
 def _categories(items: list[Any], path: Path, findings: Findings, refused: set[str]) -> tuple[Category, ...]:
     found: dict[int, Category] = {}
-    names: set[str] = set()
     for row, item in enumerate(items):
         place = f"{path.name}: categories[{row}]"
         if _lacks(item, ("id", "name"), place, findings):
@@ -176,9 +175,6 @@ def _categories(items: list[Any], path: Path, findings: Findings, refused: set[s
                 findings.error(place, f"name is {name!r:.80}, expected a text")
                 name = place
             name = str(name)
-            if name in names:
-                findings.warn("categories share their name with another", f"{place} {name!r}")
-            names.add(name)
             found[key] = Category(key, name)
     if not items:
         findings.error(path.name, "there are no categories")

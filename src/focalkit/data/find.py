@@ -162,8 +162,8 @@ def open_detection_data(
         val_json: COCO file of the split "val".
         images: The folder that file names in these JSON files are relative to.
         check: Open every image (its header) to see that it is there and has the size the annotations say.
-        repair: Leave out boxes without area and clip boxes that reach out of their image, with counted warnings,
-            instead of stopping.
+        repair: Leave out boxes without area and images that cannot be read, clip boxes that reach out, with counted
+            warnings, instead of stopping.
         selection: What is used of the data: a part by share and seed, some classes, merged classes.
 
     Raises:
