@@ -27,6 +27,7 @@ def table() -> str:
     for name, recipe in DETECTORS.items():
         model = ModelConfig()
         matcher = type(recipe.matcher(model, CriterionConfig())).__name__
+        matcher += ", in groups if wanted" if "model.decoder.groups" in recipe.reads else ""
         kinds = ", ".join(KINDS.get(kind, kind) for kind in recipe.class_targets)
         own = f"`{recipe.loss}` + {recipe.box_weight:g} × `{recipe.box_loss}`"
         written = FLOAT if recipe.model is SetDetector else f"{FLOAT}; int8"

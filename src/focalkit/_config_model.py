@@ -76,6 +76,8 @@ class DecoderConfig:
     """Twice the share of their labels that is drawn anew"""
     box_noise: float = 1.0
     """Largest shift of their sides, in halves of the box's size"""
+    groups: int = 1
+    """Of queries in training, each matched by itself (Chen et al., 2023); prediction uses the first alone"""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ class DetectionCriterion(nn.Module):
         targets: Sequence[DetectionTarget],
         assignments: Sequence[Assignment],
         layers: int = 1,
+        groups: int = 1,
     ) -> dict[str, Tensor]:
         """As the call, with the matching given.
 
@@ -125,10 +126,11 @@ class DetectionCriterion(nn.Module):
             outputs: Of b images, or of b images by each of several layers, layer after layer along the batch axis.
             targets, assignments: One for each row of the outputs' batch axis.
             layers: How many layers there are; their losses are added, not averaged.
+            groups: How many times each layer has every image; their losses are averaged.
         """
         if self.normalizer != "image":
             sums, counts = self._sums(outputs, matches_of(outputs, targets, assignments))
-            return _divided(sums, *self._divisor(counts / layers))
+            return _divided(sums, *self._divisor(counts / layers, groups))
         images = []
         for i, (target, assignment) in enumerate(zip(targets, assignments, strict=True)):
             one = _image(outputs, i)
@@ -143,12 +145,12 @@ class DetectionCriterion(nn.Module):
         return sums, torch.stack([matches.num_positives.sum().float(), *weights])
 
     @torch.no_grad()
-    def _divisor(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """What to divide by, and the counts of all ranks."""
+    def _divisor(self, counts: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+        """What to divide by, one positive for each group at least, and the counts of all ranks."""
         world = dist.get_world_size() if self.training and dist.is_available() and dist.is_initialized() else 1
         if world > 1:
             dist.all_reduce(counts)
-        divisor = counts[0].clamp(min=1) / world
+        divisor = counts[0].clamp(min=groups) / world
         if self.normalizer == "ema":
             if self.training:
                 self.running_positives.lerp_(divisor, 1 - EMA_MOMENTUM)

@@ -7,6 +7,9 @@ from focalkit.config import PRESETS, DetectorName, TrainConfig
 from focalkit.detection.recipes import DETECTORS
 from focalkit.errors import ConfigError
 
+COUNTS = ("layers", "queries", "points", "feedforward", "groups")
+"""Of a set predictor's decoder."""
+
 
 def check_options(config: TrainConfig) -> None:
     """Refuse what the detector of a configuration would not look at, or cannot be made of.
@@ -28,6 +31,8 @@ def check_options(config: TrainConfig) -> None:
         allowed = " or ".join(map(repr, recipe.normalizers))
         problems.append(f"criterion.normalizer must be {allowed} with {name}, got {normalizer!r}")
     if "model.decoder.heads" in recipe.reads:
+        counts = {name: getattr(config.model.decoder, name) for name in COUNTS}
+        problems += [f"model.decoder.{name} must be at least 1, got {n}" for name, n in counts.items() if n < 1]
         heads, channels = config.model.decoder.heads, config.model.fpn_channels
         if heads < 1 or channels % heads:
             problems.append(f"model.decoder.heads must divide model.fpn_channels, got {heads} and {channels}")

@@ -128,6 +128,7 @@ def set_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: Box
         points=d.points,
         denoising=ContrastiveDenoising(d.denoising, d.label_noise, d.box_noise) if d.denoising else None,
         prior_prob=model.prior_prob,
+        groups=d.groups,
     )
 
 
@@ -158,6 +159,7 @@ def fine_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: Bo
         points=(d.points, 2 * d.points, d.points),
         denoising=ContrastiveDenoising(d.denoising, d.label_noise, d.box_noise) if d.denoising else None,
         prior_prob=model.prior_prob,
+        groups=d.groups,
     )
 
 

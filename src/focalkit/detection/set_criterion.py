@@ -19,7 +19,8 @@ class SetCriterion(nn.Module):
     A set predictor's outputs are those of a dense detector whose priors are the whole image, so the terms are the
     same, and any loss of the catalog fits: one of labels in a `ClassTerm`, one of qualities in a `QualityClassTerm`.
     Every layer's sums are divided by the number of its positives, which is that of the ground-truth boxes; the
-    denoised queries' by the number of those that were made of a box.
+    denoised queries' by the number of those that were made of a box. Groups of queries (Chen et al., 2023, arXiv
+    2207.13085) count as further images with the same boxes: each is matched by itself, and the loss is their mean.
 
     Args:
         matcher: `HungarianMatcher(coder)`.
@@ -82,12 +83,13 @@ class SetCriterion(nn.Module):
             where the predictions are not finite, as in `DetectionCriterion`.
         """
         every = outputs if outputs.earlier is None else _joined(outputs, outputs.earlier)
-        rows, layers = _repeated(every, targets)
+        groups, images = outputs.groups, tuple(targets) * outputs.groups
+        rows, layers = _repeated(every, images)
         assignments, finite = self.layer.assign_if_finite(every, rows)
         self.seen = seen_in(assignments[: len(targets)])
-        losses = self.layer.judge(every, rows, assignments, layers)
+        losses = self.layer.judge(every, rows, assignments, layers, groups)
         if self.united is not None:
-            losses |= self.united.judge(every, rows, unite(assignments, targets) * layers, layers)
+            losses |= self.united.judge(every, rows, unite(assignments, images) * layers, layers, groups)
         if outputs.denoising is not None:
             noised = outputs.denoising
             rows, layers = _repeated(noised.outputs, targets)
@@ -103,7 +105,7 @@ def unite(assignments: Sequence[Assignment], targets: Sequence[DetectionTarget])
 
     Args:
         assignments: Of all layers, layer after layer.
-        targets: One for each image.
+        targets: One for each image, in each group of queries.
     """
     found = []
     for i, target in enumerate(targets):

@@ -90,12 +90,14 @@ class DenseOutputs:
         num_classes: K.
         quality: Per level (b, a, h, w), before the sigmoid: how good each box is, such as FCOS's centerness; None
             where the model does not say.
-        earlier: What the earlier layers of a decoder say of the same images, layer after layer along the batch axis,
-            the last one first, (layers * b, ...); None where there is one layer. Detections do not need it;
-            `SetCriterion` does.
+        earlier: What else a decoder says of the same images along the batch axis: the last layer's further groups of
+            queries, then the layers before, the last one first, each group after group; with the rows of `logits` they
+            are (layers * groups * b, ...). None where there is one layer. Detections do not need it; `SetCriterion`
+            does.
         denoising: What a decoder makes of noised ground truth; None where it was not given any.
         refinement: The distributions over the sides of its boxes, of which the boxes are the expectations; None where
             a model has none.
+        groups: Of queries in training, each matched by itself; the rows of `logits` are those of the first.
     """
 
     logits: tuple[Tensor, ...]
@@ -106,6 +108,7 @@ class DenseOutputs:
     earlier: "DenseOutputs | None" = None
     denoising: "Denoising | None" = None
     refinement: "Refinement | None" = None
+    groups: int = 1
 
 
 class PriorGrid(Protocol):
@@ -168,7 +171,7 @@ class Refinement:
     Attributes:
         scores: (rows, q, 4 * bins), logits: left, top, right, bottom.
         starts: (rows, q, 4): the boxes that are refined, centre and size as shares of the image.
-        images: How many rows a layer has.
+        images: How many rows a layer has: as many as there are images, for each group of queries.
     """
 
     scores: Tensor

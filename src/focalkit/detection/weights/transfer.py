@@ -32,6 +32,8 @@ STRUCTURE = (
 CLASS_OUTPUT = "head.class_output."
 LABELS = "head.label_embedding."
 """A vector for each class, and one for none."""
+GROUPS = "head.further."
+"""What makes the proposals of further groups of queries: it starts anew."""
 
 
 def check_structure(asked: ModelConfig, found: ModelConfig, source: object) -> None:
@@ -87,7 +89,8 @@ def transfer(model: AnyDetector, source: AnyDetector, names: Sequence[str], what
         >>> transfer(retinanet(2), load_weights("coco.pth"), ["cat", "dog"], "coco.pth")      # doctest: +SKIP
         'classes: 2 of the 80 in coco.pth'
     """
-    state = {name: t for name, t in source.state_dict().items() if not DROPPED.fullmatch(name)}
+    given = source.state_dict().items()
+    state = {name: t for name, t in given if not DROPPED.fullmatch(name) and not name.startswith(GROUPS)}
     own = model.state_dict()
     rows, note = _rows(source, names, what)
     if rows is None:
@@ -105,7 +108,7 @@ def transfer(model: AnyDetector, source: AnyDetector, names: Sequence[str], what
     wanted = {
         name: tuple(t.shape)
         for name, t in own.items()
-        if not DROPPED.fullmatch(name) and not name.startswith(tuple(new))
+        if not DROPPED.fullmatch(name) and not name.startswith((*new, GROUPS))
     }
     if problems := misfits(wanted, {name: tuple(t.shape) for name, t in state.items()}):
         raise ConfigError(f"{what}: does not fit the model that is asked for {listed(problems)}")

@@ -15,12 +15,12 @@ MODEL = ModelConfig(
     "tiny",
     fpn_channels=32,
     detector="rtdetrv2",
-    decoder=DecoderConfig(layers=1, queries=20, expansion=0.5, feedforward=64, denoising=20),
+    decoder=DecoderConfig(layers=1, queries=20, expansion=0.5, feedforward=64, denoising=20, groups=2),
 )
 STEPS = 130
 
 
-def test_it_learns_four_scenes_by_heart(tmp_path):
+def test_it_learns_four_scenes_by_heart_with_groups_and_noise(tmp_path):
     folder = write_demo_scenes(tmp_path / "scenes", train=4, val=1, size=96, classes=2, imbalance=1, seed=1)
     data = open_detection_data(folder, "train")
     dataset = DetectionDataset(data, 96, 96, None)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from focalkit.detection.models.detr.attention import DeformableAttention, Shapes
 from focalkit.detection.models.detr.denoising import ContrastiveDenoising, NoisedQueries
+from focalkit.detection.models.detr.groups import Proposer, apart, beside, unseen
 from focalkit.detection.models.detr.layers import ConvNorm, Perceptron, inverse_sigmoid
 from focalkit.losses import prior_bias
 
@@ -23,6 +24,8 @@ NOTHING = -1e4
 
 class Layers(NamedTuple):
     """What every layer says, the first layer first.
+
+    Of several groups of queries the rows of a layer are group after group, groups * b in the place of b.
 
     Attributes:
         logits: (layers, b, q, k).
@@ -39,7 +42,10 @@ class Layers(NamedTuple):
 
 
 class Proposals(NamedTuple):
-    """The best cells: features (b, q, channels), logits (b, q, k), box logits (b, q, 4); which only fill up (b, q)."""
+    """The best cells: features (b, q, channels), logits (b, q, k), box logits (b, q, 4); which only fill up (b, q).
+
+    Of several groups the rows are group after group.
+    """
 
     features: Tensor
     logits: Tensor
@@ -48,7 +54,7 @@ class Proposals(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """What the decoder starts from: content (b, d + q, channels), boxes as logits, what each must not see.
+    """What the decoder starts from: content (b, d + groups * q, channels), boxes as logits, what each must not see.
 
     The first d are denoising queries.
     """
@@ -81,12 +87,12 @@ class DecoderLayer(nn.Module):
         return self.norm3(x + self.linear2(F.relu(self.linear1(x))))
 
 
-def check_counts(num_classes: int, layers: int, queries: int) -> None:
-    """Refuse a decoder without classes, layers or queries."""
+def check_counts(num_classes: int, layers: int, queries: int, groups: int) -> None:
+    """Refuse a decoder without classes, layers, queries or groups of them."""
     if num_classes < 1:
         raise ValueError(f"num_classes counts foreground classes and must be at least 1, got {num_classes}")
-    if layers < 1 or queries < 1:
-        raise ValueError(f"expected at least one layer and one query, got {layers} and {queries}")
+    if layers < 1 or queries < 1 or groups < 1:
+        raise ValueError(f"expected at least one layer, one query and one group, got {layers}, {queries} and {groups}")
 
 
 def label_embedding(num_classes: int, channels: int) -> nn.Embedding:
@@ -124,6 +130,7 @@ class SetHead(nn.Module):
         levels, points: Maps, and points that a head looks at on each.
         denoising: Makes further queries of the ground truth in training; None does without.
         prior_prob: Foreground probability at initialisation; None leaves the class biases at 0.
+        groups: Of queries in training, each matched by itself; prediction uses the first alone. See `detr.groups`.
     """
 
     def __init__(
@@ -140,9 +147,10 @@ class SetHead(nn.Module):
         points: int = 4,
         denoising: ContrastiveDenoising | None = None,
         prior_prob: float | None = 0.01,
+        groups: int = 1,
     ) -> None:
         super().__init__()
-        check_counts(num_classes, layers, queries)
+        check_counts(num_classes, layers, queries, groups)
         self.num_classes, self.queries, self.denoising = num_classes, queries, denoising
         self.input_proj = nn.ModuleList(ConvNorm(in_channels, channels) for _ in range(levels))
         self.proposal = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
@@ -152,11 +160,13 @@ class SetHead(nn.Module):
         self.class_output = nn.ModuleList(nn.Linear(channels, num_classes) for _ in range(layers + 1))
         self.box_output = nn.ModuleList(Perceptron(channels, channels, 4, 3) for _ in range(layers + 1))
         self.label_embedding = label_embedding(num_classes, channels) if denoising is not None else None
+        self.further = nn.ModuleList(Proposer(channels, num_classes) for _ in range(groups - 1))
         projections = [cast(ConvNorm, projection).conv for projection in self.input_proj]
+        makers = proposers(self)
         begin_weights(
-            self.class_output,
-            self.box_output,
-            [self.proposal[0], *self.query_position.layers, *projections],
+            [*self.class_output, *(classes for _, classes, _ in makers[1:])],
+            [*self.box_output, *(boxes for _, _, boxes in makers[1:])],
+            [*(proposal[0] for proposal, _, _ in makers), *self.query_position.layers, *projections],
             prior_prob,
         )
 
@@ -166,14 +176,20 @@ class SetHead(nn.Module):
         return (as_level(found.logits[-1]),), (as_level(found.boxes[-1]),)
 
     def every_layer(
-        self, features: Sequence[Tensor], noised: NoisedQueries | None = None
+        self, features: Sequence[Tensor], noised: NoisedQueries | None = None, groups: int = 1
     ) -> tuple[Layers, Layers | None]:
-        """What the proposals and all layers say, and what the layers make of noised ground truth."""
+        """What the proposals and all layers say, and what the layers make of noised ground truth.
+
+        Args:
+            features: The maps.
+            noised: Made of ground truth.
+            groups: How many groups of queries to decode, the first ones.
+        """
         memory, shapes = cells([conv(x) for conv, x in zip(self.input_proj, features, strict=True)])
-        found = propose(memory, shapes, self.proposal, self.class_output[0], self.box_output[0], self.queries)
-        begin = begin_with(found, noised, self.label_embedding)
+        found = propose(memory, shapes, proposers(self)[:groups], self.queries)
+        begin = begin_with(found, noised, self.label_embedding, groups)
         logits, boxes = self._decode(begin.content, begin.boxes.sigmoid(), memory, shapes, begin.hidden)
-        return divided(found, begin.noised, Layers(torch.stack(logits), torch.stack(boxes)))
+        return divided(found, begin.noised, Layers(torch.stack(logits), torch.stack(boxes)), groups)
 
     def _decode(
         self, x: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes, hidden: Tensor | None
@@ -196,49 +212,66 @@ def cells(maps: Sequence[Tensor]) -> tuple[Tensor, Shapes]:
     return torch.cat([x.flatten(2) for x in maps], dim=2).transpose(1, 2), shapes
 
 
-def propose(
-    memory: Tensor, shapes: Shapes, proposal: nn.Module, class_output: nn.Module, box_output: nn.Module, queries: int
-) -> Proposals:
-    """The cells whose best class is best; where there are fewer cells than queries, some only fill up."""
+Maker: TypeAlias = tuple[nn.Sequential, nn.Module, nn.Module]
+"""Of proposals: memory -> features, features -> logits, features -> box logits."""
+
+
+def proposers(head: nn.Module) -> list[Maker]:
+    """Those of all groups: the first is the head's own."""
+    parts: Any = head
+    own = (parts.proposal, parts.class_output[0], parts.box_output[0])
+    return [own, *((one.proposal, one.class_output, one.box_output) for one in parts.further)]
+
+
+def propose(memory: Tensor, shapes: Shapes, makers: Sequence[Maker], queries: int) -> Proposals:
+    """For each group the cells whose best class is best; where there are fewer than queries, some only fill up."""
     first, valid = first_boxes(shapes, memory.device)
-    features = proposal(memory * valid.to(memory.dtype))
+    memory = memory * valid.to(memory.dtype)
+    groups = [_best(memory, first, maker, queries) for maker in makers]
+    return groups[0] if len(groups) == 1 else Proposals(*map(torch.cat, zip(*groups, strict=True)))
+
+
+def _best(memory: Tensor, first: Tensor, maker: Maker, queries: int) -> Proposals:
+    proposal, class_output, box_output = maker
+    features = proposal(memory)
     logits = class_output(features)
-    boxes = box_output(features).float() + first
     best, index = F.pad(logits.amax(dim=-1), (0, queries), value=-math.inf).topk(queries, dim=1)
-    index = index.clamp(max=logits.shape[1] - 1)  # where there are fewer cells, the last one fills up
+    index = index.clamp(max=logits.shape[1] - 1).unsqueeze(-1)  # where there are fewer cells, the last one fills up
 
     def chosen(x: Tensor) -> Tensor:
-        return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+        return x.gather(1, index.expand(-1, -1, x.shape[-1]))
 
-    return Proposals(chosen(features), chosen(logits), chosen(boxes), best.isneginf())
+    features = chosen(features)
+    boxes = box_output(features).float() + first[index.squeeze(-1)]
+    return Proposals(features, chosen(logits), boxes, best.isneginf())
 
 
-def begin_with(found: Proposals, noised: NoisedQueries | None, label_embedding: nn.Module | None) -> Queries:
+def begin_with(
+    found: Proposals, noised: NoisedQueries | None, label_embedding: nn.Module | None, groups: int
+) -> Queries:
     """The proposals as queries, behind those that were made of ground truth."""
-    content, boxes = found.features.detach(), found.boxes.detach()
+    content, boxes = (beside(x.detach(), groups) for x in (found.features, found.boxes))
+    queries, device = found.features.shape[1], content.device
     if noised is None:
-        return Queries(content, boxes, None, 0)
+        return Queries(content, boxes, unseen(groups, queries, None, device), 0)
     assert label_embedding is not None
-    d, q = noised.labels.shape[1], content.shape[1]
     content = torch.cat([label_embedding(noised.labels), content], dim=1)
     boxes = torch.cat([noised.boxes, boxes], dim=1)
-    # other groups, and all of them for the queries proper, which would else copy the truth
-    hidden = F.pad(torch.cat([noised.hidden, noised.hidden.new_ones(q, d)]), (0, q), value=False)
-    return Queries(content, boxes, hidden, d)
+    return Queries(content, boxes, unseen(groups, queries, noised.hidden, device), noised.labels.shape[1])
 
 
-def divided(found: Proposals, d: int, decoded: Layers) -> tuple[Layers, Layers | None]:
+def divided(found: Proposals, d: int, decoded: Layers, groups: int) -> tuple[Layers, Layers | None]:
     """What the proposals and the decoder's layers say; and the first `d` queries, if there are any, by themselves."""
 
-    def part(of: slice) -> Layers:
-        starts = None if decoded.starts is None else decoded.starts[:, of]
-        scores = None if decoded.scores is None else decoded.scores[:, :, of]
-        return Layers(decoded.logits[:, :, of], decoded.boxes[:, :, of], scores, starts)
+    def part(of: slice, groups: int) -> Layers:
+        starts = None if decoded.starts is None else apart(decoded.starts[None, :, of], groups)[0]
+        scores = None if decoded.scores is None else apart(decoded.scores[:, :, of], groups)
+        return Layers(apart(decoded.logits[:, :, of], groups), apart(decoded.boxes[:, :, of], groups), scores, starts)
 
-    own = part(slice(d, None))
+    own = part(slice(d, None), groups)
     logits = torch.cat([found.logits[None], own.logits]).masked_fill(found.idle.unsqueeze(-1), NOTHING)
     boxes = torch.cat([found.boxes.sigmoid()[None], own.boxes])
-    return Layers(logits, boxes, own.scores, own.starts), part(slice(d)) if d else None
+    return Layers(logits, boxes, own.scores, own.starts), part(slice(d), 1) if d else None
 
 
 def first_boxes(shapes: Shapes, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """A set predictor put together from its parts: RT-DETRv2, D-FINE."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -60,47 +61,39 @@ class SetDetector(nn.Module):
 
         Args:
             images: Floating (b, 3, H, W) in [0, 1].
-            targets: The ground truth, of which a decoder with denoising makes queries for training.
+            targets: The ground truth, given in training: a decoder with denoising makes queries of it, and all groups
+                of queries predict, not the first alone.
         """
         x = normalised(images, self.pixel_mean, self.pixel_std)
         size = images.shape[-2], images.shape[-1]
         noise = self.head.denoising
         noised = None if noise is None or targets is None else noise(targets, size, self.num_classes)
-        found, mended = self.head.every_layer(self.neck(self.backbone(x)), noised)
-        found = _backwards(found)
-        earlier = self._outputs(_part(found, 1, None), size)
-        if noised is None or mended is None:
-            return self._outputs(_part(found, 0, 1), size, earlier)
-        denoising = Denoising(self._outputs(_backwards(mended), size), noised.assignments)
-        return self._outputs(_part(found, 0, 1), size, earlier, denoising)
+        groups = 1 if targets is None else 1 + len(self.head.further)
+        found, mended = self.head.every_layer(self.neck(self.backbone(x)), noised, groups)
+        every = self._outputs(found, size)
+        denoising = None
+        if noised is not None and mended is not None:
+            denoising = Denoising(self._outputs(mended, size), noised.assignments)
+        own, earlier = _part(every, slice(len(images))), _part(every, slice(len(images), None))
+        return replace(own, earlier=earlier, denoising=denoising, groups=groups)
 
-    def _outputs(
-        self,
-        layers: Layers,
-        size: tuple[int, int],
-        earlier: DenseOutputs | None = None,
-        denoising: Denoising | None = None,
-    ) -> DenseOutputs:
-        """Layer after layer along the batch axis."""
-        logits, boxes = (as_level(x.flatten(0, 1)) for x in (layers.logits, layers.boxes))
+    def _outputs(self, layers: Layers, size: tuple[int, int]) -> DenseOutputs:
+        """Layer after layer along the batch axis; the last layer first, so that those with distributions come first."""
+        logits, boxes = (as_level(x.flip(0).flatten(0, 1)) for x in (layers.logits, layers.boxes))
         priors = self.priors([(logits.shape[2], 1)], logits.device, size)
         refinement = None
         if layers.scores is not None and layers.starts is not None:
             starts = layers.starts.expand(len(layers.scores), -1, -1, -1)
-            refinement = Refinement(layers.scores.flatten(0, 1), starts.flatten(0, 1), layers.logits.shape[1])
-        return DenseOutputs((logits,), (boxes,), priors, self.num_classes, None, earlier, denoising, refinement)
+            refinement = Refinement(layers.scores.flip(0).flatten(0, 1), starts.flatten(0, 1), layers.logits.shape[1])
+        return DenseOutputs((logits,), (boxes,), priors, self.num_classes, refinement=refinement)
 
 
-def _backwards(layers: Layers) -> Layers:
-    """The last layer first, so that those with distributions come before those without."""
-    scores = None if layers.scores is None else layers.scores.flip(0)
-    return Layers(layers.logits.flip(0), layers.boxes.flip(0), scores, layers.starts)
-
-
-def _part(layers: Layers, first: int, end: int | None) -> Layers:
-    """Some of the layers."""
-    scores = None if layers.scores is None else layers.scores[first:end]
-    return Layers(layers.logits[first:end], layers.boxes[first:end], scores, layers.starts)
+def _part(outputs: DenseOutputs, rows: slice) -> DenseOutputs:
+    """Some rows of the batch axis."""
+    logits, deltas = (tuple(level[rows] for level in levels) for levels in (outputs.logits, outputs.deltas))
+    if (refinement := outputs.refinement) is not None:
+        refinement = replace(refinement, scores=refinement.scores[rows], starts=refinement.starts[rows])
+    return replace(outputs, logits=logits, deltas=deltas, refinement=refinement)
 
 
 def predict_to_learn(model: nn.Module, batch: DetectionBatch) -> DenseOutputs:

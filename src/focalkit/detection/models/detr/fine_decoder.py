@@ -22,8 +22,10 @@ from focalkit.detection.models.detr.decoder import (
     divided,
     label_embedding,
     propose,
+    proposers,
 )
 from focalkit.detection.models.detr.denoising import ContrastiveDenoising, NoisedQueries
+from focalkit.detection.models.detr.groups import Proposer
 from focalkit.detection.models.detr.layers import Perceptron, inverse_sigmoid
 
 SCALE = SideScale()
@@ -97,7 +99,7 @@ class FineHead(nn.Module):
         num_classes: K foreground classes.
         layers, queries, heads, feedforward: As of `SetHead`.
         points: That a head looks at on each map.
-        denoising, prior_prob: As of `SetHead`.
+        denoising, prior_prob, groups: As of `SetHead`.
     """
 
     def __init__(
@@ -112,9 +114,10 @@ class FineHead(nn.Module):
         points: Sequence[int] = (3, 6, 3),
         denoising: ContrastiveDenoising | None = None,
         prior_prob: float | None = 0.01,
+        groups: int = 1,
     ) -> None:
         super().__init__()
-        check_counts(num_classes, layers, queries)
+        check_counts(num_classes, layers, queries, groups)
         self.num_classes, self.queries, self.denoising = num_classes, queries, denoising
         self.proposal = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
         self.query_position = Perceptron(4, 2 * channels, channels, 2)
@@ -126,10 +129,12 @@ class FineHead(nn.Module):
         self.box_output = nn.ModuleList(Perceptron(channels, channels, width, 3) for width in widths)
         self.first_box = Perceptron(channels, channels, 4, 3)
         self.label_embedding = label_embedding(num_classes, channels) if denoising is not None else None
+        self.further = nn.ModuleList(Proposer(channels, num_classes) for _ in range(groups - 1))
+        makers = proposers(self)
         begin_weights(
-            self.class_output,
-            (self.first_box, *self.box_output),
-            (self.proposal[0], *self.query_position.layers),
+            [*self.class_output, *(classes for _, classes, _ in makers[1:])],
+            [self.first_box, *self.box_output, *(boxes for _, _, boxes in makers[1:])],
+            [*(proposal[0] for proposal, _, _ in makers), *self.query_position.layers],
             prior_prob,
         )
 
@@ -139,14 +144,14 @@ class FineHead(nn.Module):
         return (as_level(found.logits[-1]),), (as_level(found.boxes[-1]),)
 
     def every_layer(
-        self, features: Sequence[Tensor], noised: NoisedQueries | None = None
+        self, features: Sequence[Tensor], noised: NoisedQueries | None = None, groups: int = 1
     ) -> tuple[Layers, Layers | None]:
-        """What the proposals and all layers say, and what the layers make of noised ground truth."""
+        """As of `SetHead`."""
         memory, shapes = cells(features)
-        found = propose(memory, shapes, self.proposal, self.class_output[0], self.box_output[0], self.queries)
-        begin = begin_with(found, noised, self.label_embedding)
+        found = propose(memory, shapes, proposers(self)[:groups], self.queries)
+        begin = begin_with(found, noised, self.label_embedding, groups)
         decoded = self._decode(begin.content, begin.boxes.sigmoid(), memory, shapes, begin.hidden)
-        return divided(found, begin.noised, decoded)
+        return divided(found, begin.noised, decoded, groups)
 
     def _decode(self, x: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes, hidden: Tensor | None) -> Layers:
         logits, boxes, distributions = [], [], []
