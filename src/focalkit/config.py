@@ -114,7 +114,7 @@ class DataConfig:
     """Where the data set is; on the command line `--data` and the others' names alone."""
 
     path: Path | None = None
-    """A data set as the tools write it: COCO, Pascal VOC, YOLO, labelme, FiftyOne, Open Images, csv"""
+    """A data set as the tools write it: COCO, Pascal VOC, YOLO, CVAT, Label Studio, csv and more"""
     train_json: Path | None = None
     """COCO file of the training split, instead of looking for one"""
     val_json: Path | None = None

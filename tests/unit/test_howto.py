@@ -41,12 +41,30 @@ def write_coco(file: Path, images: Path, first: int = 1) -> None:
     file.write_text(json.dumps({"images": rows, "annotations": boxes, "categories": categories}))
 
 
+def write_cvat(folder: Path) -> None:
+    """The same as CVAT for images 1.1."""
+    write_coco(folder / "coco.json", folder / "images")
+    content = json.loads((folder / "coco.json").read_text())
+    (folder / "coco.json").unlink()
+    labels = "".join(f"<label><name>{name}</name></label>" for name in NAMES)
+    images = ""
+    for image in content["images"]:
+        boxes = [row for row in content["annotations"] if row["image_id"] == image["id"]]
+        corners = [(NAMES[row["category_id"] - 1], x, y, x + w, y + h) for row in boxes for x, y, w, h in [row["bbox"]]]
+        drawn = "".join(
+            f'<box label="{name}" xtl="{x}" ytl="{y}" xbr="{xx}" ybr="{yy}"/>' for name, x, y, xx, yy in corners
+        )
+        images += f'<image id="{image["id"]}" name="{image["file_name"]}" width="64" height="48">{drawn}</image>'
+    meta = f"<meta><task><labels>{labels}</labels></task></meta>"
+    (folder / "annotations.xml").write_text(f"<annotations>{meta}{images}</annotations>")
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with the data that the pages name."""
     monkeypatch.chdir(tmp_path)
-    for name in ("cvat-export", "pictures"):
-        write_coco(Path(name, "annotations/instances_default.json"), Path(name, "images/default"))
+    write_cvat(Path("cvat-export"))
+    write_coco(Path("pictures/annotations/instances_default.json"), Path("pictures/images/default"))
     for name in ("aerial", "my-data", "yolo-data"):
         for split, first in (("train", 1), ("val", 101)):
             write_coco(Path(name, f"annotations/instances_{split}.json"), Path(name, f"images/{split}"), first)

@@ -23,8 +23,8 @@ class Args:
     """Look at data before training: classes, copies, leaks, labels that look wrong; boxes against anchors."""
 
     data: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """Boxes: a folder as COCO, Pascal VOC, YOLO, labelme, FiftyOne or Open Images have it, or its JSON, YAML or csv
-    file. A table: csv, tsv, parquet, npz. Images: a folder of images for each class, or npz"""
+    """Boxes: a folder as COCO, Pascal VOC, YOLO, CVAT, Label Studio, labelme or Open Images have it, or its JSON, XML,
+    YAML or csv file. A table: csv, tsv, parquet, npz. Images: a folder of images for each class, or npz"""
     train_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """COCO file of the split train, instead of looking for one"""
     val_json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None

@@ -31,7 +31,7 @@ class DataSettings(DataConfig):
     """`DataConfig` as flags: the path is `--data`."""
 
     path: Annotated[Path | None, tyro.conf.arg(name="data")] = None
-    """A data set as the tools write it: COCO, Pascal VOC, YOLO, labelme, FiftyOne, Open Images, csv"""
+    """A data set as the tools write it: COCO, Pascal VOC, YOLO, CVAT, Label Studio, csv and more"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Detection data: readers of COCO, VOC, YOLO, labelme, FiftyOne and csv with checks, transforms, the demo scenes.
+"""Detection data: readers of what annotation tools write, with one set of checks, transforms, the demo scenes.
 
 Names are loaded when first used, so that reading annotations needs neither torch nor torchvision.
 """

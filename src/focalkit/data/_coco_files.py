@@ -10,6 +10,8 @@ from pathlib import Path
 
 from focalkit._files import is_file, visible
 from focalkit.data._splits import SPLITS, split_in, split_words
+from focalkit.data.datumaro import is_datumaro
+from focalkit.data.label_studio import is_label_studio
 from focalkit.data.labelme import is_labelme
 from focalkit.errors import InputError
 
@@ -32,7 +34,8 @@ def find(path: Path) -> dict[str, CocoFiles]:
         InputError: Two files claim the same split.
     """
     if path.is_file():
-        return {split_in(path.name) or "all": CocoFiles(path, _image_dirs(path))} if path.suffix == ".json" else {}
+        named = path.suffix == ".json" and not _of_another_tool(path)
+        return {split_in(path.name) or "all": CocoFiles(path, _image_dirs(path))} if named else {}
     beside = visible(path, f"*/{_ROBOFLOW}")
     if beside:
         return _one_each({p: split_in(p.parent.name) or p.parent.name for p in beside})
@@ -42,12 +45,16 @@ def find(path: Path) -> dict[str, CocoFiles]:
     if exported:
         return _one_each({p: split_in(p.parent.name) or "all" for p in exported})
     files = [p for p in visible(path, "annotations/*.json") if not p.name.startswith(_OTHER_TASKS)]
-    files = [p for p in files if not is_labelme(p)]
+    files = [p for p in files if not _of_another_tool(p)]
     instances = [p for p in files if p.name.startswith("instances")]
     if not files:
-        here = [p for p in visible(path, "*.json") if not is_labelme(p)]
+        here = [p for p in visible(path, "*.json") if not _of_another_tool(p)]
         files = [p for p in here if split_in(p.name)] or [p for p in here if _is_coco(p)]
     return _one_each({p: split_in(p.name) or "all" for p in instances or files})
+
+
+def _of_another_tool(path: Path) -> bool:
+    return is_labelme(path) or is_label_studio(path) or is_datumaro(path)
 
 
 def _is_coco(path: Path) -> bool:

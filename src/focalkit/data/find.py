@@ -1,14 +1,14 @@
 """Finding out which format a data set has, by looking at it, and opening a split of it.
 
-Does not read images or annotations itself: `coco`, `voc`, `yolo`, `fiftyone`, `labelme` and `tables` each say what
-they recognise and read it.
+Does not read images or annotations itself: `coco`, `voc`, `yolo` and the others of `_OTHERS` each say what they
+recognise and read it.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from focalkit.data import coco, fiftyone, labelme, tables, voc, yolo
+from focalkit.data import coco, cvat, datumaro, fiftyone, label_studio, labelme, tables, voc, yolo
 from focalkit.data._depth import tell_depth
 from focalkit.data._division import divide
 from focalkit.data._records import DetectionData
@@ -23,7 +23,14 @@ _ALL = Selection()
 MOST_COMPARED = 20_000
 """Images; in more, training does not look for copies of pictures. `focalkit inspect` does."""
 _FORMATS = {"COCO": coco, "Pascal VOC": voc, "YOLO": yolo}
-_OTHERS = {"FiftyOne": fiftyone, "labelme": labelme, "table": tables}
+_OTHERS = {
+    "CVAT": cvat,
+    "Label Studio": label_studio,
+    "Datumaro": datumaro,
+    "FiftyOne": fiftyone,
+    "labelme": labelme,
+    "table": tables,
+}
 """Looked for where none of the first is found: their files also lie beside data sets that were made of them."""
 
 

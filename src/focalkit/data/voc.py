@@ -20,9 +20,11 @@ from focalkit._pictures import SUFFIXES, is_picture
 from focalkit._progress import track
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Box, Category, DetectionData
+from focalkit.data._shapes import around, turned, within
 from focalkit.data._splits import canonical, split_in
 from focalkit.data._texts import read_lines, read_xml
 from focalkit.data.check import Findings, RawBox, RawImage, assemble
+from focalkit.data.cvat import is_cvat
 from focalkit.errors import InputError
 
 LOOKED_FOR = "Pascal VOC: Annotations/*.xml with ImageSets/Main/<split>.txt, or <split>/*.xml"
@@ -67,14 +69,19 @@ def find(path: Path) -> dict[str, VocFiles]:
 
 def _split_xmls(folder: Path) -> list[Path]:
     """The XML files of a folder that is called like a split."""
-    return next((found for place in ("", *_ANNOTATIONS) if (found := visible(folder / place, "*.xml"))), [])
+    return next((found for place in ("", *_ANNOTATIONS) if (found := _xmls(folder / place))), [])
+
+
+def _xmls(folder: Path) -> list[Path]:
+    """The XML files of a folder but for CVAT's one file of all images."""
+    return [xml for xml in visible(folder, "*.xml") if not (xml.name == "annotations.xml" and is_cvat(xml))]
 
 
 def _annotation_dir(root: Path) -> Path | None:
     """`Annotations` with XML files; in lower case (Kaggle) and `labels` (FiftyOne) only without JSON files: COCO's."""
     for name in _ANNOTATIONS:
         folder = root / name
-        if folder.is_dir() and visible(folder, "*.xml") and (name == "Annotations" or not visible(folder, "*.json")):
+        if folder.is_dir() and _xmls(folder) and (name == "Annotations" or not visible(folder, "*.json")):
             return folder
     return None
 
@@ -93,7 +100,7 @@ def _is_voc(xml: Path) -> bool:
 def _from_image_sets(root: Path) -> dict[str, VocFiles]:
     annotations = _annotation_dir(root) or root
     images = (*(_image_dirs(root) or (root / "JPEGImages",)), annotations)
-    everything = tuple(visible(annotations, "*.xml"))
+    everything = tuple(_xmls(annotations))
     lists = {canonical(listing.stem): listing for listing in visible(root, "ImageSets/Main/*.txt")}
     found = {
         split: VocFiles((), images, everything, root, lists[split])
@@ -233,20 +240,14 @@ def _object(
 
 def _enclosing(item: ET.Element, image: RawImage) -> Box | None:
     """The box around a `robndbox` (centre, size, angle in radians) or a `polygon`, inside the image; None without."""
-    turned, polygon = item.find("robndbox"), item.find("polygon")
-    if turned is not None:
-        cx, cy, w, h, angle = (_number(turned, tag) for tag in ("cx", "cy", "w", "h", "angle"))
-        if not math.isfinite(angle):
-            return None
-        half_x = (abs(w * math.cos(angle)) + abs(h * math.sin(angle))) / 2
-        half_y = (abs(w * math.sin(angle)) + abs(h * math.cos(angle))) / 2
-        xs, ys = [cx - half_x, cx + half_x], [cy - half_y, cy + half_y]
+    rotated, polygon = item.find("robndbox"), item.find("polygon")
+    if rotated is not None:
+        cx, cy, w, h, angle = (_number(rotated, tag) for tag in ("cx", "cy", "w", "h", "angle"))
+        box = turned(cx, cy, w, h, angle)
     elif polygon is not None:
         points = [(e.tag[0], _float(e.text or "")) for e in polygon.iter() if re.fullmatch(r"[xy]\d*", e.tag)]
-        xs, ys = [v for axis, v in points if axis == "x"], [v for axis, v in points if axis == "y"]
+        xs, ys = ([value for axis, value in points if axis == wanted] for wanted in "xy")
+        box = around(xs, ys) if xs and ys else None
     else:
         return None
-    if not xs or not ys or not all(map(math.isfinite, (*xs, *ys))):
-        return None
-    right, bottom = image.width or math.inf, image.height or math.inf
-    return max(0.0, min(xs)), max(0.0, min(ys)), min(right, max(xs)), min(bottom, max(ys))
+    return within(box, image.width, image.height) if box is not None and all(map(math.isfinite, box)) else None
