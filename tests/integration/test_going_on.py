@@ -90,11 +90,14 @@ def test_what_a_finished_run_cannot_do_is_refused(config, run, changes, says) ->
     assert run.finished
 
 
-def test_a_run_that_ended_in_mid_epoch_starts_another(config, tmp_path) -> None:
-    short = replace(config, max_steps=1)
-    train(short, tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"ended after step 1, in mid-epoch .*--init .*run --out NEW"):
-        train(replace(short, max_steps=3), tmp_path / "run", resume=True)
+def test_a_run_that_ended_in_mid_epoch_goes_on_as_if_it_had_not(config, finished, tmp_path) -> None:
+    run = RunDir(tmp_path / "run")
+    train(replace(config, max_steps=3), run.path)
+    assert train(replace(config, max_steps=4), run.path, resume=True)["steps"] == finished.read_result()["steps"]
+    ours, theirs = (torch.load(r.checkpoint("last"), weights_only=True) for r in (run, finished))
+    assert max((ours["model"][n].double() - w.double()).abs().max().item() for n, w in theirs["model"].items()) < 1e-6
+    assert ours["loops"]["fit_loop"]["epoch_progress"] == theirs["loops"]["fit_loop"]["epoch_progress"]
+    assert [row["step"] for row in run.read_metrics() if row["kind"] == "val"] == [2, 3, 4]
 
 
 def test_added_images_and_other_classes_are_refused_and_other_boxes_noted(config, tmp_path) -> None:

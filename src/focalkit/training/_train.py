@@ -34,6 +34,7 @@ from focalkit.training.callbacks import (
     LastEvaluation,
     RunLog,
     StopAtOnce,
+    UnfinishedEpoch,
     WhenAllAreThere,
 )
 from focalkit.training.checkpoint import best_row, complete_best, last_step, read_checkpoint, stopped_early
@@ -253,7 +254,7 @@ def _checked_init(config: TrainConfig, trust: bool, found: AnyDetector | None) -
 def _callbacks(config: TrainConfig, plan: Plan, log: RunLog, checkpoints: Checkpoints) -> list[Callback]:
     # the averaged weights come first: others see them swapped in and back
     callbacks: list[Callback] = [AveragedWeights(config.optim.ema_decay)] if config.optim.ema_decay else []
-    callbacks += [StopAtOnce(), LastEvaluation(plan.steps), log, checkpoints]
+    callbacks += [StopAtOnce(), UnfinishedEpoch(), LastEvaluation(plan.steps), log, checkpoints]
     if config.patience is not None:
         # at once after an evaluation, so that the checkpoint of that epoch knows of it
         callbacks.append(

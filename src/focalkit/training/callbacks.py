@@ -215,6 +215,23 @@ class LastEvaluation(Callback):
             trainer.should_stop = True
 
 
+class UnfinishedEpoch(Callback):
+    """Lets a run that `max_steps` ended in mid-epoch go on within that epoch.
+
+    Such an end counts the epoch as done. Its checkpoint is read as that of a run that was stopped after the same step.
+    """
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        loop = checkpoint["loops"]["fit_loop"]
+        epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+        if batches["is_last_batch"] or epochs["current"]["processed"] < epochs["current"]["ready"]:
+            return
+        for count in ("total", "current"):
+            epochs[count]["processed"] -= 1
+            batches[count]["completed"] -= 1
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
 class AveragedWeights(WeightAveraging):
     """Exponential moving average of the weights, used for evaluation and kept in the checkpoints.
 

@@ -67,7 +67,7 @@ def changed_plan(
     """A note on a length and a rate that are changed on purpose, for a run that goes on after `step`.
 
     Raises:
-        ConfigError: The run has come so far already, or ended in mid-epoch, where none can be begun.
+        ConfigError: The run has come so far already.
     """
     if plan.steps < step + run.finished:
         asked, flags = f"{plan.steps} are asked for", "--epochs or --max-steps"
@@ -77,11 +77,6 @@ def changed_plan(
         raise ConfigError(
             f"{run.path}: {step} steps are done, and {asked}; ask for more with {flags}, or start over with --force or "
             "another --out"
-        )
-    if run.finished and step % plan.steps_per_epoch:
-        raise ConfigError(
-            f"{run.path}: the run ended after step {step}, in mid-epoch (an epoch is {plan.steps_per_epoch} steps); "
-            f"start another one from its weights: --init {run.path} --out NEW"
         )
     o = config.optim
     factor = lr_factor(step, total=plan.steps, schedule=o.schedule, warmup=o.warmup_steps, milestones=o.milestones)
