@@ -1,6 +1,10 @@
 """Names that data sets use for train, val and test splits."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from focalkit.errors import InputError
 
 SPLITS = {
     "train": ("train", "training"),
@@ -8,6 +12,10 @@ SPLITS = {
     "test": ("test", "testing"),
 }
 _SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
+
+
+class SeveralError(InputError):
+    """Several data sets lie where one is expected."""
 
 
 def canonical(word: str) -> str:
@@ -43,3 +51,15 @@ def split_words(name: str) -> list[str]:
         if word in _SPLIT_OF:
             words += [word + year, word]
     return list(dict.fromkeys(words))
+
+
+def by_folder(files: Sequence[Path], root: Path) -> dict[str, tuple[Path, ...]]:
+    """Files by the split that a folder above them, below `root`, is called like; "all" of those without."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        folders = file.relative_to(root).parts[:-1]
+        split = next((split for folder in folders if (split := split_in(folder))), "all")
+        found.setdefault(split, []).append(file)
+    if len(found) > 1 and len(found.get("all", ())) * 10 > len(files):
+        return {"all": tuple(files)}  # folders that happen to be called so
+    return {split: tuple(chosen) for split, chosen in found.items()}

@@ -11,11 +11,11 @@ from typing import Any
 from focalkit._files import visible, walk
 from focalkit._pictures import is_picture
 from focalkit.data._lookup import Lookup
-from focalkit.data._splits import SPLITS, canonical, split_in
+from focalkit.data._splits import SPLITS, SeveralError, canonical, split_in
 from focalkit.data._texts import read_lines, read_text
 from focalkit.data._yolo_labels import label_path
 from focalkit.data.check import Findings
-from focalkit.errors import DataError, InputError
+from focalkit.errors import DataError
 
 _NULL = ("", "null", "~", "None")
 
@@ -39,7 +39,7 @@ def find(path: Path) -> dict[str, YoloFiles]:
     """The splits of a YOLO data set at `path` (a folder, a YAML file or a `*.data` file); empty where there is none.
 
     Raises:
-        InputError: Several data sets lie in the folder.
+        SeveralError: Several data sets lie in the folder.
         DataError: The file that describes it cannot be used.
     """
     if path.is_file():
@@ -50,7 +50,7 @@ def find(path: Path) -> dict[str, YoloFiles]:
         found = {p: splits for p in group if (splits := _of_file(p))}
         if len(found) > 1:
             names = ", ".join(p.name for p in found)
-            raise InputError(f"{path} holds several YOLO data sets: {names}; give one of them")
+            raise SeveralError(f"{path} holds several YOLO data sets: {names}; give one of them")
         if found:
             return next(iter(found.values()))
     return _by_class_list(path)

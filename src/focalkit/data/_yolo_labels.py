@@ -64,7 +64,7 @@ class Labels:
         """Count the label files, beside those that were found, that no image has."""
         for folder in dict.fromkeys(path.parent for path in self._image_of):
             for file in visible(folder, "*.txt"):
-                if file not in self._image_of and _has_rows(file):
+                if file not in self._image_of and has_rows(file):
                     self._findings.warn("label files have no image: left out", str(file))
 
 
@@ -84,7 +84,7 @@ def _alike(root: Path) -> list[str]:
     return sorted(there, key=lambda name: _LABELS.index(name.casefold()))
 
 
-def _has_rows(file: Path) -> bool:
+def has_rows(file: Path) -> bool:
     """Whether a text file begins like labels, and not like a list or names of classes."""
     try:
         words = file.read_bytes()[:500].split(b"\n")[0].split()

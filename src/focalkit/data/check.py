@@ -17,11 +17,12 @@ when the image is decoded.
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from focalkit._pictures import open_picture
+from focalkit._files import visible
+from focalkit._pictures import is_picture, open_picture
 from focalkit._progress import track
 from focalkit.data._findings import ROUNDING, box_text, where_of
 from focalkit.data._findings import Findings as Findings
@@ -217,3 +218,15 @@ def leave_out(what: str, kind: str, findings: Findings, repair: bool) -> None:
         findings.warn(f"{kind}: left out", what)
     else:
         findings.errors.append(f"{what} (--repair leaves such out)")
+
+
+def tell_unlabelled(images: Sequence[RawImage], labelled: set[str], form: str, findings: Findings) -> None:
+    """Count the pictures beside labelled ones of whose stems (`labelled`) none is theirs.
+
+    Whether they show nothing is not known, so they are no background.
+    """
+    known = {image.path for image in images}
+    for folder in sorted({image.path.parent for image in images}):
+        for file in visible(folder, "*"):
+            if is_picture(file) and file not in known and file.stem not in labelled:
+                findings.warn(f"images have no {form} file: left out, for they may show objects", str(file))

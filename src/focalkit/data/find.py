@@ -1,16 +1,14 @@
-"""Finding out which format a data set has, by looking at it, and opening a split of it.
+"""Opening a split of a data set, of whichever format it is (`_layouts`)."""
 
-Does not read images or annotations itself: `coco`, `voc`, `yolo` and the others of `_OTHERS` each say what they
-recognise and read it.
-"""
-
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from focalkit.data import coco, cvat, datumaro, fiftyone, label_studio, labelme, tables, voc, yolo
+from focalkit.data import coco
 from focalkit.data._depth import tell_depth
 from focalkit.data._division import divide
+from focalkit.data._layouts import Layout as Layout
+from focalkit.data._layouts import find_layout as find_layout
+from focalkit.data._layouts import find_layouts as find_layouts
 from focalkit.data._records import DetectionData
 from focalkit.data._selection import Selection, choose_classes
 from focalkit.data._splits import canonical
@@ -22,74 +20,6 @@ from focalkit.errors import DataError, InputError
 _ALL = Selection()
 MOST_COMPARED = 20_000
 """Images; in more, training does not look for copies of pictures. `focalkit inspect` does."""
-_FORMATS = {"COCO": coco, "Pascal VOC": voc, "YOLO": yolo}
-_OTHERS = {
-    "CVAT": cvat,
-    "Label Studio": label_studio,
-    "Datumaro": datumaro,
-    "FiftyOne": fiftyone,
-    "labelme": labelme,
-    "table": tables,
-}
-"""Looked for where none of the first is found: their files also lie beside data sets that were made of them."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What lies at a path: the format's name and, per split, how to read it with (check, repair)."""
-
-    format: str
-    splits: Mapping[str, Callable[[bool, bool], DetectionData]]
-
-
-def find_layout(path: Path | str) -> Layout:
-    """The format and splits of the data set at `path`.
-
-    Raises:
-        InputError: Nothing or more than one format was recognised; says what was looked for and what was there.
-    """
-    path = Path(path)
-    found = find_layouts(path)
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
-        what = "; ".join(f"{name} with the splits {', '.join(layout.splits)}" for name, layout in found.items())
-        raise InputError(
-            f"{path} looks like several data sets at once: {what}. Name one: a JSON file with --train-json / "
-            "--val-json, a YAML file as the data path, or a folder that holds only one of them"
-        )
-    looked = "".join(f"\n  {reader.LOOKED_FOR}" for reader in (_FORMATS | _OTHERS).values())
-    raise InputError(f"{path}: no data set was recognised. Looked for{looked}\nFound {_listing(path)}")
-
-
-def find_layouts(path: Path) -> dict[str, Layout]:
-    """Every format that is recognised at `path`, by name.
-
-    Raises:
-        InputError: There is nothing at `path`; several data sets of one format lie there.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder")
-    found: dict[str, Layout] = {}
-    for name, reader in [*_FORMATS.items(), *_OTHERS.items()]:
-        if found and name in _OTHERS:
-            break
-        places = reader.find(path)
-        if places:
-            found[name] = Layout(name, {split: _opener(reader, split, where) for split, where in places.items()})
-    return found
-
-
-def _opener(reader, split: str, where) -> Callable[[bool, bool], DetectionData]:
-    return lambda check, repair: reader.read(split, where, check=check, repair=repair)
-
-
-def _listing(path: Path) -> str:
-    if path.is_file():
-        return f"a file of the kind {path.suffix or '(no suffix)'}"
-    names = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return (", ".join(names[:12]) + more) or "nothing in it"
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,19 @@ Not read: `imageData`, `flags`, `group_id`.
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeGuard
 
-from focalkit._files import visible, walk
-from focalkit._pictures import SUFFIXES, is_picture
+from focalkit._files import walk
+from focalkit._pictures import SUFFIXES
 from focalkit._progress import track
 from focalkit.data._coco_values import kind_of, size_of
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Box, Category, DetectionData
-from focalkit.data._splits import split_in
+from focalkit.data._splits import by_folder
 from focalkit.data._texts import read_text
-from focalkit.data.check import Findings, RawBox, RawImage, assemble
+from focalkit.data.check import Findings, RawBox, RawImage, assemble, tell_unlabelled
 
 LOOKED_FOR = "labelme: *.json with shapes and imagePath, one per image"
 _HEAD = 4096
@@ -45,14 +44,7 @@ def find(path: Path) -> dict[str, LabelmeFiles]:
     if not any(is_labelme(file) for file in jsons[:5]):
         return {}
     jsons = [file for file in jsons if is_labelme(file)]
-    by_split: dict[str, list[Path]] = {}
-    for file in jsons:
-        folders = file.relative_to(path).parts[:-1]
-        split = next((found for folder in folders if (found := split_in(folder))), "all")
-        by_split.setdefault(split, []).append(file)
-    if len(by_split) > 1 and "all" in by_split and len(by_split["all"]) * 10 > len(jsons):
-        by_split = {"all": jsons}  # folders that happen to be called so
-    return {split: LabelmeFiles(tuple(files), tuple(jsons), path) for split, files in by_split.items()}
+    return {split: LabelmeFiles(files, tuple(jsons), path) for split, files in by_folder(jsons, path).items()}
 
 
 def is_labelme(file: Path) -> bool:
@@ -91,7 +83,7 @@ def read(split: str, where: LabelmeFiles, *, check: bool = True, repair: bool = 
             if box is not None:
                 image.boxes.append(RawBox(len(image.boxes) + 1, box, label_of[shape["label"]]))
         images.append(image)
-    _tell_unlabelled(images, {file.stem for file in where.everything}, findings)
+    tell_unlabelled(images, {file.stem for file in where.everything}, "JSON", findings)
     number = 1
     for image in images:
         for box in image.boxes:
@@ -142,7 +134,7 @@ def _image(
         findings.error(str(file), fault)
     hint = "" if path else f" (imagePath {named!r:.80} in {file.name}){lookup.nearly(names[0])}"
     place = path or file.parent / names[0]
-    return RawImage(row, place, place.name, width, height, hint=hint)
+    return RawImage(row, place, place.name, width, height, hint=hint, file=str(file))
 
 
 def _box(shape: dict[str, Any], place: str, findings: Findings) -> Box | None:
@@ -171,12 +163,3 @@ def _are_points(points: object) -> TypeGuard[list[list[float]]]:
     return isinstance(points, list) and all(
         isinstance(p, list) and len(p) == 2 and all(type(v) in (int, float) and abs(v) < 1e9 for v in p) for p in points
     )
-
-
-def _tell_unlabelled(images: Sequence[RawImage], labelled: set[str], findings: Findings) -> None:
-    """Pictures beside labelled ones that no file labels: whether they show nothing is not known."""
-    known = {image.path for image in images}
-    for folder in sorted({image.path.parent for image in images}):
-        for file in visible(folder, "*"):
-            if is_picture(file) and file not in known and file.stem not in labelled:
-                findings.warn("images have no JSON file: left out, for they may show objects", str(file))

@@ -51,7 +51,7 @@ def test_voc_problems_come_at_once(tmp_path: Path) -> None:
     assert "not XML at line 1" in found
     assert "d.xml: the annotation file is missing" in found
     assert "the file is 40x30 (width x height), the annotations say 9x30" in found
-    assert "annotation 1: the box [9, 4, 3, 9] (x0, y0, x1, y1) has no area" in found
+    assert "a.xml: box 1 (image a.png): the box [9, 4, 3, 9] (x0, y0, x1, y1) has no area" in found
 
 
 def test_voc_xml_files_beside_the_images_of_each_split_are_read(tmp_path: Path) -> None:

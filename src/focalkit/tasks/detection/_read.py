@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from focalkit.data import DetectionData, Selection, divide
+from focalkit.data._splits import SeveralError
 from focalkit.data.find import Place, compare_splits, find_layouts, open_all, with_classes_of
 from focalkit.errors import DataError, InputError
 
@@ -20,6 +21,8 @@ def looks_like_boxes(path: Path) -> bool:
 
     try:
         layouts = find_layouts(path)
+    except SeveralError:  # which whoever reads them says
+        return True
     except InputError:
         return False
     loose = list(layouts) == ["COCO"] and path.is_dir() and any(path.glob("*.json"))

@@ -1,0 +1,137 @@
+"""Finding out which format a data set has, by looking at it.
+
+Does not read images or annotations itself: `coco`, `voc`, `yolo` and the others of `_OTHERS` each say what they
+recognise and read it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from focalkit._files import visible
+from focalkit.data import coco, cvat, datumaro, fiftyone, label_studio, labelme, tables, voc, yolo
+from focalkit.data._hints import hint
+from focalkit.data._records import DetectionData
+from focalkit.data._splits import SPLITS, SeveralError, canonical, split_in
+from focalkit.errors import InputError
+
+MOST_FOLDERS = 50
+"""Where more lie in one folder, no data set is looked for inside them."""
+_PARTS = ("images", "labels", "annotations", "jpegimages", "data", "imagesets", "obj_train_data")
+_FORMATS = {"COCO": coco, "Pascal VOC": voc, "YOLO": yolo}
+_NESTED = SimpleNamespace(find=voc.find_nested, read=voc.read, LOOKED_FOR=voc.LOOKED_FOR)
+_OTHERS = {
+    "CVAT": cvat,
+    "Pascal VOC": _NESTED,
+    "Label Studio": label_studio,
+    "Datumaro": datumaro,
+    "FiftyOne": fiftyone,
+    "labelme": labelme,
+    "table": tables,
+}
+"""Looked for where none of the first is found: their files also lie beside data sets that were made of them."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What lies at a path: the format's name and, per split, how to read it with (check, repair)."""
+
+    format: str
+    splits: Mapping[str, Callable[[bool, bool], DetectionData]]
+
+
+def find_layout(path: Path | str) -> Layout:
+    """The format and splits of the data set at `path`.
+
+    Raises:
+        InputError: Nothing or more than one format was recognised; says what was looked for and what was there.
+    """
+    path = Path(path)
+    found = find_layouts(path)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        what = "; ".join(f"{name} with the splits {', '.join(layout.splits)}" for name, layout in found.items())
+        raise InputError(
+            f"{path} looks like several data sets at once: {what}. Name one: a JSON file with --train-json / "
+            "--val-json, a YAML file as the data path, or a folder that holds only one of them"
+        )
+    looked = "".join(f"\n  {reader.LOOKED_FOR}" for reader in (_FORMATS | _OTHERS).values())
+    raise InputError(
+        f"{path}: no data set was recognised. Looked for{looked}\nFound {_listing(path)}{_above(path) or hint(path)}"
+    )
+
+
+def find_layouts(path: Path) -> dict[str, Layout]:
+    """Every format that is recognised at `path`, by name; or in the one folder there that holds a data set.
+
+    Raises:
+        InputError: There is nothing at `path`.
+        SeveralError: Several data sets of one format lie there, or in folders of it.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    folders = [place for place in visible(path, "*") if place.is_dir()] if path.is_dir() else []
+    folders = folders if len(folders) <= MOST_FOLDERS else []
+    for readers in (_FORMATS, _OTHERS):
+        if found := _layouts_at(path, readers):
+            return found
+        inside = {place: layouts for place in folders if (layouts := _layouts_at(place, readers))}
+        if len(inside) == 1:
+            return next(iter(inside.values()))
+        whole = all(list(at) == ["Pascal VOC"] and list(at["Pascal VOC"].splits) == ["all"] for at in inside.values())
+        if inside and not whole:  # else folders of one data set, which `_NESTED` finds
+            return _as_splits(path, inside)
+    return {}
+
+
+def _layouts_at(path: Path, readers: Mapping[str, Any]) -> dict[str, Layout]:
+    found: dict[str, Layout] = {}
+    for name, reader in readers.items():
+        places = reader.find(path)
+        if places:
+            found[name] = Layout(name, {split: _opener(reader, split, where) for split, where in places.items()})
+    return found
+
+
+def _as_splits(path: Path, inside: dict[Path, dict[str, Layout]]) -> dict[str, Layout]:
+    """Data sets in folders that are called like splits, as one."""
+    splits: dict[str, Callable[[bool, bool], DetectionData]] = {}
+    for folder, layouts in inside.items():
+        split, layout = split_in(folder.name), next(iter(layouts.values()))
+        if split and split not in splits and len(layouts) == len(layout.splits) == 1:
+            read = next(iter(layout.splits.values()))
+            splits[split] = lambda check, repair, read=read, split=split: replace(read(check, repair), split=split)
+    names = {name for layouts in inside.values() for name in layouts}
+    if len(names) > 1 or len(splits) < len(inside):
+        listed = ", ".join(f"{folder.name} ({' or '.join(layouts)})" for folder, layouts in inside.items())
+        raise SeveralError(f"{path} holds several data sets: {listed}; give one of them")
+    return {name: Layout(name, splits) for name in names}
+
+
+def _opener(reader, split: str, where) -> Callable[[bool, bool], DetectionData]:
+    return lambda check, repair: reader.read(split, where, check=check, repair=repair)
+
+
+def _listing(path: Path) -> str:
+    if path.is_file():
+        return f"a file of the kind {path.suffix or '(no suffix)'}"
+    names = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return (", ".join(names[:12]) + more) or "nothing in it"
+
+
+def _above(path: Path) -> str:
+    """The data set of which `path` is perhaps a folder."""
+    if path.name.casefold() not in _PARTS and canonical(path.name) not in SPLITS:
+        return ""
+    for above in path.absolute().parents[:2]:
+        try:
+            formats = [name for name, reader in _FORMATS.items() if reader.find(above)]
+        except (InputError, OSError):
+            continue
+        if formats:
+            return f"\n{above} holds a {' or '.join(formats)} data set: give that folder"
+    return ""
