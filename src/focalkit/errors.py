@@ -6,6 +6,7 @@
     ├── ConfigError             an unknown key, an impossible value, a run directory that does not fit
     ├── WriteError              a file cannot be written: the disk is full, or fails
     ├── BackendError            a kernel backend was asked for that cannot run here
+    ├── ProcessDiedError        one of the processes of a job was killed, or has ended before the others
     └── DivergedError           training stopped because a loss became NaN or infinite
 
 Shape and value mistakes in loss calls are plain `ValueError` / `TypeError`, as in PyTorch.
@@ -54,3 +55,7 @@ class BackendError(FocalkitError):
 
 class DivergedError(FocalkitError):
     """A loss became NaN or infinite in training; the message names the step and what may help."""
+
+
+class ProcessDiedError(FocalkitError):
+    """One of the processes of a job was killed, or has ended before the others."""

@@ -56,6 +56,9 @@ class Args:
     """Trials per method and split, on validation only (default: 0, every method as it stands)"""
     jobs: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Fits at the same time; they share the processors"""
+    devices: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Processes that share every fit of images of one class each, one a GPU where there are GPUs; under torchrun or
+    Slurm their number on each machine"""
     engine: Annotated[str, tyro.conf.arg(metavar="NAME")] = "processes"
     """processes, serial or ray"""
     address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="")] = None
@@ -86,8 +89,40 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
-    """Parse and run."""
-    return run(tyro.cli(Args, args=argv, prog="focalkit compare"))
+    """Parse and run, in several processes where that is asked for."""
+    args = tyro.cli(Args, args=argv, prog="focalkit compare")
+    from focalkit.training.launch import in_every_process, is_launched
+
+    if args.list or args.dry_run or (args.devices == 1 and not is_launched()):
+        return run(args)
+    if args.devices < 1:
+        raise InputError(f"--devices must be at least 1, got {args.devices}")
+    if is_launched():
+        return in_group(args)
+    from focalkit.compare import Comparison
+    from focalkit.compare.summary import failures
+
+    in_every_process(in_group, args, args.devices)
+    return 1 if failures(Comparison(out_of(args))) else 0
+
+
+def in_group(args: Args) -> int:
+    """Run as one of several processes: the first makes the comparison, the others join in its fits."""
+    from focalkit.compare.together import check_shared, follow
+    from focalkit.tasks import find_task
+    from focalkit.training.group import process_group
+
+    check_shared(_detector_task(args) or args.task or find_task(args.data), args.engine, args.jobs)
+    with process_group(args.devices) as rank:
+        if rank == 0:
+            return run(args)
+        follow()
+        return 0
+
+
+def out_of(args: Args) -> Path:
+    """The directory of the comparison."""
+    return args.out or Path("runs") / args.data.resolve().name.partition(".")[0]
 
 
 def run(args: Args) -> int:
@@ -111,7 +146,7 @@ def run(args: Args) -> int:
         os.environ["RAY_ADDRESS"] = args.address
     preset = PRESETS[args.preset or "default"]
     task = _task_of(args, preset)
-    out = args.out or Path("runs") / args.data.resolve().name.partition(".")[0]
+    out = out_of(args)
     plan, splits, _ = make_plan(
         args.data,
         args.methods or preset.methods or None,

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from focalkit._runs import write_json_atomic, write_text_atomic
+from focalkit.compare import together
 from focalkit.compare._specs import with_values
 from focalkit.compare.adjust import adjusted
 from focalkit.compare.plan import Job, method_to_dict
 from focalkit.compare.store import ERROR, Cell, Store, write_cell, write_outputs
-from focalkit.errors import DataError, FocalkitError
+from focalkit.errors import DataError, FocalkitError, ProcessDiedError
 from focalkit.tasks import Source, Splits, open_task
 
 
@@ -38,6 +39,8 @@ def run(job: Job) -> Outcome:
             write_cell(job, lambda folder: _derive(job, base, folder))
         else:
             write_cell(job, lambda folder: _fit(job, folder))
+    except ProcessDiedError:  # the next cell would fail by it too
+        raise
     except Exception as error:
         message = str(error) if isinstance(error, FocalkitError) else f"{type(error).__name__}: {error}"
         return failed(job, message, time.perf_counter() - began, traceback.format_exc())
@@ -64,7 +67,6 @@ def read(task: str, source: Source, seed: int) -> Splits:
 
 
 def _fit(job: Job, folder: Path) -> dict[str, Any]:
-    task = open_task(job.task)
     splits = read(job.task, job.source, job.seed)
     if splits.fingerprint != job.fingerprint:
         raise DataError(job.source.path, ["changed since the comparison began; start over in another --out"])
@@ -80,7 +82,7 @@ def _fit(job: Job, folder: Path) -> dict[str, Any]:
         cost["tune_seconds"] = trials.seconds
         cost["tune_wait_seconds"] = time.perf_counter() - began
     began = time.perf_counter()
-    fitted = task.fit(method, splits, job.budget, job.seed, folder)
+    fitted = together.fit(job, method, splits, job.seed, folder)
     cost["fit_seconds"] = time.perf_counter() - began
     began = time.perf_counter()
     facts = dict(fitted.facts)

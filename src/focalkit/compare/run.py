@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from focalkit._config_io import nearest
 from focalkit._runs import write_json_atomic
+from focalkit.compare import together
 from focalkit.compare._specs import resolve
 from focalkit.compare.cell import Outcome, failed, job_among, read, run
 from focalkit.compare.comparison import Comparison
@@ -84,6 +85,9 @@ def compare(
         comparison = compare("transactions.csv", ["ce", "focal(gamma=1)", "hist_gb"], seeds=5, out="runs/fraud")
         comparison.best
     """
+    if not together.is_first():
+        together.follow()
+        return Comparison(Path(out), (metric,) if isinstance(metric, Metric) else (), task=task)
     plan, splits, own = make_plan(
         data, methods, task=task, seeds=seeds, tune=tune, yardstick=yardstick, metric=metric, rope=rope, target=target,
         group=group, leave_out=leave_out, budget=budget, strict=strict, selection=selection,
@@ -181,6 +185,8 @@ def run_plan(
         ConfigError: `out` holds another comparison or cannot be used; an unknown engine; fewer than one job.
     """
     check_workers(engine, jobs)
+    if together.count() > 1:
+        together.check_shared(plan.task, engine, jobs)
     tell = progress or (lambda event: None)
     store = Store(out)
     with store.locked():
@@ -209,6 +215,7 @@ def run_plan(
         store.write_results(comparison.rows)
         if (best := comparison.best) is not None:
             store.link_best(best)
+        together.dismiss()
         return comparison
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from focalkit._runs import dump_json
+from focalkit.compare import together
 from focalkit.compare._specs import folder_name, with_values
 from focalkit.compare.adjust import adjusted
 from focalkit.compare.evaluate import default_thresholds, tuned_thresholds, value_of
 from focalkit.compare.methods import Method, Range
 from focalkit.compare.plan import Job
-from focalkit.errors import ConfigError, FocalkitError
+from focalkit.errors import ConfigError, FocalkitError, ProcessDiedError
 from focalkit.tasks import Splits, Task, open_task
 
 
@@ -59,6 +60,8 @@ def tune(job: Job, splits: Splits) -> Trials:
         began = time.perf_counter()
         try:
             value, error = _value(task, with_values(job.method, values), job, splits), ""
+        except ProcessDiedError:
+            raise
         except (FocalkitError, ValueError, ArithmeticError) as problem:
             value, error = math.nan, str(problem)
         rows.append({"values": values, "value": value, "error": error, "seconds": time.perf_counter() - began})
@@ -82,7 +85,7 @@ def edges(space: Mapping[str, Range], values: Mapping[str, float]) -> list[str]:
 def _value(task: Task, method: Method, job: Job, splits: Splits) -> float:
     folder = job.folder.parent / f".{job.folder.name}.tuning"
     folder.mkdir(parents=True, exist_ok=True)
-    fitted = task.fit(method, splits, job.budget, job.tune_seed, folder)
+    fitted = together.fit(job, method, splits, job.tune_seed, folder)
     val = adjusted(fitted.outputs("val"), method.adjust, splits.class_counts, fitted.facts)
     metric = task.metrics[0]
     thresholds = tuned_thresholds(val, metric) if metric.of == "decisions" else default_thresholds(val)

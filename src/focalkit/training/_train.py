@@ -27,7 +27,7 @@ from focalkit.detection import build_criterion, build_detector, load_weights
 from focalkit.detection.build import check_training
 from focalkit.detection.models.detr.detector import AnyDetector
 from focalkit.detection.weights.transfer import check_structure, transfer
-from focalkit.errors import ConfigError, FocalkitError
+from focalkit.errors import ConfigError, FocalkitError, ProcessDiedError
 from focalkit.training.callbacks import (
     AveragedWeights,
     Checkpoints,
@@ -41,7 +41,6 @@ from focalkit.training.checkpoint import best_row, complete_best, last_step, rea
 from focalkit.training.continuing import changed_plan, compare_data, compare_pipeline, continued, write_changes
 from focalkit.training.engine import DetectionLoaders, algorithms_kept, build_trainer, check_devices
 from focalkit.training.launch import (
-    ProcessDiedError,
     in_every_process,
     is_first_process,
     lost_peers_explained,

@@ -83,8 +83,7 @@ def build_trainer(
         deterministic="warn" if config.runtime.deterministic else None,
         logger=build_logger(config, out, start_step),
         callbacks=callbacks,
-        # torch's SyncBatchNorm exists for GPUs only; on several CPU processes each normalises its own images
-        plugins=[WholeFiles(), *([SyncedNorms()] if ranks > 1 and on_gpu else [])],
+        plugins=[WholeFiles(), *([SyncedNorms(on_gpu)] if ranks > 1 else [])],
         enable_checkpointing=False,
         enable_model_summary=False,
         log_every_n_steps=NEVER,
@@ -101,8 +100,11 @@ def _strategy(config: TrainConfig) -> Strategy:
 class SyncedNorms(LayerSync):
     """Lightning's hook for `synced_norms`."""
 
+    def __init__(self, on_gpu: bool) -> None:
+        self.on_gpu = on_gpu
+
     def apply(self, model: nn.Module) -> nn.Module:
-        return synced_norms(model)
+        return synced_norms(model, on_gpu=self.on_gpu)
 
     def revert(self, model: nn.Module) -> nn.Module:
         return model

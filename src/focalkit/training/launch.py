@@ -15,14 +15,10 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from focalkit.config import TrainConfig
 from focalkit.data.loading import STOPPING, WHOSE, leave_signals_to_parent
-from focalkit.errors import FocalkitError
+from focalkit.errors import FocalkitError, ProcessDiedError
 
 GRACE = 5.0
 """Seconds in which processes end by themselves after one has failed, before they are ended."""
-
-
-class ProcessDiedError(FocalkitError):
-    """One of the processes of a job was killed, or has ended before the others."""
 
 
 @contextmanager
@@ -50,7 +46,12 @@ def is_first_process() -> bool:
 
 def several_to_start(config: TrainConfig) -> bool:
     """Whether `config` asks for more processes on this machine than a launcher has started: this one alone."""
-    return config.runtime.devices > 1 and not {"LOCAL_RANK", "SLURM_PROCID"} & os.environ.keys()
+    return config.runtime.devices > 1 and not is_launched()
+
+
+def is_launched() -> bool:
+    """Whether this process is one of those that torchrun, Slurm or focalkit's launcher has started."""
+    return bool({"LOCAL_RANK", "SLURM_PROCID"} & os.environ.keys())
 
 
 def in_every_process(work: Callable[[Any], object], job: object, count: int) -> None:

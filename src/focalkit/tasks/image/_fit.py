@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from focalkit._types import to_memory_format
+from focalkit.detection.models.synced_norm import synced_norms
 from focalkit.errors import ConfigError
 from focalkit.losses import distillation_loss, prior_bias
 from focalkit.sampling import taught_prior
 
+from .. import _ranks
 from .._clock import Clock
 from .._losses import MethodLoss, mixup_alpha, read_schedule, training_prior
 from .._task import Budget, Splits
@@ -51,11 +53,19 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
         # each class is rare among its negatives: Cui et al., 2019, sec. 5.1
         if loss.sigmoid and isinstance(head := getattr(made, "head", None), nn.Linear):
             torch.nn.init.constant_(head.bias, prior_bias(1 / len(splits.classes)))
-        return to_memory_format(made.to(device), torch.channels_last)
+        if _ranks.count() > 1:
+            made = synced_norms(made, on_gpu=device.type == "cuda")
+        made = to_memory_format(made.to(device), torch.channels_last)
+        _ranks.start_alike(made)
+        return made
 
     n = len(splits.train)
     # subtle: few images would be one batch and a dozen steps; smaller batches have proportionally smaller rates
     batch = min(task.batch, max(SMALLEST_BATCH, n // 4))
+    if min(n, batch) < _ranks.count():
+        raise ConfigError(f"a step has {min(n, batch)} images, too few for {_ranks.count()} processes: use fewer")
+    if _ranks.count() > 1 and budget.seconds is not None:
+        raise ConfigError("processes that share a fit need a limit of steps, not of seconds: their clocks differ")
     run = Run(
         data=splits.train,
         batch=batch,
@@ -87,7 +97,12 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
     fitted = ImageModel(splits.classes, name_of(chosen), size, model.cpu(), loss.link)
     facts = {"training_prior": prior, "steps": taken, "network": name_of(chosen), **_classifier(model)}
     facts["parameters"] = sum(p.numel() for p in model.parameters())
-    return ImageFitted(fitted, {"val": splits.val, "test": splits.test}, facts)
+    if _ranks.count() > 1:
+        facts["processes"] = _ranks.count()
+    parts = {"val": splits.val, "test": splits.test}
+    # subtle: here, where all processes are; whoever asks for the outputs later may be the first alone
+    shared = {n: fitted.shared_logits(p.images) for n, p in parts.items() if p is not None and _ranks.count() > 1}
+    return ImageFitted(fitted, parts, facts, shared)
 
 
 def _plain(model: nn.Module, loss: MethodLoss) -> Objective:

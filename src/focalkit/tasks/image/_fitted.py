@@ -14,6 +14,7 @@ from torch import nn
 from focalkit._runs import write_json_atomic
 from focalkit.errors import DataError
 
+from .. import _ranks
 from .._task import Link, Outputs
 from ._network import NAMES, Network, build_network, name_of
 
@@ -42,15 +43,22 @@ class ImageModel:
     network: nn.Module
     link: Link = "softmax"
 
-    @torch.no_grad()
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, k) of uint8 images (n, size, size, 3)."""
-        self.network.eval()
-        chunks = []
-        for start in range(0, len(images), CHUNK):
-            part = torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK]))
-            chunks.append(self.network(part.permute(0, 3, 1, 2).float() / 255))
-        return torch.cat(chunks).numpy() if chunks else np.zeros((0, len(self.classes)), dtype=np.float32)
+        return self._joined([self._of_chunk(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)])
+
+    def shared_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same, computed by all processes that share the training, chunk by chunk in turn; all call it."""
+        starts = range(_ranks.rank() * CHUNK, len(images), _ranks.count() * CHUNK)
+        return self._joined(_ranks.gathered([self._of_chunk(images[i : i + CHUNK]) for i in starts]))
+
+    @torch.no_grad()
+    def _of_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        part = torch.from_numpy(np.ascontiguousarray(images))
+        return self.network.eval()(part.permute(0, 3, 1, 2).float() / 255).numpy()
+
+    def _joined(self, chunks: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        return np.concatenate(chunks) if chunks else np.zeros((0, len(self.classes)), dtype=np.float32)
 
     def predict(self, source: Any) -> Outputs:
         """Logits of image files: a path, a folder, or what `focalkit.images.each_image` takes. Targets are -1.
@@ -108,17 +116,19 @@ class ImageModel:
 
 @dataclass(frozen=True)
 class ImageFitted:
-    """A model with the parts that it was fitted on."""
+    """A model with the parts that it was fitted on, and its logits of them where several processes computed them."""
 
     model: ImageModel
     parts: "Mapping[str, Pictures | None]"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def outputs(self, part: Literal["val", "test"]) -> Outputs:
         """What the model says about a part."""
         pictures = self.parts[part]
         assert pictures is not None
-        return Outputs(pictures.ids, pictures.labels, self.model.logits(pictures.images), link=self.model.link)
+        logits = self.shared[part] if part in self.shared else self.model.logits(pictures.images)
+        return Outputs(pictures.ids, pictures.labels, logits, link=self.model.link)
 
     def save(self, folder: Path) -> None:
         """Write the model."""

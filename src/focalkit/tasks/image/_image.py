@@ -67,6 +67,7 @@ class Images:
     models: tuple[str, ...] = ("small", "resnet32")
     default_methods: tuple[str, ...] = ("ce", "focal", "cb_focal", "ldam_drw", "balanced_softmax", "logit_adjusted")
     resplits: bool = False
+    shares_fits: bool = True
 
     def recognises(self, path: Path) -> bool:
         """A folder with folders of images, with train and test npz files, or an npz file with images."""

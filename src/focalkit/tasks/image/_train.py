@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from focalkit.sampling import epoch_indices
 
+from .. import _ranks
 from .._clock import Clock
 
 if TYPE_CHECKING:
@@ -53,7 +54,11 @@ class Run:
 
 
 def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None, clock: Clock) -> int:
-    """Change the parameters of `module` until the clock has run down, on a schedule of their own; the steps taken."""
+    """Change the parameters of `module` until the clock has run down, on a schedule of their own; the steps taken.
+
+    Processes that share the training draw the same batches, and each computes its part of the images: what one process
+    would have descended, all of them descend together.
+    """
     device = next(module.parameters()).device
     optimizer = torch.optim.SGD(_groups(module, run.weight_decay), lr=run.rate, momentum=0.9, nesterov=True)
     batches = _batches(sampler, run, device)
@@ -68,9 +73,12 @@ def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None
             other = torch.from_numpy(run.generator.permutation(len(labels))).to(device)
             images = mix * images + (1 - mix) * images[other]
             pairs = [(mix, labels), (1 - mix, labels[other])]
-        value = objective(images, pairs, share)
+        own = _ranks.own_part(len(labels))
+        of_all = len(labels[own]) / len(labels)
+        value = objective(images[own], [(weight, of[own]) for weight, of in pairs], share) * of_all
         optimizer.zero_grad()
         value.backward()
+        _ranks.sum_gradients(module)
         optimizer.step()
         if clock.share(step + 1) >= 1:
             return step + 1

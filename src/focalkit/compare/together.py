@@ -1,0 +1,122 @@
+"""Fits that the processes of one job share: the first one makes the comparison, the others join in every fit."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from focalkit.compare.engines import threads_for
+from focalkit.compare.methods import Method
+from focalkit.compare.plan import Job
+from focalkit.errors import ConfigError, DataError, FocalkitError, ProcessDiedError
+from focalkit.tasks import Fitted, Splits, open_task
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A fit that the first process begins."""
+
+    job: Job
+    method: Method
+    seed: int
+    test: bool
+    """Whether the test part is there."""
+
+
+def fit(job: Job, method: Method, splits: Splits, seed: int, folder: Path) -> Fitted:
+    """Fit a method, together with the other processes of the job where there are any.
+
+    Raises:
+        ProcessDiedError: Another process has ended.
+    """
+    if count() > 1:
+        _tell(Asked(job, method, seed, splits.test is not None))
+    return _fit(job, method, splits, seed, folder)
+
+
+def follow() -> None:
+    """What the processes after the first do: join in every fit until there are no more.
+
+    Raises:
+        ProcessDiedError: Another process has ended.
+    """
+    from focalkit.compare.cell import read
+
+    while (asked := _tell(None)) is not None:
+        job, splits, problem = asked.job, None, ""
+        try:
+            splits = read(job.task, job.source, asked.seed)
+            if splits.fingerprint != job.fingerprint:
+                raise DataError(job.source.path, ["are other data than those of the first process"])
+        except (FocalkitError, OSError) as error:
+            problem = str(error)
+        with TemporaryDirectory() as folder:
+            try:
+                given = splits if asked.test or splits is None else splits.without_test()
+                _fit(job, asked.method, given, asked.seed, Path(folder), problem)
+            except ProcessDiedError:
+                raise
+            except FocalkitError:  # of the method or the data: the first process says it
+                continue
+
+
+def dismiss() -> None:
+    """Tell the others that there are no more fits."""
+    if count() > 1:
+        _tell(None)
+
+
+def count() -> int:
+    """Processes that share every fit."""
+    import torch.distributed as dist
+
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this process makes the comparison, and does not follow."""
+    import torch.distributed as dist
+
+    return count() == 1 or dist.get_rank() == 0
+
+
+def check_shared(task: str, engine: str, jobs: int) -> None:
+    """Raises ConfigError where the fits of a task cannot be shared, or several would run at the same time."""
+    if not getattr(open_task(task), "shares_fits", False):
+        raise ConfigError(
+            f"several processes share a fit of images of one class each; the task {task!r} has no such fit:"
+            " --jobs N makes N fits at the same time, and `focalkit train --devices N` divides a detector's"
+        )
+    if jobs > 1 or engine == "ray":
+        raise ConfigError("the processes share every fit, so there is one fit at a time: leave out --jobs and --engine")
+
+
+def _fit(job: Job, method: Method, splits: Splits | None, seed: int, folder: Path, problem: str = "") -> Fitted:
+    task, budget, n = open_task(job.task), job.budget, count()
+    if n == 1:
+        assert splits is not None
+        return task.fit(method, splits, budget, seed, folder)
+    import torch.distributed as dist
+
+    from focalkit.training.launch import lost_peers_explained
+
+    problems: list[str] = [""] * n
+    with lost_peers_explained():
+        dist.all_gather_object(problems, problem)
+        for rank, said in enumerate(problems):
+            if said:
+                raise DataError(job.source.path, [f"process {rank}: {said}"])
+        assert splits is not None
+        return task.fit(method, splits, replace(budget, threads=threads_for(n)), seed, folder)
+
+
+def _tell(what: Asked | None) -> Any:
+    """From the first process to the others; returns it there."""
+    import torch.distributed as dist
+
+    from focalkit.training.launch import lost_peers_explained
+
+    message: list[Any] = [what]
+    with lost_peers_explained():
+        dist.broadcast_object_list(message, 0)
+    return message[0]

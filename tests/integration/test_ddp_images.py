@@ -1,0 +1,167 @@
+"""Several processes that share the fits of images train as one does, and end together."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from focalkit.cli import main
+from focalkit.cli.compare import Args, in_group, run
+from focalkit.compare import cell
+from focalkit.compare.methods import METHODS
+from focalkit.compare.store import Store
+from focalkit.errors import InputError
+from focalkit.tasks import Budget, Source, _ranks
+from focalkit.tasks.image import TASK, _fit
+from focalkit.tasks.image._network import ResidualNetwork
+from focalkit.training.group import process_group
+from ranks import Failed, in_ranks, slurm, torchrun
+
+STEPS, BATCH = 20, 25
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """103 images of 16 pixels, three classes of 60, 30 and 13, and 25 to test by: nothing divides by 2 or 4."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for part, counts in (("train", (60, 30, 13)), ("test", (9, 8, 8))):
+        labels = np.repeat(np.arange(3), counts)
+        images = rng.integers(0, 256, (len(labels), 16, 16, 3)) * 0.7 + 25 * labels[:, None, None, None]
+        np.savez(folder / f"{part}.npz", images=images.astype(np.uint8), labels=labels, classes=list("abc"))
+    return folder
+
+
+class Doubled(ResidualNetwork):
+    """In float64, where rounding does not grow over 20 steps: what differs then differs for a reason."""
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return super().features(images.double())
+
+
+def doubled(classes: int, size: int) -> nn.Module:
+    return Doubled(classes, (8, 16), 1, stem_stride=2).double()
+
+
+def work(data: Path, method: Any, ranks: int) -> dict[str, Any]:
+    """A fit by this process and its like: its losses, its weights and buffers, what it says of the parts."""
+    with process_group(ranks):
+        seen, state, real = [], {}, _fit._plain
+
+        def plain(model, loss):
+            of, state["loss"] = real(model, loss), loss
+
+            def value(images, pairs, share):
+                found = of(images, pairs, share)
+                seen.append(float(found.detach()) * len(images) / BATCH)
+                return found
+
+            return value
+
+        _fit._plain = plain
+        try:
+            task = replace(TASK, batch=BATCH, network=doubled)
+            made = task.fit(method, task.read(Source(data), 0), Budget(steps=STEPS), 0, data)
+        finally:
+            _fit._plain = real
+        weights = {**made.model.network.state_dict(), **state["loss"].state_dict()}
+        said = {part: made.outputs(part).logits for part in ("val", "test")}
+        return {"losses": seen, "weights": {n: v.double().numpy() for n, v in weights.items()}, **said}
+
+
+def furthest(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """The largest difference of a weight or a buffer; of those above 1, which sums are, relative to them."""
+    assert one.keys() == other.keys()
+    return max(float((abs(one[n] - other[n]) / np.maximum(1, abs(one[n]))).max(initial=0)) for n in one)
+
+
+def alike(data: Path, name: str, ranks: int, launcher: Any = torchrun) -> int:
+    """Losses, weights, buffers and outputs of several processes are those of one; the number of comparisons."""
+    method = METHODS[name] if name in METHODS else replace(METHODS["ce"], loss=name)
+    one = work(data, method, 1)
+    several = in_ranks(ranks, lambda rank: work(data, method, ranks), launcher)
+    assert not any(isinstance(end, Failed) for end in several), several
+    assert len(one["losses"]) >= 0.8 * STEPS  # without the second stage of crt
+    assert np.sum([end["losses"] for end in several], axis=0) == pytest.approx(one["losses"], rel=1e-9, abs=1e-9)
+    assert furthest(several[0]["weights"], one["weights"]) < 1e-9
+    assert all(furthest(end["weights"], several[0]["weights"]) == 0 for end in several)
+    for end in several:
+        assert end["test"] == pytest.approx(one["test"], abs=1e-6)
+    return 3
+
+
+def test_two_tasks_of_slurm_fit_images_as_one_process_does(data):
+    alike(data, "ce", 2, slurm)
+
+
+@pytest.mark.soak
+def test_four_processes_fit_images_as_one_does(data, reliability):
+    names = ("ce", "focal", "ldam_drw", "mixup", "crt", "ghm_c", "eqlv2", "seesaw")
+    reliability("ranks", "images, 20 steps", sum(alike(data, name, n) for name in names for n in (2, 4)))
+
+
+def asked(data: Path, out: Path, **more: Any) -> Args:
+    return Args(data=data, out=out, methods=("ce",), seeds=1, steps=8, devices=2, json=True, **more)
+
+
+def test_two_processes_make_a_tuned_comparison_as_one_does(data, tmp_path, capfd):
+    ends = in_ranks(2, lambda rank: in_group(asked(data, tmp_path / "two", tune=2)))
+    assert ends == [0, 0]
+    told = json.loads(capfd.readouterr().out)  # by one of them
+    assert told["best"] == str(tmp_path / "two" / "cells" / "ce" / "seed0")
+    assert run(replace(asked(data, tmp_path / "one", tune=2), devices=1)) == 0
+    two, one = (Store(tmp_path / name).cell("ce", 0) for name in ("two", "one"))
+    assert two.record["facts"]["processes"] == 2
+    assert two.record["tuned"]["trials"] == 2
+    assert two.test.logits == pytest.approx(one.test.logits, abs=1e-3)
+
+
+def test_a_process_that_is_killed_ends_the_comparison_with_the_reason(data, tmp_path, capfd):
+    def work(rank: int) -> int:
+        if rank == 1:
+            real = _ranks.sum_gradients
+            _ranks.sum_gradients = lambda _: os.kill(os.getpid(), signal.SIGKILL) if _ranks.rank() else real(_)
+        return in_group(asked(data, tmp_path / "c"))
+
+    left, killed = in_ranks(2, work)
+    assert killed == Failed("exit", "-9")
+    assert left.kind == "ProcessDiedError"
+    assert "another process of this job has ended" in left.message
+    assert in_ranks(2, lambda rank: in_group(asked(data, tmp_path / "c"))) == [0, 0]
+
+
+def test_a_process_that_finds_other_data_fails_the_cell_in_all(data, tmp_path):
+    def work(rank: int) -> int:
+        if rank == 1:
+            cell.read = lambda *_: replace(TASK.read(Source(data), 0), fingerprint="other")
+        return in_group(asked(data, tmp_path / "c"))
+
+    assert in_ranks(2, work) == [1, 0]
+    record = Store(tmp_path / "c").cell("ce", 0).record
+    assert "process 1: " in record["error"]
+    assert "other data than those of the first process" in record["error"]
+
+
+def test_what_processes_cannot_share_is_refused(data, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="the task 'tabular' has no such fit"):
+        in_group(replace(asked(data, tmp_path), task="tabular"))
+    with pytest.raises(InputError, match="leave out --jobs"):
+        in_group(replace(asked(data, tmp_path), jobs=2))
+    for name, value in torchrun(0, 4, 1).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="4 processes were started on this machine, and --devices is 2"):
+        in_group(asked(data, tmp_path))
+
+
+@pytest.mark.soak
+def test_the_command_starts_its_processes(data, tmp_path, capfd):
+    words = ["compare", str(data), "--methods", "ce", "--seeds", "1", "--steps", "2", "--devices", "2"]
+    assert main([*words, "--out", str(tmp_path / "c")]) == 0
+    assert "best     " in capfd.readouterr().out
+    assert Store(tmp_path / "c").cell("ce", 0).record["facts"]["processes"] == 2
