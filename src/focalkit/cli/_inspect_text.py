@@ -35,6 +35,9 @@ def render(found: dict[str, Any], shown: int) -> None:
     warned = warnings or found["warnings"] or any(f["level"] != "note" for f in found.get("findings", []))
     if not problems:
         console.print("[green]no problems found[/]" + ", apart from what is said above" * bool(warned))
+    if found.get("others"):
+        listed = ", ".join(f"{folder}/ ({form})" for folder, form in found["others"].items())
+        console.print(f"[dim]note[/] also found: {escape(printable(listed))}; give one as the data", soft_wrap=True)
     if list(found["splits"]) == ["all"]:
         hint = "no splits of its own: train divides it with --split 80/10/10 or --fold 1/5"
         console.print(f"[dim]note[/] {hint}", soft_wrap=True)
@@ -105,6 +108,7 @@ def _classes(splits: dict[str, Any], shown: int) -> Table:
 
 def _anchors(console: Console, found: dict[str, Any]) -> None:
     title = f"anchors on {found['sample']} {found['split']} images at {found['min_size']}/{found['max_size']} px"
+    title += f" (preset {found['preset']})"
     table = Table("level", "size", "positive", "ignored", "background", "background : positive", title=title)
     for level, row in enumerate(found["levels"], start=3):
         ratio = f"{row['negatives'] / row['positives']:,.0f} : 1" if row["positives"] else "-"
@@ -126,7 +130,7 @@ def _anchors(console: Console, found: dict[str, Any]) -> None:
 
 
 def _matching(console: Console, found: dict[str, Any]) -> None:
-    head = f"{found['detector']} ({found['matcher']}) on {found['split']}"
+    head = f"{found['detector']} ({found['matcher']}, preset {found['preset']}) on {found['split']}"
     if found["kind"] == "queries":
         over = found["images_over"]
         more = f"; {over:,} images have more: raise --model.decoder.queries" if over else ""

@@ -1,14 +1,15 @@
 """`focalkit inspect DATA`: what is in a data set and what is wrong with it, before any training."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from focalkit.cli._flags import Prefixless, SelectionFlags
-from focalkit.config import CriterionConfig, DetectorName, ModelConfig, TrainConfig
+from focalkit.cli._presets import PresetName, preset, preset_here
+from focalkit.config import DetectorName, TrainConfig
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,17 +36,20 @@ class Args:
     """Do not look at the image files (where the annotations give their sizes)"""
     repair: bool = False
     """Leave out boxes without area and unreadable images, clip boxes that reach out, instead of reporting them"""
+    preset: Annotated[PresetName | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """How the detector of this preset would match the boxes, at its size: --anchors, or --detector where it has none.
+    For these two, not given: cpu-small where there is no GPU, else default, as for train"""
     anchors: bool = False
     """How anchors match the boxes, and better sizes where there are some"""
     detector: Annotated[DetectorName | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """How this detector would match the boxes: retinanet, fcos, atss, gfl, vfnet, centernet, rtmdet, rtdetrv2, dfine or
     deim"""
-    anchor_sizes: tuple[float, ...] = ModelConfig.anchor_sizes
-    """Side in pixels of the square anchor on P3 .. P7"""
-    min_size: int = TrainConfig.min_size
-    """Short side in pixels that images are resized to before matching"""
-    max_size: int = TrainConfig.max_size
-    """Upper bound of the long side"""
+    anchor_sizes: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="PX...", help_behavior_hint="")] = None
+    """Side in pixels of the square anchor on P3 .. P7, instead of the preset's"""
+    min_size: Annotated[int | None, tyro.conf.arg(metavar="PX", help_behavior_hint="")] = None
+    """Short side in pixels that images are resized to before matching, instead of the preset's"""
+    max_size: Annotated[int | None, tyro.conf.arg(metavar="PX", help_behavior_hint="")] = None
+    """Upper bound of the long side, instead of the preset's"""
     target: Annotated[str | None, tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = None
     """Target column of a table"""
     group: Annotated[str | None, tyro.conf.arg(metavar="COLUMN", help_behavior_hint="")] = None
@@ -124,20 +128,17 @@ def inspect_items(args: Args, task: str) -> int:
 
 def inspect(args: Args) -> dict[str, Any]:
     """Everything the command says about detection data, as plain values."""
-    from focalkit.data.analyze import match_anchors, summarize
-    from focalkit.data.analyze_matching import match_detector
-    from focalkit.data.find import Place, compare_splits, find_layout, open_all
-    from focalkit.detection import AnchorGrid, MaxIoUAssigner
-    from focalkit.findings import check_boxes
+    from focalkit.data.analyze import summarize
+    from focalkit.data.find import Place, compare_splits, find_layout, find_others, open_all
 
     if args.data is None and args.train_json is None and args.val_json is None:
         raise InputError("nothing to look at: give the data folder, or --train-json / --val-json")
-    if args.anchors or args.detector:
-        _require_sizes(args)
+    asked = _asked(args) if args.anchors or args.detector or args.preset else None
     place = Place(args.data, args.train_json, args.val_json, args.images, args.check, args.repair)
     layout = find_layout(args.data) if args.data and not (args.train_json and args.val_json) else None
     opened, problems = open_all(place, args.selection.selection())
     found: dict[str, Any] = {"format": layout.format if layout else "COCO", "splits": {}, "problems": problems}
+    found["others"] = find_others(args.data, opened.values()) if args.data and layout else {}
     found["warnings"] = []
     for split, data in opened.items():
         found["splits"][split] = summarize(data)
@@ -147,18 +148,10 @@ def inspect(args: Args) -> dict[str, Any]:
             more_problems, warnings = compare_splits(opened["train"], data)
             problems += more_problems
             found["warnings"] += warnings
-    findings = []
-    if args.anchors and opened:
-        criterion = CriterionConfig()
-        assigner = MaxIoUAssigner(criterion.fg_iou, criterion.bg_iou, criterion.min_pos_iou)
-        grid = AnchorGrid(sizes=args.anchor_sizes)
+    findings: list[Finding] = []
+    if asked and opened:
         data = opened.get("train") or next(iter(opened.values()))
-        found["anchors"] = {"split": data.split, **match_anchors(data, grid, assigner, args.min_size, args.max_size)}
-        findings = check_boxes(found["splits"][data.split], found["anchors"])
-    if args.detector and opened:
-        data, model = opened.get("train") or next(iter(opened.values())), ModelConfig(anchor_sizes=args.anchor_sizes)
-        matching = match_detector(data, args.detector, model, args.min_size, args.max_size)
-        found["matching"] = {"split": data.split, **matching}
+        findings = _matching(args, asked, data, found)
     found["findings"] = [finding.as_dict() for finding in [*_of_classes(opened), *_of_copies(args, opened), *findings]]
     return found
 
@@ -188,12 +181,43 @@ def _of_copies(args: Args, opened: "dict[str, DetectionData]") -> "list[Finding]
     return check_duplicates(np.asarray(content_ids(images)), splits=splits, what="images", ids=names)
 
 
-def _require_sizes(args: Args) -> None:
-    if len(args.anchor_sizes) != 5 or not all(0 < size < float("inf") for size in args.anchor_sizes):
-        given = " ".join(f"{size:g}" for size in args.anchor_sizes)
+def _asked(args: Args) -> TrainConfig:
+    """What `train` would make of the same flags, as far as matching needs it."""
+    config = preset(args.preset or preset_here()[0])
+    if args.anchors and config.model.detector != "retinanet":
+        raise InputError(f"--anchors: {config.model.detector} of --preset {args.preset} has none; leave --anchors out")
+    sizes = config.model.anchor_sizes if args.anchor_sizes is None else args.anchor_sizes
+    low = config.min_size if args.min_size is None else args.min_size
+    high = config.max_size if args.max_size is None else args.max_size
+    model = replace(config.model, detector=args.detector or config.model.detector, anchor_sizes=sizes)
+    config = replace(config, model=model, min_size=low, max_size=high)
+    if len(sizes) != 5 or not all(0 < size < float("inf") for size in sizes):
+        given = " ".join(f"{size:g}" for size in sizes)
         raise InputError(f"--anchor-sizes takes five positive numbers, for P3 .. P7, got {given}")
-    if not 1 <= args.min_size <= args.max_size:
+    if not 1 <= low <= high:
         raise InputError(
-            f"--max-size bounds the long side, so it is at least --min-size, which is at least 1; "
-            f"got {args.max_size} and {args.min_size}"
+            f"--max-size bounds the long side, so it is at least --min-size, which is at least 1; got {high} and {low}"
         )
+    return config
+
+
+def _matching(args: Args, asked: TrainConfig, data: "DetectionData", found: dict[str, Any]) -> "list[Finding]":
+    """Add how anchors, or a detector without them, meet the boxes; what is to be said of anchors."""
+    from focalkit.data.analyze import match_anchors
+    from focalkit.data.analyze_matching import match_detector
+    from focalkit.detection import DETECTORS, AnchorGrid, MaxIoUAssigner
+    from focalkit.findings import check_boxes
+
+    about = {"split": data.split, "preset": args.preset or preset_here()[0]}
+    findings = []
+    if args.anchors or (args.detector is None and asked.model.detector == "retinanet"):
+        grid = DETECTORS["retinanet"].priors(asked.model)
+        matcher = DETECTORS["retinanet"].matcher(asked.model, asked.criterion)
+        assert isinstance(grid, AnchorGrid)
+        assert isinstance(matcher, MaxIoUAssigner)
+        found["anchors"] = {**about, **match_anchors(data, grid, matcher, asked.min_size, asked.max_size)}
+        findings = check_boxes(found["splits"][data.split], found["anchors"])
+    if args.detector or asked.model.detector != "retinanet":
+        matching = match_detector(data, asked.model.detector, asked.model, asked.min_size, asked.max_size)
+        found["matching"] = {**about, **matching}
+    return findings

@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import tyro
 
@@ -16,6 +16,7 @@ from focalkit._runs import RunDir
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
 from focalkit.cli._format import number
+from focalkit.cli._presets import PresetName, preset, preset_here
 from focalkit.config import PRESETS, DataConfig, DetectorName, RuntimeConfig, TrainConfig, with_detector
 
 if TYPE_CHECKING:
@@ -59,13 +60,7 @@ class Args:
 
     out: Path
     """The run directory"""
-    preset: (
-        Literal[
-            "cpu-small", "deim-s", "dfine-l", "dfine-m", "dfine-s", "paper", "rtdetrv2", "rtdetrv2-small",
-            "rtmdet-tiny", "default",
-        ]
-        | None
-    ) = None  # fmt: skip
+    preset: PresetName | None = None
     """cpu-small: MobileNetV2, 64 channels, 416 px. paper: ResNet-50-FPN, 600 px, 90k steps of 16 images.
     rtdetrv2: as its authors on COCO, 640 px. rtdetrv2-small: MobileNetV2, 128 channels, 100 queries, 416 px.
     rtmdet-tiny: CSPNeXt, as its authors, 640 px. dfine-s, -m, -l: HGNetv2 of timm, as their authors, 640 px;
@@ -157,10 +152,9 @@ def starting_point(argv: list[str]) -> Base:
         return Base(stored if given.config is None else load_config(given.config, stored, trust=given.trust))
     note = ""
     if given.preset is None and given.config is None and not {"-h", "--help"} & set(argv):
-        given.preset = "default" if _has_gpu() else "cpu-small"
-        why = "a GPU was found" if given.preset == "default" else "no GPU was found"
+        given.preset, why = preset_here()
         note = f"note: preset {given.preset}, because {why} and neither --preset nor --config was given"
-    base = PRESETS[given.preset]() if given.preset in PRESETS else TrainConfig()
+    base = preset(given.preset)
 
     def with_file() -> TrainConfig:
         return base if given.config is None else load_config(given.config, base, trust=given.trust)
@@ -232,9 +226,3 @@ def _ending(args: Args, notes: list[str]) -> str:
         f"  focalkit report {out} OTHER_RUN --out comparison.html",
     ]
     return "\n".join(lines)
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()

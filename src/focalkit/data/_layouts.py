@@ -4,7 +4,8 @@ Does not read images or annotations itself: `coco`, `voc`, `yolo` and the others
 recognise and read it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,21 @@ def find_layouts(path: Path) -> dict[str, Layout]:
         if inside and not whole:  # else folders of one data set, which `_NESTED` finds
             return _as_splits(path, inside)
     return {}
+
+
+def find_others(path: Path, opened: Iterable[DetectionData]) -> dict[str, str]:
+    """Folders of `path` that are data sets of their own beside the one that was opened -> their format."""
+    used = {place for data in opened for place in (data.source, *(image.path for image in data.images))}
+    used |= {above for place in used for above in place.parents}
+    found: dict[str, str] = {}
+    for folder in visible(path, "*")[:MOST_FOLDERS] if path.is_dir() else []:
+        if not folder.is_dir() or folder in used or folder.name.casefold() in _PARTS:
+            continue
+        with suppress(InputError, OSError):
+            layouts = next(filter(None, (_layouts_at(folder, readers) for readers in (_FORMATS, _OTHERS))), {})
+            if layouts:
+                found[folder.name] = " or ".join(layouts)
+    return found
 
 
 def _layouts_at(path: Path, readers: Mapping[str, Any]) -> dict[str, Layout]:

@@ -9,6 +9,7 @@ from focalkit.data._division import divide
 from focalkit.data._layouts import Layout as Layout
 from focalkit.data._layouts import find_layout as find_layout
 from focalkit.data._layouts import find_layouts as find_layouts
+from focalkit.data._layouts import find_others as find_others
 from focalkit.data._records import DetectionData
 from focalkit.data._selection import Selection, choose_classes
 from focalkit.data._splits import canonical

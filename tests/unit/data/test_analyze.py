@@ -11,7 +11,7 @@ from focalkit.cli import main
 from focalkit.data import open_detection_data
 from focalkit.data.analyze import best_iou, match_anchors, summarize
 from focalkit.detection import AnchorGrid, MaxIoUAssigner
-from unit.data.tiny_data import annotation, coco_content, write_coco
+from unit.data.tiny_data import annotation, coco_content, write_coco, write_yolo
 
 
 def test_counts_of_a_small_set(tmp_path: Path) -> None:
@@ -71,6 +71,47 @@ def test_inspect_prints_one_json_object(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(found["anchors"]["levels"]) == 5
 
 
+@pytest.mark.parametrize(
+    ("flags", "sizes", "side"),
+    [
+        (["--preset", "default"], (32, 512), 800),
+        (["--preset", "cpu-small"], (16, 256), 416),
+        (["--anchors"], (16, 256), 416),  # what train takes where there is no GPU
+        (["--preset", "cpu-small", "--anchor-sizes", *"12345", "--min-size", "64"], (1, 5), 64),
+    ],
+)
+def test_inspect_looks_at_the_anchors_that_training_would_have(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    sizes: tuple[int, int],
+    side: int,
+) -> None:
+    monkeypatch.setattr("focalkit.cli._presets.has_gpu", lambda: False)
+    assert main(["inspect", str(write_coco(tmp_path)), "--json", *flags]) == 0
+    anchors = json.loads(capsys.readouterr().out)["anchors"]
+    assert (anchors["levels"][0]["size"], anchors["levels"][4]["size"], anchors["min_size"]) == (*sizes, side)
+    assert anchors["preset"] == ("default" if "default" in flags else "cpu-small")
+
+
+def test_inspect_of_a_preset_without_anchors_looks_at_its_detector(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(write_coco(tmp_path)), "--preset", "rtmdet-tiny"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "preset rtmdet-tiny) on train" in shown
+    assert "candidates of a box" in shown
+    assert "anchors on" not in shown
+
+
+def test_inspect_tells_of_other_data_sets_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_coco(tmp_path)
+    write_yolo(tmp_path / "b")
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "also found: b/ (YOLO); give one as the data" in capsys.readouterr().out
+
+
 def test_inspect_lists_every_problem_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_coco(tmp_path)
     write_coco(tmp_path, "val", coco_content(annotations=[annotation(category_id=5), annotation(id=2, image_id=9)]))
@@ -98,7 +139,8 @@ def test_inspect_shows_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ("flags", "message"),
     [
         (["--anchor-sizes", "8", "16"], "takes five positive numbers, for P3 .. P7, got 8 16"),
-        (["--min-size", "0"], "--min-size, which is at least 1; got 1333 and 0"),
+        (["--preset", "default", "--min-size", "0"], "--min-size, which is at least 1; got 1333 and 0"),
+        (["--preset", "rtmdet-tiny"], "--anchors: rtmdet of --preset rtmdet-tiny has none"),
         (["--min-size", "64", "--max-size", "32"], "got 32 and 64"),
     ],
 )

@@ -48,5 +48,7 @@ def test_the_command_prints_it(
     detector: str, says: str, data: DetectionData, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(data.source.parent.parent)
-    main([folder, "--no-check", "--detector", detector, "--min-size", "128", "--max-size", "128"])
+    main(
+        [folder, "--no-check", "--preset", "default", "--detector", detector, "--min-size", "128", "--max-size", "128"]
+    )
     assert says in capsys.readouterr().out.replace("\n", " ")

@@ -57,7 +57,7 @@ def test_a_loss_on_the_command_line_is_never_taken_for_a_presets(asked, tmp_path
 
 @pytest.mark.parametrize(("gpu", "preset"), [(False, cpu_small()), (True, TrainConfig())])
 def test_without_a_choice_the_hardware_decides_and_it_is_said(asked, gpu, preset, monkeypatch, capsys):
-    monkeypatch.setattr(command, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr("focalkit.cli._presets.has_gpu", lambda: gpu)
     assert asked() == preset
     assert "neither --preset nor --config" in capsys.readouterr().err
 
