@@ -12,6 +12,7 @@ from focalkit.data._layouts import find_layouts as find_layouts
 from focalkit.data._layouts import find_others as find_others
 from focalkit.data._records import DetectionData
 from focalkit.data._selection import Selection, choose_classes
+from focalkit.data._splits import SeveralError as SeveralError
 from focalkit.data._splits import canonical
 from focalkit.data.together import compare_splits as compare_splits
 from focalkit.data.together import copied_pictures

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from focalkit.data import DetectionData, Selection, divide
-from focalkit.data._splits import SeveralError
-from focalkit.data.find import Place, compare_splits, find_layouts, open_all, with_classes_of
+from focalkit.data.find import Place, SeveralError, compare_splits, find_layouts, open_all, with_classes_of
 from focalkit.errors import DataError, InputError
 
 from .._task import Source, Splits
