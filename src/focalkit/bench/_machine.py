@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("focalkit", "torch", "torchvision", "kornia", "monai", "mmcv", "apex", "triton")
+PACKAGES = ("focalkit", "torch", "torchvision", "kornia", "monai", "transformers", "mmcv", "apex", "triton")
 
 
 def describe(device: torch.device) -> dict[str, Any]:

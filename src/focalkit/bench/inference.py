@@ -1,4 +1,6 @@
-"""Suite `inference`: image in, detections out. RetinaNet-R50 against torchvision, and two sizes in other runtimes."""
+"""Suite `inference`: image in, detections out. RetinaNet-R50 against torchvision, two sizes in other runtimes, and the
+relatives in `_inference_relatives`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,6 +13,7 @@ from focalkit.config import cpu_small
 from focalkit.detection import DensePostprocess, build_detector, retinanet
 
 from ._exported import Format, exported
+from ._inference_relatives import relatives
 from ._model import Bar, Call, Case, Row, Settings, no_answer
 
 CLASSES, SMALL_CLASSES = 80, 3
@@ -198,9 +201,9 @@ def small_case(height: int, width: int) -> Case:
 
 
 def cases(settings: Settings) -> list[Case]:
-    """640 px, and on a CPU the exported files and the small model."""
+    """640 px, and on a CPU the exported files and the small model; then RT-DETRv2 and RTMDet."""
     if settings.quick:
-        return [inference_case(64, "resnet18")]
+        return [inference_case(64, "resnet18"), *relatives(settings)]
     if settings.device.type == "cpu":
-        return [inference_case(640, runtimes=True), small_case(320, 416)]
-    return [inference_case(640)]
+        return [inference_case(640, runtimes=True), small_case(320, 416), *relatives(settings)]
+    return [inference_case(640), *relatives(settings)]

@@ -201,7 +201,7 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     from focalkit._progress import track
     from focalkit.cli._calibrated import posterior_of, without_calibration
     from focalkit.cli._exported import metadata, open_exported
-    from focalkit.detection import AugmentedDetector, Detector, TiledDetector, compiled
+    from focalkit.detection import AugmentedDetector, Detector, TiledDetector, compiled, folded
     from focalkit.evaluation.run import evaluated_threshold
     from focalkit.export import is_exported
 
@@ -215,10 +215,10 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
         single.calibration = posterior_of(args.run, single)
     elif not args.calibration:
         without_calibration(single)
-    if args.compile:
-        if is_exported(args.run):
-            raise InputError(f"--compile is for PyTorch; {args.run} runs in a runtime of its own")
-        single = compiled(single)
+    if not is_exported(args.run):
+        single = compiled(single) if args.compile else folded(single)
+    elif args.compile:
+        raise InputError(f"--compile is for PyTorch; {args.run} runs in a runtime of its own")
     threshold: Cut = THRESHOLD if usual is None or single.calibration is not None else usual
     if single.calibration is not None and single.calibration.thresholds is not None:
         threshold = "calibrated"

@@ -90,6 +90,7 @@ from focalkit.images import to_unit as to_unit
 
 if TYPE_CHECKING:
     from focalkit.detection.inference.compiled import compiled as compiled
+    from focalkit.detection.inference.compiled import folded as folded
     from focalkit.detection.inference.detector import Detector as Detector
     from focalkit.detection.inference.tiles import TiledDetector as TiledDetector
     from focalkit.detection.inference.tta import AugmentedDetector as AugmentedDetector
@@ -189,6 +190,7 @@ _LATE = {
     "Detector": "inference.detector",
     "TiledDetector": "inference.tiles",
     "compiled": "inference.compiled",
+    "folded": "inference.compiled",
 }
 
 

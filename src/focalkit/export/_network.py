@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from focalkit._types import to_memory_format
 from focalkit.detection import Detector
-from focalkit.detection.models.detr.layers import RepVGG
-from focalkit.detection.models.frozen_norm import SameConv2d, fold, like
+from focalkit.detection.models.frozen_norm import SameConv2d, like
+from focalkit.detection.models.ready import make_ready
 from focalkit.export._metadata import is_set
 
 
@@ -34,9 +34,8 @@ class RawNetwork(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-        fold(model)
-        merge(model)
+        model = copy.deepcopy(model).cpu()
+        make_ready(model)
         pad_at_the_end(model)
         # the memory format is the runtime's business
         to_memory_format(model, torch.contiguous_format)
@@ -69,14 +68,6 @@ def network_of(detector: Detector) -> RawNetwork | SetNetwork:
     """What becomes the graph of a detector, in evaluation mode."""
     raw = RawNetwork(detector.model)
     return (SetNetwork(raw) if is_set(detector) else raw).eval()
-
-
-def merge(net: nn.Module) -> None:
-    """Make every `RepVGG` block the single convolution that it is in evaluation, in place."""
-    for parent in list(net.modules()):
-        for key, block in list(parent.named_children()):
-            if isinstance(block, RepVGG):
-                setattr(parent, key, block.merged().requires_grad_(False))
 
 
 class EndPaddedConv2d(nn.Conv2d):

@@ -1,5 +1,6 @@
 """The detector on every kind of image, with a tiny network and with one whose answers are known."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from torch import nn
 
 from focalkit._config_io import config_to_dict
 from focalkit._runs import RunDir
-from focalkit.config import ModelConfig, TrainConfig
-from focalkit.detection import DenseOutputs, Detector, build_retinanet, compiled, retinanet
+from focalkit.config import DecoderConfig, ModelConfig, TrainConfig
+from focalkit.detection import DenseOutputs, Detector, build_detector, build_retinanet, compiled, folded, retinanet
 from focalkit.errors import ConfigError, InputError
 
 TINY = ModelConfig(backbone="tiny", backbone_norm="batch", freeze_at=0, fpn_channels=16, head_channels=16, head_depth=1)
@@ -118,6 +119,34 @@ def test_a_compiled_detector_finds_the_same_with_its_norms_folded(monkeypatch):
     ours, theirs = detector.predict(image)[0], found.predict(image)[0]
     torch.testing.assert_close(theirs.scores, ours.scores, atol=1e-5, rtol=0)
     assert len(ours) > 20
+
+
+SET = DecoderConfig(layers=1, queries=8, expansion=0.5, feedforward=16)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig("cspnext_tiny", "batch", 0, 16, head_channels=16, head_depth=1, detector="rtmdet"),
+        ModelConfig("resnet18vd", "batch", 0, 16, detector="rtdetrv2", decoder=SET),
+    ],
+    ids=lambda config: config.detector,
+)
+def test_a_folded_detector_finds_the_same_without_norms_behind_convolutions(config):
+    torch.manual_seed(0)
+    detector = Detector(build_detector(config, 3).eval())
+    for norm in (m for m in detector.model.modules() if isinstance(m, nn.BatchNorm2d)):
+        for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+            values.uniform_(0.5, 1.5)
+    before, image = copy.deepcopy(detector.model.state_dict()), torch.rand(1, 3, 64, 96)
+    found = folded(detector)
+    with torch.no_grad():
+        ours, theirs = (one.model(image) for one in (detector, found))
+    for a, b in zip((*ours.logits, *ours.deltas), (*theirs.logits, *theirs.deltas), strict=True):
+        torch.testing.assert_close(b, a, atol=1e-4, rtol=1e-4)
+    left = [name for name, m in found.model.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all("_tower." in name for name in left), left
+    assert all(torch.equal(t, before[name]) for name, t in detector.model.state_dict().items())
 
 
 def test_a_folder_gives_its_images_in_order_and_passes_over_the_rest(tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Conv = TypeVar("Conv", bound=nn.Conv2d)
+Norm = TypeVar("Norm", bound=nn.Module)
 
 
 class FrozenNorm(nn.Module):
@@ -70,7 +71,7 @@ class SameConv2d(nn.Conv2d):
 
 def take_in_norms(net: nn.Module) -> None:
     """Make every convolution that a `FrozenNorm` follows a `NormedConv2d`, in place."""
-    for parent, key, conv, norm in _pairs(net):
+    for parent, key, conv, norm in pairs(net, FrozenNorm):
         new = like(conv, NormedConv2d, bias=False)
         new.weight = conv.weight
         new.norm = (norm,)
@@ -83,7 +84,7 @@ def fold_norms(net: nn.Module) -> None:
 
     Convolutions of stride 2 get TensorFlow's padding. Weights are drawn anew: they are to be loaded.
     """
-    for parent, key, conv, norm in _pairs(net):
+    for parent, key, conv, norm in pairs(net, FrozenNorm):
         new = like(conv, SameConv2d if conv.stride == (2, 2) else nn.Conv2d, bias=True)
         assert new.bias is not None
         nn.init.kaiming_normal_(new.weight, mode="fan_out")
@@ -94,22 +95,26 @@ def fold_norms(net: nn.Module) -> None:
 
 @torch.no_grad()
 def fold(net: nn.Module) -> None:
-    """Make every `NormedConv2d` a plain convolution with the scale in its weight and the shift as its bias, in place.
-
-    Computed in float64, so that the sum over a deep network does not drift from the original's.
-    """
+    """Make every `NormedConv2d` a plain convolution, the scale in its weight and the shift in its bias, in place."""
     for parent in list(net.modules()):
         for key, conv in list(parent.named_children()):
             if isinstance(conv, NormedConv2d):
-                setattr(parent, key, _with_norm(conv, conv.norm[0]))
+                setattr(parent, key, with_norm(conv, conv.norm[0]))
     for parent in list(net.modules()):
         for key, norm in list(parent.named_children()):
             if isinstance(norm, FrozenNorm) and norm.taken_in:
                 setattr(parent, key, nn.Identity())
 
 
-def _with_norm(conv: NormedConv2d, norm: FrozenNorm) -> nn.Conv2d:
+@torch.no_grad()
+def with_norm(conv: nn.Conv2d, norm: FrozenNorm | nn.BatchNorm2d) -> nn.Conv2d:
+    """A convolution that gives what both give in evaluation, computed in float64.
+
+    So the sum over a deep network does not drift from the original's.
+    """
     plain = like(conv, nn.Conv2d, bias=True)
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     assert plain.bias is not None
     plain.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
@@ -117,13 +122,13 @@ def _with_norm(conv: NormedConv2d, norm: FrozenNorm) -> nn.Conv2d:
     return plain.requires_grad_(False)
 
 
-def _pairs(net: nn.Module) -> list[tuple[nn.Module, str, nn.Conv2d, FrozenNorm]]:
-    """Parent, name, convolution and norm, wherever a norm is the next child of its parent."""
+def pairs(net: nn.Module, kind: type[Norm]) -> list[tuple[nn.Module, str, nn.Conv2d, Norm]]:
+    """Parent, name, convolution and norm, wherever a norm of a kind is the next child of its parent."""
     found = []
     for parent in net.modules():
         children = list(parent.named_children())
         for (key, conv), (_, norm) in pairwise(children):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenNorm):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, kind):
                 found.append((parent, key, conv, norm))
     return found
 

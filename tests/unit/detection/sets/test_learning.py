@@ -17,7 +17,7 @@ MODEL = ModelConfig(
     detector="rtdetrv2",
     decoder=DecoderConfig(layers=1, queries=20, expansion=0.5, feedforward=64, denoising=20, groups=2),
 )
-STEPS = 130
+STEPS = 110
 
 
 def test_it_learns_four_scenes_by_heart_with_groups_and_noise(tmp_path):

@@ -209,7 +209,8 @@ class SetHead(nn.Module):
 def cells(maps: Sequence[Tensor]) -> tuple[Tensor, Shapes]:
     """The cells of all levels (b, n, channels), and the levels' sizes."""
     shapes = [(x.shape[-2], x.shape[-1]) for x in maps]
-    return torch.cat([x.flatten(2) for x in maps], dim=2).transpose(1, 2), shapes
+    # the maps are channels_last, so each is joined as it lies in memory
+    return torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps], dim=1), shapes
 
 
 Maker: TypeAlias = tuple[nn.Sequential, nn.Module, nn.Module]

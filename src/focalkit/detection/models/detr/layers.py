@@ -6,7 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from focalkit.detection.models.frozen_norm import with_norm
 
 EPS = 1e-5
 """Shares of the image are kept so far from 0 and 1 before their logit is taken."""
@@ -34,11 +35,6 @@ class ConvNorm(nn.Module):
         return self.activation(self.norm(self.conv(x)))
 
 
-def _folded(part: ConvNorm) -> nn.Conv2d:
-    assert isinstance(part.norm, nn.BatchNorm2d)
-    return fuse_conv_bn_eval(part.conv, part.norm)
-
-
 class RepVGG(nn.Module):
     """A 3x3 and a 1x1 convolution side by side (Ding et al., 2021, arXiv 2101.03697), without the identity."""
 
@@ -53,7 +49,9 @@ class RepVGG(nn.Module):
     @torch.no_grad()
     def merged(self) -> nn.Sequential:
         """One 3x3 convolution that gives what both give in evaluation (sec. 3.2 of the paper), and SiLU."""
-        wide, narrow = (_folded(part.eval()) for part in (self.conv1, self.conv2))
+        assert isinstance(self.conv1.norm, nn.BatchNorm2d)
+        assert isinstance(self.conv2.norm, nn.BatchNorm2d)
+        wide, narrow = with_norm(self.conv1.conv, self.conv1.norm), with_norm(self.conv2.conv, self.conv2.norm)
         assert wide.bias is not None
         assert narrow.bias is not None
         wide.weight += F.pad(narrow.weight, (1, 1, 1, 1))
