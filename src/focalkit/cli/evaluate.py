@@ -15,6 +15,7 @@ from focalkit.cli._format import number
 from focalkit.config import LayoutName
 
 if TYPE_CHECKING:
+    from focalkit.detection import Detector
     from focalkit.metrics import ApRule
 
 MEANINGS = {
@@ -98,6 +99,7 @@ def run(args: Args) -> int:
         raise InputError(
             "--lvis judges the classes as their file has them: leave out --classes, --merge, --single-class"
         )
+    detector = None
     if is_exported(args.run):
         detector = open_exported(args.run, args.device, args.score_threshold, trust=args.trust)
         data = open_split(None, args.data, args.split, selection=args.selection.selection())
@@ -129,8 +131,18 @@ def run(args: Args) -> int:
             lvis=args.lvis,
             selection=args.selection.selection(),
         )
+    found = {**found, "calibration": calibration_of(args.run, detector)}
     print(dump_json(as_json(args, found)) if args.json else as_text(args, found))
     return 0
+
+
+def calibration_of(run: Path, exported: "Detector | None") -> str | None:
+    """Whether the scores judged are calibrated: "inside" an exported file's graph, "left out", or None without one."""
+    if exported is None:
+        return "left out" if (run / "calibration.json").is_file() else None
+    if getattr(exported.model, "info", {}).get("calibrated_inside"):
+        return "inside"
+    return "left out" if exported.calibration is not None else None
 
 
 def rule_of(args: Args) -> "ApRule | None":
@@ -144,7 +156,10 @@ def rule_of(args: Args) -> "ApRule | None":
 
 def as_json(args: Args, found: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers without the curves and the gallery, which are in evaluation.json."""
-    keys = ("split", "data", "num_images", "metrics", "by_rule", "lvis", "per_class", "score_threshold", "speed")
+    keys = (
+        "split", "data", "num_images", "metrics", "by_rule", "lvis", "per_class", "score_threshold", "calibration",
+        "speed",
+    )  # fmt: skip
     shown = ("D-ECE", "LaECE_0", "thresholds", "operating", "confusion", "errors")
     decided = found["decisions"] and {key: found["decisions"][key] for key in shown}
     return {"run": str(args.run), **{key: found[key] for key in keys}, "decisions": decided}
@@ -166,8 +181,13 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
         "",
         *decision_lines(found),
     ]
-    if (args.run / "calibration.json").is_file():
-        lines += ["", f"all of this is of uncalibrated scores; predict applies {args.run / 'calibration.json'}"]
+    if found["calibration"] == "inside":
+        lines += ["", f"all of this is of calibrated scores: the graph of {args.run} holds the calibration"]
+    elif found["calibration"] == "left out":
+        where = f"the calibration in {args.run}" if args.run.is_file() else args.run / "calibration.json"
+        lines += ["", f"all of this is of uncalibrated scores; predict applies {where}"]
+    elif args.run.is_file():
+        lines += ["", f"{args.run} holds no calibration"]
     if written := found.get("written"):
         lines += ["", f"written  {written}"]
     elif args.out is not None or args.run.is_dir():

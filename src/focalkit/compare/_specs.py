@@ -21,10 +21,12 @@ def resolve(asked: Sequence[str | Method], task: str) -> tuple[Method, ...]:
     """The methods, each name once, in the order asked for.
 
     Raises:
-        ConfigError: An unknown method (the nearest is named), one that the task's data do not fit, or two of one name.
+        ConfigError: An unknown method (the nearest is named), one that the task's data do not fit, one that undoes
+            another focal loss than it trains with, or two of one name.
     """
     methods = [method for word in asked for method in _of(word)]
     for method in methods:
+        _check_inverse(method)
         if not method.fits(task):
             fitting = [name for name, row in METHODS.items() if row.fits(task)]
             raise ConfigError(
@@ -73,6 +75,30 @@ def set_argument(spec: str, argument: str, value: object) -> str:
 def folder_name(name: str) -> str:
     """A method's name as the name of a folder."""
     return re.sub(r"[^A-Za-z0-9._()=,+-]", "_", name.replace(" ", ""))
+
+
+def _check_inverse(method: Method) -> None:
+    """Refuse a "focal_posterior" that is not the inverse of what the method trains with."""
+    from focalkit.losses import focal_arguments, parse
+
+    adjust, weights = method.adjust or "", method.class_weight
+    if not adjust.startswith("focal_posterior"):
+        return
+    if weights is not None:
+        raise ConfigError(
+            f"the method {method.name!r} weighs classes ({weights}) and is adjusted by {adjust}: the inverse of focal "
+            "loss with class weights is not known; leave one of them out"
+        )
+    try:
+        gamma, alpha, _ = focal_arguments(method.loss)
+    except ConfigError as error:
+        raise ConfigError(f"the method {method.name!r} is adjusted by {adjust}, but {error}") from error
+    undone = parse(adjust)[1]
+    if (undone.get("gamma", 2.0), undone.get("alpha")) != (gamma, alpha):
+        raise ConfigError(
+            f"the method {method.name!r} trains with {method.loss} and is adjusted by {adjust}: expected "
+            f"focal_posterior(gamma={gamma}, alpha={alpha}), which undoes that"
+        )
 
 
 def _of(word: str | Method) -> Iterable[Method]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from focalkit.cli.evaluate import Args, as_text
+from focalkit.calibration import AppliedCalibration
+from focalkit.cli.evaluate import Args, as_text, calibration_of
 from focalkit.data import DetectionData, open_detection_data
 from focalkit.detection import Detector
 from focalkit.evaluation.evaluate import evaluate, evaluate_into
@@ -34,14 +35,33 @@ def test_there_is_no_best_threshold_where_nothing_is_right(
 
 def test_what_is_printed_says_what_its_numbers_are_of(tmp_path: Path) -> None:
     data, detector = opened(tmp_path, 0.4)
-    plain = as_text(Args(tmp_path), evaluate(detector, data).summary())
+    none = {"calibration": None}
+    plain = as_text(Args(tmp_path), evaluate(detector, data).summary() | none)
     assert "among detections of all scores" in plain
     assert "as your rule says" not in plain
     assert "uncalibrated" not in plain
     (tmp_path / "calibration.json").write_text("{}")
-    ruled = as_text(Args(tmp_path), evaluate(detector, data, rule=ApRule(max_detections=500)).summary())
+    assert calibration_of(tmp_path, None) == "left out"
+    found = evaluate(detector, data, rule=ApRule(max_detections=500)).summary() | {"calibration": "left out"}
+    ruled = as_text(Args(tmp_path), found)
     assert "of up to 500 detections of a class per image, as your rule says" in ruled
     assert f"of uncalibrated scores; predict applies {tmp_path / 'calibration.json'}" in ruled
+
+
+def test_of_an_exported_file_it_is_said_whether_its_scores_are_calibrated(tmp_path: Path) -> None:
+    data, detector = opened(tmp_path, 0.4)
+    summary = evaluate(detector, data).summary()
+    file = tmp_path / "model.onnx"
+    file.touch()
+
+    def said() -> str:
+        return as_text(Args(file), summary | {"calibration": calibration_of(file, detector)})
+
+    assert f"{file} holds no calibration" in said()
+    detector.calibration = AppliedCalibration.posterior(2.0, None)
+    assert f"of uncalibrated scores; predict applies the calibration in {file}" in said()
+    detector.model.info = {"calibrated_inside": True}
+    assert f"of calibrated scores: the graph of {file} holds the calibration" in said()
 
 
 @pytest.mark.parametrize(("boxes", "said"), [(True, "nothing was detected:"), (False, "no boxes to detect:")])
@@ -52,4 +72,4 @@ def test_where_there_is_nothing_to_decide_the_reason_is_the_true_one(tmp_path: P
             data,
             images=tuple(replace(i, boxes=(), labels=(), areas=(), crowd=(), annotation_ids=()) for i in data.images),
         )
-    assert said in as_text(Args(tmp_path), evaluate(detector, data).summary())
+    assert said in as_text(Args(tmp_path), evaluate(detector, data).summary() | {"calibration": None})

@@ -217,6 +217,23 @@ def test_another_gamma_of_the_posterior_method_is_what_is_undone():
     assert ("gamma=1.0" in method.loss, "gamma=1.0" in (method.adjust or "")) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"class_weight": "inverse"}, r"'mine' weighs classes \(inverse\) and is adjusted by focal_posterior"),
+        ({"loss": "ce"}, "'mine' is adjusted by focal_posterior.*, but it was trained with the loss ce"),
+        ({"loss": "focal(alpha=None, gamma=1.0)"}, r"expected focal_posterior\(gamma=1\.0, alpha=None\)"),
+    ],
+)
+def test_a_posterior_of_another_training_is_refused_before_the_first_fit(parts: dict[str, str], says: str):
+    from focalkit.compare._specs import resolve
+
+    good = Method("mine", loss="focal(alpha=None, gamma=2.0)", adjust="focal_posterior(gamma=2.0)")
+    assert resolve([good], "tabular") == (good,)
+    with pytest.raises(ConfigError, match=says):
+        resolve([replace(good, **parts)], "tabular")
+
+
 def test_the_posterior_of_extreme_logits_is_finite():
     from focalkit.compare.adjust import adjusted
 
