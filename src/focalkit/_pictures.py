@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jfif", ".pgm", ".ppm", ".jp2", ".avif",
-    ".heic", ".heif",
+    ".mpo", ".heic", ".heif",
 )  # fmt: skip
 """Files of a folder that are taken for images, in upper or lower case."""
 
@@ -47,3 +47,21 @@ def _learn_heif() -> None:
     except ImportError as error:
         raise OSError("HEIC needs a package more: pip install pillow-heif, or save the image as JPEG") from error
     register_heif_opener()
+
+
+def unreadable(path: Path, error: BaseException) -> str:
+    """Why a file cannot be read as an image: what it is instead, where its beginning says so, or else the error."""
+    try:
+        if special(path):
+            return str(error)
+        with path.open("rb") as file:
+            head = file.read(64).lstrip().lower()
+    except (OSError, ValueError):  # which it raises of what no path can be
+        return str(error)
+    if not head:
+        return "the file is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS: `git lfs pull` fetches the image"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "it is a web page, perhaps an error that was saved in place of the image"
+    return str(error)

@@ -91,7 +91,7 @@ def coco_entries() -> Iterator[Case]:
         images = [changed(sound["images"][0], {"file_name": value}), sound["images"][1]]
         yield of_coco(f"file_name is {name}", coco(images=images), 2, "image 11")
     for name, box in {
-        "three numbers": [1, 2, 3], "five numbers": [1, 2, 3, 4, 5], "strings": ["1", "2", "3", "4"],
+        "three numbers": [1, 2, 3], "five numbers": [1, 2, 3, 4, 5], "strings": ["1", "2", "three", "4"],
         "booleans": [True, True, True, True], "nulls": [None] * 4, "nested": [[1, 2], [3, 4]],
         "without area": [5, 5, 0, 5], "of negative size": [5, 5, -3, 5], "outside": [100, 100, 5, 5],
         "far too large": [0, 0, 400, 300], "beyond bounds": [BIG, 0, 5, 5],

@@ -1,5 +1,6 @@
 """`focalkit evaluate`: COCO AP of a trained run, over all classes and per class."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,7 +194,7 @@ def as_text(args: Args, found: Mapping[str, Any]) -> str:
     elif args.out is not None or args.run.is_dir():
         lines += ["", f"written  {args.out or args.run}"]
     if args.run.is_dir() and not (args.out or written) and found["split"] == "val":  # elsewhere is no run directory
-        lines.append(f"next     focalkit report {args.run}")
+        lines.append(f"next     focalkit report {shlex.quote(str(args.run))}")
     return printable("\n".join(lines))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -168,7 +169,7 @@ def run_weights(args: Args) -> int:
     save_weights(load_weights(args.run, args.layout, args.coco80, args.trust), out)
     size = out.stat().st_size
     found = {"file": str(out), "files": [str(out)], "bytes": size, "format": args.format}
-    text = f"{out}  {size / 2**20:.1f} MiB\nnext     focalkit predict {out} PATHS... --out DIR"
+    text = f"{out}  {size / 2**20:.1f} MiB\nnext     focalkit predict {shlex.quote(str(out))} PATHS... --out DIR"
     print(json.dumps(found) if args.json else text)
     return 0
 
@@ -209,5 +210,5 @@ def as_text(found: dict[str, Any], done: "Exported") -> str:
             f"a drop of {ap['drop']:.4f}",
         ]
     trust = " --trust" if found["format"] == "torch-export" else ""
-    lines += [f"next     focalkit predict {found['file']} PATHS... --out DIR{trust}"]
+    lines += [f"next     focalkit predict {shlex.quote(found['file'])} PATHS... --out DIR{trust}"]
     return "\n".join(lines)

@@ -148,6 +148,8 @@ def inspect(args: Args) -> dict[str, Any]:
             more_problems, warnings = compare_splits(opened["train"], data)
             problems += more_problems
             found["warnings"] += warnings
+    if len(opened) == 1 and not any(next(iter(opened.values())).class_counts()):
+        found["warnings"].append("no image has a box: there is only background to learn from")
     findings: list[Finding] = []
     if asked and opened:
         data = opened.get("train") or next(iter(opened.values()))

@@ -16,6 +16,7 @@ from focalkit.data.labelme import is_labelme
 from focalkit.errors import InputError
 
 _ROBOFLOW = "_annotations.coco.json"
+_MOST_FOLDERS = 50
 _OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")
 
 
@@ -104,4 +105,7 @@ def _image_dirs(json_path: Path) -> tuple[Path, ...]:
     words = _words(json_path)
     places = [root / "images" / w for w in words] + [root / w / "images" for w in words] + [root / w for w in words]
     places += [root / "images", root / "data", root, json_path.parent]
+    split = split_in(json_path.name)  # subtle: pictures of other splits may have the same names
+    others = [d for base in (root, root / "images") if base.is_dir() for d in visible(base, "*") if d.is_dir()]
+    places += [d for d in others[:_MOST_FOLDERS] if split_in(d.name) in (None, split)]
     return tuple(dict.fromkeys(d for d in places if d.is_dir()))

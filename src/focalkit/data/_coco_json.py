@@ -37,7 +37,7 @@ def plain(item: Any) -> Plain | None:
         return None
     whole = type(key) is int and key > 0 and type(image) is int and type(category) is int and type(crowd) is int
     numbers = type(area) in _NUMBERS and type(box) is list and _NUMBERS.issuperset((type(x), type(y), type(w), type(h)))
-    if not (whole and numbers and crowd in (0, 1)):
+    if not (whole and numbers and crowd in (0, 1)) or item.get("ignore"):
         return None
     try:
         x, y, w, h, area = float(x), float(y), float(w), float(h), float(area)
@@ -46,6 +46,16 @@ def plain(item: Any) -> Plain | None:
     if not 0 < area < math.inf:
         return None
     return image, RawBox(key, (x, y, x + w, y + h), category, crowd == 1, area)
+
+
+def as_dict(item: Any) -> Any:
+    """An annotation in the form that it has in the file."""
+    if not isinstance(item, tuple):
+        return item
+    image, raw = item
+    x0, y0, x1, y1 = raw.box
+    return {"id": raw.id, "image_id": image, "category_id": raw.label, "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": raw.area, "iscrowd": int(raw.crowd)}  # fmt: skip
 
 
 def load(path: Path, made: Callable[[Any], Any] = plain_or_whole) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TypeGuard
 
+from focalkit.data._coco_json import as_dict
 from focalkit.data._records import Box
 from focalkit.data.check import Findings
 
@@ -53,6 +55,8 @@ def size_of(item: dict[str, Any], place: str, findings: Findings) -> tuple[tuple
 def box_of(item: dict[str, Any], place: str, findings: Findings) -> Box | None:
     """The box in xyxy, of `bbox` or else around the polygon; None, with an error, where there is neither."""
     bbox = item.get("bbox")
+    if isinstance(bbox, list) and len(bbox) == 4 and any(isinstance(value, str) for value in bbox):
+        bbox = _numbers(bbox, place, findings)
     if isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox)):
         x, y, w, h = map(_float, bbox)
         return x, y, x + w, y + h
@@ -64,6 +68,16 @@ def box_of(item: dict[str, Any], place: str, findings: Findings) -> Box | None:
     neither = "" if "bbox" in item else "missing: bbox; "
     findings.error(place, f"{neither}bbox must be four numbers [x, y, width, height], got {bbox!r:.200}")
     return None
+
+
+def _numbers(values: list[Any], place: str, findings: Findings) -> list[Any]:
+    """The numbers that a list of texts means; the list where they mean none."""
+    try:
+        numbers = [float(value) for value in values if not isinstance(value, bool)]
+    except (TypeError, ValueError, OverflowError):
+        return values
+    findings.warn("boxes are written as text: taken as numbers", place)
+    return numbers
 
 
 def _polygon(segmentation: object) -> Iterable[float]:
@@ -84,3 +98,21 @@ def area_of(item: dict[str, Any], place: str, findings: Findings) -> float | Non
         return float(area)
     findings.warn("areas are no positive number: width * height taken", place)
     return None
+
+
+def used_categories(content: dict[str, Any], path: Path, findings: Findings) -> list[Any]:
+    """The categories without the one that Roboflow's exports put above all others, and background: no box has them."""
+    items = [item for item in content["categories"] if isinstance(item, dict)]
+    above = {item.get("supercategory") for item in items if isinstance(item.get("supercategory"), str)}
+    roots = [i for i in items if i.get("supercategory") in ("none", None) and isinstance(i.get("name"), str)]
+    roots = [root for root in roots if root["name"] in above and root.get("id") == 0]
+    nothing = [i for i in items if isinstance(i.get("name"), str) and i["name"].strip("_ ").lower() == "background"]
+    unused = [*roots, *nothing] if len(items) > 1 else []
+    annotations = map(as_dict, content["annotations"]) if unused else ()
+    used = {repr(a.get("category_id")) for a in annotations if isinstance(a, dict)}
+    unused = [item for item in unused if repr(item.get("id")) not in used]
+    for item in unused:
+        root = any(item is one for one in roots)
+        kind = "stand above all others and have no box (Roboflow's root)" if root else "are background and have no box"
+        findings.warn(f"categories {kind}: left out", f"{path.name}: category {item.get('id')!r:.20} {item['name']!r}")
+    return [item for item in content["categories"] if not any(item is one for one in unused)]

@@ -1,20 +1,25 @@
 """One look-up for the files that data sets name, where the name as it stands leads to nothing.
 
-Tried then: backslashes as slashes, upper and lower case, both Unicode forms of accented letters, and the end of a path
-that begins on another machine (`C:\\photos\\train\\a.jpg`). Something is found only where exactly one file answers, and
-every find is counted as a warning.
+Tried then: backslashes as slashes, upper and lower case, both Unicode forms of accented letters, the end of a path that
+begins on another machine (`C:\\photos\\train\\a.jpg`), escapes (`a%20b.jpg`), the name without the eight characters
+that Label Studio puts before it, and a picture's name with another suffix. Something is found only where exactly one
+file answers, and every find is counted as a warning.
 """
 
 import difflib
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from focalkit._files import is_file, is_folder
+from focalkit._pictures import SUFFIXES
 from focalkit.data._splits import split_in
 from focalkit.data.check import Findings
+
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
 class Lookup:
@@ -41,16 +46,25 @@ class Lookup:
 
     def loosely(self, name: str) -> Path | None:
         """The one file whose name differs in the ways that the module tells; counted."""
+        for spellings, way in _spellings(name):
+            found = [hit for spelt in spellings if (hit := self._end_of(spelt))]
+            if not found:
+                continue
+            (path, moved), more = found[0], found[1:]
+            if more or self._taken.setdefault(path, name) != name:
+                return None  # it could mean two files, or two names cannot both mean it
+            ways = way or ("another folder" if moved else "slashes, case or accents")
+            self._findings.warn(f"files are found under a name that differs in {ways}", f"{name} is {path}")
+            return path
+        return None
+
+    def _end_of(self, name: str) -> tuple[Path, bool] | None:
+        """The file that the longest end of a path leads to, and whether folders were left off."""
         parts = _parts(name)
         for start in range(len(parts)):
             found = self._similar(parts[start:])
-            if found is None or not is_file(found):
-                continue
-            if self._taken.setdefault(found, name) != name:
-                return None  # two names cannot both mean it
-            ways = "another folder" if start else "slashes, case or accents"
-            self._findings.warn(f"files are found under a name that differs in {ways}", f"{name} is {found}")
-            return found
+            if found is not None and is_file(found):
+                return found, start > 0
         return None
 
     def exactly(self, name: str) -> Path | None:
@@ -119,10 +133,24 @@ class Lookup:
         return self._listings[folder]
 
 
+def _spellings(name: str) -> Iterator[tuple[list[str], str]]:
+    """What a name may be written for, and in which way; of the suffixes all at once."""
+    yield [name], ""
+    if "%" in name and (plain := unquote(name)) != name:
+        yield [plain], "escapes such as %20"
+    folder, slash, last = name.rpartition("/")
+    if upload := _UPLOAD.match(last):
+        yield [f"{folder}{slash}{last[upload.end() :]}"], "Label Studio's prefix"
+    stem, suffix = os.path.splitext(name)
+    if not suffix or suffix.lower() in SUFFIXES:
+        yield [f"{stem}{other}" for other in SUFFIXES if other != suffix.lower()], "their suffix"
+
+
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _parts(name: str) -> list[str]:
     """The parts of a path however it is written; none of those that lead upwards or name a drive."""
-    return [part for part in re.split(r"[\\/]", name) if part not in ("", ".", "..") and not part.endswith(":")]
+    parts = re.split(r"\s*[\\/]\s*", name.strip())
+    return [part for part in parts if part not in ("", ".", "..") and not part.endswith(":")]

@@ -84,10 +84,12 @@ def _by_yaml(path: Path) -> dict[str, YoloFiles]:
     root, nc = content.get("path"), content.get("nc")
     root = root if isinstance(root, str) and root not in _NULL else ""
     given = content.get("names")
-    if given is None and any(isinstance(content.get(word), str | list) for word in SPLITS["train"]):
-        given = [f"class_{number}" for number in range(int(nc))] if _is_count(nc) else None  # as Ultralytics says
-    if given is None and "names" not in content:
-        return {}
+    if "names" not in content:
+        if not any(isinstance(content.get(word), str | list) for word in SPLITS["train"]):
+            return {}
+        if not (isinstance(nc, str) and nc.isdecimal() and 0 < int(nc) < 100_000):
+            raise DataError(path, [f"{path.name}: has neither names nor nc: add 'names: [dog, cat]', in their order"])
+        given = [f"class_{number}" for number in range(int(nc))]  # as Ultralytics calls them
     names = _names(given, path)
     _check_count(nc, names, path)
     found: dict[str, YoloFiles] = {}
@@ -105,10 +107,6 @@ def _place_in(error: Exception) -> str:
     if mark is None:
         return f": {str(error)[:300]}"
     return f" at line {mark.line + 1}, column {mark.column + 1}: {problem}"
-
-
-def _is_count(nc: Any) -> bool:
-    return isinstance(nc, str) and nc.isdecimal() and 0 < int(nc) < 100_000
 
 
 def _key_points(shape: Any) -> int:

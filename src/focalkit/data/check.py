@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from focalkit._files import visible
-from focalkit._pictures import is_picture, open_picture
+from focalkit._pictures import is_picture, open_picture, unreadable
 from focalkit._progress import track
 from focalkit.data._findings import ROUNDING, box_text, where_of
 from focalkit.data._findings import Findings as Findings
@@ -50,14 +50,16 @@ def measure(path: Path) -> tuple[int, int] | str:
     try:
         with open_picture(path) as image:
             width, height = image.size
-            # subtle: PNG's getexif() decodes the whole image unless the header already gave an exif block
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if "exif" in image.info else 1
+            # subtle: PNG's getexif() decodes the whole image unless the header already gave an exif block, of TIFF
+            # the size is that of the picture turned upright already, and of others it reads XMP too
+            told = image.format not in ("PNG", "TIFF") or not {"exif", "xmp"}.isdisjoint(image.info)
+            orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if told else 1
             if not _ends_properly(path, image.format):
                 image.load()
     except FileNotFoundError:
         return "the image file is missing"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"the image cannot be read ({error})"
+        return f"the image cannot be read ({unreadable(path, error)})"
     return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 

@@ -6,7 +6,8 @@ Error: JSON syntax, missing keys, ids that are no whole numbers, image and categ
 category.
 Warning, and taken: ids written as text or as 1.0; annotation ids that are missing, 0 or given twice (numbered again);
 no width and height (read from the image); no bbox but a polygon; `iscrowd` null; an `area` that is no positive number;
-two categories of one name; the root category of Roboflow's exports (left out).
+boxes written as text; two categories of one name; the root category of Roboflow's exports and a background without
+boxes (left out).
 """
 
 import gc
@@ -20,13 +21,13 @@ from focalkit._files import is_file
 from focalkit.data._coco_files import CocoFiles
 from focalkit.data._coco_files import files as files
 from focalkit.data._coco_files import find as find
-from focalkit.data._coco_json import load, plain_or_whole
-from focalkit.data._coco_values import area_of, box_of, kind_of, size_of, whole
+from focalkit.data._coco_json import as_dict, load, plain_or_whole
+from focalkit.data._coco_values import area_of, box_of, kind_of, size_of, used_categories, whole
 from focalkit.data._lookup import Lookup
 from focalkit.data._opened import recall, remember, state
 from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._texts import read_text
-from focalkit.data.check import Findings, RawBox, RawImage, assemble
+from focalkit.data.check import Findings, RawBox, RawImage, assemble, leave_out
 from focalkit.errors import DataError
 
 LOOKED_FOR = "COCO: annotations/*.json, <split>.json, <split>/_annotations.coco.json, or one JSON file with images/"
@@ -69,11 +70,17 @@ def _read(split: str, where: CocoFiles, check: bool, repair: bool) -> DetectionD
         what = f"the keys images, annotations and categories must hold lists; missing: {', '.join(missing)}"
         raise DataError(where.json, [f"{where.json.name}: {what}"])
     refused: set[str] = set()
-    categories = _categories(_without_root(content, where.json, findings), where.json, findings, refused)
+    categories = _categories(used_categories(content, where.json, findings), where.json, findings, refused)
     images = _images(content["images"], where.json, findings, refused)
-    _annotations(content["annotations"], images, categories, where.json, findings, refused)
+    _annotations(content["annotations"], images, categories, where.json, findings, refused, repair)
     check = _place(list(images.values()), where, findings) and check
-    return assemble(split, categories, list(images.values()), where.json, findings, check=check, repair=repair)
+    corners = ("[x, y, width, height]", _as_corners)
+    rows = list(images.values())
+    return assemble(split, categories, rows, where.json, findings, check=check, repair=repair, corners=corners)
+
+
+def _as_corners(box: Box) -> Box:
+    return box[0], box[1], box[2] - box[0], box[3] - box[1]
 
 
 def _place(images: list[RawImage], where: CocoFiles, findings: Findings) -> bool:
@@ -87,7 +94,7 @@ def _place(images: list[RawImage], where: CocoFiles, findings: Findings) -> bool
         name = images[0].file_name
         looked = ", ".join(map(str, where.image_dirs)) or "no folder"
         what = f"the images, such as {name}, were not found; looked in {looked}{lookup.nearly(name)}"
-        findings.error(where.json.name, f"{what}; name their folder with --images")
+        findings.error(where.json.name, f"{what}; name their folder: --train-json {where.json.name} --images FOLDER")
         return False
     for image, path in zip(images, found, strict=True):
         image.hint = "" if path else lookup.nearly(image.file_name)
@@ -141,21 +148,6 @@ def _lacks(item: object, keys: tuple[str, ...], place: str, findings: Findings) 
     return bool(missing)
 
 
-def _without_root(content: dict[str, Any], path: Path, findings: Findings) -> list[Any]:
-    """The categories without the one that Roboflow's exports put above all others: no box has it."""
-    items = [item for item in content["categories"] if isinstance(item, dict)]
-    above = {item.get("supercategory") for item in items if isinstance(item.get("supercategory"), str)}
-    roots = [i for i in items if i.get("supercategory") in ("none", None) and isinstance(i.get("name"), str)]
-    roots = [root for root in roots if root["name"] in above and root.get("id") == 0 and len(items) > 1]
-    annotations = map(_as_dict, content["annotations"]) if roots else ()
-    used = {repr(a.get("category_id")) for a in annotations if isinstance(a, dict)}
-    roots = [root for root in roots if repr(root["id"]) not in used]
-    for root in roots:
-        what = f"{path.name}: category 0 {root['name']!r}"
-        findings.warn("categories stand above all others and have no box (Roboflow's root): left out", what)
-    return [item for item in content["categories"] if not any(item is root for root in roots)]
-
-
 def _categories(items: list[Any], path: Path, findings: Findings, refused: set[str]) -> tuple[Category, ...]:
     found: dict[int, Category] = {}
     for row, item in enumerate(items):
@@ -197,7 +189,10 @@ def _images(items: list[Any], path: Path, findings: Findings, refused: set[str])
         elif key is None:
             fault = f"the image id {item['id']!r:.80} is a {kind_of(item['id'])}, expected an integer"
         elif key in found:
-            findings.error(place, f"the image id is given twice, also for {found[key].file_name}")
+            if (found[key].file_name, found[key].width, found[key].height) == (name, *sides):
+                findings.warn("images are given again with the same id and file: taken once", place)
+            else:
+                findings.error(place, f"the image id is given twice, also for {found[key].file_name}")
             continue
         if fault:
             findings.error(place, fault)
@@ -221,6 +216,7 @@ def _annotations(
     path: Path,
     findings: Findings,
     refused: set[str],
+    repair: bool,
 ) -> None:
     """Add every annotation to its image."""
     label_of = {c.id: label for label, c in enumerate(categories)}
@@ -235,7 +231,7 @@ def _annotations(
                 raw.label = label
                 image.boxes.append(raw)
                 continue
-            read_already, item = raw.box, _as_dict(item)
+            read_already, item = raw.box, as_dict(item)
         place = f"{path.name}: annotations[{row}]"
         if _lacks(item, ("image_id", "category_id"), place, findings):
             continue
@@ -257,7 +253,8 @@ def _annotations(
         if key is not None:
             seen.add(key)
         if image is None and _refused("image", item, "image_id") not in refused:
-            findings.error(place, "there is no image of that id")
+            what = f"{place}: there is no image of that id"
+            leave_out(what, "annotations are of images that are not listed", findings, repair)
         label = label_of.get(category) if category is not None else None
         if label is None and _refused("category", item, "category_id") not in refused:
             findings.error(place, f"there is no category {item['category_id']!r:.80}")
@@ -267,6 +264,9 @@ def _annotations(
             findings.warn("annotations have iscrowd null: taken as 0", place)
         elif crowd not in (0, 1):
             findings.error(place, f"iscrowd must be 0 or 1, got {crowd!r:.80}")
+        if item.get("ignore") in (1, True):
+            findings.warn("annotations are marked `ignore`: taken as regions to ignore", place)
+            crowd = 1
         if len(findings.errors) > before or image is None or label is None or box is None or key is None:
             continue
         image.boxes.append(RawBox(key, box, label, bool(crowd), area_of(item, place, findings)))
@@ -278,13 +278,3 @@ def _id_of(item: object) -> int:
         return item[1].id
     found = item.get("id") if isinstance(item, dict) else None
     return found if type(found) is int else 0
-
-
-def _as_dict(item: Any) -> Any:
-    """An annotation in the form that it has in the file."""
-    if not isinstance(item, tuple):
-        return item
-    image, raw = item
-    x0, y0, x1, y1 = raw.box
-    return {"id": raw.id, "image_id": image, "category_id": raw.label, "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "area": raw.area, "iscrowd": int(raw.crowd)}  # fmt: skip

@@ -53,7 +53,7 @@ class Place:
             raise InputError(
                 f"{self.path}: a {layout.format} data set with the split{'s' * (len(layout.splits) > 1)} "
                 f"{', '.join(layout.splits)}, but no {split!r}. {_how_to_give(layout.format, split)}"
-                + (", or divide what is there with --split 80/10/10" if len(layout.splits) == 1 else "")
+                + _of_one(list(layout.splits))
             )
         return layout.splits[split](self.check, self.repair)
 
@@ -147,6 +147,15 @@ def open_all(place: Place, selection: Selection = _ALL) -> tuple[dict[str, Detec
             problems += error.problems
     chosen = {s: choose_classes(data, selection, strict=s in ("train", "all")) for s, data in opened.items()}
     return chosen, problems
+
+
+def _of_one(splits: list[str]) -> str:
+    """What can be done with data of a single split."""
+    if len(splits) != 1:
+        return ""
+    return (
+        f". `focalkit train` divides what is there with --split 80/10/10, `evaluate` takes it with --split {splits[0]}"
+    )
 
 
 def _how_to_give(form: str, split: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from focalkit._pictures import open_picture
+from focalkit._pictures import open_picture, unreadable
 from focalkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
             "TiledDetector, reads it window by window"
         ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        why = unreadable(path, error)
         raise InputError(
-            f"{path}: cannot be read as an image ({error}); expected PNG, JPEG, WebP, BMP, GIF or TIFF"
+            f"{path}: cannot be read as an image ({why}); expected PNG, JPEG, WebP, BMP, GIF or TIFF"
         ) from error
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 

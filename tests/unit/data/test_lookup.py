@@ -32,6 +32,11 @@ def coco_named(root: Path, name: str, file: str = "images/train/a.png") -> Path:
         ("../../media/upload/1/a.png", "images/train/a.png"),
         (unicodedata.normalize("NFD", "é.png"), "images/train/é.png"),
         ("é.png", "images/train/" + unicodedata.normalize("NFD", "é.png")),
+        ("a%20b%23.png", "images/train/a b#.png"),
+        ("images/8d3f1a2b-a.png", "images/train/a.png"),
+        ("a.png ", "images/train/a.png"),
+        ("a", "images/train/a.png"),
+        ("a.jpg", "images/train/a.png"),
     ],
 )
 def test_names_of_other_systems_are_found_and_counted(tmp_path: Path, name: str, file: str) -> None:
@@ -54,6 +59,22 @@ def test_a_name_that_could_mean_two_files_means_none(tmp_path: Path) -> None:
     if len(list(tmp_path.iterdir())) == 1:
         pytest.skip("the file system takes both for one")
     assert Lookup([tmp_path], Findings()).file("a.PNG") is None
+
+
+def test_of_two_files_with_other_suffixes_none_is_meant(tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp"):
+        save_image(tmp_path / name)
+    assert Lookup([tmp_path], Findings()).file("a.jpg") is None
+
+
+def test_pictures_in_a_folder_of_any_name_are_found(tmp_path: Path) -> None:
+    data = open_detection_data(coco_named(tmp_path, "a.png", "photos/a.png"))
+    assert data.images[0].path == tmp_path / "photos/a.png"
+
+
+def test_pictures_of_another_split_are_not_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="were not found"):
+        open_detection_data(coco_named(tmp_path, "a.png", "my_val/a.png"))
 
 
 def test_two_names_never_find_one_file(tmp_path: Path) -> None:

@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from focalkit.cli import main
 from focalkit.data import open_detection_data, open_train_and_val
+from focalkit.data.check import measure
 from focalkit.errors import DataError
+from focalkit.images import read_image
 from unit.data.tiny_data import annotation, coco_content, write_coco, write_text, write_voc, write_yolo
 
 
@@ -149,3 +153,88 @@ def test_validation_with_a_class_that_training_lacks_is_refused(tmp_path: Path, 
     write_coco(tmp_path, "val", json.loads(json.dumps(coco_content(annotations=boxes, categories=[category]))))
     with pytest.raises(DataError, match="categories of train and val differ"):
         open_train_and_val(tmp_path)
+
+
+def test_a_box_written_as_text_is_taken(tmp_path: Path) -> None:
+    data = read(tmp_path, annotations=[annotation(bbox=["5", "6", "10.0", "12"])])
+    assert data.images[0].boxes == ((5, 6, 15, 18),)
+    assert "1 x boxes are written as text: taken as numbers" in data.warnings[0]
+
+
+def test_an_image_given_again_with_all_the_same_is_taken_once(tmp_path: Path) -> None:
+    images = coco_content()["images"]
+    data = read(tmp_path, images=[*images, images[0]])
+    assert [image.id for image in data.images] == [11, 12]
+    assert any("1 x images are given again" in line for line in data.warnings)
+
+
+@pytest.mark.parametrize("name", ["background", "_background_", "__background__", "Background"])
+def test_a_background_without_boxes_is_no_class(tmp_path: Path, name: str) -> None:
+    categories = [{"id": 0, "name": name}, *coco_content()["categories"]]
+    data = read(tmp_path, categories=categories)
+    assert data.names == ("cat", "dog")
+    assert any("are background and have no box: left out" in line for line in data.warnings)
+    with_box = [annotation(), annotation(id=2, category_id=0)]
+    assert len(read(tmp_path, categories=categories, annotations=with_box).names) == 3
+
+
+def test_annotations_marked_ignore_are_regions_to_ignore(tmp_path: Path) -> None:
+    data = read(tmp_path, annotations=[annotation(ignore=1), other(id=2, ignore=0)])
+    assert data.images[0].crowd == (True, False)
+    assert any("`ignore`" in line for line in data.warnings)
+
+
+def test_corners_in_place_of_sizes_are_told(tmp_path: Path) -> None:
+    boxes = [(5, 6, 15, 18), (10, 5, 30, 25), (20, 10, 39, 29)]
+    rows = [annotation(id=number, bbox=list(box)) for number, box in enumerate(boxes, start=1)]
+    with pytest.raises(
+        DataError, match=r"1 of 3 boxes reach out .* corners: are the numbers x0 y0 x1 y1\? Expected \[x"
+    ):
+        read(tmp_path, annotations=rows)
+
+
+def test_repair_leaves_out_annotations_of_images_that_are_not_listed(tmp_path: Path) -> None:
+    content = coco_content(annotations=[annotation(), other(id=2, image_id=99)])
+    root = write_coco(tmp_path, content=content)
+    with pytest.raises(DataError, match=r"no image of that id \(--repair leaves such out\)"):
+        open_detection_data(root)
+    data = open_detection_data(root, repair=True)
+    assert [len(image.boxes) for image in data.images] == [1, 0]
+    assert any("not listed: left out" in line for line in data.warnings)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>404</html>", "a web page"),
+    ],
+)
+def test_a_file_that_is_no_image_says_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    (write_yolo(tmp_path) / "images/train/a.png").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        open_detection_data(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "WEBP", "JPEG"])
+def test_the_size_is_that_of_the_picture_as_it_is_read(tmp_path: Path, form: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"a.{form.lower()}"
+    Image.new("RGB", (40, 30)).save(path, form, exif=exif)
+    assert measure(path) == (read_image(path).shape[2], read_image(path).shape[1]) == (30, 40)
+
+
+def test_an_orientation_in_xmp_counts_too(tmp_path: Path) -> None:
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", xmp=xmp)
+    assert measure(tmp_path / "a.jpg") == (read_image(tmp_path / "a.jpg").shape[2], 40) == (30, 40)
+
+
+def test_data_without_any_box_are_told_by_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["inspect", str(write_coco(tmp_path, content=coco_content(annotations=[])))])
+    assert "no image has a box" in capsys.readouterr().out
