@@ -133,8 +133,12 @@ def test_boxes_at_one_place_with_other_masks_are_two(tmp_path: Path) -> None:
 
 def test_class_names_that_differ_in_case_or_blanks_are_told(tmp_path: Path) -> None:
     data = read(tmp_path, annotations=[], categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "A "}])
-    assert data.names == ("a", "A ")
-    assert "class names differ in case or blanks alone: kept apart" in data.warnings[0]
+    xml = write_voc(tmp_path / "voc") / "Annotations/a.xml"
+    write_text(xml, xml.read_text().replace(">cat<", ">Dog<"))
+    voc = open_detection_data(tmp_path / "voc")
+    assert (data.names, voc.names) == (("a", "A "), ("Dog", "dog", "person"))
+    for found in (data, voc):
+        assert any("class names differ in case or blanks alone: kept apart" in line for line in found.warnings)
 
 
 def test_validation_may_lack_classes_of_training(tmp_path: Path) -> None:

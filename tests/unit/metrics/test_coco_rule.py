@@ -38,12 +38,13 @@ def test_lower_overlaps_count_where_they_are_asked_for():
     assert row["AR"] == pytest.approx(0.75)
 
 
-def test_the_limit_on_detections_is_the_rules():
+def test_more_than_100_objects_in_a_picture_are_all_counted_by_a_limit_of_ones_own():
     boxes = [[20 * (i % 20), 20 * (i // 20), 10, 10] for i in range(150)]
     truth = {**TRUTH, "annotations": [{"image_id": 1, "category_id": 3, "bbox": box} for box in boxes]}
     found = [{"image_id": 1, "category_id": 3, "bbox": box, "score": 0.5} for box in boxes]
     (at_100,), (at_150,) = (ap_by_rule(truth, found, ApRule(most))["sizes"] for most in (100, 150))
-    assert at_100["AR"] == pytest.approx(100 / 150)
+    assert (at_100["AP"], at_100["AR"]) == pytest.approx((67 / 101, 100 / 150))
+    assert [coco_ap(truth, found).metrics[name] for name in ("AP", "AR100")] == [at_100["AP"], at_100["AR"]]
     assert (at_150["AP"], at_150["AR"], at_150["count"]) == (1, 1, 150)
 
 
