@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from focalkit._html import table
 from focalkit.compare.evaluate import (
     DEFAULT,
     NONE,
@@ -121,6 +123,18 @@ class Comparison:
             yardstick=yardstick,
             methods=methods,
         )
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what came out in a sentence, and a row for each method, the best first."""
+        from focalkit.compare.summary import lines, sentence, words
+
+        outcomes = {verdict.method: verdict.outcome for verdict in self.verdicts}
+        head = ["method", words(self.plan.metric), "over seeds ±", f"beside {self.plan.yardstick}", "", "seconds"]
+        rows = [
+            (line.method, line.mean, line.spread, line.difference, outcomes.get(line.method, line.error), line.seconds)
+            for line in lines(self)
+        ]
+        return f"<p>{escape(sentence(self))}</p>" + table(head, rows)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the HTML report; None: `report.html` in the directory."""

@@ -4,9 +4,12 @@ Boxes are xyxy in pixels of the file, labels are 0..K-1 in ascending order of th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
+
+from focalkit._html import table
 
 Box = tuple[float, float, float, float]
 
@@ -69,14 +72,20 @@ class DetectionData:
 
     split: str
     categories: tuple[Category, ...]
-    images: tuple[ImageRecord, ...]
+    images: tuple[ImageRecord, ...] = field(repr=False)
     warnings: tuple[str, ...]
     source: Path
-    division: Mapping[str, Sequence[str]] | None = None
+    division: Mapping[str, Sequence[str]] | None = field(default=None, repr=False)
     class_map: Mapping[str, str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: how many images, and the boxes of each class, the most frequent first."""
+        found = sorted(zip(self.names, self.class_counts(), self.image_counts(), strict=True), key=lambda row: -row[1])
+        head = f"{self.split}: {len(self):,} images of {self.source}"
+        return f"<p>{escape(head)}</p>" + table(["class", "boxes", "images"], found)
 
     @property
     def num_classes(self) -> int:

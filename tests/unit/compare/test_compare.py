@@ -39,6 +39,15 @@ def test_a_new_task_is_one_line_in_a_table(done, tmp_path: Path):
     assert json.loads((out / "best" / "cell.json").read_text())["name"] == done.ranking[0]
 
 
+def test_a_notebook_shows_the_sentence_and_a_row_for_each_method(done):
+    shown = done._repr_html_()
+    assert shown.startswith("<p>")
+    first, *rest = (shown.index(f"<td>{name}</td>") for name in done.ranking)
+    assert sorted(rest) == rest
+    assert all(first < place for place in rest)
+    assert f"<td>{np.mean(list(done.values(done.plan.metric)['ce'].values())):.3f}</td>" in shown
+
+
 def test_what_compares_names_no_task():
     """A new task is a folder and a line in a table; its `kinds` say which methods and presets fit."""
     folder = Path(focalkit.compare.__file__).parent

@@ -30,6 +30,14 @@ def test_counts_of_a_small_set(tmp_path: Path) -> None:
     assert found["image_sizes"] == {"width": [40, 40], "height": [30, 30]}
 
 
+def test_a_notebook_shows_the_classes_of_data_and_not_every_image(tmp_path: Path) -> None:
+    data = open_detection_data(write_coco(tmp_path / "<i>"))
+    shown = data._repr_html_()
+    assert f"train: 2 images of {data.source}".replace("<", "&lt;").replace(">", "&gt;") in shown
+    assert "<td>cat</td><td>1</td><td>1</td>" in shown
+    assert "a.png" not in repr(data)
+
+
 def test_a_split_without_boxes_has_no_imbalance(tmp_path: Path) -> None:
     data = open_detection_data(write_coco(tmp_path, content=coco_content(annotations=[])))
     assert summarize(data)["imbalance"] is None
