@@ -81,9 +81,9 @@ def records(
             else:
                 findings.error(item.place, f"the label {name!r:.80} is none of {', '.join(names)[:300] or 'nothing'}")
         images.append(image)
-    if not names:
+    if not names and not findings.errors:
         findings.error(source.name, "names no class and no object")
-    elif not images and not findings.errors:
+    if not images and not findings.errors:
         findings.error(source.name, f"the split {split} has no images")
     categories = tuple(Category(key, name) for key, name in enumerate(names, start=1))
     return assemble(split, categories, images, source, findings, check=check, repair=repair)

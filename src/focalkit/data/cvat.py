@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from focalkit._files import visible
-from focalkit.data._drawn import ENCLOSED, LEFT_OUT, Drawn, head, records
+from focalkit.data._drawn import ENCLOSED, LEFT_OUT, Drawn, head, one_each, records
 from focalkit.data._records import Box, DetectionData
 from focalkit.data._shapes import around, turned, turned_ellipse, within
 from focalkit.data._splits import split_in
@@ -23,6 +23,7 @@ from focalkit.data.check import Findings
 from focalkit.errors import DataError
 
 LOOKED_FOR = "CVAT: annotations.xml (CVAT for images), with images/"
+SHAPES = ("box", "polygon", "ellipse", "mask", "cuboid")
 _BOXLESS = ("tag", "points", "polyline", "skeleton")
 _BEGINS = re.compile(rb"<annotations[\s>]")
 _SUBSET = re.compile(rb"""(?:\bsubset="([^"]*)"|<subset>([^<]*)</subset>)""")
@@ -30,21 +31,29 @@ _SUBSET = re.compile(rb"""(?:\bsubset="([^"]*)"|<subset>([^<]*)</subset>)""")
 
 @dataclass(frozen=True)
 class CvatFiles:
-    """Where one split lies: its XML file, and the subset of its images; None for all of them."""
+    """Where one split lies: its XML file, the subset of its images (None for all), and the files of all splits."""
 
     file: Path
-    subset: str | None = None
+    subset: str | None
+    everything: tuple[Path, ...]
 
 
 def find(path: Path) -> dict[str, CvatFiles]:
-    """The splits of CVAT's XML at `path` (a folder or the file); empty where there is none."""
+    """The splits of CVAT's XML at `path` (a folder or the file); empty where there is none.
+
+    Raises:
+        InputError: Several files of one split.
+    """
     if path.is_file():
         return _splits(path) if is_cvat(path) else {}
     here = [file for file in (*visible(path, "*.xml")[:8], path / "annotations/annotations.xml") if is_cvat(file)]
     if len(here) == 1:
         return _splits(here[0])
-    folders = {split: d for d in visible(path, "*") if d.is_dir() and (split := split_in(d.name))}
-    return {s: CvatFiles(d / "annotations.xml") for s, d in folders.items() if is_cvat(d / "annotations.xml")}
+    found = one_each(here, "CVAT's")
+    if not found:
+        folders = {split: d for d in visible(path, "*") if d.is_dir() and (split := split_in(d.name))}
+        found = {split: file for split, d in folders.items() if is_cvat(file := d / "annotations.xml")}
+    return {split: CvatFiles(file, None, tuple(found.values())) for split, file in found.items()}
 
 
 def is_cvat(file: Path) -> bool:
@@ -58,7 +67,9 @@ def _splits(file: Path) -> dict[str, CvatFiles]:
     except OSError:
         named = []
     splits = sorted({split for name in named if (split := split_in(name))})
-    return {split: CvatFiles(file, split) for split in splits} or {"all": CvatFiles(file)}
+    if splits:
+        return {split: CvatFiles(file, split, (file,)) for split in splits}
+    return {split_in(file.stem) or "all": CvatFiles(file, None, (file,))}
 
 
 def read(split: str, where: CvatFiles, *, check: bool = True, repair: bool = False) -> DetectionData:
@@ -68,36 +79,41 @@ def read(split: str, where: CvatFiles, *, check: bool = True, repair: bool = Fal
         DataError: With every problem found.
     """
     findings, file = Findings(), where.file
-    try:
-        tree = read_xml(file, findings)
-    except ET.ParseError as error:
-        line, column = error.position
-        raise DataError(file, [f"{file.name}: not XML at line {line}, column {column}: {error}"]) from error
-    except (OSError, ValueError, LookupError) as error:
-        raise DataError(file, [f"{file.name}: cannot be read ({error})"]) from error
+    tree = _tree(file, findings)
     if tree.find("image") is None and tree.find("track") is not None:
         what = "holds tracks of a video; export it from CVAT as 'CVAT for images 1.1', with images"
         raise DataError(file, [f"{file.name}: {what}"])
-    whole = (tree.findtext(".//subset") or "").strip()  # of a task, where images say nothing
+    subsets = {(element.text or "").strip() for element in tree.iter("subset")}
+    whole = subsets.pop() if len(subsets) == 1 else ""  # of a task, where images say nothing
     drawn: list[Drawn] = []
-    used: set[str] = set()
     for row, image in enumerate(tree.iter("image"), start=1):
         found = _image(row, image, file, findings)
-        used |= {name for name, _, _ in found.boxes}
         part = split_in(image.get("subset") or whole)
         if where.subset in (None, part):
             drawn.append(found)
         elif part is None:
             findings.warn("images are in no subset of a split, as others are: left out", found.place)
-    names = _names(tree, used)
+    trees = (tree if other == file else _tree(other, Findings()) for other in where.everything)
+    names = list(dict.fromkeys(name for one in trees for name in _names(one)))
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
     inner = [d for place in (root / "images", root) for d in visible(place, "*") if d.is_dir()]
     folders = [root / "images", root, *inner]
     return records(split, drawn, names, folders, file, findings, check=check, repair=repair)
 
 
-def _names(tree: ET.Element, used: set[str]) -> list[str]:
-    """The classes: the labels of the task; those that boxes have where the file tells of none."""
+def _tree(file: Path, findings: Findings) -> ET.Element:
+    try:
+        return read_xml(file, findings)
+    except ET.ParseError as error:
+        line, column = error.position
+        raise DataError(file, [f"{file.name}: not XML at line {line}, column {column}: {error}"]) from error
+    except (OSError, ValueError, LookupError) as error:
+        raise DataError(file, [f"{file.name}: cannot be read ({error})"]) from error
+
+
+def _names(tree: ET.Element) -> list[str]:
+    """The classes: the labels of the task; those of the shapes where the file tells of none."""
+    used = {label for tag in SHAPES for shape in tree.iter(tag) if (label := (shape.get("label") or "").strip())}
     names: dict[str, None] = {}
     for label in tree.iterfind(".//labels/label"):
         name, kind = (label.findtext("name") or "").strip(), (label.findtext("type") or "any").strip()
@@ -113,7 +129,9 @@ def _image(row: int, image: ET.Element, file: Path, findings: Findings) -> Drawn
     if not name:
         findings.error(place, "the image has no name")
     width, height = (int(v) if (v := image.get(side) or "0").isdecimal() else v for side in ("width", "height"))
-    drawn = Drawn([name or "?"], place, width, height)
+    subset = (image.get("subset") or "").strip()
+    names = [f"{subset}/{name}"] * bool(subset) + [name]  # subsets may have images of one name
+    drawn = Drawn(names if name else ["?"], place, width, height)
     for number, shape in enumerate(image, start=1):
         if shape.tag == "tag":
             continue

@@ -10,6 +10,7 @@ Not read: predictions, choices, text, tasks with several images.
 
 import math
 import re
+from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,23 @@ SEVERAL = "tasks have several annotations: that marked as ground truth taken, ot
 _PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")
 
 
-def find(path: Path) -> dict[str, Path]:
+@dataclass(frozen=True)
+class LabelStudioFiles:
+    """Where one split lies, and the files of all splits (for the classes)."""
+
+    file: Path
+    everything: tuple[Path, ...]
+
+
+def find(path: Path) -> dict[str, LabelStudioFiles]:
     """The splits of Label Studio's exports at `path` (a folder or the file); empty where there are none.
 
     Raises:
         InputError: Several files of one split.
     """
-    if path.is_file():
-        return one_each([path], "Label Studio's") if is_label_studio(path) else {}
-    return one_each([file for file in visible(path, "*.json") if is_label_studio(file)], "Label Studio's")
+    here = [path] if path.is_file() else visible(path, "*.json")
+    found = one_each([file for file in here if is_label_studio(file)], "Label Studio's")
+    return {split: LabelStudioFiles(file, tuple(found.values())) for split, file in found.items()}
 
 
 def is_label_studio(file: Path) -> bool:
@@ -51,36 +60,42 @@ def is_label_studio(file: Path) -> bool:
         return False
 
 
-def read(split: str, where: Path, *, check: bool = True, repair: bool = False) -> DetectionData:
+def read(split: str, where: LabelStudioFiles, *, check: bool = True, repair: bool = False) -> DetectionData:
     """Read and check one split.
 
     Raises:
         DataError: With every problem found.
     """
-    findings = Findings()
-    tasks = load_json(where, findings)
+    findings, file = Findings(), where.file
+    drawn = _images(file, findings)
+    if not drawn and not findings.errors:
+        findings.error(file.name, "no task has an annotation; predictions are not taken: accept them in Label Studio")
+    _refuse_shares(drawn, file, findings)
+    others = [image for other in where.everything if other != file for image in _images(other, Findings())]
+    names = sorted({name for image in (*drawn, *others) for name, _, _ in image.boxes})
+    folders = [file.parent / "images", file.parent / "data", file.parent]
+    return records(split, drawn, names, folders, file, findings, check=check, repair=repair)
+
+
+def _images(file: Path, findings: Findings) -> list[Drawn]:
+    """The annotated images of a file."""
+    tasks = load_json(file, findings)
     if not isinstance(tasks, list):
-        raise DataError(where, [f"{where.name}: expected a list of tasks"])
-    tasks = _last_of_each(tasks, where, findings)
+        raise DataError(file, [f"{file.name}: expected a list of tasks"])
     drawn: list[Drawn] = []
-    for row, task in enumerate(tasks, start=1):
-        place = f"{where.name}: task {task.get('id', row) if isinstance(task, dict) else row}"
+    for row, task in enumerate(_last_of_each(tasks, file, findings), start=1):
+        place = f"{file.name}: task {task.get('id', row) if isinstance(task, dict) else row}"
         if not isinstance(task, dict):
             findings.error(place, f"expected an object, got {task!r:.40}")
             continue
         regions = _regions(task, place, findings)
         if regions is None:
             findings.warn("tasks have no annotation: left out", place)
-            continue
-        names = _file_names(task)
-        if not names:
+        elif names := _file_names(task):
+            drawn.append(_image(Drawn(names, f"{place} ({names[0]})"), regions, findings))
+        else:
             findings.error(place, "names no image")
-            continue
-        drawn.append(_image(Drawn(names, f"{place} ({names[0]})"), regions, findings))
-    _refuse_shares(drawn, where, findings)
-    names = sorted({name for image in drawn for name, _, _ in image.boxes})
-    folders = [where.parent / "images", where.parent / "data", where.parent]
-    return records(split, drawn, names, folders, where, findings, check=check, repair=repair)
+    return drawn
 
 
 def _last_of_each(tasks: list[Any], where: Path, findings: Findings) -> list[Any]:

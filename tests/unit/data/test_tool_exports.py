@@ -262,6 +262,38 @@ def test_tracks_of_a_video_are_asked_for_as_images(tmp_path: Path) -> None:
         open_detection_data(tmp_path, "all")
 
 
+def test_subsets_may_have_images_of_one_name(tmp_path: Path) -> None:
+    text = cvat_xml(subsets=("Train", "Validation")).replace('name="b.png"', 'name="a.png"')
+    write_text(tmp_path / "annotations.xml", text)
+    for subset in ("Train", "Validation"):
+        save_image(tmp_path / "images" / subset / "a.png")
+    for split, subset in (("train", "Train"), ("val", "Validation")):
+        (image,) = open_detection_data(tmp_path, split).images
+        assert image.path == tmp_path / "images" / subset / "a.png"
+
+
+def test_the_subset_of_a_task_is_that_of_its_images(tmp_path: Path) -> None:
+    file = cvat(tmp_path) / "annotations.xml"
+    write_text(file, file.read_text().replace("<labels>", "<subset>Train</subset><labels>"))
+    assert len(open_detection_data(tmp_path, "train")) == 2
+
+
+def test_splits_in_files_of_their_own_share_their_classes(tmp_path: Path) -> None:
+    save_image(tmp_path / "a.png")
+    save_image(tmp_path / "b.png")
+    turned = "<label><name>cat</name></label><label><name>dog</name></label>"
+    write_text(tmp_path / "cvat/train.xml", cvat_xml())
+    write_text(tmp_path / "cvat/val.xml", cvat_xml(labels=turned))
+    only_cat = region(value(rectanglelabels=["cat"]))
+    label_studio_of(tmp_path / "studio", task("a.png", only_cat), file="train.json")
+    label_studio_of(tmp_path / "studio", task("a.png", region()), file="val.json")
+    for tool, names in (("cvat", ("dog", "cat")), ("studio", ("cat", "dog"))):
+        for split in ("train", "val"):
+            data = open_detection_data(tmp_path / tool, split, check=False)
+            assert data.names == names
+    assert data.images[0].labels == (1,)
+
+
 def test_images_of_no_split_are_left_out_where_others_have_one(tmp_path: Path) -> None:
     write_text(cvat_project(tmp_path) / "annotations.xml", cvat_xml(subsets=("Train", "Night")))
     data = open_detection_data(tmp_path)
@@ -294,6 +326,12 @@ def test_faults_of_label_studio_are_named(tmp_path: Path, regions: list, says: s
     with pytest.raises(DataError, match=says) as caught:
         open_detection_data(tmp_path, "all")
     assert "project-1-at-2026.json" in str(caught.value)
+
+
+def test_predictions_that_nobody_accepted_are_no_annotations(tmp_path: Path) -> None:
+    label_studio_of(tmp_path, task("a.png", annotations=[], predictions=[{"result": [region()]}]))
+    with pytest.raises(DataError, match="no task has an annotation; predictions are not taken"):
+        open_detection_data(tmp_path, "all")
 
 
 def test_tasks_that_are_no_tasks_are_named(tmp_path: Path) -> None:
