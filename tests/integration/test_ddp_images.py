@@ -17,6 +17,7 @@ from focalkit.cli.compare import Args, in_group, run
 from focalkit.compare import cell
 from focalkit.compare.methods import METHODS
 from focalkit.compare.store import Store
+from focalkit.detection.models.synced_norm import synced_norms
 from focalkit.errors import InputError
 from focalkit.tasks import Budget, Source, _ranks
 from focalkit.tasks.image import TASK, _fit
@@ -25,6 +26,8 @@ from focalkit.training.group import process_group
 from ranks import Failed, in_ranks, slurm, torchrun
 
 STEPS, BATCH = 20, 25
+LEARNING = ("ghm_c", "eqlv2", "seesaw")
+"""Losses that keep statistics of their batches, in float32."""
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +91,9 @@ def alike(data: Path, name: str, ranks: int, launcher: Any = torchrun) -> int:
     several = in_ranks(ranks, lambda rank: work(data, method, ranks), launcher)
     assert not any(isinstance(end, Failed) for end in several), several
     assert len(one["losses"]) >= 0.8 * STEPS  # without the second stage of crt
-    assert np.sum([end["losses"] for end in several], axis=0) == pytest.approx(one["losses"], rel=1e-9, abs=1e-9)
-    assert furthest(several[0]["weights"], one["weights"]) < 1e-9
+    close = 1e-5 if name in LEARNING else 1e-9
+    assert np.sum([end["losses"] for end in several], axis=0) == pytest.approx(one["losses"], rel=close, abs=close)
+    assert furthest(several[0]["weights"], one["weights"]) < close
     assert all(furthest(end["weights"], several[0]["weights"]) == 0 for end in several)
     for end in several:
         assert end["test"] == pytest.approx(one["test"], abs=1e-6)
@@ -102,8 +106,30 @@ def test_two_tasks_of_slurm_fit_images_as_one_process_does(data):
 
 @pytest.mark.soak
 def test_four_processes_fit_images_as_one_does(data, reliability):
-    names = ("ce", "focal", "ldam_drw", "mixup", "crt", "ghm_c", "eqlv2", "seesaw")
+    names = ("ce", "focal", "ldam_drw", "mixup", "crt", *LEARNING)
     reliability("ranks", "images, 20 steps", sum(alike(data, name, n) for name in names for n in (2, 4)))
+
+
+def test_the_norms_of_two_processes_are_those_of_one(tmp_path):
+    torch.manual_seed(0)
+    x, weights = torch.randn(6, 4, 3, 5, dtype=torch.float64) + 100, torch.randn(6, 4, 3, 5, dtype=torch.float64)
+
+    def work(ranks: int) -> list[Any]:
+        with process_group(ranks):
+            norm = nn.Sequential(nn.BatchNorm2d(4).double())
+            norm = synced_norms(norm, on_gpu=False) if ranks > 1 else norm
+            part = slice(0, 1) if _ranks.rank() == 0 else slice(1, 6)  # of unequal size
+            own = (x[part] if ranks > 1 else x).clone().requires_grad_()
+            (norm(own).sin() * (weights[part] if ranks > 1 else weights)).sum().backward()
+            _ranks.sum_gradients(norm)
+            of_norm = [p.grad for p in norm.parameters()] + list(norm.buffers())
+            return [own.grad.numpy(), *(v.numpy() for v in of_norm)]
+
+    one, (first, second) = work(1), in_ranks(2, lambda rank: work(2))
+    assert np.concatenate([first[0], second[0]]) == pytest.approx(one[0], abs=1e-9)
+    for ours, theirs, alone in zip(first[1:], second[1:], one[1:], strict=True):
+        assert ours == pytest.approx(alone, abs=1e-9)
+        assert theirs == pytest.approx(alone, abs=1e-9)
 
 
 def asked(data: Path, out: Path, **more: Any) -> Args:
