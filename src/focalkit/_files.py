@@ -182,15 +182,23 @@ def visible(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if not hidden(path, folder))
 
 
-def walk(folder: Path) -> list[Path]:
+_OUTPUTS = (("run.json", "metrics.jsonl"), ("run.json", "checkpoints"), ("predictions.json", "images.json"))
+"""What lies together in a folder that training or prediction wrote."""
+
+
+def walk(folder: Path, *, outputs: bool = True) -> list[Path]:
     """The files below a folder, sorted, through links to other folders, without what is hidden.
 
-    A folder that is reached again through a link, as in a loop, is not entered again.
+    A folder that is reached again through a link, as in a loop, is not entered again. Without `outputs`, folders below
+    it that a run or `predict` wrote are not entered: pictures drawn there are no data.
     """
     found: list[Path] = []
     entered: set[str] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
+        if not outputs and Path(here) != folder and any({*folders, *names} >= set(pair) for pair in _OUTPUTS):
+            folders[:] = []
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in entered else []
         if real not in entered:
             found += [Path(here, name) for name in names if not name.startswith(".")]

@@ -155,8 +155,10 @@ class RunDir:
         write_json_atomic(self.path / "result.json", dict(result))
 
     def clear(self) -> None:
-        """Delete what a run writes, by name; other files in the directory stay."""
-        for name in _FILES:
+        """Delete what a run writes, by name; other files stay, and all of them where there is no run."""
+        if not self.exists:
+            return
+        for name in _FILES[1:]:
             (self.path / name).unlink(missing_ok=True)
         for name in _FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
@@ -164,6 +166,7 @@ class RunDir:
             file.unlink(missing_ok=True)
             with suppress(OSError):  # something else is in it
                 file.parent.rmdir()
+        (self.path / _FILES[0]).unlink()  # last: without it nothing says that the others are a run's
 
 
 def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
@@ -172,6 +175,7 @@ def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
     | what is there   | plain | `resume`  | `force` |
     |-----------------|-------|-----------|---------|
     | no run          | start | start     | start   |
+    | its files alone | error | error     | error   |
     | unfinished run  | error | continue  | start   |
     | finished run    | error | unchanged | start   |
 
@@ -186,6 +190,11 @@ def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
         raise ConfigError("--resume continues the run and --force deletes it: give one of them")
     if run.path.exists() and not run.path.is_dir():
         raise ConfigError(f"{path}: expected a directory for the run, got a file")
+    if not run.exists and (left := [n for n in (*_FILES, *_FOLDERS) if (run.path / n).exists()]):
+        raise ConfigError(
+            f"{path}: has no run.json but holds {', '.join(left)}, which a run would write over and --force does not "
+            "delete; choose another --out"
+        )
     if force:
         return run
     if run.exists and not resume:
@@ -194,10 +203,6 @@ def claim(path: Path, *, resume: bool = False, force: bool = False) -> RunDir:
                 f"{path}: holds a finished run; choose another --out, or --force to delete it and start over"
             )
         raise ConfigError(f"{path}: holds an unfinished run; --resume continues it, --force deletes it and starts over")
-    if not run.exists and (left := [n for n in (*_FILES, *_FOLDERS) if (run.path / n).exists()]):
-        raise ConfigError(
-            f"{path}: has no run.json but holds {', '.join(left)}; choose another --out, or --force to delete them"
-        )
     for folder in (run.path, *(run.path / name for name in _FOLDERS)):
         remove_leftovers(folder)
     return run

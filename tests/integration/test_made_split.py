@@ -56,3 +56,13 @@ def test_predict_takes_the_images_of_a_part(run: Path, capsys: pytest.CaptureFix
 def test_chosen_classes_are_measured_apart(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "--single-class", "--split", "test"]) == 2
     assert "'object', which the model was not trained on" in capsys.readouterr().err
+
+
+def test_a_run_does_not_begin_in_the_folder_of_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = patients(tmp_path)
+    before = sorted(path.name for path in data.iterdir())
+    for given in (data, *data.glob("*.json")):
+        for flags in ([], ["--force"]):
+            assert main(["train", "--data", str(given), "--split", "50/50", "--out", str(data), *flags]) == 2
+            assert "choose another --out" in capsys.readouterr().err
+    assert sorted(path.name for path in data.iterdir()) == before

@@ -16,7 +16,7 @@ def hint(path: Path) -> str:
         return "\nIt is an archive: unpack it, and give the folder"
     if not is_folder(path):
         return ""
-    files = walk(path)
+    files = walk(path, outputs=False)
     archive = next((file for file in files if file.suffix.lower() in _ARCHIVES), None)
     if archive is not None:
         return f"\n{archive} is an archive: unpack it first"

@@ -116,7 +116,7 @@ def find_nested(path: Path) -> dict[str, VocFiles]:
     """XML files in folders of any depth, with the images beside them or in folders of like names."""
     if not path.is_dir():
         return {}
-    xmls = [file for file in walk(path) if file.suffix.lower() == ".xml"]
+    xmls = [file for file in walk(path, outputs=False) if file.suffix.lower() == ".xml"]
     if not any(map(_is_voc, xmls[:5])):
         return {}
     xmls = [xml for xml in xmls if _is_voc(xml)]

@@ -205,4 +205,4 @@ def _by_folders(folder: Path, source: Path, names: tuple[tuple[int, str], ...]) 
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
-    return (file for file in walk(folder) if is_picture(file))
+    return (file for file in walk(folder, outputs=False) if is_picture(file))

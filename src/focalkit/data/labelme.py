@@ -40,7 +40,7 @@ def find(path: Path) -> dict[str, LabelmeFiles]:
     """The splits of labelme's files in the folder `path`; empty where there are none."""
     if not path.is_dir():
         return {}
-    jsons = [file for file in walk(path) if file.suffix.lower() == ".json"]
+    jsons = [file for file in walk(path, outputs=False) if file.suffix.lower() == ".json"]
     if not any(is_labelme(file) for file in jsons[:5]):
         return {}
     jsons = [file for file in jsons if is_labelme(file)]

@@ -79,7 +79,7 @@ def _images(entry: str, where: YoloFiles, findings: Findings) -> list[tuple[Path
         findings.error(where.source.name, f"{entry} was not found; tried {', '.join(map(str, tried))}")
         return []
     if place.is_dir():
-        return [(file, "") for file in walk(place) if is_picture(file)]
+        return [(file, "") for file in walk(place, outputs=False) if is_picture(file)]
     try:
         lines = read_lines(place, findings)
     except (OSError, ValueError) as error:

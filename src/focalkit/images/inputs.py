@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,13 @@ from focalkit._files import walk
 from focalkit._pictures import SUFFIXES, is_picture
 from focalkit.errors import InputError
 from focalkit.images.files import read_image, rgb_array
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+_CHANNELS = (1, 3, 4)
+"""Grey, RGB, and RGB with an alpha channel, which is dropped."""
 
 
 def find_images(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -96,16 +103,15 @@ def as_image(image: Any) -> Tensor:
     if isinstance(image, Image.Image):
         image = rgb_array(image)
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
-            raise InputError(f"expected an array of uint8 (h, w, 3) or (h, w), got {image.dtype} {image.shape}")
-        planes = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-        planes = np.require(planes, requirements=["C", "W"])  # torch warns of arrays that are read-only
-        image = torch.from_numpy(planes).permute(2, 0, 1)
+        image = _of_array(image)
     if not isinstance(image, Tensor):
         what = f"{type(image).__module__}.{type(image).__qualname__}"
         raise InputError(f"expected an image file, a folder, a PIL image, an array or a tensor, got {what}")
-    if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
-        raise InputError(f"expected a tensor image of shape (3, h, w), got {tuple(image.shape)}")
+    image = image.detach()
+    if image.ndim != 3 or image.shape[0] not in _CHANNELS or 0 in image.shape:
+        last = image.ndim == 3 and image.shape[2] in _CHANNELS
+        hint = "; channels come first: image.permute(2, 0, 1)" if last else ""
+        raise InputError(f"expected a tensor image of shape (3, h, w), got {tuple(image.shape)}{hint}")
     if image.is_floating_point():
         low, high = float(image.min()), float(image.max())
         if not (low >= 0 and high <= 1):
@@ -115,4 +121,21 @@ def as_image(image: Any) -> Tensor:
         image = (image * 255).round().to(torch.uint8)
     elif image.dtype != torch.uint8:
         raise InputError(f"expected a tensor image of uint8, or float in [0, 1], got {image.dtype}")
-    return image.detach().cpu().expand(3, -1, -1).contiguous()
+    return image[:3].cpu().expand(3, -1, -1).contiguous()
+
+
+def _of_array(array: "np.ndarray") -> Tensor:
+    """An array (h, w), or (h, w, 1, 3 or 4) as a tensor with the channels first; of 16 bits as uint8."""
+    import numpy as np
+
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in _CHANNELS):
+        first = array.ndim == 3 and array.shape[0] in _CHANNELS
+        hint = "; channels come last: image.transpose(1, 2, 0)" if first else ""
+        raise InputError(f"expected an array (h, w, 3) or (h, w), got {array.dtype} {array.shape}{hint}")
+    if array.dtype == np.uint16:
+        array = (array * np.float32(255 / 65535)).round().astype(np.uint8)
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise InputError(f"expected an array of uint8, uint16, or float in [0, 1], got {array.dtype} {array.shape}")
+    planes = array[..., None] if array.ndim == 2 else array
+    planes = np.require(planes, requirements=["C", "W"])  # torch warns of arrays that are read-only
+    return torch.from_numpy(planes).permute(2, 0, 1)

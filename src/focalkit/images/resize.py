@@ -133,10 +133,15 @@ def same_size_batches(sizes: Sequence[tuple[int, int]], batch_size: int, multipl
     Returns:
         Rows of `sizes`, each in one batch; the largest images come first.
 
+    Raises:
+        ValueError: A batch of no image.
+
     Example:
         >>> same_size_batches([(64, 60), (96, 64), (50, 64)], 8)
         [[1], [0, 2]]
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     groups: dict[tuple[int, int], list[int]] = {}
     for row, (height, width) in enumerate(sizes):
         groups.setdefault(padded_size(height, width, multiple), []).append(row)

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from focalkit._config_io import config_to_dict
 from focalkit._runs import SCHEMA, RunDir, claim, write_json_atomic
-from focalkit.config import TrainConfig
+from focalkit.config import DataConfig, TrainConfig
 from focalkit.data import DetectionData, Selection, division_record, open_train_and_val
 from focalkit.data.own_pipeline import content_of, load_pipeline
 from focalkit.data.watch import LoadingError, deaths_explained
@@ -114,6 +114,7 @@ def train(
     check_devices(config)
     first = is_first_process()
     run = claim(out, resume=resume, force=force) if first else RunDir(out)
+    _refuse_folder_of_data(out, config.data)
     changes: dict[str, tuple[Any, Any]] = {}
     if resume and run.exists:
         (config, changes), notes = continued(run, config), ()
@@ -233,6 +234,14 @@ def _module(
         seed=config.seed,
     )
     return module, notes
+
+
+def _refuse_folder_of_data(out: Path, data: DataConfig) -> None:
+    """A run among the data would be taken for a part of them, and --force would delete what is called like it."""
+    for given in (data.path, data.images, data.train_json, data.val_json):
+        place = None if given is None else Path(given).resolve()
+        if place is not None and Path(out).resolve() == (place.parent if place.is_file() else place):
+            raise ConfigError(f"{out}: is the folder of the data; choose another --out, such as {Path(out) / 'run'}")
 
 
 def _checked_init(config: TrainConfig, trust: bool, found: AnyDetector | None) -> AnyDetector:

@@ -147,3 +147,14 @@ def test_repair_leaves_out_images_that_cannot_be_read(tmp_path: Path) -> None:
     data = open_detection_data(tmp_path, repair=True)
     assert [image.file_name for image in data.images] == ["a.png"]
     assert any("missing or cannot be read: left out" in line for line in data.warnings)
+
+
+@pytest.mark.parametrize("marks", [("run.json", "metrics.jsonl"), ("predictions.json", "images.json")])
+def test_pictures_that_a_run_or_predict_has_drawn_are_no_data(tmp_path: Path, marks: tuple[str, str]) -> None:
+    save_image(tmp_path / "a.png")
+    write_text(tmp_path / "a.txt", ROW)
+    write_text(tmp_path / "classes.txt", "dog\n")
+    save_image(tmp_path / "out/drawn/a.png")
+    for name in marks:
+        write_text(tmp_path / "out" / name, "{}")
+    assert [image.path for image in open_detection_data(tmp_path, "all").images] == [tmp_path / "a.png"]

@@ -6,6 +6,7 @@ from PIL import Image
 from focalkit.detection import fit_size, pad_batch, read_image, resize, to_unit
 from focalkit.errors import InputError
 from focalkit.images import as_image
+from focalkit.images.resize import same_size_batches
 
 
 def picture(height=6, width=9):
@@ -136,3 +137,44 @@ def test_no_images_and_wrong_images_are_refused():
         pad_batch([], (0, 0, 0))
     with pytest.raises(ValueError, match=r"\(3, h, w\), got \(1, 4, 4\)"):
         pad_batch([torch.zeros(1, 4, 4)], (0, 0, 0))
+
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+RGB = np.stack([GREY, GREY, GREY], 2)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        RGB / 255,
+        (GREY / 255).astype(np.float32),
+        np.dstack([RGB, GREY]),
+        RGB.astype(np.uint16) * 257,
+        GREY.astype(np.uint16) * 257,
+        RGB[:, ::-1].copy()[:, ::-1],
+        torch.tensor(RGB / 255).permute(2, 0, 1).requires_grad_(),
+        torch.tensor(np.dstack([RGB, GREY])).permute(2, 0, 1),
+    ],
+    ids=["float", "float grey", "alpha", "16 bits", "16 bits grey", "negative strides", "with a gradient", "4 planes"],
+)
+def test_every_form_of_the_same_pixels_is_the_same_image(given):
+    assert torch.equal(as_image(given), torch.tensor(RGB).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (RGB.transpose(2, 0, 1), r"channels come last: image\.transpose"),
+        (torch.tensor(RGB), r"channels come first: image\.permute"),
+        (RGB.astype(np.float32), "got values from 0 to 235"),
+        (RGB.astype(np.int64), "expected an array of uint8, uint16, or float"),
+    ],
+)
+def test_pixels_that_are_not_plain_say_what_to_do(given, said):
+    with pytest.raises(InputError, match=said):
+        as_image(given)
+
+
+def test_a_batch_of_no_image_is_refused():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        same_size_batches([(64, 64)], 0)

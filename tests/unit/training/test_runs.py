@@ -103,8 +103,15 @@ def test_force_deletes_the_run_and_nothing_else(run):
 
 def test_leftovers_without_run_json_are_not_overwritten(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("")
-    with pytest.raises(ConfigError, match=r"holds metrics\.jsonl"):
-        claim(tmp_path)
+    for force in (False, True):
+        with pytest.raises(ConfigError, match=r"holds metrics\.jsonl"):
+            claim(tmp_path, force=force)
+
+
+def test_clearing_a_folder_without_a_run_deletes_nothing(tmp_path):
+    (tmp_path / "result.json").write_text("{}")
+    RunDir(tmp_path).clear()
+    assert (tmp_path / "result.json").exists()
 
 
 def test_resume_and_force_contradict_each_other(tmp_path):

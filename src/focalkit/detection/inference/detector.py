@@ -184,9 +184,10 @@ class Detector:
 
         Args:
             images: One image, a sequence or an iterator of them. One is a file; a folder (its images in the order of
-                `find_images`); a pattern such as "photos/*.jpg"; a PIL image; an array (h, w, 3) or (h, w), uint8, RGB;
-                a tensor (3, h, w), uint8 or float in [0, 1]. A batch (b, 3, h, w) counts as a sequence. Files are
-                turned upright by their EXIF orientation, PIL images taken as they are.
+                `find_images`); a pattern such as "photos/*.jpg"; a PIL image; an array (h, w, 3) or (h, w), RGB, uint8,
+                uint16 or float in [0, 1]; a tensor (3, h, w), uint8 or float in [0, 1]. An alpha channel is dropped. A
+                batch (b, 3, h, w) counts as a sequence. Files are turned upright by their EXIF orientation, PIL images
+                taken as they are.
             score_threshold: Instead of the detector's own; "calibrated" for the thresholds per class of its
                 calibration.
             batch_size: Images per pass through the model, at most: only those that are padded to the same size share
