@@ -87,12 +87,12 @@ def read(split: str, where: CvatFiles, *, check: bool = True, repair: bool = Fal
     whole = subsets.pop() if len(subsets) == 1 else ""  # of a task, where images say nothing
     drawn: list[Drawn] = []
     for row, image in enumerate(tree.iter("image"), start=1):
-        found = _image(row, image, file, findings)
         part = split_in(image.get("subset") or whole)
         if where.subset in (None, part):
-            drawn.append(found)
+            drawn.append(_image(row, image, file, findings))
         elif part is None:
-            findings.warn("images are in no subset of a split, as others are: left out", found.place)
+            what = "images are in no subset of a split, as others are: left out"
+            findings.warn(what, f"{file.name}: {image.get('name')}")
     trees = (tree if other == file else _tree(other, Findings()) for other in where.everything)
     names = list(dict.fromkeys(name for one in trees for name in _names(one)))
     root = file.parent.parent if file.parent.name == "annotations" else file.parent

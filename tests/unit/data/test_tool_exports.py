@@ -263,13 +263,15 @@ def test_tracks_of_a_video_are_asked_for_as_images(tmp_path: Path) -> None:
 
 
 def test_subsets_may_have_images_of_one_name(tmp_path: Path) -> None:
-    text = cvat_xml(subsets=("Train", "Validation")).replace('name="b.png"', 'name="a.png"')
+    points = CVAT_BOX + '<points label="dog" points="1,1"/>'
+    text = cvat_xml(points, subsets=("Train", "Validation")).replace('name="b.png"', 'name="a.png"')
     write_text(tmp_path / "annotations.xml", text)
     for subset in ("Train", "Validation"):
         save_image(tmp_path / "images" / subset / "a.png")
     for split, subset in (("train", "Train"), ("val", "Validation")):
-        (image,) = open_detection_data(tmp_path, split).images
-        assert image.path == tmp_path / "images" / subset / "a.png"
+        data = open_detection_data(tmp_path, split)
+        assert [image.path for image in data.images] == [tmp_path / "images" / subset / "a.png"]
+        assert len(data.warnings) == (split == "train"), "of the split alone"
 
 
 def test_the_subset_of_a_task_is_that_of_its_images(tmp_path: Path) -> None:
