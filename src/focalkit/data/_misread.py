@@ -36,6 +36,11 @@ def _in_first_pixel(box: Box) -> bool:
     return -1 < x0 < x1 <= 1 + ROUNDING and -1 < y0 < y1 <= 1 + ROUNDING  # VOC's are moved by one
 
 
+def as_corners(box: Box) -> Box:
+    """Of a box that was given as x, y, width, height the one that the same numbers mean as corners."""
+    return box[0], box[1], box[2] - box[0], box[3] - box[1]
+
+
 def check_corners(
     images: Sequence[RawImage], as_corners: Callable[[Box], Box], form: str, overhang: float, findings: Findings
 ) -> None:

@@ -28,6 +28,7 @@ from focalkit.data._findings import ROUNDING, box_text, where_of
 from focalkit.data._findings import Findings as Findings
 from focalkit.data._findings import RawBox as RawBox
 from focalkit.data._findings import RawImage as RawImage
+from focalkit.data._misread import as_corners as as_corners
 from focalkit.data._misread import check_corners, check_scale
 from focalkit.data._records import Box, Category, DetectionData, ImageRecord
 from focalkit.errors import DataError

@@ -27,7 +27,7 @@ from focalkit.data._lookup import Lookup
 from focalkit.data._opened import recall, remember, state
 from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._texts import read_text
-from focalkit.data.check import Findings, RawBox, RawImage, assemble, leave_out
+from focalkit.data.check import Findings, RawBox, RawImage, as_corners, assemble, leave_out
 from focalkit.errors import DataError
 
 LOOKED_FOR = "COCO: annotations/*.json, <split>.json, <split>/_annotations.coco.json, or one JSON file with images/"
@@ -74,13 +74,9 @@ def _read(split: str, where: CocoFiles, check: bool, repair: bool) -> DetectionD
     images = _images(content["images"], where.json, findings, refused)
     _annotations(content["annotations"], images, categories, where.json, findings, refused, repair)
     check = _place(list(images.values()), where, findings) and check
-    corners = ("[x, y, width, height]", _as_corners)
+    corners = ("[x, y, width, height]", as_corners)
     rows = list(images.values())
     return assemble(split, categories, rows, where.json, findings, check=check, repair=repair, corners=corners)
-
-
-def _as_corners(box: Box) -> Box:
-    return box[0], box[1], box[2] - box[0], box[3] - box[1]
 
 
 def _place(images: list[RawImage], where: CocoFiles, findings: Findings) -> bool:

@@ -106,6 +106,8 @@ def _load(file: Path, findings: Findings) -> dict[str, Any] | None:
         findings.error(str(file), "expected an object with a list of shapes")
         return None
     for place, shape in enumerate(content["shapes"], start=1):
+        if isinstance(shape, dict) and type(shape.get("label")) is int:
+            shape["label"] = str(shape["label"])
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"].strip():
             findings.error(f"{file}: shape {place}", "has no label")
     return content
@@ -123,17 +125,21 @@ def _image(
     named = content.get("imagePath")
     folders = [file.parent, root, root / "images", root / "images" / file.parent.name]
     lookup = lookups.setdefault(file.parent, Lookup(folders, findings))
-    names = [named, PureWindowsPath(named).name] if isinstance(named, str) and named else []
-    names += [f"{file.stem}{suffix}" for suffix in SUFFIXES]
+    given = [named, PureWindowsPath(named).name] if isinstance(named, str) and named else []
+    own = [f"{file.stem}{suffix}" for suffix in SUFFIXES]
+    agrees = not given or PureWindowsPath(given[0]).stem.casefold() == file.stem.casefold()
+    names = [*given, *own] if agrees else [*own, *given]
     path = next((p for name in names if (p := lookup.literal(name))), None)
     path = path or next((p for name in names if (p := lookup.loosely(name))), None)
+    if path is not None and not agrees and path.name not in given and any(map(lookup.literal, given)):
+        findings.warn("files name another image than their own: the one called like them taken", f"{file}: {named}")
     (width, height), fault = size_of(
         {"width": content.get("imageWidth"), "height": content.get("imageHeight")}, str(file), findings
     )
     if fault:
         findings.error(str(file), fault)
-    hint = "" if path else f" (imagePath {named!r:.80} in {file.name}){lookup.nearly(names[0])}"
-    place = path or file.parent / names[0]
+    hint = "" if path else f" (imagePath {named!r:.80} in {file.name}){lookup.nearly((given or own)[0])}"
+    place = path or file.parent / (given or own)[0]
     return RawImage(row, place, place.name, width, height, hint=hint, file=str(file))
 
 

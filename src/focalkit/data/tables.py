@@ -1,18 +1,21 @@
-"""Tables of boxes: Open Images' csv files, and csv files with a row per box as TensorFlow and Roboflow write them.
+"""Tables of boxes: Open Images' csv files, and tables with a row per box as TensorFlow, Roboflow and Kaggle have them.
 
 Open Images: `*-annotations-bbox.csv` (ImageID, LabelName, XMin, XMax, YMin, YMax from 0 to 1, IsGroupOf), the names of
 classes in `class-descriptions-boxable.csv`; FiftyOne's `labels/detections.csv` and `metadata/classes.csv` too. Rows
-with IsGroupOf 1 become regions to ignore. Plain: `_annotations.csv` or any csv with the columns filename, class, xmin,
-ymin, xmax, ymax in pixels (and width, height). Images lie in a folder that is called like the split, in `data`, in
-`images` or beside the table. Rows of images that are not there are counted and left out, images without a row are
-taken as empty where their folder is that of one split. Classes in alphabetical order of all splits, with ids from 1.
+with IsGroupOf 1 become regions to ignore. Others: any table with columns for the image and the box (`_table_columns`),
+in pixels; without one for the class every box is an "object". Images lie in a folder that is called like the split, in
+`data`, in `images` or beside the table. Rows of images that are not there are counted and left out; images without a
+row, where their folder is that of one split, and images with an empty row are taken as empty. Classes in alphabetical
+order of all splits, with ids from 1.
 Not read: IsOccluded, IsTruncated, IsDepiction, IsInside, Confidence, masks, relationships.
 """
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from focalkit._files import visible
@@ -20,13 +23,16 @@ from focalkit._pictures import SUFFIXES, is_picture
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._splits import SPLITS, split_in
+from focalkit.data._table_columns import Columns, columns_of
 from focalkit.data._texts import read_text
-from focalkit.data.check import Findings, RawBox, RawImage, assemble, measure_all
+from focalkit.data.check import Findings, RawBox, RawImage, as_corners, assemble, measure_all
 from focalkit.errors import DataError
 
-LOOKED_FOR = "Tables: *-annotations-bbox.csv (Open Images), or csv with filename, class, xmin, ymin, xmax, ymax"
-OPEN_IMAGES = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
-PLAIN = ("filename", "class", "xmin", "ymin", "xmax", "ymax")
+LOOKED_FOR = "Tables: csv with columns such as filename, class, xmin, ymin, xmax, ymax, beside the images or above them"
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+_MOST_FOLDERS = 50
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,9 @@ class TableFiles:
     """Where one split lies: its table, the folders that may hold its images, and the tables of all splits."""
 
     table: Path
+    columns: Columns
     folders: tuple[Path, ...]
-    everything: tuple[Path, ...]
+    everything: tuple[tuple[Path, Columns], ...]
     names: Path | None
 
 
@@ -54,35 +61,40 @@ def find(path: Path) -> dict[str, TableFiles]:
     Raises:
         DataError: Several tables of one split.
     """
-    tables = [path] if path.is_file() else [*visible(path, "*.csv"), *visible(path, "*/*.csv")] if path.is_dir() else []
-    tables = [table for table in tables if table.suffix.lower() == ".csv" and _columns(table)]
+    files = [path] if path.is_file() else [*visible(path, "*.csv"), *visible(path, "*/*.csv")] if path.is_dir() else []
+    tables = [(f, columns) for f in files if f.suffix.lower() == ".csv" and (columns := columns_of(f))]
     root = path if path.is_dir() else path.parent
     described = [
         *visible(root, "*class-descriptions*.csv"), *visible(root, "*/*class-descriptions*.csv"),
         *visible(root, "metadata/classes.csv"),
     ]  # fmt: skip
     found: dict[str, TableFiles] = {}
-    for table in tables:
+    for table, columns in tables:
         split = split_in(table.name) or (table.parent != root and split_in(table.parent.name)) or "all"
+        folders = _folders(table, split, root)
+        if not columns.sure and not _shows_pictures(table, columns, folders):
+            continue
         if split in found:
             raise DataError(path, [f"{found[split].table} and {table} are both tables of the split {split}; name one"])
-        words = SPLITS.get(split, ())
-        places = [root / place / word for place in ("", "images", "data") for word in words]
-        places += [table.parent, root / "data", root / "images", table.parent.parent / "data", root]
-        folders = tuple(dict.fromkeys(place for place in places if place.is_dir()))
-        found[split] = TableFiles(table, folders, tuple(tables), next(iter(described), None))
+        found[split] = TableFiles(table, columns, folders, tuple(tables), next(iter(described), None))
     return found
 
 
-def _columns(table: Path) -> tuple[str, ...]:
-    """The columns that a table of boxes has; empty where it is another table."""
-    try:
-        with table.open("rb") as file:
-            head = file.readline(2000).decode("utf-8-sig")
-    except (OSError, ValueError):
-        return ()
-    there = {word.strip().strip('"') for word in head.split(",")}
-    return next((columns for columns in (OPEN_IMAGES, PLAIN) if there >= set(columns)), ())
+def _folders(table: Path, split: str, root: Path) -> tuple[Path, ...]:
+    """The folders that may hold the images of a table; none that is called like another split, but its own."""
+    words = SPLITS.get(split, ())
+    places = [root / place / word for place in ("", "images", "data") for word in words]
+    places += [table.parent, root / "data", root / "images", table.parent.parent / "data", root]
+    there = [folder for folder in visible(root, "*") if folder.is_dir()] if root.is_dir() else []
+    places += [folder for folder in there[:_MOST_FOLDERS] if split_in(folder.name) in (None, split)]
+    return tuple(dict.fromkeys(place for place in places if place.is_dir()))
+
+
+def _shows_pictures(table: Path, columns: Columns, folders: tuple[Path, ...]) -> bool:
+    """Whether one of the first rows names an image that is there."""
+    lookup = Lookup(folders, Findings())
+    names = dict.fromkeys(row.image for row in islice(_rows(table, columns, {}, Findings()), 20))
+    return any(_file_of(name, lookup) for name in names)
 
 
 def read(split: str, where: TableFiles, *, check: bool = True, repair: bool = False) -> DetectionData:
@@ -93,9 +105,10 @@ def read(split: str, where: TableFiles, *, check: bool = True, repair: bool = Fa
     """
     findings = Findings()
     described = _described(where.names, findings)
-    own = list(_rows(where.table, described, findings))
-    others = [row for table in where.everything if table != where.table for row in _rows(table, described, Findings())]
-    names = sorted({row.label for row in own} | {row.label for row in others})
+    own = list(_rows(where.table, where.columns, described, findings))
+    rest = [(table, columns) for table, columns in where.everything if table != where.table]
+    others = [row for table, columns in rest for row in _rows(table, columns, described, Findings())]
+    names = sorted({row.label for row in (*own, *others) if row.values})
     categories = tuple(Category(key, name) for key, name in enumerate(names, start=1))
     label_of = {name: label for label, name in enumerate(names)}
     files = _images(own, where, findings)
@@ -107,10 +120,14 @@ def read(split: str, where: TableFiles, *, check: bool = True, repair: bool = Fa
             findings.error(f"{where.table.name}: image {number} ({path})", size)
         else:
             found[path] = RawImage(number, path, path.name, *size)
-    relative = _columns(where.table) == OPEN_IMAGES
+    relative = where.columns.relative
     for number, row in enumerate(own, start=1):
         image = found.get(files[row.image]) if row.image in files else None
-        box = _box(row, f"{where.table}: line {row.line} ({row.image})", findings)
+        place = f"{where.table}: line {row.line} ({row.image})"
+        if not row.values:
+            findings.warn("rows have no box: their images are taken as empty", place)
+            continue
+        box = _box(row, where.columns.form, place, findings)
         if image is not None and box is not None:
             sx, sy = (image.width or 0, image.height or 0) if relative else (1, 1)
             scaled = (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
@@ -118,23 +135,30 @@ def read(split: str, where: TableFiles, *, check: bool = True, repair: bool = Fa
     if not names:
         findings.error(str(where.table), "no row names an object")
     images = list(found.values())
-    return assemble(split, categories, images, where.table, findings, check=False, repair=repair)
+    corners = ("x, y, width, height", as_corners) if where.columns.form == "sizes" else None
+    return assemble(split, categories, images, where.table, findings, check=False, repair=repair, corners=corners)
 
 
-def _rows(table: Path, described: dict[str, str], findings: Findings) -> Iterator[_Row]:
-    columns = _columns(table)
+def _rows(table: Path, columns: Columns, described: dict[str, str], findings: Findings) -> Iterator[_Row]:
+    last = max(columns.image, columns.label or 0, *columns.box)
     try:
-        reader = csv.DictReader(io.StringIO(read_text(table, findings)), skipinitialspace=True)
-        for row in reader:
-            if any(row.get(column) is None for column in columns):
-                findings.error(f"{table}: line {reader.line_num}", f"expected {', '.join(columns)}; a value is missing")
-            elif columns == OPEN_IMAGES:
-                label = described.get(row["LabelName"], row["LabelName"])
-                corners = (row["XMin"], row["YMin"], row["XMax"], row["YMax"])
-                yield _Row(reader.line_num, row["ImageID"], label, corners, row.get("IsGroupOf") == "1")
-            else:
-                corners = (row["xmin"], row["ymin"], row["xmax"], row["ymax"])
-                yield _Row(reader.line_num, row["filename"], row["class"], corners)
+        reader = csv.reader(io.StringIO(read_text(table, findings)), delimiter=columns.separator, skipinitialspace=True)
+        for row in islice(reader, int(columns.named), None):
+            if not any(value.strip() for value in row):
+                continue
+            if len(row) <= last:
+                findings.error(f"{table}: line {reader.line_num}", f"expected {columns.expected}; a value is missing")
+                continue
+            values = tuple(row[place].strip() for place in columns.box)
+            if len(values) == 1 and len(found := _NUMBER.findall(values[0])) == 4:
+                values = tuple(found)
+            label = "object" if columns.label is None else row[columns.label]
+            crowd = columns.group is not None and row[columns.group] == "1"
+            box = values if any(values) else ()
+            if box and not label.strip():
+                findings.error(f"{table}: line {reader.line_num} ({row[columns.image]})", "the box has no class")
+                continue
+            yield _Row(reader.line_num, row[columns.image].strip(), described.get(label, label), box, crowd)
     except (OSError, ValueError, csv.Error) as error:
         findings.error(str(table), f"cannot be read as a table ({error})")
 
@@ -156,9 +180,7 @@ def _images(rows: list[_Row], where: TableFiles, findings: Findings) -> dict[str
     lookup = Lookup(where.folders, findings)
     found: dict[str, Path] = {}
     for name in dict.fromkeys(row.image for row in rows):
-        spelt = (name,) if is_picture(Path(name)) else tuple(f"{name}{suffix}" for suffix in SUFFIXES)
-        path = next((p for one in spelt if (p := lookup.literal(one))), None) or lookup.loosely(spelt[0])
-        if path is not None:
+        if path := _file_of(name, lookup):
             found[name] = path
     absent = sum(row.image not in found for row in rows)
     if rows and not found:
@@ -169,6 +191,11 @@ def _images(rows: list[_Row], where: TableFiles, findings: Findings) -> dict[str
         for _ in range(absent):
             findings.warn("rows are of images that are not there: left out", f"{where.table.name}: {first}")
     return found
+
+
+def _file_of(name: str, lookup: Lookup) -> Path | None:
+    spelt = (name,) if is_picture(Path(name)) else tuple(f"{name}{suffix}" for suffix in SUFFIXES)
+    return next((path for one in spelt if (path := lookup.literal(one))), None) or lookup.loosely(spelt[0])
 
 
 def _add_empty(files: dict[str, Path], elsewhere: set[str], split: str, where: TableFiles, findings: Findings) -> None:
@@ -186,10 +213,10 @@ def _add_empty(files: dict[str, Path], elsewhere: set[str], split: str, where: T
                 files[str(file)] = file
 
 
-def _box(row: _Row, place: str, findings: Findings) -> Box | None:
+def _box(row: _Row, form: str, place: str, findings: Findings) -> Box | None:
     try:
         x0, y0, x1, y1 = map(float, row.values)
     except ValueError:
         findings.error(place, f"expected four numbers, got {', '.join(row.values)!r:.80}")
         return None
-    return x0, y0, x1, y1
+    return (x0, y0, x0 + x1, y0 + y1) if form == "sizes" else (x0, y0, x1, y1)

@@ -274,6 +274,21 @@ def test_pictures_that_labelme_has_not_seen_are_counted(tmp_path: Path) -> None:
     assert any("no JSON file: left out" in w for w in open_detection_data(tmp_path, "all").warnings)
 
 
+def test_the_picture_of_a_json_file_is_the_one_called_like_it(tmp_path: Path) -> None:
+    for name in "ab":
+        labelme_json(tmp_path / f"{name}.json", shape(), image="b.png")
+        save_image(tmp_path / f"{name}.png")
+    data = open_detection_data(tmp_path, "all")
+    assert [image.file_name for image in data.images] == ["a.png", "b.png"]
+    assert any("name another image than their own" in line for line in data.warnings)
+
+
+def test_a_label_that_is_a_number_is_a_name(tmp_path: Path) -> None:
+    labelme_json(tmp_path / "a.json", {**shape(), "label": 3})
+    save_image(tmp_path / "a.png")
+    assert open_detection_data(tmp_path, "all").names == ("3",)
+
+
 def test_rows_of_pictures_that_are_not_there_are_counted(tmp_path: Path) -> None:
     warnings = open_detection_data(open_images(tmp_path), "train").warnings
     assert any(w.startswith("1 x rows are of images that are not there") for w in warnings)
@@ -312,7 +327,7 @@ def test_a_table_with_faults_names_their_lines(tmp_path: Path) -> None:
     table.write_text(table.read_text() + "a.png,40,30,dog,x,3,14,15\na.png,40\na.png,40,30,dog,5,5,5,9\n")
     with pytest.raises(DataError) as caught:
         open_detection_data(tmp_path, "train")
-    for part in ("line 3 (a.png): expected four numbers", "line 4: expected filename", "has no area"):
+    for part in ("line 3 (a.png): expected four numbers", "line 4: expected an image, a class and xmin", "has no area"):
         assert part in str(caught.value)
 
 
