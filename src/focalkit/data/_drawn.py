@@ -64,7 +64,9 @@ def records(
     taken: set[Path] = set()
     number = 0
     for row, item in enumerate(drawn, start=1):
-        size, fault = size_of({"width": item.width, "height": item.height}, item.place, findings)
+        size, fault = (None, None), ""
+        if (item.width, item.height) != (None, None):  # else the form does not say
+            size, fault = size_of({"width": item.width, "height": item.height}, item.place, findings)
         if fault:
             findings.error(item.place, fault)
         path = next((p for find in (lookup.literal, lookup.loosely) for name in item.names if (p := find(name))), None)

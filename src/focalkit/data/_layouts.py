@@ -90,11 +90,12 @@ def find_layouts(path: Path) -> dict[str, Layout]:
 
 def find_others(path: Path, opened: Iterable[DetectionData]) -> dict[str, str]:
     """Folders of `path` that are data sets of their own beside the one that was opened -> their format."""
-    used = {place for data in opened for place in (data.source, *(image.path for image in data.images))}
+    used = {place for data in opened for place in (data.source, *{image.path.parent for image in data.images})}
     used |= {above for place in used for above in place.parents}
     found: dict[str, str] = {}
     for folder in visible(path, "*")[:MOST_FOLDERS] if path.is_dir() else []:
-        if not folder.is_dir() or folder in used or folder.name.casefold() in _PARTS:
+        part = folder.name.casefold() in _PARTS or split_in(folder.name)
+        if part or not folder.is_dir() or folder in used:
             continue
         with suppress(InputError, OSError):
             layouts = next(filter(None, (_layouts_at(folder, readers) for readers in (_FORMATS, _OTHERS))), {})

@@ -141,6 +141,7 @@ def test_an_export_is_found_and_read(
         assert [image.boxes for image in data.images] == [(pytest.approx(BOX),), ()]
         assert (data.names[data.images[0].labels[0]], data.num_classes) == ("dog", 1 + ("Label" not in form))
         assert all(image.path.is_file() for image in data.images)
+        assert not [line for line in data.warnings if "tasks have no annotation" not in line]
     assert main(["inspect", str(tmp_path)]) == 0
     assert f"{form} data set" in capsys.readouterr().out
 
