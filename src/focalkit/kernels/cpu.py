@@ -28,17 +28,17 @@ DENSE = {torch.bool: 1, torch.bfloat16: 2, torch.float32: 4}
 log = logging.getLogger("focalkit.kernels")
 
 
-def _structure(name: str, **fields: type) -> type[ctypes.Structure]:
+def structure(name: str, **fields: type) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
 
 
 # as in native/weights.h, native/labels.h, native/softmax.h and native/threads.h
 _POINTER, _FLOAT, _INT64 = ctypes.c_void_p, ctypes.c_float, ctypes.c_int64
-_Level = _structure("Level", x=_POINTER, labels=_POINTER, gradient=_POINTER, outer=_INT64, classes=_INT64, inner=_INT64)
-_Focal = _structure("Focal", **dict.fromkeys(Focal.__dataclass_fields__, _FLOAT), scale=_FLOAT)
-_Classes = _structure("Classes", pos_weight=_POINTER, neg_weight=_POINTER, absent=_POINTER, classes=_INT64)
-_RowTerms = _structure("RowTerms", shift=_POINTER, factor=_POINTER, weight=_POINTER)
-_Team = _structure("Team", fork=_POINTER, threads=ctypes.c_int)
+_Level = structure("Level", x=_POINTER, labels=_POINTER, gradient=_POINTER, outer=_INT64, classes=_INT64, inner=_INT64)
+_Focal = structure("Focal", **dict.fromkeys(Focal.__dataclass_fields__, _FLOAT), scale=_FLOAT)
+_Classes = structure("Classes", pos_weight=_POINTER, neg_weight=_POINTER, absent=_POINTER, classes=_INT64)
+_RowTerms = structure("RowTerms", shift=_POINTER, factor=_POINTER, weight=_POINTER)
+_Team = structure("Team", fork=_POINTER, threads=ctypes.c_int)
 _Out = ctypes.c_double * 3
 
 
@@ -78,7 +78,7 @@ def _sigmoid_labels(
     out = _Out()
     code.sigmoid_focal_labels(
         levels, len(memory), LABELS[call.targets[0].dtype], int(call.ignore_index or 0), int(gradient),
-        int(call.mean), ctypes.byref(numbers), ctypes.byref(classes), ctypes.byref(_team()), out,
+        int(call.mean), ctypes.byref(numbers), ctypes.byref(classes), ctypes.byref(team()), out,
     )  # fmt: skip
     del kept
     return Result(out[0], out[1], [m.result() for m in memory], out[2])
@@ -97,7 +97,7 @@ def _sigmoid_dense(
     code.sigmoid_focal_dense(
         _POINTER(x.data_ptr()), _POINTER(targets.data_ptr()), _POINTER(result.data_ptr()), _INT64(x.numel()),
         _INT64(inner), DENSE[targets.dtype], _FLOAT(absent), int(gradient),
-        ctypes.byref(numbers), ctypes.byref(vectors), ctypes.byref(_team()), out,
+        ctypes.byref(numbers), ctypes.byref(vectors), ctypes.byref(team()), out,
     )  # fmt: skip
     del kept
     return Result(out[0], out[1], [layout.restore(result) if gradient else None], out[2])
@@ -115,7 +115,7 @@ def _softmax(
     out = _Out()
     code.softmax_focal(
         ctypes.byref(memory.level), ctypes.byref(rows), LABELS[call.targets[0].dtype], int(call.ignore_index or 0),
-        int(gradient), int(call.mean), ctypes.byref(numbers), ctypes.byref(_team()), out,
+        int(gradient), int(call.mean), ctypes.byref(numbers), ctypes.byref(team()), out,
     )  # fmt: skip
     return Result(out[0], out[1], [memory.result()], out[2])
 
@@ -181,7 +181,7 @@ def instructions() -> str | None:
     return next((name for name in build.INSTRUCTIONS if name == "any" or known.startswith(name)), None)
 
 
-def _team() -> ctypes.Structure:
+def team() -> ctypes.Structure:
     return _Team(_fork(), torch.get_num_threads())
 
 

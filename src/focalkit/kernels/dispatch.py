@@ -175,16 +175,24 @@ def _triton(call: Call, shapes: Sequence[torch.Size], kind: str, dtype: torch.dt
     return Choice("triton", "a kernel written for this loss, which makes one pass over the memory", "cuda")
 
 
+def watched() -> str | None:
+    """Where we are, if somebody there wants to see PyTorch's own operations; None where nobody does."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+        return "inside torch.compile or a trace, so that the outer compiler can fuse it,"
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore[reportAttributeAccessIssue]
+        return "inside vmap, grad and other function transforms"
+    if torch._C._len_torch_dispatch_stack():
+        return "under a dispatch mode, which is shown every operation,"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "in forward-mode differentiation"
+    return None
+
+
 def obstacle(call: Call, logits: tuple[Tensor, ...], *, explained: bool = False) -> str | None:
     """Why these tensors, or the moment, take the eager definition; None where nothing speaks against a single pass."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-        return "inside torch.compile or a trace the eager definition is used, so that the outer compiler can fuse it"
-    if torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore[reportAttributeAccessIssue]
-        return "inside vmap, grad and other function transforms the eager definition is used"
-    if torch._C._len_torch_dispatch_stack():
-        return "a dispatch mode is active, and the eager definition shows it every operation"
-    if torch.autograd.forward_ad._current_level >= 0:
-        return "forward-mode differentiation needs the eager definition"
+    why = watched()
+    if why is not None:
+        return f"{why} the eager definition is used"
     if logits[0].dtype not in DTYPES or any(x.dtype != logits[0].dtype for x in logits):
         return f"{logits[0].dtype} logits: the single pass takes float16, bfloat16, float32 and float64"
     device = logits[0].device

@@ -6,6 +6,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from focalkit.detection.models.fast_conv import FastConv2d
+
 
 class FPN(nn.Module):
     """Top-down pyramid on C3-C5 with two coarser levels: P6 from C5, P7 from ReLU(P6), unless told otherwise.
@@ -41,7 +43,7 @@ class FPN(nn.Module):
         self.p6_from, self.p7_relu = p6_from, p7_relu
         self.out_channels = out_channels
         self.lateral = nn.ModuleList(nn.Conv2d(c, out_channels, 1) for c in in_channels)
-        self.output = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in in_channels)
+        self.output = nn.ModuleList(FastConv2d(out_channels, out_channels, 3, padding=1) for _ in in_channels)
         self.p6 = nn.Conv2d(in_channels[-1] if p6_from == "c5" else out_channels, out_channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
         for module in self.modules():

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from focalkit.detection.models.fast_conv import FastConv2d
+
 Conv = TypeVar("Conv", bound=nn.Conv2d)
 Norm = TypeVar("Norm", bound=nn.Module)
 
@@ -46,7 +48,7 @@ class FrozenNorm(nn.Module):
         return x * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)
 
 
-class NormedConv2d(nn.Conv2d):
+class NormedConv2d(FastConv2d):
     """A convolution without bias, with the `FrozenNorm` that follows it."""
 
     norm: tuple[FrozenNorm, ...] = ()  # in a tuple, so that its buffers stay in the place that names them
@@ -112,7 +114,7 @@ def with_norm(conv: nn.Conv2d, norm: FrozenNorm | nn.BatchNorm2d) -> nn.Conv2d:
 
     So the sum over a deep network does not drift from the original's.
     """
-    plain = like(conv, nn.Conv2d, bias=True)
+    plain = like(conv, FastConv2d, bias=True)
     assert norm.running_var is not None
     assert norm.running_mean is not None
     scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()

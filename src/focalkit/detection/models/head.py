@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from focalkit.detection.models.fast_conv import FastConv2d
 from focalkit.losses import prior_bias
 
 Norm = Literal["group", "batch"] | None
@@ -48,8 +49,8 @@ class RetinaNetHead(nn.Module):
         self.num_classes = num_classes
         self.num_priors = num_priors
         self.class_tower, self.box_tower, width = towers(in_channels, num_classes, channels, depth, norm, num_levels)
-        self.class_output = nn.Conv2d(width, num_priors * num_classes, 3, padding=1)
-        self.box_output = nn.Conv2d(width, num_priors * 4, 3, padding=1)
+        self.class_output = FastConv2d(width, num_priors * num_classes, 3, padding=1)
+        self.box_output = FastConv2d(width, num_priors * 4, 3, padding=1)
         initialise(self, self.class_output, self.box_output, prior_prob=prior_prob)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -102,7 +103,7 @@ class Tower(nn.Module):
     ) -> None:
         super().__init__()
         widths = [in_channels] + [channels] * depth
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1, bias=norm is None) for i, o in pairwise(widths))
+        self.convs = nn.ModuleList(FastConv2d(i, o, 3, padding=1, bias=norm is None) for i, o in pairwise(widths))
         # norms[layer][level]; a single entry serves all levels
         self.norms = nn.ModuleList(nn.ModuleList(norms(norm, channels, num_levels)) for _ in range(depth))
         self.act = act(inplace=True)

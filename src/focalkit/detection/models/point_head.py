@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from focalkit.detection.models.fast_conv import FastConv2d
 from focalkit.detection.models.head import Norm, initialise, towers
 
 
@@ -39,8 +40,8 @@ class PointHead(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.class_tower, self.box_tower, width = towers(in_channels, num_classes, channels, depth, norm, num_levels)
-        self.class_output = nn.Conv2d(width, num_classes, 3, padding=1)
-        self.box_output = nn.Conv2d(width, box_channels, 3, padding=1)
+        self.class_output = FastConv2d(width, num_classes, 3, padding=1)
+        self.box_output = FastConv2d(width, box_channels, 3, padding=1)
         self.quality_output = nn.Conv2d(width, 1, 3, padding=1) if quality else None
         self.scales = nn.Parameter(torch.ones(num_levels))
         others = (self.box_output,) if self.quality_output is None else (self.box_output, self.quality_output)

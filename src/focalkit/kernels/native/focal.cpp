@@ -11,6 +11,10 @@
 #include "softmax.h"
 #include "threads.h"
 
+#if !LOGIT_BF16 && SQUARED
+#include "winograd.h"  // once is enough, and in float32
+#endif
+
 namespace {
 
 // n rows or outer indices of some elements each, in chunks.

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
+#include "team.h"
 #include "weights.h"
 
 #ifdef __linux__
@@ -23,29 +23,6 @@ void expect_writes(Logit *gradient, i64 elements) {
     if (to > from + LARGE) madvise(reinterpret_cast<void *>(from), to - from, MADV_HUGEPAGE);
 #endif
 }
-
-// Threads to work with. `fork` is what OpenMP compiles a parallel region to: on each of them it calls work(data), and
-// it waits for all. It is handed in, so that they are the threads that PyTorch has; null: there are none.
-struct Team {
-    void (*fork)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
-    int threads;
-
-    // Calls work(i) for i < n, each by whichever thread is free.
-    template <typename Work>
-    void share(i64 n, const Work &work) const {
-        struct Shared {
-            const Work &work;
-            i64 n;
-            std::atomic<i64> next{0};
-        } shared{work, n};
-        const auto take = [](void *data) {
-            Shared &s = *static_cast<Shared *>(data);
-            for (i64 i; (i = s.next.fetch_add(1, std::memory_order_relaxed)) < s.n;) s.work(i);
-        };
-        if (fork && threads > 1 && n > 1) fork(take, &shared, unsigned(threads), 0);
-        else take(&shared);
-    }
-};
 
 // Adds the sums of work(i) for i < chunks, in their order.
 template <typename Work>

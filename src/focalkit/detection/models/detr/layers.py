@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from focalkit.detection.models.fast_conv import FastConv2d
 from focalkit.detection.models.frozen_norm import with_norm
 
 EPS = 1e-5
@@ -27,7 +28,7 @@ class ConvNorm(nn.Module):
         groups: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
+        self.conv = FastConv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
         self.norm = norm(out_channels)
         self.activation = nn.Identity() if activation is None else activation
 
