@@ -38,8 +38,8 @@ def render(found: dict[str, Any], shown: int) -> None:
     if found.get("others"):
         listed = ", ".join(f"{folder}/ ({form})" for folder, form in found["others"].items())
         console.print(f"[dim]note[/] also found: {escape(printable(listed))}; give one as the data", soft_wrap=True)
-    if list(found["splits"]) == ["all"]:
-        hint = "no splits of its own: train divides it with --split 80/10/10 or --fold 1/5"
+    if len([split for split in found["splits"] if split != "test"]) == 1 and "val" not in found["splits"]:
+        hint = "no val of its own: train holds a fifth out, or divides with --split 80/10/10 or --fold 1/5"
         console.print(f"[dim]note[/] {hint}", soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
 from focalkit.cli._format import number
 from focalkit.cli._presets import PresetName, preset, preset_here
+from focalkit.cli._train_defaults import out_for, with_split
 from focalkit.config import PRESETS, DataConfig, DetectorName, RuntimeConfig, TrainConfig, with_detector
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Args:
     OUT/run.json, which --config reads again. With `--preset NAME --help` the defaults shown are the preset's.
     """
 
-    out: Path
-    """The run directory"""
+    out: Path | None = None
+    """The run directory (default: runs/NAME, after the data, or runs/NAME-2, .. where that is there)"""
     preset: PresetName | None = None
     """cpu-small: MobileNetV2, 64 channels, 416 px. paper: ResNet-50-FPN, 600 px, 90k steps of 16 images.
     rtdetrv2: as its authors on COCO, 640 px. rtdetrv2-small: MobileNetV2, 128 channels, 100 queries, 416 px.
@@ -84,33 +85,37 @@ class Args:
 def main(argv: list[str]) -> int:
     argv = [re.sub(r"^--augment(?=$|=)", "--augment.pipeline", word) for word in spell_none(argv)]
     base = starting_point(argv)
-    default = Args(out=tyro.MISSING, train=Settings.of(base.config))
+    default = Args(train=Settings.of(base.config))
     args = tyro.cli(Args, args=argv, prog="focalkit train", default=default)
     if base.note:
         print(base.note, file=sys.stderr)
     from focalkit.training import DivergedError, train
 
-    before = RunDir(args.out).read_result() if args.resume else {}
     command, config = shlex.join(["focalkit", "train", *argv]), args.train.config()
+    out = args.out or out_for(config.data, args.resume or args.force)
+    run = RunDir(out)
+    if not (args.resume and run.exists):
+        config, note = with_split(config)
+        if note:
+            print(note, file=sys.stderr)
+    before = run.read_result() if args.resume else {}
     init = base.init if all(getattr(config, n) == getattr(base.config, n) for n in READ_FROM) else None
     try:
-        result = train(
-            config, args.out, resume=args.resume, force=args.force, command=command, trust=args.trust, init=init
-        )
+        result = train(config, out, resume=args.resume, force=args.force, command=command, trust=args.trust, init=init)
     except DivergedError as error:
-        where = args.out / ("autopsy.json" if report(args) else "report.html")
+        where = out / ("autopsy.json" if report(out) else "report.html")
         raise DivergedError(f"{error}\n  what was seen: {where}") from error
     if not result:  # not the first process of a job that torchrun or Slurm started
         return 0
     was_finished = bool(before.get("finished")) and before.get("steps") == result.get("steps")
     # a run that was finished may have been killed between these
-    unevaluated = [] if was_finished and _is_evaluated(RunDir(args.out)) else evaluate(args)
-    unreported = [] if was_finished and (args.out / "report.html").is_file() else report(args)
+    unevaluated = [] if was_finished and _is_evaluated(run) else evaluate(out)
+    unreported = [] if was_finished and (out / "report.html").is_file() else report(out)
     notes = unevaluated + unreported
     if args.json:
-        print(json.dumps({"run": str(args.out), **RunDir(args.out).read_result(), "notes": notes}))
+        print(json.dumps({"run": str(out), **run.read_result(), "notes": notes}))
     else:
-        print(_ending(args, notes))
+        print(_ending(out, notes))
     return 1 if unevaluated else 0
 
 
@@ -173,12 +178,12 @@ def starting_point(argv: list[str]) -> Base:
     return Base(with_file() if init is None else replace(with_file(), **named), note, init)
 
 
-def evaluate(args: Args) -> list[str]:
+def evaluate(out: Path) -> list[str]:
     """Evaluate the best checkpoint for predictions, per-class numbers and gallery; what went wrong, as notes."""
     from focalkit.evaluation import evaluate_run
 
     try:
-        evaluate_run(args.out)
+        evaluate_run(out)
     except Exception as error:
         if DEBUG.get():
             raise
@@ -195,12 +200,12 @@ def _is_evaluated(run: RunDir) -> bool:
         return False
 
 
-def report(args: Args) -> list[str]:
+def report(out: Path) -> list[str]:
     """Write OUT/report.html; what went wrong, as notes."""
     try:
         from focalkit.report import write_report
 
-        write_report([args.out], args.out / "report.html")
+        write_report([out], out / "report.html")
     except Exception as error:
         if DEBUG.get():
             raise
@@ -208,21 +213,21 @@ def report(args: Args) -> list[str]:
     return []
 
 
-def _ending(args: Args, notes: list[str]) -> str:
-    run, config = RunDir(args.out), RunDir(args.out).read_config()
+def _ending(out: Path, notes: list[str]) -> str:
+    run, config = RunDir(out), RunDir(out).read_config()
     result: dict[str, Any] = run.read_result()
     m = result["metrics"]
-    out, data = shlex.quote(str(args.out)), shlex.quote(str(config.data.path or config.data.val_json))
+    where, data = shlex.quote(str(out)), shlex.quote(str(config.data.path or config.data.val_json))
     numbers = "  ".join(f"{key} {number(m[key]).strip()}" for key in ("AP", "AP50", "AP75"))
     lines = [f"{numbers}  on the validation images"]
     for name, what in (("checkpoints/best.ckpt", "weights"), ("report.html", "report"), ("predictions.json", "boxes")):
-        if (args.out / name).is_file():
-            lines.append(f"{what:<8} {args.out / name}")
+        if (out / name).is_file():
+            lines.append(f"{what:<8} {out / name}")
     lines += [f"note: {note}" for note in notes]
     lines += [
         "next:",
-        f"  focalkit predict {out} IMAGE_OR_FOLDER --out predictions",
-        f"  focalkit evaluate {out} --data {data}",
-        f"  focalkit report {out} OTHER_RUN --out comparison.html",
+        f"  focalkit predict {where} IMAGE_OR_FOLDER --out predictions",
+        f"  focalkit evaluate {where} --data {data}",
+        f"  focalkit report {where} OTHER_RUN --out comparison.html",
     ]
     return "\n".join(lines)

@@ -121,7 +121,8 @@ def _without_absent_test(found: dict[str, YoloFiles]) -> dict[str, YoloFiles]:
     if test is None or len(found) < 2 or any(place_of(entry, test, Findings())[0] for entry in test.entries):
         return found
     absent = ", ".join(test.entries)
-    return {split: replace(files, absent=absent) for split, files in found.items() if split != "test"}
+    first, *more = (split for split in found if split != "test")
+    return {first: replace(found[first], absent=absent), **{split: found[split] for split in more}}
 
 
 def place_of(entry: str, where: YoloFiles, findings: Findings) -> tuple[Path | None, list[Path]]:
