@@ -125,9 +125,9 @@ def _regions(task: dict[str, Any], place: str, findings: Findings) -> list[dict[
     chosen = next((a for a in done if a.get("ground_truth")), done[-1])["result"]
     values = [(r, r["value"]) for r in chosen if isinstance(r, dict) and isinstance(r.get("value"), dict)]
     flat = [{**r, **value} for r, value in values if "original_width" in r]
-    labelled = {r.get("id") for r in flat if _labels(r)}
+    labelled = {str(r.get("id")) for r in flat if _labels(r)}
     # a shape and its label may be two entries of one id
-    return [r for r in flat if _labels(r) or r.get("id") is None or r["id"] not in labelled]
+    return [r for r in flat if _labels(r) or r.get("id") is None or str(r["id"]) not in labelled]
 
 
 def _labels(region: dict[str, Any]) -> list[str]:
