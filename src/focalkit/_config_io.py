@@ -6,7 +6,6 @@ string "none" stands for it where a field may be `None`.
 
 import dataclasses
 import difflib
-import json
 import math
 import re
 import tomllib
@@ -15,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from focalkit._files import read_json, read_text
 from focalkit.config import DataConfig, RuntimeConfig, TrainConfig
 from focalkit.errors import ConfigError
 
@@ -92,11 +92,11 @@ def load_config(path: Path, base: TrainConfig | None = None, *, trust: bool = Fa
         raise ConfigError(f"{path}: no such file; expected a TOML file or the run.json of an earlier run")
     try:
         if path.suffix == ".json":
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             values = values.get("config", values) if isinstance(values, dict) else values
         else:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+            values = tomllib.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path}: cannot be read as {'JSON' if path.suffix == '.json' else 'TOML'} ({error})"
         ) from error

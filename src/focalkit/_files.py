@@ -14,7 +14,9 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from focalkit.errors import InputError, WriteError
 
@@ -127,8 +129,8 @@ def write_bytes_atomic(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """`write_bytes_atomic` of text in UTF-8."""
-    write_bytes_atomic(path, text.encode("utf-8"))
+    """`write_bytes_atomic` of text in UTF-8; bytes of names that are none are written as escape sequences."""
+    write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json_atomic(path: Path, value: object, *, indent: int | None = 1) -> None:
@@ -147,13 +149,55 @@ def dump_json(value: object, *, indent: int | None = None) -> str:
 def special(path: Path) -> str:
     """What a path is if not a file to read, such as "a pipe": opening one could wait for ever. "" for files.
 
+    A file of more bytes than half the machine's memory is none either: nobody means it, and reading it would end the
+    process, or take minutes (a sparse file costs nothing to make).
+
     Raises:
         OSError: It is not there.
     """
-    mode = path.stat().st_mode
-    if stat.S_ISREG(mode):
-        return ""
+    about = path.stat()
+    if stat.S_ISREG(about.st_mode):
+        return (
+            f"a file of {about.st_size / 1e9:,.0f} GB, too large for the memory"
+            if about.st_size > memory_for_a_file()
+            else ""
+        )
+    mode = about.st_mode
     return "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+
+
+@cache
+def memory_for_a_file() -> int:
+    """Bytes: half of the machine's memory."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 2**36
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The UTF-8 text of a file.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+        ValueError: It is not UTF-8, or `special`.
+    """
+    if kind := special(path):
+        raise ValueError(f"is {kind}, expected a file")
+    return path.read_text(encoding="utf-8", errors=errors)
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        OSError, ValueError: As `read_text`, or it is not JSON, or nested beyond what Python reads.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def is_file(path: Path) -> bool:

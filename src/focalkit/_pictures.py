@@ -35,6 +35,7 @@ def open_picture(path: Path) -> "Image.Image":
         raise OSError(f"it is {kind}, not a file")
     # from half of that on Pillow warns, in a line of its source
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of what is beside the pixels: EXIF, ICC
     if path.suffix.lower() in (".heic", ".heif"):
         _learn_heif()
     return Image.open(path)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from focalkit._config_io import config_from_dict
-from focalkit._files import append_text, remove_leftovers, write_text_atomic
+from focalkit._files import append_text, read_json, read_text, remove_leftovers, write_text_atomic
 from focalkit._files import dump_json as dump_json
 from focalkit._files import write_json_atomic as write_json_atomic
 from focalkit.config import TrainConfig
@@ -131,7 +131,11 @@ class RunDir:
         if not file.is_file():
             return []
         rows = []
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            lines = read_text(file, errors="replace").splitlines()
+        except ValueError as error:
+            raise ConfigError(f"{file}: {error}") from error
+        for line in lines:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
@@ -236,8 +240,8 @@ def _out_of_range(config: TrainConfig) -> list[str]:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = read_json(file)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: expected a JSON object, got {type(value).__name__}")

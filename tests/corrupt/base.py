@@ -37,10 +37,10 @@ def png(width: int = 40, height: int = 30, mode: str = "RGB", shade: int = 0, **
     return buffer.getvalue()
 
 
-def jpeg(width: int = 40, height: int = 30, mode: str = "RGB") -> bytes:
+def jpeg(width: int = 40, height: int = 30, mode: str = "RGB", **more: Any) -> bytes:
     """The same as JPEG."""
     buffer = io.BytesIO()
-    Image.new(mode, (width, height)).save(buffer, "JPEG")
+    Image.new(mode, (width, height)).save(buffer, "JPEG", **more)
     return buffer.getvalue()
 
 

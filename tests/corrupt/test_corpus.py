@@ -13,11 +13,12 @@ import pytest
 import focalkit.evaluation  # noqa: F401  so that no case pays for loading it
 from corrupt.base import Case, write
 from corrupt.data_cases import CASES as DATA
+from corrupt.hostile_cases import CASES as HOSTILE
 from corrupt.run_cases import CASES as RUNS
 from corrupt.table_cases import CASES as TABLES
 from focalkit.cli import main
 
-CASES = [*DATA, *RUNS, *TABLES]
+CASES = [*DATA, *RUNS, *TABLES, *HOSTILE]
 LIMIT = 30
 """Seconds."""
 

@@ -1,6 +1,5 @@
 """A calibration in use: what detectors, run directories and exported files keep and apply."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._files import read_json
 from ..errors import ConfigError
 from ._detection import DetectionCalibration
 from ._operating import cut_offs
@@ -51,7 +51,7 @@ class AppliedCalibration:
             ConfigError: It cannot be read, or is that of other classes.
         """
         try:
-            stored = json.loads(Path(path).read_text(encoding="utf-8"))
+            stored = read_json(Path(path))
             known = [str(c["name"]) for c in stored["categories"]]
             values = [float("nan") if v is None else float(v) for v in stored["thresholds"]["values"]]
             pooled = stored["thresholds"]["pooled"]["values"]

@@ -128,6 +128,8 @@ def _guarded(words: list[str]) -> int:
             return _unforeseen(error)
         return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}", 2 if error.errno in _BAD_PATH else 1)
     except Exception as error:  # a bug of ours, a device out of memory
+        if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's, until Python 3.13
+            return _fail(f"{error}: it leads to itself; choose another place", 2)
         return _unforeseen(error)
 
 

@@ -1,9 +1,9 @@
 """Calibrations as the commands that write scores take them on and off."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from focalkit._files import read_json
 from focalkit.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def posterior_of(run: Path, detector: "Detector") -> "AppliedCalibration":
     if run.is_dir():
         spec = losses_of(RunDir(run).read_config())[0]
     elif cell.is_file():
-        method = json.loads(cell.read_text(encoding="utf-8"))["method"]
+        method = read_json(cell)["method"]
         spec = method["loss"]
         if method.get("class_weight") is not None:
             raise InputError(f"{run}: its classes were weighted; --posterior does not know the inverse with that")

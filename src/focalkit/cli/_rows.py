@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from focalkit._files import write_text_atomic
+from focalkit._text import printable
 from focalkit.errors import InputError
 
 
@@ -57,5 +58,5 @@ def predict_rows(run: Path, paths: tuple[Path, ...], out: Path | None, as_json: 
     elif place is not None:
         said = ", ".join(f"{name} {n:,}" for name, n in counts.items())
         rule = f" (threshold {predictor.thresholds.values[1]:.3g})" if len(classes) == 2 else ""
-        print(f"{len(outputs):,} items: {said}{rule}\n{place}")
+        print(printable(f"{len(outputs):,} items: {said}{rule}\n{place}"))
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from focalkit._text import printable
 from focalkit.cli._coco_files import read_costs, read_results, read_truth
 from focalkit.cli._flags import Flag, Prefixless, WrittenFlags
 from focalkit.errors import InputError
@@ -105,7 +106,7 @@ def run(args: Args) -> int:
         numbers = {"recommendation": study.recommendation, "table": study.table, "operating": study.operating["all"]}
         print(as_json({"out": str(out), "calibration": str(maps), **numbers}))
     else:
-        print(as_text(study, out, maps))
+        print(printable(as_text(study, out, maps)))
     return 0
 
 

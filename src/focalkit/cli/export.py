@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from focalkit._text import printable
 from focalkit.cli._flags import Flag
 from focalkit.config import LayoutName
 from focalkit.errors import InputError
@@ -137,7 +138,7 @@ def run(args: Args) -> int:
         found |= drop(detector, load_exported(out), open_split(config, args.data, "val", run=args.run))
     if args.check:
         found["check"] = checked(detector, load_exported(out, trust=True), config, args)
-    print(json.dumps(found) if args.json else as_text(found, done))
+    print(json.dumps(found) if args.json else printable(as_text(found, done)))
     return 0
 
 
@@ -170,7 +171,7 @@ def run_weights(args: Args) -> int:
     size = out.stat().st_size
     found = {"file": str(out), "files": [str(out)], "bytes": size, "format": args.format}
     text = f"{out}  {size / 2**20:.1f} MiB\nnext     focalkit predict {shlex.quote(str(out))} PATHS... --out DIR"
-    print(json.dumps(found) if args.json else text)
+    print(json.dumps(found) if args.json else printable(text))
     return 0
 
 

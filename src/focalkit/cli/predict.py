@@ -225,11 +225,11 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     threshold = threshold if args.score_threshold is None else args.score_threshold
     detector: Detector | AugmentedDetector | TiledDetector = single
     try:
-        if args.tta:
-            detector = AugmentedDetector(single, args.tta_scales)
-        if args.tiles is not None:
-            progress = lambda found, total: track(found, total, "tiles")  # noqa: E731
-            detector = TiledDetector(detector, args.tiles, args.overlap, progress=progress)
+        augmented = AugmentedDetector(single, args.tta_scales)  # made in any case: a wrong flag is told
+        detector = augmented if args.tta else single
+        progress = lambda found, total: track(found, total, "tiles")  # noqa: E731
+        tiled = TiledDetector(detector, 1 if args.tiles is None else args.tiles, args.overlap, progress=progress)
+        detector = detector if args.tiles is None else tiled
     except ValueError as error:
         raise InputError(str(error)) from error
     return detector, threshold
@@ -275,4 +275,4 @@ def report(args: Args, threshold: "Cut", found: Predictions, unreadable: list[st
         skipped = f", {len(unreadable)} skipped" if unreadable else ""
         above = f"above {threshold:g}" if isinstance(threshold, float) else "at the calibrated thresholds"
         print(printable(f"{objects} detections {above} in {images} images{skipped}"))
-        print("\n".join(str(place) for place in places.values()))
+        print(printable("\n".join(str(place) for place in places.values())))

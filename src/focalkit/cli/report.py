@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from focalkit._text import printable
 from focalkit.cli._flags import Flag
 from focalkit.errors import InputError
 
@@ -45,5 +46,6 @@ def run(args: Args) -> int:
         path = write_comparison(first, args.out)
     else:
         path = write_report(args.runs, args.out or first / "report.html", args.title)
-    print(json.dumps({"report": str(path), "runs": [str(r) for r in args.runs]}) if args.json else path)
+    found = {"report": str(path), "runs": [str(r) for r in args.runs]}
+    print(json.dumps(found) if args.json else printable(str(path)))
     return 0

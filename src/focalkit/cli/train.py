@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import tyro
 
 from focalkit._config_io import load_config, refuse_code, spell_none
+from focalkit._files import read_json
 from focalkit._runs import RunDir
+from focalkit._text import printable
 from focalkit.cli._debug import DEBUG
 from focalkit.cli._flags import Flag
 from focalkit.cli._format import number
@@ -115,7 +117,7 @@ def main(argv: list[str]) -> int:
     if args.json:
         print(json.dumps({"run": str(out), **run.read_result(), "notes": notes}))
     else:
-        print(_ending(out, notes))
+        print(printable(_ending(out, notes)))
     return 1 if unevaluated else 0
 
 
@@ -194,7 +196,7 @@ def evaluate(out: Path) -> list[str]:
 def _is_evaluated(run: RunDir) -> bool:
     """Whether an evaluation came to its end: `result.json`, which it writes last, has its numbers."""
     try:
-        evaluation = json.loads((run.path / "evaluation.json").read_text(encoding="utf-8"))
+        evaluation = read_json(run.path / "evaluation.json")
         return evaluation["metrics"] == run.read_result()["metrics"]
     except (OSError, ValueError, LookupError, TypeError):
         return False

@@ -53,6 +53,10 @@ class Comparison:
             raise ConfigError(f"{out}: its task {self.plan.task!r} is not focalkit's; give task={self.plan.task!r} too")
         self.task = open_task(self.plan.task)
         self.metrics = (*self.task.metrics, *metrics)
+        if self.plan.metric not in [metric.name for metric in self.metrics]:
+            raise ConfigError(
+                f"{out}: is ranked by {self.plan.metric!r}, which is no metric of {self.plan.task}; give it in metrics"
+            )
 
     @property
     def cells(self) -> dict[tuple[str, int], Cell]:

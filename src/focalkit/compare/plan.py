@@ -13,6 +13,7 @@ from focalkit.errors import ConfigError
 from focalkit.tasks import Budget, Source
 
 SCHEMA = 1
+MOST_SEEDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def plan_from_dict(values: dict[str, Any], source: str) -> Plan:
         raise ConfigError(f"{source}: schema {values.get('schema')!r}, this focalkit reads schema {SCHEMA}")
     try:
         where = values["source"]
-        return Plan(
+        plan = Plan(
             **{
                 name: values[name]
                 for name in ("task", "fingerprint", "metric", "tune", "yardstick", "rope", "resplits")
@@ -144,10 +145,15 @@ def plan_from_dict(values: dict[str, Any], source: str) -> Plan:
                 leave_out=tuple(where.get("leave_out", ())),
             ),
             methods=tuple(method_from_dict(row) for row in values["methods"]),
-            seeds=tuple(values["seeds"]),
+            seeds=seeds_of(values["seeds"]),
             budget=Budget(**values["budget"]),
         )
-    except (KeyError, TypeError) as error:
+        if not all(isinstance(text, str) for text in (plan.task, plan.metric, plan.fingerprint)):
+            raise TypeError("task, metric and fingerprint are texts")
+        if plan.yardstick not in [method.name for method in plan.methods]:
+            raise TypeError(f"its yardstick {plan.yardstick!r} is none of its methods")
+        return plan
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{source}: not the plan of a comparison ({type(error).__name__}: {error})") from error
 
 
@@ -196,6 +202,8 @@ def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         ConfigError: None, negative ones or the same twice.
     """
+    if isinstance(seeds, int) and seeds > MOST_SEEDS:
+        raise ConfigError(f"seeds must be at most {MOST_SEEDS:,}, got {seeds}")
     found = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
     if not found or min(found) < 0 or len(set(found)) < len(found):
         raise ConfigError(f"seeds must be a number of at least 1 or different integers of at least 0, got {seeds!r}")

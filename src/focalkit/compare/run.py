@@ -1,5 +1,6 @@
 """`compare`: plan, make the cells that are missing, evaluate all."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,8 +122,8 @@ def make_plan(
     the_task = open_task(name)
     if tune < 0:
         raise ConfigError(f"tune must be at least 0 trials, got {tune}")
-    if rope is not None and not rope >= 0:
-        raise ConfigError(f"rope is the smallest difference that matters, a number of at least 0, got {rope}")
+    if rope is not None and not 0 <= rope < math.inf:
+        raise ConfigError(f"rope is the smallest difference that matters, a finite number of at least 0, got {rope}")
     own = (metric,) if isinstance(metric, Metric) else ()
     known = [m.name for m in (*the_task.metrics, *own)]
     asked = list(methods or the_task.default_methods)

@@ -26,7 +26,8 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from focalkit._runs import write_json_atomic, write_text_atomic
+from focalkit import _files
+from focalkit._files import write_json_atomic, write_text_atomic
 from focalkit.compare._specs import folder_name
 from focalkit.compare.plan import Job, Plan, plan_from_dict, plan_to_dict
 from focalkit.errors import ConfigError
@@ -95,7 +96,7 @@ class Store:
         files = sorted((self.out / "cells" / folder_name(method) / "tuning").glob("seed*.jsonl"))
         rows = []
         for file in files:
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in _files.read_text(file).splitlines():
                 with contextlib.suppress(ValueError):  # a last line that was cut off
                     rows.append(json.loads(line))
         return rows
@@ -195,7 +196,7 @@ def read_json(file: Path) -> dict[str, Any]:
         ConfigError: The file holds none.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = _files.read_json(file)
     except ValueError as error:
         raise ConfigError(f"{file}: cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):

@@ -8,7 +8,7 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import is_file, visible
+from focalkit._files import is_file, special, visible
 from focalkit.data._splits import SPLITS, split_in, split_words
 from focalkit.data.datumaro import is_datumaro
 from focalkit.data.label_studio import is_label_studio
@@ -63,6 +63,8 @@ def _is_coco(path: Path) -> bool:
     if not is_file(path):
         return False
     try:
+        if special(path):
+            return False
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return all(content.find(key) >= 0 for key in (b'"images"', b'"annotations"', b'"categories"'))
     except (OSError, ValueError):  # which it raises of an empty file

@@ -11,6 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from focalkit._files import special
 from focalkit.data.check import RawBox
 
 Plain = tuple[int, RawBox]
@@ -65,6 +66,8 @@ def load(path: Path, made: Callable[[Any], Any] = plain_or_whole) -> dict[str, A
         ValueError: It is not a JSON object in UTF-8.
         OSError, RecursionError: It cannot be read.
     """
+    if kind := special(path):
+        raise ValueError(f"is {kind}, expected a file")
     with path.open(encoding="utf-8-sig", newline="") as file:
         text = _Text(file)
         found: dict[str, Any] = {}

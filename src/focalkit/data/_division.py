@@ -4,13 +4,13 @@ Copies of a picture and images of one group stay in one part, and every part get
 A made split can be written down and read again: {"schema": 1, "parts": {"train": ["a.jpg", ...], ...}}.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from focalkit._files import read_json
 from focalkit.data._assign import Item, assign
 from focalkit.data._records import DetectionData, ImageRecord
 from focalkit.data._selection import PARTS, Selection
@@ -177,12 +177,12 @@ def read_division(file: Path) -> dict[str, list[str]]:
         InputError: No such file, another one, or an image in two parts.
     """
     try:
-        parts = json.loads(file.read_text(encoding="utf-8"))["parts"]
+        parts = read_json(file)["parts"]
         if not all(part in PARTS and all(isinstance(name, str) for name in names) for part, names in parts.items()):
             raise ValueError("parts are train, val and test, each a list of names")
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: not a made split, as training writes it to RUN/splits.json ({error})") from error
     listed: dict[str, str] = {}
     for part, names in parts.items():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from focalkit._files import special
 from focalkit._pictures import is_picture
 
 _IMAGE = ("filename", "imageid", "image", "imagename", "imagepath", "filepath", "path", "file", "img", "imgname", "id")
@@ -65,6 +66,8 @@ class Columns:
 def columns_of(table: Path) -> Columns | None:
     """The columns of a table; None where it is none of boxes."""
     try:
+        if special(table):
+            return None
         with table.open("rb") as file:
             head = file.readline(_HEAD).decode("utf-8-sig")
     except (OSError, ValueError):

@@ -59,6 +59,18 @@ def read_xml(path: Path, findings: Findings) -> ET.Element:
     return root
 
 
+def beginning(path: Path, size: int) -> bytes:
+    """The first bytes of a file; none where it is no file.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+    """
+    if special(path):
+        return b""
+    with path.open("rb") as file:
+        return file.read(size)
+
+
 def _bytes(path: Path) -> bytes:
     if kind := special(path):
         raise OSError(f"is {kind}, expected a text file")

@@ -10,7 +10,7 @@ from focalkit._pictures import is_picture
 from focalkit.data._findings import Findings
 from focalkit.data._lookup import Lookup
 from focalkit.data._splits import SeveralError, by_folder, canonical, split_in
-from focalkit.data._texts import read_lines
+from focalkit.data._texts import beginning, read_lines
 from focalkit.data.cvat import is_cvat
 from focalkit.errors import InputError
 
@@ -87,7 +87,7 @@ def _image_dirs(root: Path) -> tuple[Path, ...]:
 
 def _is_voc(xml: Path) -> bool:
     try:
-        return b"<annotation>" in xml.read_bytes()[:2000]
+        return b"<annotation>" in beginning(xml, 2000)
     except OSError:
         return False
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from focalkit._files import is_folder, visible
 from focalkit.data._findings import Findings
 from focalkit.data._lookup import Lookup
+from focalkit.data._texts import beginning
 
 _IMAGES = ("images", "image", "imgs", "img")
 _LABELS = ("labels", "label", "annotations", "annotation")
@@ -87,7 +88,7 @@ def _alike(root: Path) -> list[str]:
 def has_rows(file: Path) -> bool:
     """Whether a text file begins like labels, and not like a list or names of classes."""
     try:
-        words = file.read_bytes()[:500].split(b"\n")[0].split()
+        words = beginning(file, 500).split(b"\n")[0].split()
         return len(words) >= 5 and all(float(word) == float(word) for word in words)
     except (OSError, ValueError):
         return False

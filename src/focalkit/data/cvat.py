@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import visible
+from focalkit._files import special, visible
 from focalkit.data._drawn import ENCLOSED, LEFT_OUT, Drawn, head, one_each, records
 from focalkit.data._records import Box, DetectionData
 from focalkit.data._shapes import around, turned, turned_ellipse, within
@@ -63,7 +63,9 @@ def is_cvat(file: Path) -> bool:
 
 def _splits(file: Path) -> dict[str, CvatFiles]:
     try:
-        named = [(a or b).decode("utf-8", "replace") for a, b in _SUBSET.findall(file.read_bytes())]
+        named = [
+            (a or b).decode("utf-8", "replace") for a, b in _SUBSET.findall(b"" if special(file) else file.read_bytes())
+        ]
     except OSError:
         named = []
     splits = sorted({split for name in named if (split := split_in(name))})

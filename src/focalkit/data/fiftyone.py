@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from focalkit._files import walk
+from focalkit._files import special, walk
 from focalkit.data._coco_values import kind_of
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Category, DetectionData
@@ -42,7 +42,7 @@ def find(path: Path) -> dict[str, FiftyOneFiles]:
     if samples.is_file() and (path / "metadata.json").is_file():
         tags = {tag for sample in _samples(samples, Findings()) if (tag := _split_of(sample))}
         return {tag: FiftyOneFiles(samples, tag) for tag in sorted(tags)} or {"all": FiftyOneFiles(samples)}
-    content = labels.read_bytes() if labels.is_file() else b""
+    content = labels.read_bytes() if labels.is_file() and not special(labels) else b""
     if b'"labels"' in content and b'"classes"' in content and b'"annotations"' not in content:
         return {"all": FiftyOneFiles(labels)}
     return {}

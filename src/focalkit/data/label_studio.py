@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from focalkit._files import visible
+from focalkit._files import special, visible
 from focalkit._pictures import is_picture
 from focalkit.data._drawn import ENCLOSED, LEFT_OUT, Drawn, head, is_number, load_json, numbers, one_each, records
 from focalkit.data._records import Box, DetectionData
@@ -54,6 +54,8 @@ def is_label_studio(file: Path) -> bool:
     if file.suffix.lower() != ".json" or not head(file).startswith(b"["):
         return False
     try:
+        if special(file):
+            return False
         with file.open("rb") as content, mmap(content.fileno(), 0, access=ACCESS_READ) as text:
             return text.find(b'"original_width"') >= 0
     except (OSError, ValueError):

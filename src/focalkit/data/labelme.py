@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeGuard
 
-from focalkit._files import walk
+from focalkit._files import special, walk
 from focalkit._pictures import SUFFIXES
 from focalkit._progress import track
 from focalkit.data._coco_values import kind_of, size_of
@@ -50,6 +50,8 @@ def find(path: Path) -> dict[str, LabelmeFiles]:
 def is_labelme(file: Path) -> bool:
     """Whether the beginning and the end of a JSON file look like labelme's."""
     try:
+        if special(file):
+            return False
         with file.open("rb") as content:
             head = content.read(_HEAD)
             content.seek(max(0, file.stat().st_size - _HEAD))

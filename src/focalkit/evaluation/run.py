@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from focalkit._files import write_json_atomic
+from focalkit._files import read_json, write_json_atomic
 from focalkit._runs import RunDir
 from focalkit.config import TrainConfig
 from focalkit.data import Category, DetectionData, Selection, choose_classes, open_detection_data
@@ -197,7 +197,7 @@ def evaluated_threshold(run: Path) -> float | None:
     None without one: the run was not evaluated, or nothing that it detected is right.
     """
     try:
-        found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+        found = read_json(run / "evaluation.json")
         # before schema 2 of run.json it was named after the gallery
         return float(found.get("best_f1_threshold", found.get("gallery_threshold")))
     except (OSError, ValueError, AttributeError, TypeError):
@@ -284,7 +284,7 @@ def _refuse_others(folder: Path, data: DetectionData) -> None:
     """An error where the folder has results on another data set."""
     file = folder / f"evaluation{file_ending(data)}.json"
     try:
-        stored = str(json.loads(file.read_text(encoding="utf-8"))["data"])
+        stored = str(read_json(file)["data"])
     except (OSError, ValueError, LookupError, TypeError):
         return
     if Path(stored).resolve() != data.source.resolve():

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from focalkit._files import special
 from focalkit.calibration import AppliedCalibration, DetectionCalibration
 from focalkit.detection import AnchorGrid, DenseOutputs, DensePostprocess, Detections, Detector
 from focalkit.errors import InputError
@@ -50,6 +51,9 @@ def load_exported(
         raise InputError(f"{path}: expected an exported file: {', '.join(READERS)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    for file in (path, path.with_suffix(".bin")):
+        if file.exists() and (kind := special(file)):
+            raise InputError(f"{file}: is {kind}, expected an exported detector")
     if path.suffix.lower() == ".pt2" and not trust:
         raise InputError(
             f"{path}: was not opened, because torch runs code from a .pt2 file while it reads it (it unpickles weights"

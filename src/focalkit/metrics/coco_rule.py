@@ -36,8 +36,8 @@ class ApRule:
     sides: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_detections < 1:
-            raise InputError(f"the limit on detections must be at least 1, got {self.max_detections}")
+        if not 1 <= self.max_detections < 2**31:
+            raise InputError(f"the limit on detections must be at least 1 and below 2^31, got {self.max_detections}")
         if not self.ious or not all(0 < iou <= 1 for iou in self.ious) or not _ascending(self.ious):
             raise InputError(f"IoU thresholds lie in (0, 1] and ascend, got {_listed(self.ious) or 'none'}")
         if not all(0 < side < math.inf for side in self.sides) or not _ascending(self.sides):

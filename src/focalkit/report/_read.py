@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from focalkit._config_io import grouped
+from focalkit._files import read_json, read_text
 from focalkit._runs import RunDir
 
 Json = dict[str, Any]
@@ -119,7 +120,7 @@ def _mapping(value: object) -> Json:
 
 def _read_object(path: Path) -> tuple[Json, str]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
         return {}, f"cannot be read ({error})"
     if not isinstance(value, dict):
@@ -149,14 +150,19 @@ def _read_lines(path: Path, notes: dict[str, str]) -> list[Json]:
     if not path.is_file():
         notes["metrics"] = "Nothing was recorded while training: there is no metrics.jsonl."
         return []
+    try:
+        lines = read_text(path, errors="replace").splitlines()
+    except (OSError, ValueError) as error:
+        notes["metrics"] = f"metrics.jsonl: cannot be read ({error})."
+        return []
     records: list[Json] = []
     damaged = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in lines:
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             damaged += 1
             continue
         if isinstance(record, dict):
@@ -164,8 +170,8 @@ def _read_lines(path: Path, notes: dict[str, str]) -> list[Json]:
         else:
             damaged += 1
     if damaged:
-        lines = "1 damaged line" if damaged == 1 else f"{damaged} damaged lines"
-        notes["metrics"] = f"{lines} of metrics.jsonl left out, as a process killed while writing leaves them."
+        left_out = "1 damaged line" if damaged == 1 else f"{damaged} damaged lines"
+        notes["metrics"] = f"{left_out} of metrics.jsonl left out, as a process killed while writing leaves them."
     elif not records:
         notes["metrics"] = "Nothing was recorded while training: metrics.jsonl is empty."
     return records

@@ -15,6 +15,8 @@ Logits are those of the method as it is used: an adjustment after training (`Met
 """
 
 import math
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +28,8 @@ from numpy.typing import NDArray
 from focalkit.data import Selection
 from focalkit.errors import DataError
 from focalkit.findings import Finding
+
+from ._npz import open_arrays
 
 if TYPE_CHECKING:
     from focalkit.compare.methods import Method
@@ -106,11 +110,11 @@ class Outputs:
             DataError: It is not one. (OSError where there is no such file.)
         """
         try:
-            with np.load(file, allow_pickle=False) as archive:
+            with open_arrays(file) as archive:
                 arrays = dict(archive.items())
             link = str(arrays.pop("link"))
             known = [arrays.pop(name) for name in ("ids", "targets", "logits")]
-        except (ValueError, KeyError, EOFError) as error:
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(file, [f"not the outputs of a cell ({error})"]) from error
         groups = arrays.pop("groups", None)
         return Outputs(*known, groups=groups, link="sigmoid" if link == "sigmoid" else "softmax", parts=arrays)

@@ -41,8 +41,8 @@ class AugmentedDetector:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if not self.scales or not all(scale > 0 for scale in self.scales):
-            raise ValueError(f"expected one or more scales above 0, got {self.scales}")
+        if not self.scales or not all(0 < scale <= 100 for scale in self.scales):
+            raise ValueError(f"expected one or more scales above 0, and at most 100, got {self.scales}")
 
     @property
     def names(self) -> tuple[str, ...] | None:

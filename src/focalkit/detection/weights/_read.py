@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from focalkit._files import special
 from focalkit.errors import InputError
 
 _INSIDE = ("state_dict", "model_state_dict", "model")
@@ -49,6 +50,8 @@ def read_file(path: Path, trust: bool = False) -> RawWeights:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such weights file")
+    if kind := special(path):
+        raise InputError(f"{path}: is {kind}, expected weights")
     if path.suffix == ".safetensors":
         from focalkit.detection.models.backbone_weights import read_weights
 

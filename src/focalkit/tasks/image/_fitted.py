@@ -1,6 +1,5 @@
 """A fitted network for images, and the same from its files."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from focalkit._runs import write_json_atomic
+from focalkit._files import read_json, write_json_atomic
 from focalkit.errors import DataError
 
 from .. import _ranks
@@ -101,7 +100,7 @@ class ImageModel:
         from safetensors.torch import load_file
 
         try:
-            about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            about = read_json(folder / "model.json")
             if about["schema"] != SCHEMA:
                 raise ValueError(f"schema {about['schema']!r}, this focalkit reads {SCHEMA}")
             name = about["network"]

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from focalkit._progress import track
 from focalkit.errors import DataError, InputError
 
+from .._npz import open_arrays
 from .._task import Source
 from .find import class_folders, images_in, npz_parts, split_folders
 
@@ -124,10 +126,9 @@ def _decode_npz(files: Sequence[Path], counts: Sequence[int], size: int | None) 
 def _arrays(file: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
     """The arrays of an npz file, each read when it is asked for."""
     try:
-        # subtle: of a damaged file that numpy opens itself it leaves the handle open
-        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as archive:
+        with open_arrays(file) as archive:
             yield archive
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(file, [f"not arrays of images: {error}"]) from error
 
 

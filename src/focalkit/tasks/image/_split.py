@@ -1,13 +1,13 @@
 """Train, validation and test parts of images: the data's own, or made with the seed 0, which every cell shares."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from focalkit._files import read_json
 from focalkit.errors import DataError
 
 from .._task import Source
@@ -97,7 +97,7 @@ def nested_profile(folder: Path, k: int) -> tuple[str, list[int]] | None:
     if not file.is_file():
         return None
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
         profiles = {
             str(name): [int(n) for n in counts]
             for name, counts in found.items()

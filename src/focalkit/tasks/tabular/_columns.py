@@ -122,8 +122,9 @@ def rows_of(frame: "polars.DataFrame", schema: Sequence[Column], source: object)
     """
     import polars
 
-    if missing := [column.name for column in schema if column.name not in frame.columns]:
-        has = ", ".join(frame.columns[:20])
+    there = dict.fromkeys(frame.columns)
+    if missing := [column.name for column in schema if column.name not in there]:
+        has = ", ".join([*there][:20])
         raise DataError(source, [f"there is no column {name!r}; the columns are {has}" for name in missing])
     numbers: list[NDArray[Any]] = []
     codes: list[NDArray[Any]] = []

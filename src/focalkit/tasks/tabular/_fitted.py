@@ -1,6 +1,5 @@
 """A fitted model for tables, and the same from its files."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from focalkit._runs import write_json_atomic
+from focalkit._files import read_json, write_json_atomic
 from focalkit.errors import DataError
 
 from .._task import Link, Outputs
@@ -95,7 +94,7 @@ class TableModel:
         from safetensors.numpy import load_file
 
         try:
-            about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            about = read_json(folder / "model.json")
             arrays: dict[str, Any] = load_file(folder / "model.safetensors")
             if about["schema"] != SCHEMA:
                 raise ValueError(f"schema {about['schema']!r}, this focalkit reads {SCHEMA}")

@@ -3,20 +3,23 @@
 import gzip
 import hashlib
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from focalkit._files import special
 from focalkit.errors import DataError, InputError
 
+from .._npz import open_arrays
 from ._kinds import with_kinds
 
 if TYPE_CHECKING:
     import polars
 
 FORMATS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz")
+LONGEST_HEADER = 5_000_000
 MISSING = ["", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "?"]
 """Texts that mean that a value is missing."""
 PARTS = ("train", "val", "test")
@@ -59,6 +62,8 @@ def read_frame(file: Path, texts: Collection[str] = ()) -> "polars.DataFrame":
         raise InputError("tables need the package polars: pip install 'focalkit[compare]'") from error
     try:
         kind = format_of(file)
+        if other := special(file):
+            raise DataError(file, [f"is {other}, expected a table"])
         if kind == ".npz":
             frame = _from_npz(file)
         elif kind == ".parquet":
@@ -143,10 +148,9 @@ def _from_npz(file: Path) -> "polars.DataFrame":
     import polars
 
     try:
-        # subtle: of a damaged file that numpy opens itself it leaves the handle open
-        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        with open_arrays(file) as archive:
+            arrays = {name: archive[name] for name in archive}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(file, [f"cannot be read ({error}); expected arrays X (rows, columns) and y (rows)"]) from error
     x = next((arrays[name] for name in ("X", "x", "data") if name in arrays), None)
     y = next((arrays[name] for name in ("y", "Y", "target", "labels") if name in arrays), None)
@@ -161,7 +165,10 @@ def _from_npz(file: Path) -> "polars.DataFrame":
 
 def _first_line(file: Path) -> str:
     with gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else open(file, encoding="utf-8-sig") as f:
-        return f.readline().rstrip("\r\n")
+        line = f.readline(LONGEST_HEADER)
+    if len(line) == LONGEST_HEADER:
+        raise DataError(file, [f"has no line end in {LONGEST_HEADER:,} characters; expected names of columns"])
+    return line.rstrip("\r\n")
 
 
 def _separator(file: Path) -> str:
@@ -188,7 +195,7 @@ def _check_header(file: Path, separator: str) -> None:
                 + separator.join([*(f"x{i}" for i in range(1, min(len(names), 4))), "...", "target"])
             ],
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         raise DataError(file, [f"two columns are named {name!r}" for name in twice])
 
