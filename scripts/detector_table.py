@@ -30,8 +30,8 @@ def table() -> str:
         matcher += ", in groups if wanted" if "model.decoder.groups" in recipe.reads else ""
         kinds = ", ".join(KINDS.get(kind, kind) for kind in recipe.class_targets)
         own = f"`{recipe.loss}` + {recipe.box_weight:g} × `{recipe.box_loss}`"
-        written = FLOAT if recipe.model is SetDetector else f"{FLOAT}; int8"
-        cells = (f"`{name}`", recipe.title, matcher, kinds, own, written, WEIGHTS.get(name, "none"))
+        int8 = "int8 but for the decoder" if recipe.model is SetDetector else "int8"
+        cells = (f"`{name}`", recipe.title, matcher, kinds, own, f"{FLOAT}; {int8}", WEIGHTS.get(name, "none"))
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 

@@ -300,6 +300,13 @@ def rtdetrv2_small() -> TrainConfig:
     )
 
 
+def dfine_small() -> TrainConfig:
+    """D-FINE for some hundred or thousand images of your own: as `rtdetrv2_small`."""
+    base = rtdetrv2_small()
+    decoder = replace(base.model.decoder, points=3)
+    return replace(base, model=replace(base.model, detector="dfine", decoder=decoder))
+
+
 def dfine_s() -> TrainConfig:
     """D-FINE-S (Peng et al., 2024) as its authors train it on COCO, but for the rate: one for all weights."""
     return _dfine("b0", layers=3, depth=1, expansion=0.5)
@@ -350,6 +357,13 @@ def rtmdet_tiny() -> TrainConfig:
     )
 
 
+def rtmdet_small() -> TrainConfig:
+    """RTMDet for some hundred or thousand images of your own: as `cpu_small`, without mosaic, with averaged weights."""
+    base = with_detector(cpu_small(), "rtmdet")
+    optim = replace(base.optim, weight_decay=0.01, ema_decay=0.995)
+    return replace(base, model=replace(base.model, head_depth=2), optim=optim)
+
+
 def with_detector(config: TrainConfig, detector: DetectorName) -> TrainConfig:
     """`config` with another detector and its own losses: those of a preset are meant for the preset's detector.
 
@@ -373,8 +387,10 @@ PRESETS = {
     "dfine-l": dfine_l,
     "dfine-m": dfine_m,
     "dfine-s": dfine_s,
+    "dfine-small": dfine_small,
     "paper": paper,
     "rtdetrv2": rtdetrv2,
     "rtdetrv2-small": rtdetrv2_small,
+    "rtmdet-small": rtmdet_small,
     "rtmdet-tiny": rtmdet_tiny,
 }

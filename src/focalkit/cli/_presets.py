@@ -5,8 +5,8 @@ from typing import Literal
 from focalkit.config import PRESETS, TrainConfig
 
 PresetName = Literal[
-    "cpu-small", "deim-s", "dfine-l", "dfine-m", "dfine-s", "paper", "rtdetrv2", "rtdetrv2-small", "rtmdet-tiny",
-    "default",
+    "cpu-small", "deim-s", "dfine-l", "dfine-m", "dfine-s", "dfine-small", "paper", "rtdetrv2", "rtdetrv2-small",
+    "rtmdet-small", "rtmdet-tiny", "default",
 ]  # fmt: skip
 
 

@@ -66,6 +66,7 @@ class Args:
     preset: PresetName | None = None
     """cpu-small: MobileNetV2, 64 channels, 416 px. paper: ResNet-50-FPN, 600 px, 90k steps of 16 images.
     rtdetrv2: as its authors on COCO, 640 px. rtdetrv2-small: MobileNetV2, 128 channels, 100 queries, 416 px.
+    dfine-small: the same of D-FINE. rtmdet-small: MobileNetV2, 64 channels, 416 px.
     rtmdet-tiny: CSPNeXt, as its authors, 640 px. dfine-s, -m, -l: HGNetv2 of timm, as their authors, 640 px;
     deim-s: the first with MAL, mosaic and mixup.
     default: ResNet-50-FPN, 800 px, 12 epochs. Not given: cpu-small where there is no GPU, else default"""

@@ -84,10 +84,6 @@ def export_detector(
     int8 = calibrate_on is not None
     if int8 and format == "torch-export":
         raise InputError("int8 is written as onnx or openvino, not as torch-export")
-    if int8 and is_set(detector):
-        raise InputError(
-            "int8 is for detectors made of convolutions; a set predictor is written in float32: leave --int8 out"
-        )
     form = form_of(format, opset, image_size, batch, half, int8)
     detector = sized(detector, form.shape)
     info = describe(detector, nms=with_nms, int8=int8, display_threshold=display_threshold)
@@ -101,14 +97,14 @@ def export_detector(
         from focalkit.export import _int8, _onnx
 
         model = _onnx.network(detector, form)
-        model = model if batches is None else _int8.quantize_onnx(model, batches)
+        model = model if batches is None else _int8.quantize_onnx(model, batches, is_set(detector))
         model = _onnx.halved(model) if half else model
         files = _onnx.save(_onnx.join(model, _onnx.postprocess(detector, form)) if with_nms else model, info, path)
     else:
         from focalkit.export import _int8, _onnx, _openvino
 
         model = _openvino.convert(_onnx.network(detector, form))
-        model = model if batches is None else _int8.quantize_openvino(model, batches)
+        model = model if batches is None else _int8.quantize_openvino(model, batches, is_set(detector))
         post = _openvino.convert(_onnx.postprocess(detector, form)) if with_nms else None
         files = _openvino.save(model if post is None else _openvino.join(model, post), info, path, half=half)
     return Exported(path, tuple(files), info, None if with_nms or int8 else compare_outputs(detector, path, form))

@@ -1,7 +1,9 @@
 """int8 networks: weights and activations of the convolutions in 8 bits, ranges measured on images of the data set.
 
 Post-processing is joined afterwards and stays in float32. So does the last convolution of the class tower: its outputs
-lie around -4.6 (the prior), and one scale for all of them would leave the few confident ones coarse steps.
+lie around -4.6 (the prior), and one scale for all of them would leave the few confident ones coarse steps. Of a set
+predictor the convolutions alone are quantised, those of the backbone and the encoder: attention, the choice of the
+queries and the decoder stay in float32.
 
 Not here: quantisation-aware training; int8 for torch.export files.
 """
@@ -21,12 +23,14 @@ from focalkit.export import _packages
 from focalkit.export._metadata import LOGITS
 from focalkit.export._packages import needs
 
+CONVOLUTIONS = {"Convolution", "GroupConvolution"}
+"""Of OpenVINO's operations."""
 Batches = Sequence[np.ndarray]
 """float32 (b, 3, H, W) in [0, 1], padded: what the network takes."""
 
 
-def quantize_onnx(model: Any, batches: Batches) -> Any:
-    """An ONNX model with QDQ nodes around what ONNX Runtime computes in int8."""
+def quantize_onnx(model: Any, batches: Batches, convolutions: bool = False) -> Any:
+    """An ONNX model with QDQ nodes around what ONNX Runtime computes in int8; `convolutions`: around these alone."""
     needs("onnxruntime")
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
@@ -52,23 +56,30 @@ def quantize_onnx(model: Any, batches: Batches) -> Any:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=["Conv"] if convolutions else None,
             nodes_to_exclude=_makers(onnx.load(simple).graph),
         )
         return onnx.load(done)
 
 
-def quantize_openvino(model: Any, batches: Batches) -> Any:
-    """An OpenVINO model with fake quantisation where the CPU computes in int8 (NNCF)."""
+def quantize_openvino(model: Any, batches: Batches, convolutions: bool = False) -> Any:
+    """An OpenVINO model with fake quantisation where the CPU computes in int8 (NNCF); as `quantize_onnx`."""
     with _quiet():
         nncf = _packages.nncf()
-        logits = [output.get_node() for output in model.outputs if output.get_any_name().startswith(LOGITS)]
-        names = [_convolution(node.input_value(0).get_node()).get_friendly_name() for node in logits]
+        if convolutions:
+            types = {node.get_type_name() for node in model.get_ops()} - CONVOLUTIONS
+            left = nncf.IgnoredScope(types=sorted(types), validate=False)
+        else:
+            logits = [output.get_node() for output in model.outputs if output.get_any_name().startswith(LOGITS)]
+            left = nncf.IgnoredScope(
+                [_convolution(node.input_value(0).get_node()).get_friendly_name() for node in logits]
+            )
         return nncf.quantize(
             model,
             nncf.Dataset(list(batches)),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(names=names),
+            ignored_scope=left,
         )
 
 

@@ -21,12 +21,14 @@ from focalkit.export._postprocess import GraphPostprocess, Suppress, suppress_in
 
 EXAMPLE = (2, 3, 320, 384)
 """Of the images to trace with; P7 is 3 x 3 on them."""
+QUIET = ("torch.onnx", "torch.export", "torch._export", "onnxscript")
+"""Loggers with nothing to say that a user could act on."""
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Without the warnings that torch and torchvision give about themselves while they trace."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._export")]
+    loggers = [logging.getLogger(name) for name in QUIET]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")

@@ -132,5 +132,6 @@ class Perceptron(nn.Module):
 
 def inverse_sigmoid(share: Tensor) -> Tensor:
     """The logit of a share in [0, 1], finite: at most that of 1 - `EPS`."""
-    share = share.clamp(0, 1)
-    return torch.log(share.clamp(min=EPS) / (1 - share).clamp(min=EPS))
+    # subtle: not of share.clamp(0, 1). Two clamps in a row become one in ONNX, and the converter loses its limits where
+    # that happens to the same tensor twice, as it does to the boxes of every layer but the last
+    return torch.log(share.clamp(EPS, 1.0) / (1 - share).clamp(EPS, 1.0))
