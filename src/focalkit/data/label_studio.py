@@ -26,6 +26,7 @@ from focalkit.errors import DataError
 
 LOOKED_FOR = "Label Studio: a JSON or JSON-MIN export, with images/"
 _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "labels", "brushlabels", "keypointlabels")
+_DRAWN = ("x", "points", "rle")
 SEVERAL = "tasks have several annotations: that marked as ground truth taken, otherwise the last"
 _PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")
 
@@ -127,6 +128,7 @@ def _regions(task: dict[str, Any], place: str, findings: Findings) -> list[dict[
     chosen = next((a for a in done if a.get("ground_truth")), done[-1])["result"]
     values = [(r, r["value"]) for r in chosen if isinstance(r, dict) and isinstance(r.get("value"), dict)]
     flat = [{**r, **value} for r, value in values if "original_width" in r]
+    flat = [r for r in flat if _labels(r) or any(key in r for key in _DRAWN)]  # the rest is said of the whole image
     labelled = {str(r.get("id")) for r in flat if _labels(r)}
     # a shape and its label may be two entries of one id
     return [r for r in flat if _labels(r) or r.get("id") is None or str(r["id"]) not in labelled]

@@ -199,6 +199,12 @@ def test_a_shape_of_label_studio_and_its_label_are_one_box(tmp_path: Path) -> No
     assert open_detection_data(tmp_path, "all").images[0].boxes == (pytest.approx(BOX),)
 
 
+def test_what_is_said_of_a_whole_image_is_no_region(tmp_path: Path) -> None:
+    choice = region({"choices": ["blurred"]}, id="c", type="choices", from_name="quality")
+    label_studio_of(tmp_path, task("a.png", choice, region()), task("b.png", choice))
+    assert [len(image.boxes) for image in open_detection_data(tmp_path, "all").images] == [1, 0]
+
+
 def test_of_several_annotations_the_ground_truth_is_taken(tmp_path: Path) -> None:
     other = {"id": 2, "result": [region(value(rectanglelabels=["cat"]))]}
     truth = {"id": 1, "ground_truth": True, "result": [region()]}
