@@ -23,7 +23,7 @@ from focalkit.data.check import Findings
 from focalkit.errors import DataError
 
 LOOKED_FOR = "CVAT: annotations.xml (CVAT for images), with images/"
-SHAPES = ("box", "polygon", "ellipse", "mask", "cuboid")
+_SHAPES = ("box", "polygon", "ellipse", "mask", "cuboid")
 _BOXLESS = ("tag", "points", "polyline", "skeleton")
 _BEGINS = re.compile(rb"<annotations[\s>]")
 _SUBSET = re.compile(rb"""(?:\bsubset="([^"]*)"|<subset>([^<]*)</subset>)""")
@@ -115,7 +115,7 @@ def _tree(file: Path, findings: Findings) -> ET.Element:
 
 def _names(tree: ET.Element) -> list[str]:
     """The classes: the labels of the task; those of the shapes where the file tells of none."""
-    used = {label for tag in SHAPES for shape in tree.iter(tag) if (label := (shape.get("label") or "").strip())}
+    used = {label for tag in _SHAPES for shape in tree.iter(tag) if (label := (shape.get("label") or "").strip())}
     names: dict[str, None] = {}
     for label in tree.iterfind(".//labels/label"):
         name, kind = (label.findtext("name") or "").strip(), (label.findtext("type") or "any").strip()

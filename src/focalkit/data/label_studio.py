@@ -27,7 +27,7 @@ from focalkit.errors import DataError
 LOOKED_FOR = "Label Studio: a JSON or JSON-MIN export, with images/"
 _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "labels", "brushlabels", "keypointlabels")
 _DRAWN = ("x", "points", "rle")
-SEVERAL = "tasks have several annotations: that marked as ground truth taken, otherwise the last"
+_SEVERAL = "tasks have several annotations: that marked as ground truth taken, otherwise the last"
 _PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")
 
 
@@ -108,7 +108,7 @@ def _last_of_each(tasks: list[Any], where: Path, findings: Findings) -> list[Any
         minimal = isinstance(task, dict) and "annotation_id" in task and isinstance(task.get("id"), (int, str))
         key = ("task", task["id"]) if minimal else row
         if key in found:
-            findings.warn(SEVERAL, f"{where.name}: task {task['id']}")
+            findings.warn(_SEVERAL, f"{where.name}: task {task['id']}")
         found[key] = task
     return list(found.values())
 
@@ -124,7 +124,7 @@ def _regions(task: dict[str, Any], place: str, findings: Findings) -> list[dict[
     if not done:
         return None
     if len(done) > 1:
-        findings.warn(SEVERAL, place)
+        findings.warn(_SEVERAL, place)
     chosen = next((a for a in done if a.get("ground_truth")), done[-1])["result"]
     values = [(r, r["value"]) for r in chosen if isinstance(r, dict) and isinstance(r.get("value"), dict)]
     flat = [{**r, **value} for r, value in values if "original_width" in r]

@@ -73,7 +73,7 @@ def changed_plan(
         asked, flags = f"{plan.steps} are asked for", "--epochs or --max-steps"
         if config.max_steps and "epochs" in changes:
             asked = f"max_steps {config.max_steps} of the run ends it before {config.epochs} epochs"
-            flags = "--max-steps"
+            flags = "--max-steps N, lift that with --max-steps none"
         raise ConfigError(
             f"{run.path}: {step} steps are done, and {asked}; ask for more with {flags}, or start over with --force or "
             "another --out"
