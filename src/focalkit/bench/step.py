@@ -164,7 +164,10 @@ def step_case(b: int, side: int, backbone: str = "resnet50") -> Case:
                 answer=no_answer,
             ),
         ),
-        bars=(Bar("of the step are the losses and their gradients", losses, step, 0.02, "at most", percent=True),),
+        bars=(
+            Bar("of the step are the losses and their gradients", losses, step, 0.02, "at most", percent=True),
+            *([Bar("the speed of torchvision", "torchvision: step", step, 2.0)] if b > 1 else []),
+        ),
         note="On a GPU under bfloat16 autocast. Random weights: the losses are not compared.",
     )
 

@@ -1,0 +1,107 @@
+"""RetinaNet, RTMDet, RT-DETRv2 and D-FINE on the demo scenes, each for about 300 seconds of one thread of a CPU.
+
+All on the backbone `tiny`, from scratch, at 256 px; as many steps as fit into that time. Each is a command of
+`focalkit train`, which the result file holds.
+
+    focalkit demo --scenes-only --out scenes
+    python benchmarks/equal_time.py --data scenes/data --runs runs/equal --seeds 0 1 2
+    python benchmarks/equal_time.py --data scenes/data --runs runs/equal --probe
+
+Runs that are finished are read and not repeated. `--probe` measures the CPU seconds of a step.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from focalkit._runs import write_json_atomic
+
+HERE = Path(__file__).parent
+COMMON = (
+    "--workers 0 --accelerator cpu --logger none --min-size 256 --max-size 256 --batch-size 8 --evaluate-every 1000"
+    " --augment.flip 0 --model.backbone tiny --model.backbone-norm batch --model.freeze-at 0"
+)
+SETS = (
+    "--model.fpn-channels 64 --model.decoder.layers 2 --model.decoder.queries 50 --model.decoder.denoising 100"
+    " --model.decoder.feedforward 128 --optim.lr 1e-3 --optim.ema-decay 0.995"
+)
+DETECTORS = {
+    "retinanet": (1500, "--preset cpu-small --optim.lr 2e-3"),
+    "rtmdet": (
+        1875,
+        "--preset rtmdet-tiny --model.fpn-channels 64 --model.head-channels 64 --augment.mosaic 0 --augment.mixup 0"
+        " --augment.scale 0.7 1.4 --optim.lr 2e-3 --optim.lr-batch 8 --optim.weight-decay 0.01"
+        " --optim.schedule onecycle --optim.ema-decay 0.995",
+    ),
+    "rtdetrv2": (1200, f"--preset rtdetrv2-small {SETS}"),
+    "dfine": (1070, f"--preset rtdetrv2-small --model.detector dfine --model.decoder.points 3 {SETS}"),
+}
+"""Name -> steps, flags"""
+
+
+def run(name: str, data: Path, out: Path, steps: int, seed: int) -> float:
+    """Train; CPU seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    flags = f"{COMMON} {DETECTORS[name][1]} --max-steps {steps} --seed {seed}".split()
+    command = [sys.executable, "-m", "focalkit", "train", "--data", str(data), *flags, "--out", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def probe(data: Path) -> dict[str, float]:
+    """CPU seconds of a step: 60 steps less 20, with the evaluation that both end with."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in DETECTORS:
+            short, long = (run(name, data, Path(folder) / f"{name}-{steps}", steps, 0) for steps in (20, 60))
+            found[name] = round((long - short) / 40, 4)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the run folders")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--probe", action="store_true")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "equal_time.json")
+    args = parser.parse_args()
+    result: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
+    result |= {
+        "commands": {
+            name: f"focalkit train --data scenes/data {COMMON} {flags} --max-steps {steps}"
+            for name, (steps, flags) in DETECTORS.items()
+        },
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "threads": 1,
+    }
+    if args.probe:
+        result["cpu_seconds_of_a_step"] = probe(args.data)
+        write_json_atomic(args.out, result)
+        return
+    result["runs"] = []
+    for seed in args.seeds:
+        for name, (steps, _) in DETECTORS.items():
+            folder = args.runs / f"{name}-{seed}"
+            if not (folder / "result.json").is_file():
+                run(name, args.data, folder, steps, seed)
+            metrics = json.loads((folder / "result.json").read_text())["metrics"]
+            row = {"detector": name, "seed": seed, "steps": steps}
+            result["runs"].append(row | {key: metrics[key] for key in ("AP", "AP50", "AP75")})
+            write_json_atomic(args.out, result)
+            print(json.dumps(result["runs"][-1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
