@@ -42,6 +42,28 @@ def read_truth(path: Path) -> dict[str, Any]:
     return content
 
 
+def with_ids(results: list[dict[str, Any]], truth: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The results with the ids of the images that they name by their file, with or without its suffix; and a note.
+
+    So does Ultralytics' predictions.json where names are no numbers. Names that could mean two images are left as they
+    are.
+    """
+    id_of: dict[str, Any] = {}
+    for image in truth["images"]:
+        name = image.get("file_name")
+        for called in {name, Path(name).name, Path(name).stem} if isinstance(name, str) else ():
+            id_of[called] = image.get("id") if called not in id_of else None
+    known = {str(image.get("id")) for image in truth["images"]}
+    found, named = [], 0
+    for row in results:
+        key = row.get("image_id")
+        if isinstance(key, str) and key not in known and id_of.get(key) is not None:
+            row, named = {**row, "image_id": id_of[key]}, named + 1
+        found.append(row)
+    notes = [f"{named} detections name their image by its file, not by its id"] if named else []
+    return found, notes
+
+
 def read_costs(path: Path) -> list[list[float]]:
     """Two rows of two numbers; lines that start with # and empty ones are skipped.
 

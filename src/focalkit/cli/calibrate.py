@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from focalkit._text import printable
-from focalkit.cli._coco_files import read_costs, read_results, read_truth
+from focalkit.cli._coco_files import read_costs, read_results, read_truth, with_ids
 from focalkit.cli._flags import Flag, Prefixless, WrittenFlags
 from focalkit.errors import InputError
 
@@ -88,8 +88,10 @@ def run(args: Args) -> int:
             raise InputError("--splits, --classes, --merge and --single-class are for a run, not for a results file")
         if args.truth is None:
             raise InputError(f"{args.source}: a results file needs its annotations: --truth FILE")
-        truth, results, ids, names = read_truth(args.truth), read_results(args.source), None, None
+        truth, ids, names = read_truth(args.truth), None, None
+        results, named = with_ids(read_results(args.source), truth)
         truth, results, seen = without_trained_names(args.source, truth, results)
+        seen = [*named, *seen]
         out = args.out or args.source.parent / "calibration"
         maps = out / "calibration.json"
     for given in (args.source, args.truth):

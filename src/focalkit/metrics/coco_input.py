@@ -38,6 +38,13 @@ def prepare(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, A
     """
     if iou_type not in ("bbox", "segm"):
         raise InputError(f'iou_type is {iou_type!r}, expected "bbox" or "segm"')
+    if not isinstance(ground_truth, Mapping):
+        raise InputError(f"expected the ground truth as a dictionary, COCO's, got a {type(ground_truth).__name__}")
+    if isinstance(detections, str | Mapping) or not all(isinstance(entry, Mapping) for entry in detections):
+        raise InputError(
+            "expected the detections as a list of dictionaries with image_id, category_id, bbox and score, got a "
+            f"{type(detections).__name__}{' of other things' if isinstance(detections, list | tuple) else ''}"
+        )
     images = _sorted_by_id(ground_truth.get("images", ()), "image")
     categories = _sorted_by_id(ground_truth.get("categories", ()), "category")
     # subtle: the evaluator gets ids 1, 2, ... in the order of the real ones. Equal scores are ranked by image order,

@@ -227,3 +227,18 @@ def test_bad_options_are_named(files: tuple[Path, Path], capsys: pytest.CaptureF
 def test_results_without_truth_are_refused(files: tuple[Path, Path], capsys: pytest.CaptureFixture):
     assert main(["calibrate", str(files[0])]) == 2
     assert "--truth FILE" in capsys.readouterr().err
+
+
+def test_results_may_name_their_images_by_their_files(files, tmp_path, capsys):
+    truth, rows = (json.loads(file.read_text()) for file in (files[1], files[0]))
+    for image in truth["images"]:
+        image["file_name"] = f"images/photo {image['id']}.jpg"
+    spelt = [{**r, "image_id": f"photo {r['image_id']}" + ".jpg" * (r["image_id"] % 2)} for r in rows]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    found = []
+    for name, given in (("ids", rows), ("names", spelt)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(given))
+        assert run((tmp_path / f"{name}.json", tmp_path / "truth.json"), "--out", str(tmp_path / name)) == 0
+        found.append((tmp_path / name / "calibration.json").read_text())
+    assert f"{len(rows)} detections name their image by its file" in capsys.readouterr().out
+    assert found[0] == found[1]

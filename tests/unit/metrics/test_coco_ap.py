@@ -267,3 +267,17 @@ def test_importing_the_metrics_loads_no_evaluator():
     code = f"import sys, focalkit.metrics; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "said"),
+    [
+        ("instances.json", [], "ground truth as a dictionary, COCO's, got a str"),
+        ({}, "results.json", "list of dictionaries .* got a str"),
+        ({}, {"annotations": []}, "list of dictionaries .* got a dict"),
+        ({}, ["x"], "got a list of other things"),
+    ],
+)
+def test_what_is_neither_a_data_set_nor_results_is_named(truth, found, said):
+    with pytest.raises(InputError, match=said):
+        coco_ap(truth, found)
