@@ -260,5 +260,5 @@ def test_a_repvgg_block_is_one_convolution_in_evaluation():
                 value.copy_(torch.rand_like(value) + (0.5 if "var" in name else -0.5))
     x = torch.randn(2, 6, 5, 7)
     merged = block.merged()
-    assert [type(m).__name__ for m in merged] == ["Conv2d", "SiLU"]
+    assert [type(m).__name__ for m in merged] == ["FastConv2d", "SiLU"]
     torch.testing.assert_close(merged(x), block(x), atol=1e-5, rtol=1e-5)
