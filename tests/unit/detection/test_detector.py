@@ -225,7 +225,7 @@ def test_urls_missing_files_and_what_is_no_image_are_named(tmp_path):
         (tmp_path / "gone.jpg", "gone.jpg: no such file"),
         (tmp_path / "broken.jpg", "broken.jpg: cannot be read"),
         (tmp_path / "empty", "empty: no images in this folder"),
-        (picture() / 255.0, r"float64 \(64, 96, 3\)"),
+        (picture() * 1.0, "values from"),
         (torch.full((3, 8, 8), 2.0), "values from 2 to 2"),
         (torch.zeros(8, 8, 3, dtype=torch.uint8), r"shape \(3, h, w\), got \(8, 8, 3\)"),
         (torch.zeros(3, 8, 8, dtype=torch.int64), "int64"),
