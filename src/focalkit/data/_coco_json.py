@@ -18,7 +18,7 @@ Plain = tuple[int, RawBox]
 """(id of the image, box with the id of its category as label)."""
 
 _CHUNK = 1 << 22
-_FIELDS = itemgetter("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+_FIELDS = itemgetter("id", "image_id", "category_id", "bbox", "area")
 _SPACE = " \t\r\n"
 _AFTER = frozenset(_SPACE + ",:]}")
 _NUMBERS = frozenset({int, float})
@@ -32,7 +32,8 @@ def plain_or_whole(item: Any) -> Any:
 def plain(item: Any) -> Plain | None:
     """An annotation as COCO writes it; None where anything about it is unusual."""
     try:
-        key, image, category, box, area, crowd = _FIELDS(item)
+        key, image, category, box, area = _FIELDS(item)
+        crowd = item.get("iscrowd", 0)
         x, y, w, h = box
     except (LookupError, TypeError, ValueError):
         return None

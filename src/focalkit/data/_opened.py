@@ -22,7 +22,7 @@ from focalkit.data._records import Category, DetectionData, ImageRecord
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA = 2
+SCHEMA = 3
 FEWEST = 5000
 """Images; smaller splits open quickly anyway."""
 KEPT = 16

@@ -4,6 +4,7 @@ Read: `images` (id, file_name, width, height), `annotations` (id, image_id, cate
 `categories` (id, name); of `segmentation` the box, where there is no `bbox`. Not read: masks, key points, licences.
 Error: JSON syntax, missing keys, ids that are no whole numbers, image and category ids given twice, unknown image or
 category.
+No `file_name` but a `coco_url` (LVIS 1): its last folder and name.
 Warning, and taken: ids written as text or as 1.0; annotation ids that are missing, 0 or given twice (numbered again);
 no width and height (read from the image); no bbox but a polygon; `iscrowd` null; an `area` that is no positive number;
 boxes written as text; two categories of one name; the root category of Roboflow's exports and a background without
@@ -173,6 +174,8 @@ def _images(items: list[Any], path: Path, findings: Findings, refused: set[str])
     found: dict[int, RawImage] = {}
     for row, item in enumerate(items):
         place = f"{path.name}: images[{row}]"
+        if isinstance(item, dict) and "file_name" not in item and isinstance(item.get("coco_url"), str):
+            item = {**item, "file_name": "/".join(item["coco_url"].split("/")[-2:])}  # LVIS 1
         if _lacks(item, ("id", "file_name"), place, findings):
             refused.add(_refused("image", item, "id"))
             continue

@@ -242,3 +242,15 @@ def test_an_orientation_in_xmp_counts_too(tmp_path: Path) -> None:
 def test_data_without_any_box_are_told_by_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["inspect", str(write_coco(tmp_path, content=coco_content(annotations=[])))])
     assert "no image has a box" in capsys.readouterr().out
+
+
+def test_lvis_names_images_by_their_address(tmp_path: Path) -> None:
+    content = coco_content(annotations=[without(annotation(area=120), "iscrowd")])
+    root = write_coco(tmp_path, "train2017", content)
+    (tmp_path / "annotations/instances_train2017.json").unlink()
+    for image in content["images"]:
+        image["coco_url"] = f"http://images.cocodataset.org/train2017/{image.pop('file_name')}"
+    write_text(root / "annotations/lvis_v1_train.json", json.dumps(content))
+    data = open_detection_data(root)
+    assert [image.path for image in data.images] == [root / f"images/train2017/{name}.png" for name in "ab"]
+    assert data.warnings == ()
