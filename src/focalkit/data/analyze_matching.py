@@ -93,7 +93,8 @@ def foreground_share(
         labels = matcher(priors(shapes), target).labels
         totals += torch.stack([(labels >= 0).sum(), (labels == BACKGROUND).sum()])
     positives, negatives = totals.tolist()
-    return positives / max(1, positives + negatives)
+    shown = sum(not all(image.crowd) for image in data.images) / max(1, len(data))  # the others are all background
+    return shown * positives / max(1, positives + negatives)
 
 
 def _with_boxes(data: DetectionData, sample: int) -> list[ImageRecord]:

@@ -25,6 +25,7 @@ from focalkit.tasks import Budget, Outputs, Source, find_task, open_task
 from focalkit.tasks.detection import BY_DETECTOR, RTDETRV2, TASK, Detection, best_threshold
 from focalkit.tasks.detection._average_precision import average_precision, judge, precisions
 from focalkit.tasks.detection._configure import configure, not_enlarged
+from focalkit.tasks.detection._fit import guided
 from focalkit.tasks.detection._fitted import _detections
 from focalkit.tasks.detection._inspect import positive_share
 from focalkit.tasks.detection._sample import sampled_images
@@ -276,6 +277,24 @@ def test_without_sampling_the_class_outputs_begin_at_the_share_of_positives(name
     assert 0 < share < 0.2
     bias = fitted.model.detector.model.head.class_output.bias.detach()
     torch.testing.assert_close(bias.sigmoid(), torch.full_like(bias, share / len(splits.classes)))
+
+
+def test_without_sampling_the_classification_loss_is_as_large_as_the_box_loss():
+    x = torch.tensor([3.0, 0.4], requires_grad=True)
+    found = guided({"classification": x[0] ** 2, "box": x[1], "quality": x[1] * 2})
+    assert found["classification"].item() == pytest.approx(0.4)
+    assert found["quality"].item() == pytest.approx(0.8)
+    found["classification"].backward()
+    assert x.grad.tolist() == pytest.approx([2 * 3.0 * 0.4 / 9.0, 0.0])  # the factor is a number
+    assert guided({"classification": x[0], "box": x[1] * 0})["classification"].item() == 0
+
+
+def test_images_without_boxes_are_background_in_the_share_of_positives(splits):
+    config = not_enlarged(TASK.config(), splits.train)
+    shown = next(image for image in splits.train.images if image.boxes)
+    empty = replace(shown, boxes=(), labels=(), crowd=())
+    share = [positive_share(replace(splits.train, images=images), config) for images in ((shown,), (shown, empty))]
+    assert share[1] == pytest.approx(share[0] / 2)
 
 
 def test_fits_at_the_same_time_share_the_memory_for_images(splits, monkeypatch, tmp_path):

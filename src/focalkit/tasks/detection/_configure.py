@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 PLAIN = "bce"
 """Cross-entropy of a dense detector is that of independent sigmoids: background is no class."""
 GUIDED = "guided"
-"""Chen et al. (2019, arXiv 1909.04868): no sampling and no focusing, but a bias and a scale that fit the data."""
+"""Chen et al. (2019, arXiv 1909.04868): no sampling and no focusing, but a bias and a scale that fit the data.
+
+The paper's third part, a score threshold at the share of positives, has no place here: every method is judged on all
+scores.
+"""
 SMALLEST = 128
 """Pixels; the coarsest map of a detector has one cell for so many."""
 

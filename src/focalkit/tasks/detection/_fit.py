@@ -1,6 +1,6 @@
 """Train a detector under one method: a fixed number of steps, no look at other images on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -97,9 +97,8 @@ def _train(
             group["lr"] = plan.lr * factor
         here = batch.to(device, non_blocking=True)
         losses = criterion(predict_to_learn(model, here), here.targets)
-        if method.schedule == GUIDED:  # sec. 3.3
-            ratio = losses["box"] / losses["classification"].clamp(min=1e-12)
-            losses["classification"] = losses["classification"] * ratio.detach()
+        if method.schedule == GUIDED:
+            losses = guided(losses)
         total = torch.stack(list(losses.values())).sum()
         if not bool(total.isfinite()):
             raise DivergedError(f"the loss is {total.item()} at step {step + 1}; a smaller lr may help")
@@ -116,6 +115,18 @@ def _train(
     if average is not None:
         model.load_state_dict(average.module.state_dict())
     return step
+
+
+def guided(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The classification loss scaled to the size of the box loss (Chen et al., 2019, "guided loss scaling").
+
+    The factor is a number, which no gradient goes through; without positives it is 0.
+
+    Args:
+        losses: With "classification" and "box", 0-d.
+    """
+    ratio = losses["box"] / losses["classification"].clamp(min=1e-12)
+    return {**losses, "classification": losses["classification"] * ratio.detach()}
 
 
 def _rising(decay: float) -> Callable[..., None]:
