@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
     bound_spinning(os.environ)  # no command has imported torch yet
     before, handlers = DEBUG.set(debug), _handle_stops()
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal's encoding has not
             stream.reconfigure(errors="backslashreplace")
@@ -66,6 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         DEBUG.reset(before)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _open_closed_streams() -> None:
+    """Where a program was started with stdin, stdout or stderr closed, Python has None, and libraries print to it.
+
+    What is opened here gets the lowest numbers that are free, theirs: otherwise the next file would, and what C code
+    prints would go into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  open until the process ends
 
 
 def _handle_stops() -> dict[int, Any]:

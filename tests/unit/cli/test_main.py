@@ -129,3 +129,12 @@ def test_a_reader_that_leaves_is_no_error():
     assert process.stderr.read() == ""
     assert process.wait() == 141
     process.stderr.close()
+
+
+def test_closed_streams_are_opened(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert main(["--version"]) == 0
+    assert main(["no-such-command"]) == 2
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.close()
