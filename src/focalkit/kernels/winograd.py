@@ -42,18 +42,21 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         (b, k, h, w). Its second derivatives are not defined.
     """
-    if _pays(x, weight):
+    if _pays(x, weight, bias):
         return _Convolution.apply(x, weight, bias)
     return F.conv2d(x, weight, bias, padding=1)
 
 
-def _pays(x: Tensor, weight: Tensor) -> bool:
-    if not (type(x) is Tensor and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32):
+def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    if not (type(x) is Tensor and x.ndim == 4 and weight.shape[1:] == (x.shape[1], 3, 3)):
         return False
-    images, channels, height, width = x.shape
-    if channels % 16 or weight.shape[0] % 16 or min(channels, weight.shape[0]) < CHANNELS:
+    k, c = weight.shape[:2]
+    if c % 16 or k % 16 or min(c, k) < CHANNELS or (bias is not None and bias.shape != (k,)):
         return False
-    if images * -(-height // 4) * -(-width // 4) < TILES:
+    if x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4) < TILES:
+        return False
+    given = (x, weight) if bias is None else (x, weight, bias)
+    if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in given):
         return False
     return not (watched() or torch.is_autocast_enabled("cpu") or _code() is None)
 
@@ -109,7 +112,8 @@ def _weights() -> Tensor:
     a, b = 5 / 8, 3 / 2
     zero, at_a, at_b = a * a * b * b, 2 * a * a * (a * a - b * b), 2 * b * b * (b * b - a * a)
     rows = [(0.0, zero), (a, at_a), (-a, at_a), (b, at_b), (-b, at_b)]
-    one = torch.tensor([[1 / s, p / s, p * p / s] for p, s in rows] + [[0.0, 0.0, 1.0]], dtype=torch.float64)
+    lines = [[1 / s, p / s, p * p / s] for p, s in rows] + [[0.0, 0.0, 1.0]]
+    one = torch.tensor(lines, dtype=torch.float64, device="cpu")
     return torch.kron(one, one).float()
 
 
@@ -125,7 +129,7 @@ def _scratch(tiles: int, c: int, k: int) -> tuple[Tensor, Tensor]:
     """(36, tiles, c) and (36, tiles, k) in memory that this thread keeps: fresh memory costs as much as a transform."""
     kept, size = getattr(_kept, "floats", None), 36 * tiles * (c + k)
     if kept is None or kept.numel() < size:
-        kept = _kept.floats = torch.empty(max(size, BAND // 4))
+        kept = _kept.floats = torch.empty(max(size, BAND // 4), dtype=torch.float32, device="cpu")
     return kept[: 36 * tiles * c].view(36, tiles, c), kept[36 * tiles * c : size].view(36, tiles, k)
 
 

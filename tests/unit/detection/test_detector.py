@@ -124,6 +124,14 @@ def test_a_compiled_detector_finds_the_same_with_its_norms_folded(monkeypatch):
 SET = DecoderConfig(layers=1, queries=8, expansion=0.5, feedforward=16)
 
 
+def test_folding_keeps_dtype_and_device():
+    detector = Detector(build_detector(ModelConfig("resnet18", fpn_channels=16, head_depth=1), 3).double().eval())
+    assert {t.dtype for t in folded(detector).model.parameters()} == {torch.float64}
+    empty = copy.copy(detector)
+    empty.model = detector.model.to("meta")
+    assert {t.device.type for t in folded(empty).model.parameters()} == {"meta"}
+
+
 @pytest.mark.parametrize(
     "config",
     [

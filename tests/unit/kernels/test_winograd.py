@@ -1,5 +1,7 @@
 """Large 3x3 convolutions: right to a millionth, their gradients too; left to PyTorch wherever that is wanted."""
 
+import threading
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -58,7 +60,7 @@ def test_what_lies_outside_of_the_image_is_zero():
     assert torch.allclose(y, expected, rtol=1e-5)
 
 
-def test_an_image_has_the_same_answer_in_any_batch_and_with_any_number_of_threads(monkeypatch):
+def test_a_large_image_has_the_same_answer_in_any_batch_and_with_any_number_of_threads(monkeypatch):
     weight, bias = layer()
     x = some(5, 128, 64, 64)
     whole = conv3x3(x, weight, bias)
@@ -110,6 +112,37 @@ def test_where_somebody_watches_the_operations_are_pytorchs():
     with FlopCounterMode(display=False) as counted:
         assert torch.equal(conv3x3(x, weight, bias), exact)
     assert counted.get_total_flops() == 2 * 9 * 128 * 144 * 64 * 64
+
+
+def test_what_does_not_fit_together_is_an_error_as_in_conv2d():
+    weight, bias = layer()
+    for x, w, b in [
+        (some(1, 256, 64, 64), weight, bias),
+        (some(1, 128, 64, 64), weight, some(128)),
+        (some(1, 128, 64, 64), weight, bias.double()),
+    ]:
+        with pytest.raises(RuntimeError):
+            conv3x3(x, w, b)
+    conv = FastConv2d(128, 144, 3, padding=1)
+    x = some(128, 64, 64)
+    assert conv(x).shape == (144, 64, 64)
+
+
+@pytest.mark.parametrize("default", [torch.float16, torch.float64])
+def test_defaults_of_torch_do_not_matter(default, monkeypatch):
+    weight, bias = layer()
+    x, usual = some(1, 128, 64, 64), torch.get_default_dtype()
+    expected = conv3x3(x, weight, bias)
+    winograd._weights.cache_clear()
+    monkeypatch.setattr(winograd, "_kept", threading.local())
+    try:
+        torch.set_default_dtype(default)
+        with torch.device("meta"):
+            assert conv3x3(x, weight, bias).device.type == "cpu"
+        assert torch.equal(conv3x3(x, weight, bias), expected)
+    finally:
+        torch.set_default_dtype(usual)
+        winograd._weights.cache_clear()
 
 
 @pytest.mark.parametrize("how", [{"stride": 2}, {"dilation": 2}, {"padding": 0}, {"groups": 2}])

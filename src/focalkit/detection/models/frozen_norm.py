@@ -150,4 +150,6 @@ def like(conv: nn.Conv2d, kind: type[Conv], bias: bool) -> Conv:
         _pair(conv.padding),
         groups=conv.groups,
         bias=bias,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
     )
