@@ -8,7 +8,7 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import is_file, special, visible
+from focalkit._files import is_file, special, subfolders, visible
 from focalkit.data._splits import SPLITS, split_in, split_words
 from focalkit.data.datumaro import is_datumaro
 from focalkit.data.label_studio import is_label_studio
@@ -107,7 +107,15 @@ def _image_dirs(json_path: Path) -> tuple[Path, ...]:
     words = _words(json_path)
     places = [root / "images" / w for w in words] + [root / w / "images" for w in words] + [root / w for w in words]
     places += [root / "images", root / "data", root, json_path.parent]
-    split = split_in(json_path.name)  # subtle: pictures of other splits may have the same names
-    others = [d for base in (root, root / "images") if base.is_dir() for d in visible(base, "*") if d.is_dir()]
-    places += [d for d in others[:_MOST_FOLDERS] if split_in(d.name) in (None, split)]
     return tuple(dict.fromkeys(d for d in places if d.is_dir()))
+
+
+def other_folders(json_path: Path) -> tuple[Path, ...]:
+    """Where the images lie, perhaps, when they are in none of these: in folders of other names.
+
+    Those that are called like another split are left out: its pictures may have the same names.
+    """
+    root = json_path.parent.parent if json_path.parent.name == "annotations" else json_path.parent
+    split = split_in(json_path.name)
+    there = [*subfolders(root), *subfolders(root / "images")]
+    return tuple(place for place in there[:_MOST_FOLDERS] if split_in(place.name) in (None, split))

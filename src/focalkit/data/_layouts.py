@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from focalkit._files import visible
+from focalkit._files import subfolders
 from focalkit.data import coco, cvat, datumaro, fiftyone, label_studio, labelme, tables, voc, yolo
 from focalkit.data._hints import hint
 from focalkit.data._records import DetectionData
@@ -74,7 +74,7 @@ def find_layouts(path: Path) -> dict[str, Layout]:
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
-    folders = [place for place in visible(path, "*") if place.is_dir()] if path.is_dir() else []
+    folders = subfolders(path)
     folders = folders if len(folders) <= MOST_FOLDERS else []
     for readers in (_FORMATS, _OTHERS):
         if found := _layouts_at(path, readers):
@@ -93,9 +93,8 @@ def find_others(path: Path, opened: Iterable[DetectionData]) -> dict[str, str]:
     used = {place for data in opened for place in (data.source, *{image.path.parent for image in data.images})}
     used |= {above for place in used for above in place.parents}
     found: dict[str, str] = {}
-    for folder in visible(path, "*")[:MOST_FOLDERS] if path.is_dir() else []:
-        part = folder.name.casefold() in _PARTS or split_in(folder.name)
-        if part or not folder.is_dir() or folder in used:
+    for folder in subfolders(path)[:MOST_FOLDERS]:
+        if folder.name.casefold() in _PARTS or split_in(folder.name) or folder in used:
             continue
         with suppress(InputError, OSError):
             layouts = next(filter(None, (_layouts_at(folder, readers) for readers in (_FORMATS, _OTHERS))), {})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import is_folder, visible, walk
+from focalkit._files import is_folder, subfolders, visible, walk
 from focalkit._pictures import is_picture
 from focalkit.data._findings import Findings
 from focalkit.data._lookup import Lookup
@@ -45,7 +45,7 @@ def find(path: Path) -> dict[str, VocFiles]:
         raise SeveralError(f"{path} holds several VOC data sets: {', '.join(r.name for r in roots)}; give one of them")
     if roots:
         return _from_image_sets(roots[0])
-    folders = {canonical(d.name): d for d in visible(path, "*") if d.is_dir() and split_in(d.name)}
+    folders = {canonical(d.name): d for d in subfolders(path) if split_in(d.name)}
     found = {split: tuple(_split_xmls(d)) for split, d in folders.items()}
     everything = tuple(xml for xmls in found.values() for xml in xmls)
     places = {split: (d, *_image_dirs(d)) for split, d in folders.items()}
@@ -163,7 +163,7 @@ class Images:
         if self._where.images:
             return None
         if self._others is None:
-            self._others = [folder for folder in visible(self._where.root, "*") if folder.is_dir()]
+            self._others = subfolders(self._where.root)
         lookups = [Lookup([folder], Findings()) for folder in self._others]
         hits = {path for lookup in lookups for name in names if (path := lookup.literal(name))}
         return hits.pop() if len(hits) == 1 else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from focalkit._files import visible, walk
+from focalkit._files import subfolders, visible, walk
 from focalkit._pictures import is_picture
 from focalkit.data._lookup import Lookup
 from focalkit.data._splits import SPLITS, SeveralError, canonical, split_in
@@ -200,7 +200,7 @@ def _by_folders(folder: Path, source: Path, names: tuple[tuple[int, str], ...]) 
     images = next((folder / name for name in ("images", "data") if (folder / name).is_dir()), folder)
     if not any(label_path(file).is_file() or file.with_suffix(".txt").is_file() for file in _pictures(images)):
         return {}
-    below = {canonical(d.name): d for d in visible(images, "*") if d.is_dir() and split_in(d.name)}
+    below = {canonical(d.name): d for d in subfolders(images) if split_in(d.name)}
     splits = below or {"all": images}
     return {split: YoloFiles(source, (str(place.absolute()),), "", names) for split, place in splits.items()}
 

@@ -7,7 +7,7 @@ those that differ from the first in case or are called `label` or `annotations`.
 from collections.abc import Iterator
 from pathlib import Path
 
-from focalkit._files import is_folder, visible
+from focalkit._files import is_folder, subfolders, visible
 from focalkit.data._findings import Findings
 from focalkit.data._lookup import Lookup
 from focalkit.data._texts import beginning
@@ -81,7 +81,7 @@ def _folders(images: Path) -> Iterator[Path]:
 
 def _alike(root: Path) -> list[str]:
     """The folders in `root` that are called like one of labels, the likeliest first."""
-    there = [path.name for path in visible(root, "*") if path.name.casefold() in _LABELS]
+    there = [path.name for path in subfolders(root) if path.name.casefold() in _LABELS]
     return sorted(there, key=lambda name: _LABELS.index(name.casefold()))
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from focalkit._files import is_file
-from focalkit.data._coco_files import CocoFiles
+from focalkit.data._coco_files import CocoFiles, other_folders
 from focalkit.data._coco_files import files as files
 from focalkit.data._coco_files import find as find
 from focalkit.data._coco_json import as_dict, load, plain_or_whole
@@ -82,9 +82,14 @@ def _read(split: str, where: CocoFiles, check: bool, repair: bool) -> DetectionD
 
 def _place(images: list[RawImage], where: CocoFiles, findings: Findings) -> bool:
     """Find the file of every image; False, with an error, where none is there."""
-    folders = _by_hits(where.image_dirs, [image.file_name for image in images])
+    names = [image.file_name for image in images]
+    folders = _by_hits(where.image_dirs, names)
     lookup = Lookup(folders, findings)
-    found = [lookup.file(image.file_name) for image in images]
+    found = [lookup.file(name) for name in names]
+    if names and not any(found) and (others := other_folders(where.json)):
+        folders = _by_hits((*where.image_dirs, *others), names)
+        lookup = Lookup(folders, findings)
+        found = [lookup.file(name) for name in names]
     for image, path in zip(images, found, strict=True):
         image.path = path or (*folders, where.json.parent)[0] / image.file_name
     if images and not any(found):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from focalkit._files import visible
+from focalkit._files import subfolders, visible
 from focalkit._pictures import SUFFIXES, is_picture
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Box, Category, DetectionData
@@ -85,8 +85,7 @@ def _folders(table: Path, split: str, root: Path) -> tuple[Path, ...]:
     words = SPLITS.get(split, ())
     places = [root / place / word for place in ("", "images", "data") for word in words]
     places += [table.parent, root / "data", root / "images", table.parent.parent / "data", root]
-    there = [folder for folder in visible(root, "*") if folder.is_dir()] if root.is_dir() else []
-    places += [folder for folder in there[:_MOST_FOLDERS] if split_in(folder.name) in (None, split)]
+    places += [folder for folder in subfolders(root)[:_MOST_FOLDERS] if split_in(folder.name) in (None, split)]
     return tuple(dict.fromkeys(place for place in places if place.is_dir()))
 
 
