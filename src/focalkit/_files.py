@@ -146,24 +146,31 @@ def dump_json(value: object, *, indent: int | None = None) -> str:
         return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
-def special(path: Path) -> str:
-    """What a path is if not a file to read, such as "a pipe": opening one could wait for ever. "" for files.
-
-    A file of more bytes than half the machine's memory is none either: nobody means it, and reading it would end the
-    process, or take minutes (a sparse file costs nothing to make).
+def no_file(path: Path) -> str:
+    """What a path is if not a file, such as "a pipe": opening one could wait for ever. "" for files.
 
     Raises:
         OSError: It is not there.
     """
-    about = path.stat()
-    if stat.S_ISREG(about.st_mode):
-        return (
-            f"a file of {about.st_size / 1e9:,.0f} GB, too large for the memory"
-            if about.st_size > memory_for_a_file()
-            else ""
-        )
-    mode = about.st_mode
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return ""
     return "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+
+
+def special(path: Path) -> str:
+    """What a path is if not a file to read whole: `no_file`, or one of more bytes than half the machine's memory.
+
+    Nobody means such a file, and reading it would end the process, or take minutes (a sparse file costs nothing to
+    make).
+
+    Raises:
+        OSError: It is not there.
+    """
+    if kind := no_file(path):
+        return kind
+    size = path.stat().st_size
+    return f"a file of {size / 1e9:,.0f} GB, too large for the memory" if size > memory_for_a_file() else ""
 
 
 @cache

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from focalkit._files import special
+from focalkit._files import memory_for_a_file, no_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -14,6 +14,10 @@ SUFFIXES = (
     ".mpo", ".heic", ".heif",
 )  # fmt: skip
 """Files of a folder that are taken for images, in upper or lower case."""
+
+
+_IN_PARTS = ("BMP", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF")
+"""Formats of which Pillow reads no more than it needs; of others the whole file, which must fit the memory."""
 
 
 def is_picture(path: Path) -> bool:
@@ -31,14 +35,14 @@ def open_picture(path: Path) -> "Image.Image":
     """
     from PIL import Image
 
-    if kind := special(path):
+    if kind := no_file(path):
         raise OSError(f"it is {kind}, not a file")
     # from half of that on Pillow warns, in a line of its source
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of what is beside the pixels: EXIF, ICC
     if path.suffix.lower() in (".heic", ".heif"):
         _learn_heif()
-    return Image.open(path)
+    return Image.open(path, formats=_IN_PARTS if path.stat().st_size > memory_for_a_file() else None)
 
 
 def _learn_heif() -> None:
@@ -53,7 +57,7 @@ def _learn_heif() -> None:
 def unreadable(path: Path, error: BaseException) -> str:
     """Why a file cannot be read as an image: what it is instead, where its beginning says so, or else the error."""
     try:
-        if special(path):
+        if no_file(path):
             return str(error)
         with path.open("rb") as file:
             head = file.read(64).lstrip().lower()

@@ -9,7 +9,7 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from focalkit._files import special
+from focalkit._files import no_file, special
 from focalkit.data.check import Findings
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -59,13 +59,18 @@ def read_xml(path: Path, findings: Findings) -> ET.Element:
     return root
 
 
+def number_in(text: object) -> int | None:
+    """The whole number of nine digits at most that a text is; None where it is none. Python refuses thousands."""
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
 def beginning(path: Path, size: int) -> bytes:
     """The first bytes of a file; none where it is no file.
 
     Raises:
         OSError: It is missing or cannot be read.
     """
-    if special(path):
+    if no_file(path):
         return b""
     with path.open("rb") as file:
         return file.read(size)

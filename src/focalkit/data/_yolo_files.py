@@ -12,7 +12,7 @@ from focalkit._files import subfolders, visible, walk
 from focalkit._pictures import is_picture
 from focalkit.data._lookup import Lookup
 from focalkit.data._splits import SPLITS, SeveralError, canonical, split_in
-from focalkit.data._texts import read_lines, read_text
+from focalkit.data._texts import number_in, read_lines, read_text
 from focalkit.data._yolo_labels import label_path
 from focalkit.data.check import Findings
 from focalkit.errors import DataError
@@ -87,9 +87,10 @@ def _by_yaml(path: Path) -> dict[str, YoloFiles]:
     if "names" not in content:
         if not any(isinstance(content.get(word), str | list) for word in SPLITS["train"]):
             return {}
-        if not (isinstance(nc, str) and nc.isdecimal() and 0 < int(nc) < 100_000):
+        count = number_in(nc) or 0
+        if not 0 < count < 100_000:
             raise DataError(path, [f"{path.name}: has neither names nor nc: add 'names: [dog, cat]', in their order"])
-        given = [f"class_{number}" for number in range(int(nc))]  # as Ultralytics calls them
+        given = [f"class_{number}" for number in range(count)]  # as Ultralytics calls them
     names = _names(given, path)
     _check_count(nc, names, path)
     found: dict[str, YoloFiles] = {}
@@ -111,7 +112,7 @@ def _place_in(error: Exception) -> str:
 
 def _key_points(shape: Any) -> int:
     """How many numbers the key points of `kpt_shape: [17, 3]` are."""
-    numbers = [int(n) for n in shape if isinstance(n, str) and n.isdecimal()] if isinstance(shape, list) else []
+    numbers = [n for text in shape if (n := number_in(text)) is not None] if isinstance(shape, list) else []
     return numbers[0] * numbers[1] if len(numbers) == 2 else 0
 
 
@@ -145,8 +146,9 @@ def _names(names: Any, path: Path) -> tuple[tuple[int, str], ...]:
     pairs = (
         list(names.items() if isinstance(names, dict) else enumerate(names)) if isinstance(names, dict | list) else []
     )
-    sound = all(str(key).isdecimal() and isinstance(value, str) and value.strip() for key, value in pairs)
-    if not pairs or not sound or len({int(key) for key, _ in pairs}) < len(pairs):
+    numbers = {number_in(str(key)) for key, _ in pairs}
+    sound = None not in numbers and all(isinstance(value, str) and value.strip() for _, value in pairs)
+    if not pairs or not sound or len(numbers) < len(pairs):
         what = f"names must be a list, or a mapping from class numbers to names; got {_short(names)}"
         raise DataError(path, [f"{path.name}: {what}"])
     return tuple(sorted((int(key), name) for key, name in pairs))

@@ -18,7 +18,7 @@ from focalkit.data._drawn import ENCLOSED, LEFT_OUT, Drawn, head, one_each, reco
 from focalkit.data._records import Box, DetectionData
 from focalkit.data._shapes import around, turned, turned_ellipse, within
 from focalkit.data._splits import split_in
-from focalkit.data._texts import read_xml
+from focalkit.data._texts import number_in, read_xml
 from focalkit.data.check import Findings
 from focalkit.errors import DataError
 
@@ -130,7 +130,8 @@ def _image(row: int, image: ET.Element, file: Path, findings: Findings) -> Drawn
     place = f"{file.name}: image {image.get('id', row)} ({name})"
     if not name:
         findings.error(place, "the image has no name")
-    width, height = (int(v) if (v := image.get(side) or "0").isdecimal() else v for side in ("width", "height"))
+    sides = [image.get(side) or "0" for side in ("width", "height")]
+    width, height = (side if (plain := number_in(side)) is None else plain for side in sides)
     subset = (image.get("subset") or "").strip()
     names = [f"{subset}/{name}"] * bool(subset) + [name]  # subsets may have images of one name
     drawn = Drawn(names if name else ["?"], place, width, height)

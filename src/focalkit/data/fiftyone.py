@@ -14,6 +14,7 @@ from typing import Any
 
 from focalkit._files import special, walk
 from focalkit.data._coco_values import kind_of
+from focalkit.data._drawn import is_number
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Category, DetectionData
 from focalkit.data._splits import split_in
@@ -72,7 +73,7 @@ def read(split: str, where: FiftyOneFiles, *, check: bool = True, repair: bool =
         image = RawImage(row, path, path.name, *size)
         for detection in detections:
             box = detection.get("bounding_box")
-            if not (isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) for v in box)):
+            if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
                 findings.error(place, f"bounding_box must be four numbers from 0 to 1, got {box!r:.80}")
                 continue
             x, y, w, h = (v * side for v, side in zip(box, (*size, *size), strict=True))

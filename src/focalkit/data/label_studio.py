@@ -148,12 +148,13 @@ def _file_names(task: dict[str, Any]) -> list[str]:
         try:
             parts = urlsplit(value)
             local = parse_qs(parts.query).get("d")
+            read = [unquote(local[0] if local else parts.path)] + [value] * (not parts.scheme)  # "a#1.png" is a name
         except ValueError:  # no address
-            continue
-        name = unquote(local[0] if local else parts.path)
-        if is_picture(Path(name)):
-            folder, slash, last = name.rpartition("/")
-            found += [name, value, f"{folder}{slash}{_PREFIX.sub('', last)}", _PREFIX.sub("", last)]
+            read = [value]
+        for name in read:
+            if is_picture(Path(name)):
+                folder, slash, last = name.rpartition("/")
+                found += [name, value, f"{folder}{slash}{_PREFIX.sub('', last)}", _PREFIX.sub("", last)]
     return list(dict.fromkeys(name for name in found if name))
 
 

@@ -110,6 +110,9 @@ def _image(row: int, xml: Path, tree: ET.Element, places: Images, findings: Find
     size = tree.find("size")
     width, height = (_number(size, "width"), _number(size, "height")) if size is not None else (0.0, 0.0)
     if width >= 1 and height >= 1:
+        if max(width, height) >= 2**31:
+            findings.error(str(xml), f"width {width:g} and height {height:g} are no size of an image")
+            return RawImage(row, path, path.name, hint=hint, file=str(xml))
         return RawImage(row, path, path.name, int(width), int(height), hint=hint, file=str(xml))
     findings.warn("files give no image size: read from the image", str(xml))
     return RawImage(row, path, path.name, hint=hint, file=str(xml))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from focalkit import _pictures
 from focalkit.cli._sources import note_left_out
 from focalkit.data import open_detection_data
 from focalkit.errors import InputError
-from focalkit.images import as_image, find_images, left_out, read_image
+from focalkit.images import as_image, find_images, is_large, left_out, read_image
 from unit.data.tiny_data import write_yolo
 
 
@@ -87,3 +88,21 @@ def test_predict_says_what_it_leaves_out_of_a_folder(tmp_path: Path, capsys: pyt
         (tmp_path / name).write_bytes(b"x")
     note_left_out([tmp_path])
     assert capsys.readouterr().err.rstrip().endswith("left out, not images by their names: 2 .mp4, 1 .txt")
+
+
+def test_a_picture_larger_than_the_memory_is_read_by_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pictures, "memory_for_a_file", lambda: 10)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for suffix in ("png", "tif", "jpg"):
+        Image.new("RGB", (40, 30)).save(file := tmp_path / f"a.{suffix}")
+        assert is_large(file)
+
+
+def test_a_file_of_a_format_that_is_read_whole_must_fit_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (40, 30)).save(file := tmp_path / "a.webp")
+    assert read_image(file).shape == (3, 30, 40)
+    monkeypatch.setattr(_pictures, "memory_for_a_file", lambda: 10)
+    with pytest.raises(InputError, match=r"a\.webp"):
+        read_image(file)

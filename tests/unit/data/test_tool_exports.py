@@ -396,3 +396,10 @@ def test_cvat_xml_among_the_files_of_voc_is_no_file_of_voc(tmp_path: Path) -> No
     write_text(tmp_path / "annotations/annotations.xml", cvat_xml())
     save_image(tmp_path / "images/a.png")
     assert (find_layout(tmp_path).format, len(open_detection_data(tmp_path, "all"))) == ("Pascal VOC", 1)
+
+
+@pytest.mark.parametrize("name", ["a#1.png", "a?1.png", "a%23.png", "[a.png", "a#b.jpg.png"])
+def test_signs_of_addresses_may_stand_in_names_of_label_studio(tmp_path: Path, name: str) -> None:
+    label_studio_of(tmp_path, task("a.png", region(), data={"image": f"images/{name}"}, file_upload=None))
+    save_image(tmp_path / "images" / name)
+    assert open_detection_data(tmp_path, "all").images[0].path == tmp_path / "images" / name
