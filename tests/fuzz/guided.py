@@ -12,8 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import atheris  # pyright: ignore[reportMissingImports] - in no extra
+from PIL import Image
 
-with atheris.instrument_imports(include=["focalkit"]):
+READERS = ["focalkit.data", "focalkit._config_io", "focalkit._files", "focalkit._runs", "focalkit.tasks.tabular"]
+READERS += ["focalkit.losses._spec", "focalkit.detection.weights"]
+
+with atheris.instrument_imports(include=READERS):
     from focalkit._config_io import load_config
     from focalkit._runs import RunDir
     from focalkit.data import open_detection_data
@@ -23,8 +27,6 @@ with atheris.instrument_imports(include=["focalkit"]):
     from focalkit.losses import build
     from focalkit.tasks import Outputs
     from focalkit.tasks.tabular._read import read_frame
-
-from PIL import Image
 
 PLACE = Path(tempfile.mkdtemp())
 

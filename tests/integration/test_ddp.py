@@ -82,7 +82,7 @@ def trained(config: TrainConfig, out: Path, ranks: int, launcher: Any = torchrun
     if ranks == 1:
         train(asked, out)
         return RunDir(out)
-    ends = in_ranks(ranks, lambda rank: bool(train(asked, out)), launcher)
+    ends = in_ranks(ranks, lambda rank: bool(train(asked, out)), launcher, within=300)
     assert ends == [True] + [False] * (ranks - 1)  # the first process has the result
     return RunDir(out)
 

@@ -88,7 +88,7 @@ def alike(data: Path, name: str, ranks: int, launcher: Any = torchrun) -> int:
     """Losses, weights, buffers and outputs of several processes are those of one; the number of comparisons."""
     method = METHODS[name] if name in METHODS else replace(METHODS["ce"], loss=name)
     one = work(data, method, 1)
-    several = in_ranks(ranks, lambda rank: work(data, method, ranks), launcher)
+    several = in_ranks(ranks, lambda rank: work(data, method, ranks), launcher, within=300)
     assert not any(isinstance(end, Failed) for end in several), several
     assert len(one["losses"]) >= 0.8 * STEPS  # without the second stage of crt
     close = 1e-5 if name in LEARNING else 1e-9
