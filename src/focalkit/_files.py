@@ -245,6 +245,16 @@ def subfolders(folder: Path) -> list[Path]:
         return []
 
 
+def files_ending(folder: Path, suffix: str) -> list[Path]:
+    """The files in a folder whose names end so, in any case, by name; without what is hidden."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if e.name.lower().endswith(suffix) and not e.name.startswith(".")]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names)]
+
+
 _OUTPUTS = (("run.json", "metrics.jsonl"), ("run.json", "checkpoints"), ("predictions.json", "images.json"))
 """What lies together in a folder that training or prediction wrote."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import is_folder, subfolders, visible, walk
+from focalkit._files import files_ending, is_folder, subfolders, visible, walk
 from focalkit._pictures import is_picture
 from focalkit.data._findings import Findings
 from focalkit.data._lookup import Lookup
@@ -63,8 +63,7 @@ def _has_pictures(folder: Path) -> bool:
 
 def _xmls(folder: Path) -> list[Path]:
     """The XML files in a folder, with their suffix in any case, but for CVAT's one file of all images."""
-    xmls = [file for file in visible(folder, "*") if file.suffix.lower() == ".xml"]
-    return [xml for xml in xmls if not (xml.name == "annotations.xml" and is_cvat(xml))]
+    return [xml for xml in files_ending(folder, ".xml") if not (xml.name == "annotations.xml" and is_cvat(xml))]
 
 
 def _split_xmls(folder: Path) -> list[Path]:

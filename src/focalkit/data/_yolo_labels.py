@@ -7,7 +7,7 @@ those that differ from the first in case or are called `label` or `annotations`.
 from collections.abc import Iterator
 from pathlib import Path
 
-from focalkit._files import is_folder, subfolders, visible
+from focalkit._files import files_ending, is_folder, subfolders
 from focalkit.data._findings import Findings
 from focalkit.data._lookup import Lookup
 from focalkit.data._texts import beginning
@@ -46,13 +46,14 @@ class Labels:
             lookup = self._lookups[image.parent] = Lookup(list(_folders(image.parent)), self._findings)
         names = (f"{image.stem}.txt", f"{image.name}.txt")
         found = next((path for name in names if (path := lookup.literal(name))), None)
-        expected = label_path(image)
-        if found is None and expected.exists():
-            found = expected  # it is no file, and is refused later
-        found = found or next((path for name in names if (path := lookup.loosely(name))), None)
         if found is None:
-            self._findings.warn("images have no label file: taken as empty", f"{image}, no {expected}")
-        elif (other := self._image_of.setdefault(found, image)) != image:
+            expected = label_path(image)
+            # what is there and no file is refused later
+            found = expected if expected.exists() else next((p for name in names if (p := lookup.loosely(name))), None)
+            if found is None:
+                self._findings.warn("images have no label file: taken as empty", f"{image}, no {expected}")
+                return None
+        if (other := self._image_of.setdefault(found, image)) != image:
             self._findings.warn("images share their label file with another", f"{image} and {other}: {found}")
         return found
 
@@ -64,7 +65,7 @@ class Labels:
     def tell_others(self) -> None:
         """Count the label files, beside those that were found, that no image has."""
         for folder in dict.fromkeys(path.parent for path in self._image_of):
-            for file in visible(folder, "*.txt"):
+            for file in files_ending(folder, ".txt"):
                 if file not in self._image_of and has_rows(file):
                     self._findings.warn("label files have no image: left out", str(file))
 
