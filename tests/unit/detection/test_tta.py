@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from focalkit.detection import AugmentedDetector, DenseOutputs, Detections, Detector
+from focalkit.config import DecoderConfig, ModelConfig
+from focalkit.detection import AugmentedDetector, DenseOutputs, Detections, Detector, TiledDetector, build_detector
 from focalkit.detection.inference.merge import merge
+from focalkit.metrics import iou_matrix
 
 
 class Bright(nn.Module):
@@ -110,3 +112,52 @@ def test_merging_suppresses_within_a_class_only():
 def test_scales_are_positive(scales):
     with pytest.raises(ValueError, match="scales above 0"):
         AugmentedDetector(bright(), scales=scales)
+
+
+DECODER = DecoderConfig(layers=1, queries=20, feedforward=16, heads=2)
+
+
+@pytest.fixture(params=["rtmdet", "rtdetrv2", "dfine", "centernet"])
+def todays(request):
+    torch.manual_seed(0)
+    decoder = DECODER if request.param in ("rtdetrv2", "dfine") else DecoderConfig()
+    heads = {} if request.param in ("rtdetrv2", "dfine") else {"head_channels": 16, "head_depth": 1}
+    config = ModelConfig("tiny", fpn_channels=16, detector=request.param, decoder=decoder, prior_prob=0.3, **heads)
+    return Detector(build_detector(config, 2).eval(), min_size=96, max_size=96)
+
+
+def twins(found: Detections):
+    """Pairs of the same class that are one object by the rule for several looks."""
+    overlaps = iou_matrix(found.boxes, found.boxes).triu(1)
+    return int(((overlaps > 0.66) & (found.labels[:, None] == found.labels)).sum())
+
+
+def test_several_looks_of_todays_detectors_are_one_and_follow_the_mirror(todays):
+    image = torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(0))
+    augmented = AugmentedDetector(todays, scales=(1.0, 1.34))
+    ours, mirrored = augmented.predict([image, image.flip(2)])
+    assert len(ours) > 5
+    assert twins(ours) == 0
+    torch.testing.assert_close(mirrored.scores, ours.scores)
+    x0, x1 = 96 - mirrored.boxes[:, 2], 96 - mirrored.boxes[:, 0]
+    torch.testing.assert_close(x0.sort().values, ours.boxes[:, 0].sort().values, atol=1e-3, rtol=0)
+    torch.testing.assert_close(x1.sort().values, ours.boxes[:, 2].sort().values, atol=1e-3, rtol=0)
+
+
+def test_tiles_of_todays_detectors_are_one_and_a_single_tile_is_the_image(todays):
+    image = torch.rand(3, 96, 160, generator=torch.Generator().manual_seed(0))
+    (alone,), (one,) = todays.predict(image), TiledDetector(todays, size=160).predict(image)
+    assert torch.equal(one.boxes, alone.boxes)
+    assert torch.equal(one.scores, alone.scores)
+    (found,) = TiledDetector(todays, size=96, overlap=0.5).predict(image)
+    assert len(found) > 3
+    assert twins(found) == 0
+    assert found.boxes.min() >= 0
+    assert found.boxes[:, 2].max() > 96
+    assert (found.boxes <= torch.tensor([160.0, 96.0, 160.0, 96.0])).all()
+
+
+def test_one_look_of_a_detector_that_suppresses_nothing_is_its_own(todays):
+    image = torch.rand(3, 96, 96)
+    (ours,), (one,) = todays.predict(image), AugmentedDetector(todays, scales=(1.0,), flip=False).predict(image)
+    assert torch.equal(one.boxes, ours.boxes)

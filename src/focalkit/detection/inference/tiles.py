@@ -20,7 +20,7 @@ from torch import Tensor
 from focalkit.detection.inference.calibrated import Cut
 from focalkit.detection.inference.detections import Detections
 from focalkit.detection.inference.detector import Detector
-from focalkit.detection.inference.merge import merge
+from focalkit.detection.inference.merge import across_looks, merge
 from focalkit.detection.inference.tta import AugmentedDetector
 from focalkit.images import LargePicture, as_image, each_image, is_large
 
@@ -79,7 +79,8 @@ class TiledDetector:
     @property
     def iou_threshold(self) -> float:
         found = self.detector
-        return found.iou_threshold if isinstance(found, AugmentedDetector) else found.postprocess.iou_threshold
+        own = found.iou_threshold if isinstance(found, AugmentedDetector) else found.postprocess.iou_threshold
+        return across_looks(own)
 
     def predict(self, images: Any, score_threshold: Cut = None, batch_size: int = 8) -> list[Detections]:
         """As `Detector.predict`."""

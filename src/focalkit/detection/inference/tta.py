@@ -15,7 +15,7 @@ from torch import Tensor
 from focalkit.detection.inference.calibrated import Cut
 from focalkit.detection.inference.detections import Detections
 from focalkit.detection.inference.detector import WINDOW, Detector
-from focalkit.detection.inference.merge import merge
+from focalkit.detection.inference.merge import across_looks, merge
 from focalkit.images import as_image, each_image
 
 
@@ -23,8 +23,9 @@ from focalkit.images import as_image, each_image
 class AugmentedDetector:
     """A detector that looks several times; `predict` and `stream` are those of `Detector`.
 
-    The looks' detections, each list already suppressed, are suppressed again together, with the detector's own
-    threshold and limit. With `scales=(1.0,)` and no flip the result is the detector's.
+    The looks' detections, each list already suppressed, are suppressed again together, with the detector's threshold
+    and limit; where it suppresses nothing itself, at an IoU of 0.6. With `scales=(1.0,)` and no flip the result is the
+    detector's.
 
     Attributes:
         detector: Looks at the images.
@@ -54,7 +55,7 @@ class AugmentedDetector:
 
     @property
     def iou_threshold(self) -> float:
-        return self.detector.postprocess.iou_threshold
+        return across_looks(self.detector.postprocess.iou_threshold)
 
     def predict(self, images: Any, score_threshold: Cut = None, batch_size: int = 8) -> list[Detections]:
         """As `Detector.predict`."""
