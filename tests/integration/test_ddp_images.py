@@ -185,6 +185,27 @@ def test_what_processes_cannot_share_is_refused(data, tmp_path, monkeypatch):
         in_group(asked(data, tmp_path))
 
 
+def test_one_task_of_slurm_compares_what_it_is_given(tmp_path, monkeypatch, capsys):
+    """A shell of Slurm's has its variables too."""
+    for name, value in slurm(0, 8, 15000).items():
+        monkeypatch.setenv(name, value)
+    table = tmp_path / "t.csv"
+    table.write_text("a,target\n" + "".join(f"{i % 7},{int(i % 4 == 0)}\n" for i in range(80)))
+    words = [
+        "compare",
+        str(table),
+        "--out",
+        str(tmp_path / "c"),
+        "--seeds",
+        "1",
+        "--methods",
+        "logistic",
+        "--yardstick",
+    ]
+    assert main([*words, "logistic"]) == 0
+    assert "best     " in capsys.readouterr().out
+
+
 @pytest.mark.soak
 def test_the_command_starts_its_processes(data, tmp_path, capfd):
     words = ["compare", str(data), "--methods", "ce", "--seeds", "1", "--steps", "2", "--devices", "2"]

@@ -136,6 +136,8 @@ def _guarded(words: list[str]) -> int:
     except MemoryError:
         return _fail("the memory is used up; a smaller --batch-size or fewer --workers need less", 1)
     except OSError as error:
+        if error.filename is None and not _is_somewhere():
+            return _fail("the working directory is no longer there; change to another", 2)
         if error.filename is None or not error.strerror:
             return _unforeseen(error)
         return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}", 2 if error.errno in _BAD_PATH else 1)
@@ -150,6 +152,14 @@ _BAD_PATH = {
     errno.ELOOP,
 }  # fmt: skip
 """What the caller can mend by naming another file."""
+
+
+def _is_somewhere() -> bool:
+    """Whether the working directory is there."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def _unforeseen(error: Exception) -> int:

@@ -93,12 +93,10 @@ def main(argv: list[str]) -> int:
     args = tyro.cli(Args, args=argv, prog="focalkit compare")
     if args.devices < 1:
         raise InputError(f"--devices must be at least 1, got {args.devices}")
-    if args.list or args.dry_run:
+    if args.devices == 1 or args.list or args.dry_run:
         return run(args)
     from focalkit.training.launch import in_every_process, is_launched
 
-    if args.devices == 1 and not is_launched():
-        return run(args)
     if is_launched():
         return in_group(args)
     from focalkit.compare import Comparison

@@ -138,3 +138,12 @@ def test_closed_streams_are_opened(monkeypatch):
     assert main(["no-such-command"]) == 2
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         stream.close()
+
+
+def test_a_working_directory_that_is_gone_is_named(command, tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(command(raising(FileNotFoundError(2, "No such file or directory")))) == 2
+    assert "working directory is no longer there" in capsys.readouterr().err
