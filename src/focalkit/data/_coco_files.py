@@ -8,7 +8,8 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import is_file, special, subfolders, visible
+from focalkit._files import is_file, special, visible
+from focalkit.data._elsewhere import others_in
 from focalkit.data._splits import SPLITS, split_in, split_words
 from focalkit.data.datumaro import is_datumaro
 from focalkit.data.label_studio import is_label_studio
@@ -16,16 +17,16 @@ from focalkit.data.labelme import is_labelme
 from focalkit.errors import InputError
 
 _ROBOFLOW = "_annotations.coco.json"
-_MOST_FOLDERS = 50
 _OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")
 
 
 @dataclass(frozen=True)
 class CocoFiles:
-    """Where one split lies: its JSON file and the folders that may hold the images, best guess first."""
+    """Where a split lies: its JSON, the folders that may hold the images, best guess first, and whether others may."""
 
     json: Path
     image_dirs: tuple[Path, ...]
+    or_others: bool = True
 
 
 def find(path: Path) -> dict[str, CocoFiles]:
@@ -80,7 +81,7 @@ def files(json_path: Path, images: Path | None) -> CocoFiles:
     if not images.is_dir():
         raise InputError(f"{images}: there is no such image folder (--images)")
     named = [images / word for word in _words(json_path)]
-    return CocoFiles(json_path, (images, *(d for d in named if d.is_dir())))
+    return CocoFiles(json_path, (images, *(d for d in named if d.is_dir())), or_others=False)
 
 
 def _one_each(split_of: dict[Path, str]) -> dict[str, CocoFiles]:
@@ -116,6 +117,4 @@ def other_folders(json_path: Path) -> tuple[Path, ...]:
     Those that are called like another split are left out: its pictures may have the same names.
     """
     root = json_path.parent.parent if json_path.parent.name == "annotations" else json_path.parent
-    split = split_in(json_path.name)
-    there = [*subfolders(root), *subfolders(root / "images")]
-    return tuple(place for place in there[:_MOST_FOLDERS] if split_in(place.name) in (None, split))
+    return others_in((root, root / "images"), split_in(json_path.name) or "all")

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 from focalkit._files import is_file
 from focalkit.data._coco_values import size_of
-from focalkit.data._lookup import Lookup
+from focalkit.data._elsewhere import find_images
 from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._splits import split_in
 from focalkit.data._texts import read_text
@@ -52,24 +52,25 @@ def records(
     *,
     check: bool,
     repair: bool,
+    others: Sequence[Path] = (),
 ) -> DetectionData:
-    """Find the files in `folders` and check everything. Classes are `names`, with ids from 1.
+    """Find the files in `folders`, else in one of `others`, and check everything. Classes are `names`, with ids from 1.
 
     Raises:
         DataError: With every problem found.
     """
     label_of = {name: label for label, name in enumerate(names)}
-    lookup = Lookup(folders, findings)
+    paths, lookup = find_images(folders, others, [item.names for item in drawn], source, findings)
+    folders = lookup.roots
     images: list[RawImage] = []
     taken: set[Path] = set()
     number = 0
-    for row, item in enumerate(drawn, start=1):
+    for row, (item, path) in enumerate(zip(drawn, paths, strict=True), start=1):
         size, fault = (None, None), ""
         if (item.width, item.height) != (None, None):  # else the form does not say
             size, fault = size_of({"width": item.width, "height": item.height}, item.place, findings)
         if fault:
             findings.error(item.place, fault)
-        path = next((p for find in (lookup.literal, lookup.loosely) for name in item.names if (p := find(name))), None)
         hint = "" if path else lookup.nearly(item.names[0])
         path = path or folders[0] / item.names[0]
         if path in taken:

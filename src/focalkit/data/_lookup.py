@@ -1,9 +1,10 @@
 """One look-up for the files that data sets name, where the name as it stands leads to nothing.
 
 Tried then: backslashes as slashes, upper and lower case, both Unicode forms of accented letters, the end of a path that
-begins on another machine (`C:\\photos\\train\\a.jpg`), escapes (`a%20b.jpg`), the name without the eight characters
-that Label Studio puts before it, and a picture's name with another suffix. Something is found only where exactly one
-file answers, and every find is counted as a warning.
+begins on another machine (`C:\\photos\\train\\a.jpg`), escapes (`a%20b.jpg`), and of pictures the name without the
+eight characters that Label Studio puts before it, and with another suffix, in a root that holds others under their own
+name if one does. Something is found only where exactly one file answers that no other name has, and every find is
+counted as a warning.
 """
 
 import difflib
@@ -19,30 +20,56 @@ from focalkit._pictures import SUFFIXES
 from focalkit.data._splits import split_in
 from focalkit.data.check import Findings
 
-_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
+_UPLOAD = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{8}-(?=.)")  # no date: 20230101-a.jpg
+_SUFFIX = "their suffix"
 
 
 class Lookup:
     """Finds the files of one data set under `roots`, best guess first."""
 
     def __init__(self, roots: Sequence[Path], findings: Findings) -> None:
-        self._roots = tuple(dict.fromkeys(roots))
+        self.roots = tuple(dict.fromkeys(roots))
         self._findings = findings
         self._listings: dict[Path, dict[str, list[str]]] = {}
         self._there: dict[tuple[Path, str], set[str]] = {}
         self._taken: dict[Path, str] = {}
+        self._held: set[Path] = set()  # roots that have files of exactly the names that were asked for
         self._answers = 0
 
     def file(self, name: str) -> Path | None:
         """The file called `name`, None where there is none or more than one could be meant."""
         return self.literal(name) or self.loosely(name)
 
+    def files(self, images: Sequence[Sequence[str]]) -> list[Path | None]:
+        """The file of each image, which may have any of some names; what differs is tried after the names of all."""
+        exact = [next((path for name in names if (path := self.literal(name))), None) for names in images]
+        return [
+            path or next((near for name in _of_other_stems(names) if (near := self.loosely(name))), None)
+            for path, names in zip(exact, images, strict=True)
+        ]
+
     def literal(self, name: str) -> Path | None:
         """The file of exactly this name."""
+        root = self._root_of(name)
+        if root is None:
+            return None
+        self._held.add(root)
+        self._taken.setdefault(root / name, name)
+        return root / name
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of exactly this name; nobody takes it."""
+        return self._root_of(name) is not None
+
+    def has_end(self, name: str) -> bool:
+        """Whether there is a file whose name differs in slashes, case, accents, escapes or the folders before it."""
+        return any(self._end_of(spelt) for spelt in {name, unquote(name)})
+
+    def _root_of(self, name: str) -> Path | None:
         folder, _, last = name.rpartition("/")
         if last in ("", ".", "..") or "\0" in name:
-            return next((root / name for root in self._roots if name and is_file(root / name)), None)
-        return next((root / name for root in self._roots if last in self._files(root, folder)), None)
+            return next((root for root in self.roots if name and is_file(root / name)), None)
+        return next((root for root in self.roots if last in self._files(root, folder)), None)
 
     def loosely(self, name: str) -> Path | None:
         """The one file whose name differs in the ways that the module tells; counted."""
@@ -51,6 +78,8 @@ class Lookup:
             if not found:
                 continue
             (path, moved), more = found[0], found[1:]
+            if way == _SUFFIX and self._held and not any(path.is_relative_to(root) for root in self._held):
+                return None  # a mask, perhaps
             if more or self._taken.setdefault(path, name) != name:
                 return None  # it could mean two files, or two names cannot both mean it
             ways = way or ("another folder" if moved else "slashes, case or accents")
@@ -69,7 +98,7 @@ class Lookup:
 
     def exactly(self, name: str) -> Path | None:
         """The folder or file of exactly this name."""
-        return next((root / name for root in self._roots if is_folder(root / name) or is_file(root / name)), None)
+        return next((root / name for root in self.roots if is_folder(root / name) or is_file(root / name)), None)
 
     def folder(self, name: str) -> Path | None:
         """The folder or file called `name`; a part that speaks of a split (`train/`) is never left off."""
@@ -94,14 +123,14 @@ class Lookup:
             return ""
         wanted = (_parts(name) or [""])[-1]
         here = {
-            found: root for root in reversed(self._roots) for names in self._listing(root).values() for found in names
+            found: root for root in reversed(self.roots) for names in self._listing(root).values() for found in names
         }
         close = difflib.get_close_matches(wanted, list(here)[:20_000], n=1, cutoff=0.75)
         return f"; the most similar name is {here[close[0]] / close[0]}" if close else ""
 
     def _similar(self, parts: Sequence[str]) -> Path | None:
         """The one path under the first root that has one whose parts are `parts` but for case and Unicode form."""
-        for root in self._roots:
+        for root in self.roots:
             place: Path | None = root if parts else None
             for part in parts:
                 names = self._listing(place).get(_folded(part), []) if place is not None else []
@@ -139,11 +168,17 @@ def _spellings(name: str) -> Iterator[tuple[list[str], str]]:
     if "%" in name and (plain := unquote(name)) != name:
         yield [plain], "escapes such as %20"
     folder, slash, last = name.rpartition("/")
+    stem, suffix = os.path.splitext(name)
+    if suffix and suffix.lower() not in SUFFIXES:
+        return
     if upload := _UPLOAD.match(last):
         yield [f"{folder}{slash}{last[upload.end() :]}"], "Label Studio's prefix"
-    stem, suffix = os.path.splitext(name)
-    if not suffix or suffix.lower() in SUFFIXES:
-        yield [f"{stem}{other}" for other in SUFFIXES if other != suffix.lower()], "their suffix"
+    yield [f"{stem}{other}" for other in SUFFIXES if other != suffix.lower()], _SUFFIX
+
+
+def _of_other_stems(names: Sequence[str]) -> list[str]:
+    """The first name of each stem: looking for one tries the suffixes."""
+    return list({os.path.splitext(name)[0]: name for name in reversed(names)}.values())[::-1]
 
 
 def _folded(name: str) -> str:

@@ -1,12 +1,13 @@
 """Where the splits of a Pascal VOC data set lie: its XML files, the lists of names, and the folders of the images."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from focalkit._files import files_ending, is_folder, subfolders, visible, walk
 from focalkit._pictures import is_picture
+from focalkit.data._elsewhere import only_one, others_in
 from focalkit.data._findings import Findings
 from focalkit.data._lookup import Lookup
 from focalkit.data._splits import SeveralError, by_folder, canonical, split_in
@@ -146,30 +147,28 @@ def xmls_of(where: VocFiles, findings: Findings) -> tuple[Path, ...]:
 
 
 class Images:
-    """Finds the image of an XML file."""
+    """The images of XML files, which may each have any of `names`, the likeliest first; of those `sure` is the file."""
 
-    def __init__(self, where: VocFiles, findings: Findings) -> None:
+    def __init__(
+        self, where: VocFiles, names: Mapping[Path, Sequence[str]], sure: Sequence[Sequence[str]], findings: Findings
+    ) -> None:
         self._where, self._findings = where, findings
         self._lookups: dict[Path, Lookup] = {}
-        self._others: list[Path] | None = None
+        self._found: dict[Path, Path | None] = {}
+        for xmls in _of_one_folder(names):
+            found = self._lookup(xmls[0]).files([names[xml] for xml in xmls])
+            self._found |= zip(xmls, found, strict=True)
+        others = () if where.images or any(self._found.values()) else others_in((where.root,))
+        if other := only_one(others, sure, where.root, findings):
+            self._found = dict(zip(names, Lookup([other], findings).files(list(names.values())), strict=True))
 
-    def find(self, xml: Path, names: Sequence[str]) -> Path | None:
-        """The image of one of these names, of the first that there is."""
-        lookup = self._lookup(xml)
-        for look in (lookup.literal, lookup.loosely):
-            if found := next((path for name in names if (path := look(name))), None):
-                return found
-        if self._where.images:
-            return None
-        if self._others is None:
-            self._others = subfolders(self._where.root)
-        lookups = [Lookup([folder], Findings()) for folder in self._others]
-        hits = {path for lookup in lookups for name in names if (path := lookup.literal(name))}
-        return hits.pop() if len(hits) == 1 else None
+    def of(self, xml: Path) -> Path | None:
+        """The image of an XML file."""
+        return self._found.get(xml)
 
     def has(self, xml: Path, name: str) -> bool:
         """Whether there is an image of exactly this name."""
-        return self._lookup(xml).literal(name) is not None
+        return self._lookup(xml).has(name)
 
     def nearly(self, xml: Path, name: str) -> str:
         """See `Lookup.nearly`."""
@@ -184,6 +183,13 @@ class Images:
             folders = self._where.images or tuple(_folders_of(xml.parent, self._where.root))
             self._lookups[xml.parent] = Lookup(folders, self._findings)
         return self._lookups[xml.parent]
+
+
+def _of_one_folder(xmls: Iterable[Path]) -> list[list[Path]]:
+    folders: dict[Path, list[Path]] = {}
+    for xml in xmls:
+        folders.setdefault(xml.parent, []).append(xml)
+    return list(folders.values())
 
 
 def _folders_of(folder: Path, root: Path) -> list[Path]:

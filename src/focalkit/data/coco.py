@@ -24,7 +24,7 @@ from focalkit.data._coco_files import files as files
 from focalkit.data._coco_files import find as find
 from focalkit.data._coco_json import as_dict, load, plain_or_whole
 from focalkit.data._coco_values import area_of, box_of, kind_of, size_of, used_categories, whole
-from focalkit.data._lookup import Lookup
+from focalkit.data._elsewhere import find_images
 from focalkit.data._opened import recall, remember, state
 from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._texts import read_text
@@ -83,18 +83,14 @@ def _read(split: str, where: CocoFiles, check: bool, repair: bool) -> DetectionD
 def _place(images: list[RawImage], where: CocoFiles, findings: Findings) -> bool:
     """Find the file of every image; False, with an error, where none is there."""
     names = [image.file_name for image in images]
-    folders = _by_hits(where.image_dirs, names)
-    lookup = Lookup(folders, findings)
-    found = [lookup.file(name) for name in names]
-    if names and not any(found) and (others := other_folders(where.json)):
-        folders = _by_hits((*where.image_dirs, *others), names)
-        lookup = Lookup(folders, findings)
-        found = [lookup.file(name) for name in names]
+    wanted = [(name,) for name in names]
+    others = other_folders(where.json) if where.or_others else ()
+    found, lookup = find_images(_by_hits(where.image_dirs, names), others, wanted, where.json, findings)
     for image, path in zip(images, found, strict=True):
-        image.path = path or (*folders, where.json.parent)[0] / image.file_name
+        image.path = path or (*lookup.roots, where.json.parent)[0] / image.file_name
     if images and not any(found):
         name = images[0].file_name
-        looked = ", ".join(map(str, where.image_dirs)) or "no folder"
+        looked = ", ".join(map(str, (*where.image_dirs, *others))) or "no folder"
         what = f"the images, such as {name}, were not found; looked in {looked}{lookup.nearly(name)}"
         findings.error(where.json.name, f"{what}; name their folder: --train-json {where.json.name} --images FOLDER")
         return False

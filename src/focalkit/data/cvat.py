@@ -15,6 +15,7 @@ from pathlib import Path
 
 from focalkit._files import special, visible
 from focalkit.data._drawn import ENCLOSED, LEFT_OUT, Drawn, head, one_each, records
+from focalkit.data._elsewhere import others_in
 from focalkit.data._records import Box, DetectionData
 from focalkit.data._shapes import around, turned, turned_ellipse, within
 from focalkit.data._splits import split_in
@@ -98,9 +99,9 @@ def read(split: str, where: CvatFiles, *, check: bool = True, repair: bool = Fal
     trees = (tree if other == file else _tree(other, Findings()) for other in where.everything)
     names = list(dict.fromkeys(name for one in trees for name in _names(one)))
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
-    inner = [d for place in (root / "images", root) for d in visible(place, "*") if d.is_dir()]
-    folders = [root / "images", root, *inner]
-    return records(split, drawn, names, folders, file, findings, check=check, repair=repair)
+    folders = [root / "images", root, *([root / "images" / whole] if whole else [])]
+    others = others_in((root / "images", root))
+    return records(split, drawn, names, folders, file, findings, check=check, repair=repair, others=others)
 
 
 def _tree(file: Path, findings: Findings) -> ET.Element:

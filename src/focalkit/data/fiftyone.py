@@ -130,13 +130,12 @@ def _of_samples(where: FiftyOneFiles, findings: Findings) -> tuple[_Listed, list
     field = _field(samples, where.file)
     names = sorted({d["label"] for s in samples for d in _labelled(_detections(s.get(field)) or [], "", Findings())})
     lookup = Lookup([where.file.parent, where.file.parent / "data"], findings)
-    listed: _Listed = []
     for sample in samples:
-        if where.tag is not None and _split_of(sample) != where.tag:
-            if _split_of(sample) is None:
-                findings.warn("samples have no tag of a split, as others have: left out", sample["filepath"])
-            continue
-        path = lookup.file(sample["filepath"])
+        if where.tag is not None and _split_of(sample) is None:
+            findings.warn("samples have no tag of a split, as others have: left out", sample["filepath"])
+    samples = [sample for sample in samples if where.tag is None or _split_of(sample) == where.tag]
+    listed: _Listed = []
+    for sample, path in zip(samples, lookup.files([(s["filepath"],) for s in samples]), strict=True):
         found = _labelled(_detections(sample.get(field)) or [], f"{where.file.name}: {sample['filepath']}", findings)
         hint = "" if path else lookup.nearly(sample["filepath"])
         listed.append((path or where.file.parent / sample["filepath"], found, hint))

@@ -153,8 +153,10 @@ def _file_names(task: dict[str, Any]) -> list[str]:
             read = [value]
         for name in read:
             if is_picture(Path(name)):
-                folder, slash, last = name.rpartition("/")
-                found += [name, value, f"{folder}{slash}{_PREFIX.sub('', last)}", _PREFIX.sub("", last)]
+                found += [name, value]
+                if "upload/" in value or value == task.get("file_upload"):  # of others eight digits are a date
+                    folder, slash, last = name.rpartition("/")
+                    found += [f"{folder}{slash}{_PREFIX.sub('', last)}", _PREFIX.sub("", last)]
     return list(dict.fromkeys(name for name in found if name))
 
 

@@ -133,7 +133,7 @@ def _image(
     names = [*given, *own] if agrees else [*own, *given]
     path = next((p for name in names if (p := lookup.literal(name))), None)
     path = path or next((p for name in names if (p := lookup.loosely(name))), None)
-    if path is not None and not agrees and path.name not in given and any(map(lookup.literal, given)):
+    if path is not None and not agrees and path.name not in given and any(map(lookup.has, given)):
         findings.warn("files name another image than their own: the one called like them taken", f"{file}: {named}")
     (width, height), fault = size_of(
         {"width": content.get("imageWidth"), "height": content.get("imageHeight")}, str(file), findings

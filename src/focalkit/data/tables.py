@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from focalkit._files import subfolders, visible
+from focalkit._files import visible
 from focalkit._pictures import SUFFIXES, is_picture
+from focalkit.data._elsewhere import find_images, others_in
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._splits import SPLITS, split_in
@@ -32,16 +33,14 @@ LOOKED_FOR = "Tables: csv with columns such as filename, class, xmin, ymin, xmax
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
-_MOST_FOLDERS = 50
-
-
 @dataclass(frozen=True)
 class TableFiles:
-    """Where one split lies: its table, the folders that may hold its images, and the tables of all splits."""
+    """Where one split lies: its table, the folders that may hold its images, any others, the tables of all splits."""
 
     table: Path
     columns: Columns
     folders: tuple[Path, ...]
+    others: tuple[Path, ...]
     everything: tuple[tuple[Path, Columns], ...]
     names: Path | None
 
@@ -71,21 +70,20 @@ def find(path: Path) -> dict[str, TableFiles]:
     found: dict[str, TableFiles] = {}
     for table, columns in tables:
         split = split_in(table.name) or (table.parent != root and split_in(table.parent.name)) or "all"
-        folders = _folders(table, split, root)
-        if not columns.sure and not _shows_pictures(table, columns, folders):
+        folders, others = _folders(table, split, root), others_in((root,), split)
+        if not columns.sure and not _shows_pictures(table, columns, (*folders, *others)):
             continue
         if split in found:
             raise DataError(path, [f"{found[split].table} and {table} are both tables of the split {split}; name one"])
-        found[split] = TableFiles(table, columns, folders, tuple(tables), next(iter(described), None))
+        found[split] = TableFiles(table, columns, folders, others, tuple(tables), next(iter(described), None))
     return found
 
 
 def _folders(table: Path, split: str, root: Path) -> tuple[Path, ...]:
-    """The folders that may hold the images of a table; none that is called like another split, but its own."""
+    """The folders that may hold the images of a table, best guess first."""
     words = SPLITS.get(split, ())
     places = [root / place / word for place in ("", "images", "data") for word in words]
     places += [table.parent, root / "data", root / "images", table.parent.parent / "data", root]
-    places += [folder for folder in subfolders(root)[:_MOST_FOLDERS] if split_in(folder.name) in (None, split)]
     return tuple(dict.fromkeys(place for place in places if place.is_dir()))
 
 
@@ -93,7 +91,7 @@ def _shows_pictures(table: Path, columns: Columns, folders: tuple[Path, ...]) ->
     """Whether one of the first rows names an image that is there."""
     lookup = Lookup(folders, Findings())
     names = dict.fromkeys(row.image for row in islice(_rows(table, columns, {}, Findings()), 20))
-    return any(_file_of(name, lookup) for name in names)
+    return any(lookup.files(list(map(_spelt, names))))
 
 
 def read(split: str, where: TableFiles, *, check: bool = True, repair: bool = False) -> DetectionData:
@@ -176,14 +174,12 @@ def _described(file: Path | None, findings: Findings) -> dict[str, str]:
 
 def _images(rows: list[_Row], where: TableFiles, findings: Findings) -> dict[str, Path]:
     """The file of every image that a row names and that is there."""
-    lookup = Lookup(where.folders, findings)
-    found: dict[str, Path] = {}
-    for name in dict.fromkeys(row.image for row in rows):
-        if path := _file_of(name, lookup):
-            found[name] = path
+    names = list(dict.fromkeys(row.image for row in rows))
+    paths, _ = find_images(where.folders, where.others, list(map(_spelt, names)), where.table, findings)
+    found = {name: path for name, path in zip(names, paths, strict=True) if path}
     absent = sum(row.image not in found for row in rows)
     if rows and not found:
-        looked = ", ".join(map(str, where.folders)) or "no folder"
+        looked = ", ".join(map(str, (*where.folders, *where.others))) or "no folder"
         findings.error(where.table.name, f"the images, such as {rows[0].image}, were not found; looked in {looked}")
     elif absent:
         first = next(row.image for row in rows if row.image not in found)
@@ -192,9 +188,9 @@ def _images(rows: list[_Row], where: TableFiles, findings: Findings) -> dict[str
     return found
 
 
-def _file_of(name: str, lookup: Lookup) -> Path | None:
-    spelt = (name,) if is_picture(Path(name)) else tuple(f"{name}{suffix}" for suffix in SUFFIXES)
-    return next((path for one in spelt if (path := lookup.literal(one))), None) or lookup.loosely(spelt[0])
+def _spelt(name: str) -> tuple[str, ...]:
+    """What the file of an image may be called."""
+    return (name,) if is_picture(Path(name)) else tuple(f"{name}{suffix}" for suffix in SUFFIXES)
 
 
 def _add_empty(files: dict[str, Path], elsewhere: set[str], split: str, where: TableFiles, findings: Findings) -> None:

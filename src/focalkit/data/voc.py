@@ -13,6 +13,7 @@ Not read: `truncated`, `pose`, parts, segmentations.
 import math
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import dataclass
 from pathlib import Path
 
 from focalkit._pictures import SUFFIXES, is_picture
@@ -47,14 +48,17 @@ def read(split: str, where: VocFiles, *, check: bool = True, repair: bool = Fals
         findings.warn("data sets use the coordinate 0: taken to count pixels from 0, not from 1 as VOC does", split)
     images: list[RawImage] = []
     next_id = 1
-    places = Images(where, findings)
+    sound = {xml: tree for xml in xmls if isinstance(tree := trees.get(xml), ET.Element)}
+    named = {xml: _names(xml, tree) for xml, tree in sound.items()}
+    sure = [of.told if of.agrees and is_picture(Path(*of.told)) else of.all for of in named.values()]
+    places = Images(where, {xml: of.all for xml, of in named.items()}, sure, findings)
     for row, xml in enumerate(xmls, start=1):
         tree = trees.get(xml)
         if tree is None or isinstance(tree, str):
             listed = f" (listed in {where.listing.name})" if where.listing else ""
             findings.error(str(xml), tree or f"the annotation file is missing{listed}")
             continue
-        image = _image(row, xml, tree, places, findings)
+        image = _image(row, xml, tree, named[xml], places, findings)
         for number, item in enumerate(tree.iter("object"), start=1):
             box = _object(item, next_id, f"{xml}: object {number}", names, 0 if zero_based else 1, image, findings)
             next_id += 1
@@ -96,17 +100,32 @@ def _counts_from_zero(tree: ET.Element) -> bool:
     return any(min(_number(b, "xmin"), _number(b, "ymin")) == 0 for b in boxes)
 
 
-def _image(row: int, xml: Path, tree: ET.Element, places: Images, findings: Findings) -> RawImage:
-    named = (tree.findtext("filename") or "").strip()
+@dataclass(frozen=True)
+class _Names:
+    """What the image of an XML file may be called: the name that is told, and those like the file."""
+
+    told: list[str]
+    own: list[str]
+    agrees: bool
+
+    @property
+    def all(self) -> list[str]:
+        return [*self.told, *self.own] if self.agrees else [*self.own, *self.told]
+
+
+def _names(xml: Path, tree: ET.Element) -> _Names:
+    name = (tree.findtext("filename") or "").strip()
+    told = [name] if name and (is_picture(Path(name)) or not Path(name).suffix) else []
     own = [f"{xml.stem}{suffix}" for suffix in SUFFIXES]
-    agrees = Path(named).stem.casefold() == xml.stem.casefold()
-    other = [named] if named and (is_picture(Path(named)) or not Path(named).suffix) else []
-    names = [*other, *own] if agrees else [*own, *other]
-    path = places.find(xml, names)
-    if path is not None and other and not agrees and path.name != named and places.has(xml, named):
-        findings.warn("files name another image than their own: the one called like them taken", f"{xml}: {named}")
-    hint = "" if path else places.nearly(xml, (other or own)[0])
-    path = path or places.folder(xml) / (other or own)[0]
+    return _Names(told, own, Path(name).stem.casefold() == xml.stem.casefold())
+
+
+def _image(row: int, xml: Path, tree: ET.Element, names: _Names, places: Images, findings: Findings) -> RawImage:
+    path, first = places.of(xml), (names.told or names.own)[0]
+    if path is not None and names.told and not names.agrees and path.name != first and places.has(xml, first):
+        findings.warn("files name another image than their own: the one called like them taken", f"{xml}: {first}")
+    hint = "" if path else places.nearly(xml, first)
+    path = path or places.folder(xml) / first
     size = tree.find("size")
     width, height = (_number(size, "width"), _number(size, "height")) if size is not None else (0.0, 0.0)
     if width >= 1 and height >= 1:

@@ -85,7 +85,7 @@ def _images(entry: str, where: YoloFiles, findings: Findings) -> list[tuple[Path
     except (OSError, ValueError) as error:
         raise InputError(f"{place}: cannot be read as a list of images ({error})") from error
     lookup = Lookup([*roots, place.parent], findings)
-    found = [(line, lookup.file(line)) for line in lines]
+    found = zip(lines, lookup.files([(line,) for line in lines]), strict=True)
     return [(path, "") if path else (place.parent / line, lookup.nearly(line)) for line, path in found]
 
 

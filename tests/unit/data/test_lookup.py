@@ -69,6 +69,7 @@ def test_of_two_files_with_other_suffixes_none_is_meant(tmp_path: Path) -> None:
 
 def test_pictures_in_a_folder_of_any_name_are_found(tmp_path: Path) -> None:
     data = open_detection_data(coco_named(tmp_path, "a.png", "photos/a.png"))
+    assert data.warnings[0].startswith("1 x images are found in a folder")
     assert data.images[0].path == tmp_path / "photos/a.png"
 
 
@@ -82,6 +83,26 @@ def test_two_names_never_find_one_file(tmp_path: Path) -> None:
     lookup = Lookup([tmp_path], Findings())
     assert lookup.file("camera1/1.png") == tmp_path / "1.png"
     assert lookup.file("camera2/1.png") is None
+
+
+def test_a_name_that_differs_never_finds_the_file_of_one_that_does_not(tmp_path: Path) -> None:
+    save_image(tmp_path / "1.png")
+    assert Lookup([tmp_path], Findings()).files([("camera1/1.png",), ("1.png",)]) == [None, tmp_path / "1.png"]
+
+
+@pytest.mark.parametrize("name", ["20230101-001.png", "deadbeef-001.png"])
+def test_an_image_without_labels_does_not_get_those_of_another_by_a_prefix(tmp_path: Path, name: str) -> None:
+    for file in ("001.png", name):
+        save_image(tmp_path / "images/train" / file)
+    write_text(tmp_path / "labels/train/001.txt", "0 .5 .5 .2 .2\n")
+    write_text(tmp_path / "data.yaml", "train: images/train\nnames: [dog]\n")
+    data = open_detection_data(tmp_path)
+    assert {image.file_name: len(image.boxes) for image in data.images} == {"001.png": 1, name: 0}
+
+
+def test_a_date_is_no_prefix_of_label_studio(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="20230101-a"):
+        open_detection_data(coco_named(tmp_path, "20230101-a.png"))
 
 
 def test_a_message_names_what_nearly_matched(tmp_path: Path) -> None:
