@@ -34,7 +34,7 @@ def render(found: dict[str, Any], shown: int) -> None:
         console.print(f"[red]... and {len(problems) - shown} more problems[/] (--json lists all)")
     warned = warnings or found["warnings"] or any(f["level"] != "note" for f in found.get("findings", []))
     if not problems:
-        console.print("[green]no problems found[/]" + ", apart from what is said above" * bool(warned))
+        console.print("[green]no problems found[/]" + " that would stop a training; see above" * bool(warned))
     if found.get("others"):
         listed = ", ".join(f"{folder}/ ({form})" for folder, form in found["others"].items())
         console.print(f"[dim]note[/] also found: {escape(printable(listed))}; give one as the data", soft_wrap=True)

@@ -86,6 +86,8 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
+    if argv and not argv[0].startswith("-"):
+        argv = ["--data", *argv]  # as `inspect` and `compare` take it
     argv = [re.sub(r"^--augment(?=$|=)", "--augment.pipeline", word) for word in spell_none(argv)]
     base = starting_point(argv)
     default = Args(train=Settings.of(base.config))

@@ -79,3 +79,8 @@ def test_processes_of_one_job_do_not_choose_apart(monkeypatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(InputError, match="--out is missing"):
         out_for(DataConfig(Path("data")), wanted=False)
+
+
+def test_the_data_may_be_given_without_its_flag(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "my-data"), "--preset", "cpu-small"]) == 2
+    assert f"{tmp_path / 'my-data'}: there is no such file or folder" in capsys.readouterr().err
