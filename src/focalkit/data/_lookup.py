@@ -53,9 +53,10 @@ class Lookup:
         root = self._root_of(name)
         if root is None:
             return None
+        path = root / name
         self._held.add(root)
-        self._taken.setdefault(root / name, name)
-        return root / name
+        self._taken.setdefault(path, name)
+        return path
 
     def has(self, name: str) -> bool:
         """Whether there is a file of exactly this name; nobody takes it."""
