@@ -4,22 +4,27 @@ import json
 import os
 import signal
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import lightning.fabric.plugins.environments  # noqa: F401  # once, not in each of the copies of this process
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from focalkit.cli import main
+from focalkit.cli import compare, main
 from focalkit.cli.compare import Args, in_group, run
-from focalkit.compare import cell
+from focalkit.compare import cell, together
 from focalkit.compare.methods import METHODS
 from focalkit.compare.store import Store
 from focalkit.detection.models.synced_norm import synced_norms
-from focalkit.errors import InputError
+from focalkit.errors import ConfigError, InputError
+from focalkit.losses._statistics import StatefulLoss
+from focalkit.sampling import epoch_indices
 from focalkit.tasks import Budget, Source, _ranks
+from focalkit.tasks._losses import MethodLoss
 from focalkit.tasks.image import TASK, _fit
 from focalkit.tasks.image._network import ResidualNetwork
 from focalkit.training.group import process_group
@@ -175,10 +180,13 @@ def test_a_process_that_finds_other_data_fails_the_cell_in_all(data, tmp_path):
 
 
 def test_what_processes_cannot_share_is_refused(data, tmp_path, monkeypatch):
+    words = [str(data), "--devices", "2", "--out", str(tmp_path / "c")]
     with pytest.raises(InputError, match="the task 'tabular' has no such fit"):
-        in_group(replace(asked(data, tmp_path), task="tabular"))
+        compare.main([*words, "--task", "tabular"])
     with pytest.raises(InputError, match="leave out --jobs"):
-        in_group(replace(asked(data, tmp_path), jobs=2))
+        compare.main([*words, "--jobs", "2"])
+    ends = in_ranks(2, lambda rank: in_group(replace(asked(data, tmp_path), jobs=2)))
+    assert {end.kind for end in ends} == {"ConfigError"}
     for name, value in torchrun(0, 4, 1).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="4 processes were started on this machine, and --devices is 2"):
@@ -204,6 +212,76 @@ def test_one_task_of_slurm_compares_what_it_is_given(tmp_path, monkeypatch, caps
     ]
     assert main([*words, "logistic"]) == 0
     assert "best     " in capsys.readouterr().out
+
+
+def test_a_method_that_no_process_can_fit_is_a_failed_cell_as_with_one(data, tmp_path):
+    args = replace(asked(data, tmp_path / "c"), methods=("focal", "ce"))
+
+    def refused(*_):
+        raise ValueError("three classes are too many")
+
+    def work(rank: int) -> int:
+        real: Any = _fit.fit
+        _fit.fit = lambda task, method, *more: real(task, method, *more) if method.name == "ce" else refused()
+        return in_group(args)
+
+    assert in_ranks(2, work) == [1, 0]
+    refused_cell, done = (Store(tmp_path / "c").cell(name, 0) for name in ("focal", "ce"))
+    assert refused_cell.record["error"] == "ValueError: three classes are too many"
+    assert done.status == "done"
+
+
+@pytest.mark.parametrize("error", [MemoryError("full"), ValueError("alone")])
+def test_a_process_that_fails_alone_ends_the_comparison_with_its_reason(error, data, tmp_path):
+    def work(rank: int) -> int:
+        together.AGREED_WITHIN = timedelta(seconds=1)
+        if rank == 0:
+            _fit._plain = lambda *_: raising(error)
+        return in_group(asked(data, tmp_path / "c"))
+
+    alone, other = in_ranks(2, work)
+    assert alone == Failed("LeavingError", f"process 0 of 2 has failed: {type(error).__name__}: {error}")
+    assert other.kind == "ProcessDiedError"
+
+
+def raising(error: Exception) -> Any:
+    raise error
+
+
+def test_processes_without_an_image_of_a_small_batch_add_nothing(data):
+    def fit(ranks: int) -> dict[str, Any]:
+        whole = TASK.read(Source(data), 0)
+        a, b, c = (np.flatnonzero(whole.train.labels == label) for label in range(3))
+        few = replace(whole, train=whole.train.take(np.array([*a[:3], b[0], c[0]])), class_counts=(3, 1, 1))
+        assert len(epoch_indices("under", few.train.labels, 0, 0)) == 3  # of 4 processes
+        with process_group(ranks):
+            made = replace(TASK, network=doubled).fit(METHODS["undersample"], few, Budget(steps=3), 0, data)
+        return {name: value.double().numpy() for name, value in made.model.network.state_dict().items()}
+
+    one = fit(1)
+    for end in in_ranks(4, lambda rank: fit(4)):
+        assert furthest(end, one) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["hard_negatives", "ohem_items"])
+def test_losses_that_pick_images_of_a_batch_are_not_shared(name, data, monkeypatch):
+    monkeypatch.setattr(_fit._ranks, "count", lambda: 2)
+    with pytest.raises(ConfigError, match=f"{name}: processes cannot share"):
+        TASK.fit(METHODS[name], TASK.read(Source(data), 0), Budget(steps=1), 0, data)
+
+
+def test_a_loss_that_is_shared_is_the_weighted_mean_of_its_parts():
+    torch.manual_seed(0)
+    x, y, checked = torch.randn(9, 2, dtype=torch.float64), torch.tensor([0, 0, 1, 0, 1, 0, 0, 0, 1]), 0
+    for method in METHODS.values():
+        if not method.fits("image"):
+            continue
+        loss = MethodLoss(method, (6, 3), schedules=_fit.SCHEDULES)
+        if loss.of_parts and not isinstance(loss.loss, StatefulLoss):
+            parts = (4 * loss(x[:4], y[:4]) + 5 * loss(x[4:], y[4:])) / 9
+            assert float(parts) == pytest.approx(float(loss(x, y)), rel=1e-6), method.name
+            checked += 1
+    assert checked > 20
 
 
 @pytest.mark.soak

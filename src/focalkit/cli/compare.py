@@ -99,6 +99,7 @@ def main(argv: list[str]) -> int:
 
     if is_launched():
         return in_group(args)
+    _check_shared(args)
     from focalkit.compare import Comparison
     from focalkit.compare.summary import failures
 
@@ -108,16 +109,22 @@ def main(argv: list[str]) -> int:
 
 def in_group(args: Args) -> int:
     """Run as one of several processes: the first makes the comparison, the others join in its fits."""
-    from focalkit.compare.together import check_shared, follow
-    from focalkit.tasks import find_task
+    from focalkit.compare.together import follow
     from focalkit.training.group import process_group
 
-    check_shared(_detector_task(args) or args.task or find_task(args.data), args.engine, args.jobs)
     with process_group(args.devices) as rank:
+        _check_shared(args)
         if rank == 0:
             return run(args)
         follow()
         return 0
+
+
+def _check_shared(args: Args) -> None:
+    from focalkit.compare.together import check_shared
+    from focalkit.tasks import find_task
+
+    check_shared(_detector_task(args) or args.task or find_task(args.data), args.engine, args.jobs)
 
 
 def out_of(args: Args) -> Path:

@@ -1,6 +1,8 @@
 """Fits that the processes of one job share: the first one makes the comparison, the others join in every fit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,6 +12,11 @@ from focalkit.compare.methods import Method
 from focalkit.compare.plan import Job
 from focalkit.errors import ConfigError, DataError, FocalkitError, ProcessDiedError
 from focalkit.tasks import Fitted, Splits, open_task
+
+ALIKE = (FocalkitError, ValueError, TypeError, ArithmeticError)
+"""Failures that follow from the method and the data, at the same place in every process."""
+AGREED_WITHIN = timedelta(seconds=60)
+"""A process that has failed waits so long for the others to say that they have too."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,8 @@ def fit(job: Job, method: Method, splits: Splits, seed: int, folder: Path) -> Fi
     """Fit a method, together with the other processes of the job where there are any.
 
     Raises:
-        ProcessDiedError: Another process has ended.
+        FocalkitError, ValueError, TypeError, ArithmeticError: The method cannot be fitted; all processes know.
+        ProcessDiedError: Another process has ended, or this one has failed alone, as where memory runs out, and ends.
     """
     if count() > 1:
         _tell(Asked(job, method, seed, splits.test is not None))
@@ -38,7 +46,7 @@ def follow() -> None:
     """What the processes after the first do: join in every fit until there are no more.
 
     Raises:
-        ProcessDiedError: Another process has ended.
+        ProcessDiedError: Another process has ended, or this one has failed alone.
     """
     from focalkit.compare.cell import read
 
@@ -56,7 +64,7 @@ def follow() -> None:
                 _fit(job, asked.method, given, asked.seed, Path(folder), problem)
             except ProcessDiedError:
                 raise
-            except FocalkitError:  # of the method or the data: the first process says it
+            except ALIKE:  # the first process says it
                 continue
 
 
@@ -106,8 +114,49 @@ def _fit(job: Job, method: Method, splits: Splits | None, seed: int, folder: Pat
         for rank, said in enumerate(problems):
             if said:
                 raise DataError(job.source.path, [f"process {rank}: {said}"])
-        assert splits is not None
-        return task.fit(method, splits, replace(budget, threads=threads_for(n)), seed, folder)
+        votes = dist.new_group(backend="gloo", timeout=AGREED_WITHIN)
+    assert splits is not None
+    shared = replace(budget, threads=threads_for(n))
+    fitted, failure = _tried(lambda: task.fit(method, splits, shared, seed, folder))
+    try:
+        with lost_peers_explained():
+            said = f"{type(failure).__name__}: {failure}" if failure else ""
+            dist.all_gather_object(problems, said, group=votes)
+            dist.destroy_process_group(votes)
+    except ProcessDiedError:
+        if failure is not None:
+            raise _leaving(failure) from failure
+        raise
+    if failure is not None:
+        raise failure
+    for rank, said in enumerate(problems):
+        if said:
+            raise FocalkitError(f"process {rank}: {said}")
+    assert fitted is not None
+    return fitted
+
+
+def _tried(fit: Callable[[], Fitted]) -> tuple[Fitted | None, Exception | None]:
+    """What a fit gives, or the failure that all processes can be expected to meet."""
+    from focalkit.training.launch import lost_peers_explained
+
+    try:
+        with lost_peers_explained():
+            return fit(), None
+    except ProcessDiedError:
+        raise
+    except ALIKE as error:
+        return None, error
+    except Exception as error:  # the others may be in the middle of a step: nothing can be agreed with them
+        raise _leaving(error) from error
+
+
+def _leaving(error: Exception) -> ProcessDiedError:
+    import torch.distributed as dist
+
+    from focalkit.training.launch import LeavingError
+
+    return LeavingError(f"process {dist.get_rank()} of {count()} has failed: {type(error).__name__}: {error}")
 
 
 def _tell(what: Asked | None) -> Any:

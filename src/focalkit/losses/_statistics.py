@@ -18,6 +18,8 @@ class StatefulLoss(Loss):
     """A loss that learns from its batches, in training mode and with gradients on, and the arguments of all of them."""
 
     elementwise = False
+    shared_statistics = True
+    """Its statistics are those of all processes, so that each may compute its part of a batch."""
 
     def __init__(self, ignore_index: int | None, class_dim: int, reduction: Reduction, backend: Backend) -> None:
         super().__init__()

@@ -45,6 +45,11 @@ class MethodLoss(nn.Module):
         default: The task's loss, for methods that name none.
         schedules: Those that the task's fit knows.
 
+    Attributes:
+        of_parts: Whether the loss of a batch is the mean of those of its parts, weighted by their items, as processes
+            that share a fit need it. Losses that pick items of the batch, or divide by some of them, are not, nor are
+            those that do not say whether they are `elementwise`.
+
     Raises:
         ConfigError: A loss, weighting or schedule that does not exist or does not fit.
     """
@@ -71,6 +76,8 @@ class MethodLoss(nn.Module):
         known = {"class_counts": counts, "num_classes": len(columns), "frequency": [n / sum(counts) for n in columns]}
         takes = argument_names(spec)
         self.loss = build(spec, **{k: v for k, v in known.items() if k in takes and k not in given})
+        by_item = getattr(self.loss, "elementwise", False) or getattr(self.loss, "shared_statistics", False)
+        self.of_parts = by_item and given.get("reduction", "mean") == "mean" and "ignore_index" not in given
         schedule, settings = read_schedule(method.schedule, schedules)
         self.start = settings["start"] if schedule == "drw" else 0.0
         w = class_weights(method.class_weight, counts)

@@ -21,6 +21,10 @@ GRACE = 5.0
 """Seconds in which processes end by themselves after one has failed, before they are ended."""
 
 
+class LeavingError(ProcessDiedError):
+    """This process ends its job, because of a failure that the others do not share; the message says which."""
+
+
 @contextmanager
 def lost_peers_explained() -> Iterator[None]:
     """Makes a `ProcessDiedError` of what torch raises in a process when another one of its job is no longer there."""
@@ -120,9 +124,9 @@ def _child(
         torch.set_num_threads(max(torch.get_num_threads() // count, 1))
     try:
         work(job)
-    except ProcessDiedError:  # of another process, whose end this one's parent knows more of
-        raise
     except FocalkitError as error:
+        if isinstance(error, ProcessDiedError) and not isinstance(error, LeavingError):
+            raise  # of another process, whose end this one's parent knows more of
         messages.put(FocalkitError(str(error)) if type(error).__init__ is not Exception.__init__ else error)
         raise
 

@@ -64,6 +64,12 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
     batch = min(task.batch, max(SMALLEST_BATCH, n // 4))
     if min(n, batch) < _ranks.count():
         raise ConfigError(f"a step has {min(n, batch)} images, too few for {_ranks.count()} processes: use fewer")
+    if _ranks.count() > 1 and not loss.of_parts:
+        raise ConfigError(
+            f"{method.name}: processes cannot share a fit by the loss {method.loss!r}, which picks images of a batch,"
+            " or does not say `elementwise = True`: its parts would not add up to what one process descends. Use one"
+            " process for this method (--devices 1)"
+        )
     if _ranks.count() > 1 and budget.seconds is not None:
         raise ConfigError("processes that share a fit need a limit of steps, not of seconds: their clocks differ")
     run = Run(

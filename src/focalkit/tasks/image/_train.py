@@ -57,7 +57,8 @@ def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None
     """Change the parameters of `module` until the clock has run down, on a schedule of their own; the steps taken.
 
     Processes that share the training draw the same batches, and each computes its part of the images: what one process
-    would have descended, all of them descend together.
+    would have descended, all of them descend together, by losses that are `MethodLoss.of_parts`. A process without a
+    part, where there are fewer images than processes, adds 0.
     """
     device = next(module.parameters()).device
     optimizer = torch.optim.SGD(_groups(module, run.weight_decay), lr=run.rate, momentum=0.9, nesterov=True)
@@ -75,7 +76,9 @@ def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None
             pairs = [(mix, labels), (1 - mix, labels[other])]
         own = _ranks.own_part(len(labels))
         of_all = len(labels[own]) / len(labels)
-        value = objective(images[own], [(weight, of[own]) for weight, of in pairs], share) * of_all
+        value = objective(images[own], [(weight, of[own]) for weight, of in pairs], share)
+        # subtle: a process without images takes part too, for the sake of the norms; its gradient is 0
+        value = value * of_all
         optimizer.zero_grad()
         value.backward()
         _ranks.sum_gradients(module)
