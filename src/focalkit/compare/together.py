@@ -114,7 +114,7 @@ def _fit(job: Job, method: Method, splits: Splits | None, seed: int, folder: Pat
         for rank, said in enumerate(problems):
             if said:
                 raise DataError(job.source.path, [f"process {rank}: {said}"])
-        votes = dist.new_group(backend="gloo", timeout=AGREED_WITHIN)
+        votes: Any = dist.new_group(backend="gloo", timeout=AGREED_WITHIN)
     assert splits is not None
     shared = replace(budget, threads=threads_for(n))
     fitted, failure = _tried(lambda: task.fit(method, splits, shared, seed, folder))
