@@ -6,8 +6,10 @@ All on the backbone `tiny`, from scratch, at 256 px; as many steps as fit into t
     focalkit demo --scenes-only --out scenes
     python benchmarks/equal_time.py --data scenes/data --runs runs/equal --seeds 0 1 2
     python benchmarks/equal_time.py --data scenes/data --runs runs/equal --probe
+    python benchmarks/equal_time.py --data scenes/data --runs runs/equal --faces runs/faces runs/faces-rtmdet
 
-Runs that are finished are read and not repeated. `--probe` measures the CPU seconds of a step.
+Runs that are finished are read and not repeated. `--probe` measures the CPU seconds of a step, `--faces` adds finished
+runs on other images.
 """
 
 import argparse
@@ -69,12 +71,22 @@ def probe(data: Path) -> dict[str, float]:
     return found
 
 
+def of_run(folder: Path) -> dict[str, Any]:
+    """What a finished run reached."""
+    run, result = (json.loads((folder / name).read_text()) for name in ("run.json", "result.json"))
+    config = run["config"]
+    size = {"detector": config["model"]["detector"], "pixels": config["max_size"]}
+    counts = {"seed": run["seed"], "steps": result["steps"]}
+    return size | counts | {key: round(result["metrics"][key], 4) for key in ("AP", "AP50", "AP75")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, help="folder of the run folders")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--probe", action="store_true")
+    parser.add_argument("--faces", type=Path, nargs="+", help="finished runs on photographs of faces")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "equal_time.json")
     args = parser.parse_args()
     result: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
@@ -83,24 +95,28 @@ def main() -> None:
             name: f"focalkit train --data scenes/data {COMMON} {flags} --max-steps {steps}"
             for name, (steps, flags) in DETECTORS.items()
         },
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
-        "threads": 1,
+        "command": "python benchmarks/equal_time.py --data scenes/data --runs runs/equal --seeds 0 1 2",
+        "machine": f"one thread of {os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}",
     }
-    if args.probe:
-        result["cpu_seconds_of_a_step"] = probe(args.data)
+    if args.probe or args.faces:
+        if args.probe:
+            result["cpu_seconds_of_a_step"] = probe(args.data)
+        if args.faces:
+            result["faces"] = [of_run(folder) for folder in args.faces]
         write_json_atomic(args.out, result)
         return
-    result["runs"] = []
+    result["rows"] = []
     for seed in args.seeds:
         for name, (steps, _) in DETECTORS.items():
             folder = args.runs / f"{name}-{seed}"
             if not (folder / "result.json").is_file():
                 run(name, args.data, folder, steps, seed)
-            metrics = json.loads((folder / "result.json").read_text())["metrics"]
-            row = {"detector": name, "seed": seed, "steps": steps}
-            result["runs"].append(row | {key: metrics[key] for key in ("AP", "AP50", "AP75")})
+            result["rows"].append({"detector": name, **of_run(folder)})
+            rates = result.get("cpu_seconds_of_a_step", {})
+            minutes = sum(rates.get(row["detector"], 0.0) * row["steps"] for row in result["rows"]) / 60
+            result["minutes"] = round(minutes, 1)
             write_json_atomic(args.out, result)
-            print(json.dumps(result["runs"][-1]), flush=True)
+            print(json.dumps(result["rows"][-1]), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evidence import Section, calibration, classifier_calibration, detection, images, tables
+from evidence import Section, calibration, classifier_calibration, detection, images, sets, tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -22,6 +22,8 @@ SECTIONS = (
     ("tables.json", tables.section),
     ("cifar10_lt.json", images.section),
     ("paper_tables.json", detection.section),
+    ("detr_losses.json", sets.losses),
+    ("equal_time.json", sets.equal_time),
     ("detector_calibration.json", calibration.losses),
     ("calibrate_facemask.json", calibration.facemask),
     ("classifier_calibration.json", classifier_calibration.section),
