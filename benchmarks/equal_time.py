@@ -1,4 +1,4 @@
-"""RetinaNet, RTMDet, RT-DETRv2 and D-FINE on the demo scenes, each for about 300 seconds of one thread of a CPU.
+"""RetinaNet, RTMDet, RT-DETRv2 and D-FINE on the demo scenes, each for six to seven minutes of one thread.
 
 All on the backbone `tiny`, from scratch, at 256 px; as many steps as fit into that time. Each is a command of
 `focalkit train`, which the result file holds.

@@ -10,11 +10,11 @@ ABOUT = """A small RT-DETRv2 (two layers, 30 queries, 128 px, drawn digits, from
 classification loss of its family for 900 steps of 8 images, {seeds} seeds, COCO AP. The matching is the same for all.
 These are short trainings of a small model: the published ones take hundreds of epochs.
 """
-EQUAL = "Boxes: four detectors for the same time"
+EQUAL = "Boxes: four detectors for about the same time"
 NAMES = {"retinanet": "RetinaNet", "rtmdet": "RTMDet", "rtdetrv2": "RT-DETRv2", "dfine": "D-FINE"}
 TIME = """Drawn digits at 256 px, 600 training and 200 validation images, the backbone `tiny` from random weights, each
-with as many steps as fit into about five minutes of one thread, {seeds} seeds, AP on the validation images. Set
-predictors learn slowly at first; five minutes are few for them.
+for six to seven and a half minutes of one thread, RTMDet the longest; {seeds} seeds, AP on the validation images. Set
+predictors learn slowly at first: minutes are few for them.
 """
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping
 
 COUNT = "GOMP_SPINCOUNT"
 POLICY = "OMP_WAIT_POLICY"
-DEFAULT = "10000"
+DEFAULT = "1000"
 
 
 def bound_spinning(environment: MutableMapping[str, str]) -> None:

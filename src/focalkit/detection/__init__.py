@@ -171,6 +171,7 @@ __all__ = [
     "dual_assigners",
     "fit_size",
     "flatten_level",
+    "folded",
     "load_weights",
     "pad_batch",
     "read_image",

@@ -23,7 +23,7 @@ def test_a_command_sets_the_spin_count(monkeypatch: pytest.MonkeyPatch, capsys: 
         monkeypatch.delenv(name)
     assert "its own spin count" in _openmp.describe(os.environ)
     assert main(["--version"]) == 0
-    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
     assert "what focalkit's commands set" in _openmp.describe(os.environ)
 
 
@@ -37,4 +37,4 @@ def test_it_is_set_before_torch_is_loaded():
     )
     clean = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[0] == "False 10000"
+    assert done.stdout.splitlines()[0] == "False 1000"

@@ -13,6 +13,7 @@ from focalkit.config import CriterionConfig, DataConfig, TrainConfig, cpu_small,
 from focalkit.errors import ConfigError
 from focalkit.training.continuing import changed_plan, continued
 from focalkit.training.schedule import Plan
+from unit.data.tiny_data import write_yolo
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_the_ending_has_a_dash_where_there_is_no_ap(tmp_path):
     run = RunDir(tmp_path)
     run.write_run({"config": config_to_dict(replace(cpu_small(), data=DataConfig(tmp_path)))})
     run.write_result({"metrics": {"AP": -1.0, "AP50": -1.0, "AP75": 0.25}, "finished": True})
-    ending = command._ending(command.Args(out=tmp_path), [])
+    ending = command._ending(tmp_path, [])
     assert ending.startswith("AP -  AP50 -  AP75 0.2500  on the validation images")
 
 
@@ -193,7 +194,8 @@ def test_none_is_spelt_as_in_the_documentation(asked):
 
 
 def test_a_number_that_is_none_is_refused(tmp_path, capsys):
-    assert main(["train", "--data", ".", "--out", str(tmp_path / "run"), "--optim.lr", "nan"]) == 2
+    data = write_yolo(tmp_path)
+    assert main(["train", "--data", str(data), "--out", str(tmp_path / "run"), "--optim.lr", "nan"]) == 2
     assert "optim.lr is nan, expected a number" in capsys.readouterr().err
 
 

@@ -221,7 +221,9 @@ def test_the_mean_over_ranks_is_the_loss_of_the_whole_batch(monkeypatch, detecto
     seen = []
     divisor = DetectionCriterion._divisor
     monkeypatch.setattr(
-        DetectionCriterion, "_divisor", lambda self, counts: seen.append(counts.clone()) or divisor(self, counts)
+        DetectionCriterion,
+        "_divisor",
+        lambda self, counts, groups: seen.append(counts.clone()) or divisor(self, counts, groups),
     )
     halves = (slice(0, 2), slice(2, 3))
     for rows in halves:
