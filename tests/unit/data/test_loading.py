@@ -20,6 +20,10 @@ from focalkit.data.loading import fitting_workers, make_loader
 from focalkit.data.watch import LoadingError, deaths_explained
 from focalkit.errors import DataError, InputError
 
+# when a worker has gone torch opens temporary files, to look whether there are too many, and the word of its death may
+# come in between, from a signal handler
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 MIB = 2**20
 SMALL = 8 * MIB
 """Of /dev/shm, in the test that mounts one."""
@@ -208,12 +212,6 @@ def wait_until_stopped(pid):
         time.sleep(0.01)
 
 
-# when a worker has gone torch opens temporary files, to look whether there are too many, and the word of its death may
-# come in between, from a signal handler
-SIGNALLED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@SIGNALLED
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks into /proc")
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_worker_that_freezes_while_it_hands_a_batch_over_ends_the_loading(persistent, impatient):
@@ -232,7 +230,6 @@ def test_a_worker_that_freezes_while_it_hands_a_batch_over_ends_the_loading(pers
     assert not watching()
 
 
-@SIGNALLED
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks into /proc")
 def test_a_worker_that_freezes_between_epochs_ends_the_next_one(impatient):
     loader = make_loader(Numbers(4), 2, stack, workers=1, batch_bytes=MIB, persistent=True)
