@@ -15,7 +15,7 @@ from focalkit.data import open_detection_data
 from focalkit.data.find import find_layout
 from focalkit.errors import DataError
 from unit.data.test_layouts import DOG, coco_at
-from unit.data.tiny_data import save_image, voc_xml, write_text
+from unit.data.tiny_data import save_image, save_pair, voc_xml, write_text
 
 
 def shape(label: str = "dog", kind: str = "rectangle", points: Any = ((4, 3), (14, 15))) -> dict[str, Any]:
@@ -31,16 +31,14 @@ def labelme_json(file: Path, *shapes: dict[str, Any], image: str = "") -> Path:
 def labelme_beside(root: Path) -> Path:
     labelme_json(root / "a.json", shape())
     labelme_json(root / "train_b.json", image="b.png")
-    save_image(root / "a.png")
-    save_image(root / "b.png")
+    save_pair(root)
     return root
 
 
 def labelme_apart(root: Path) -> Path:
     labelme_json(root / "annotations/a.json", shape(), image="..\\images\\a.png")
     labelme_json(root / "annotations/b.json", image="../images/b.png")
-    save_image(root / "images/a.png")
-    save_image(root / "images/b.png")
+    save_pair(root / "images")
     return root
 
 
@@ -48,8 +46,7 @@ def labelme_splits(root: Path) -> Path:
     for split in ("train", "val"):
         labelme_json(root / split / "a.json", shape())
         labelme_json(root / split / "b.json")
-        save_image(root / split / "a.png")
-        save_image(root / split / "b.png")
+        save_pair(root / split)
     return root
 
 
@@ -62,24 +59,21 @@ def open_images(root: Path) -> Path:
     rows = "a,xclick,/m/0bt9lr,1,0.1,0.35,0.1,0.5,0,0,0,0,0\nelsewhere,xclick,/m/0bt9lr,1,0,1,0,1,0,0,0,0,0\n"
     write_text(root / "oidv6-train-annotations-bbox.csv", BOXES + rows)
     write_text(root / "class-descriptions-boxable.csv", "/m/0bt9lr,dog\n/m/01yrx,cat\n")
-    save_image(root / "train/a.png")
-    save_image(root / "train/b.png")
+    save_pair(root / "train")
     return root
 
 
 def fiftyone_open_images(root: Path) -> Path:
     write_text(root / "labels/detections.csv", BOXES + "a,,/m/0bt9lr,,0.1,0.35,0.1,0.5,,,,,\n")
     write_text(root / "metadata/classes.csv", "/m/0bt9lr,dog\n")
-    save_image(root / "data/a.png")
-    save_image(root / "data/b.png")
+    save_pair(root / "data")
     return root
 
 
 def roboflow_csv(root: Path) -> Path:
     head = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
     write_text(root / "train/_annotations.csv", head + "a.png,40,30,dog,4,3,14,15\n")
-    save_image(root / "train/a.png")
-    save_image(root / "train/b.png")
+    save_pair(root / "train")
     return root
 
 
@@ -98,15 +92,13 @@ def fiftyone_own(root: Path) -> Path:
     ]
     write_text(root / "samples.json", json.dumps({"samples": samples}))
     write_text(root / "metadata.json", json.dumps({"_id": {"$oid": "1"}, "name": "x", "media_type": "image"}))
-    save_image(root / "data/a.png")
-    save_image(root / "data/b.png")
+    save_pair(root / "data")
     return root
 
 
 def fiftyone_labels(root: Path) -> Path:
     write_text(root / "labels.json", json.dumps({"classes": ["cat", "dog"], "labels": {"a": [detection(1)], "b": []}}))
-    save_image(root / "data/a.png")
-    save_image(root / "data/b.png")
+    save_pair(root / "data")
     return root
 
 
@@ -130,16 +122,14 @@ def fiftyone_yolov4(root: Path) -> Path:
     write_text(root / "obj.names", "dog\ncat\n")
     write_text(root / "images.txt", "data/a.png\ndata/b.png\n")
     write_text(root / "data/a.txt", "0 .5 .5 .2 .2\n")
-    save_image(root / "data/a.png")
-    save_image(root / "data/b.png")
+    save_pair(root / "data")
     return root
 
 
 def fiftyone_yolov5(root: Path) -> Path:
     write_text(root / "dataset.yaml", "names:\n  0: dog\n  1: cat\npath: /home/me/export\nval: ./images/val/\n")
     write_text(root / "labels/val/a.txt", "0 .5 .5 .2 .2\n")
-    save_image(root / "images/val/a.png")
-    save_image(root / "images/val/b.png")
+    save_pair(root / "images/val")
     return root
 
 
@@ -150,8 +140,7 @@ def supervision_coco(root: Path) -> Path:
 def supervision_yolo(root: Path) -> Path:
     write_text(root / "data.yaml", "nc: 2\nnames:\n- dog\n- cat\n")
     write_text(root / "labels/a.txt", "0 .5 .5 .2 .2\n")
-    save_image(root / "images/a.png")
-    save_image(root / "images/b.png")
+    save_pair(root / "images")
     return root
 
 
@@ -175,8 +164,7 @@ def cvat_ultralytics(root: Path) -> Path:
     write_text(root / "data.yaml", "names:\n  0: dog\npath: .\ntrain: train.txt\n")
     write_text(root / "train.txt", "data/images/train/a.png\ndata/images/train/b.png\n")
     write_text(root / "labels/train/a.txt", "0 .5 .5 .2 .2\n")
-    save_image(root / "images/train/a.png")
-    save_image(root / "images/train/b.png")
+    save_pair(root / "images/train")
     return root
 
 

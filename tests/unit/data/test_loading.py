@@ -20,9 +20,12 @@ from focalkit.data.loading import fitting_workers, make_loader
 from focalkit.data.watch import LoadingError, deaths_explained
 from focalkit.errors import DataError, InputError
 
-# when a worker has gone torch opens temporary files, to look whether there are too many, and the word of its death may
-# come in between, from a signal handler
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+# torch says that a worker has died from a signal handler, as an error at whatever point the program is: also within its
+# own opening of a file or the `__del__` of its iterator, from where no error comes further
+deaths = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <_io.FileIO name='/:pytest.PytestUnraisableExceptionWarning",
+    "ignore:Exception ignored in. <function _MultiProcessingDataLoaderIter.__del__:pytest.PytestUnraisableExceptionWarning",
+)
 
 MIB = 2**20
 SMALL = 8 * MIB
@@ -167,6 +170,7 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@deaths
 def test_a_worker_that_dies_ends_the_loading_with_its_reason():
     start = time.monotonic()
     with pytest.raises(LoadingError, match=r"a loading process ended \(.*[Kk]ill.*--workers"):
@@ -212,6 +216,7 @@ def wait_until_stopped(pid):
         time.sleep(0.01)
 
 
+@deaths
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks into /proc")
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_worker_that_freezes_while_it_hands_a_batch_over_ends_the_loading(persistent, impatient):
@@ -230,6 +235,7 @@ def test_a_worker_that_freezes_while_it_hands_a_batch_over_ends_the_loading(pers
     assert not watching()
 
 
+@deaths
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks into /proc")
 def test_a_worker_that_freezes_between_epochs_ends_the_next_one(impatient):
     loader = make_loader(Numbers(4), 2, stack, workers=1, batch_bytes=MIB, persistent=True)

@@ -12,7 +12,7 @@ from focalkit.cli import main
 from focalkit.data import open_detection_data
 from focalkit.data.find import find_layout
 from focalkit.errors import DataError, InputError
-from unit.data.tiny_data import save_image, voc_xml, write_text, write_yolo
+from unit.data.tiny_data import save_image, save_pair, voc_xml, write_text, write_yolo
 
 BOX = (4, 3, 14, 15)
 CVAT_BOX = '<box label="dog" occluded="0" xtl="4.0" ytl="3.0" xbr="14.0" ybr="15.0" z_order="0"></box>'
@@ -30,23 +30,20 @@ def cvat_xml(first: str = CVAT_BOX, subsets: tuple[str, str] = ("", ""), labels:
 
 def cvat(root: Path) -> Path:
     write_text(root / "annotations.xml", cvat_xml())
-    save_image(root / "images/a.png")
-    save_image(root / "images/b.png")
+    save_pair(root / "images")
     return root
 
 
 def cvat_project(root: Path) -> Path:
     write_text(root / "annotations.xml", cvat_xml(subsets=("Train", "Train")))
-    save_image(root / "images/Train/a.png")
-    save_image(root / "images/Train/b.png")
+    save_pair(root / "images/Train")
     return root
 
 
 def cvat_tasks(root: Path) -> Path:
     for split in ("train", "val"):
         write_text(root / split / "annotations.xml", cvat_xml())
-        save_image(root / split / "images/a.png")
-        save_image(root / split / "images/b.png")
+        save_pair(root / split / "images")
     return root
 
 
@@ -67,8 +64,7 @@ def task(name: str, *regions: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def label_studio_of(root: Path, *tasks: Any, file: str = "project-1-at-2026.json") -> Path:
     write_text(root / file, json.dumps(list(tasks)))
-    save_image(root / "images/a.png")
-    save_image(root / "images/b.png")
+    save_pair(root / "images")
     return root
 
 

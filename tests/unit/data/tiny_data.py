@@ -15,6 +15,12 @@ def save_image(path: Path, width: int = 40, height: int = 30) -> Path:
     return path
 
 
+def save_pair(folder: Path) -> None:
+    """`a.png` and `b.png`."""
+    for name in ("a.png", "b.png"):
+        save_image(folder / name)
+
+
 def write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
