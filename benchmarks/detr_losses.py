@@ -33,7 +33,7 @@ def main() -> None:
     seconds = sum(cell.record["cost"]["fit_seconds"] + cell.record["cost"]["predict_seconds"] for cell in done)
     result = {
         "command": "focalkit compare scenes/data --preset detr-losses-mini --steps 900 --out runs/detr",
-        "machine": f"{os.cpu_count()} cores ({platform.machine()}), one thread, beside other work",
+        "machine": f"{os.cpu_count()} cores ({platform.machine()}), one thread",
         "minutes": round(seconds / 60, 1),
         "seeds": len(rows[0]["values"]),
         "rows": rows,

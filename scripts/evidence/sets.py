@@ -13,7 +13,7 @@ These are short trainings of a small model: the published ones take hundreds of 
 EQUAL = "Boxes: four detectors for about the same time"
 NAMES = {"retinanet": "RetinaNet", "rtmdet": "RTMDet", "rtdetrv2": "RT-DETRv2", "dfine": "D-FINE"}
 TIME = """Drawn digits at 256 px, 600 training and 200 validation images, the backbone `tiny` from random weights, each
-for six to seven and a half minutes of one thread, RTMDet the longest; {seeds} seeds, AP on the validation images. Set
+for about as long on one thread, {shortest:.0f} to {longest:.0f} s; {seeds} seeds, AP on the validation images. Set
 predictors learn slowly at first: minutes are few for them.
 """
 
@@ -41,8 +41,9 @@ def equal_time(result: dict[str, Any]) -> Section:
     ]
     order = sorted(NAMES, key=lambda name: -mean(run["AP"] for run in found[name]))
     short = f"**{EQUAL}**: by mean AP {', '.join(NAMES[name] for name in order)}."
+    seconds = [rates[name] * runs[0]["steps"] for name, runs in found.items()]
     text = [
-        TIME.format(seeds=len(found["retinanet"])),
+        TIME.format(seeds=len(found["retinanet"]), shortest=min(seconds), longest=max(seconds)),
         table(("detector", "steps x CPU time", "AP of each seed", "mean AP", "mean AP50"), rows),
     ]
     if "faces" in result:

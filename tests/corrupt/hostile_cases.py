@@ -13,12 +13,13 @@ from corrupt.base import IMAGES, Case, coco, jpeg, png, voc, yolo
 from corrupt.data_cases import INSPECT, in_data
 from corrupt.run_cases import BINARY, PREDICT, TRAIN, config, run
 from corrupt.table_cases import CALIBRATE, DRY, RESULTS, TABLE, TRUTH
+from focalkit._files import memory_for_a_file
 
-HUGE = 100 << 30
+HUGE = max(100 << 30, 4 * memory_for_a_file())
 
 
 def sparse(path: Path) -> None:
-    """A file of 100 GB that takes no room on the disk."""
+    """A file of 100 GB, or more than any machine here holds, that takes no room on the disk."""
     with open(path, "wb") as file:
         file.truncate(HUGE)
 

@@ -14,7 +14,7 @@ from focalkit.data._coco_values import size_of
 from focalkit.data._elsewhere import find_images
 from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._splits import split_in
-from focalkit.data._texts import read_text
+from focalkit.data._texts import beginning, read_text
 from focalkit.data.check import Findings, RawBox, RawImage, assemble
 from focalkit.errors import DataError, InputError
 
@@ -114,10 +114,7 @@ def load_json(file: Path, findings: Findings) -> Any:
 def head(file: Path) -> bytes:
     """How a file begins, without a byte order mark and blanks; nothing where it cannot be read."""
     try:
-        if not is_file(file):
-            return b""
-        with file.open("rb") as content:
-            return content.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
+        return beginning(file, _HEAD).removeprefix(b"\xef\xbb\xbf").lstrip() if is_file(file) else b""
     except OSError:
         return b""
 

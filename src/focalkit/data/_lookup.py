@@ -36,12 +36,11 @@ class Lookup:
         self._held: set[Path] = set()  # roots that have files of exactly the names that were asked for
         self._answers = 0
 
-    def file(self, name: str) -> Path | None:
-        """The file called `name`, None where there is none or more than one could be meant."""
-        return self.literal(name) or self.loosely(name)
-
     def files(self, images: Sequence[Sequence[str]]) -> list[Path | None]:
-        """The file of each image, which may have any of some names; what differs is tried after the names of all."""
+        """The file of each image, which may have any of some names: None where there is none or several could be meant.
+
+        What differs is tried after the names of all.
+        """
         exact = [next((path for name in names if (path := self.literal(name))), None) for names in images]
         return [
             path or next((near for name in _of_other_stems(names) if (near := self.loosely(name))), None)

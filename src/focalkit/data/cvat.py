@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from focalkit._files import special, visible
+from focalkit._files import special, subfolders, visible
 from focalkit.data._drawn import ENCLOSED, LEFT_OUT, Drawn, head, one_each, records
 from focalkit.data._elsewhere import others_in
 from focalkit.data._records import Box, DetectionData
@@ -52,7 +52,7 @@ def find(path: Path) -> dict[str, CvatFiles]:
         return _splits(here[0])
     found = one_each(here, "CVAT's")
     if not found:
-        folders = {split: d for d in visible(path, "*") if d.is_dir() and (split := split_in(d.name))}
+        folders = {split: d for d in subfolders(path) if (split := split_in(d.name))}
         found = {split: file for split, d in folders.items() if is_cvat(file := d / "annotations.xml")}
     return {split: CvatFiles(file, None, tuple(found.values())) for split, file in found.items()}
 

@@ -1,6 +1,7 @@
 """Opening a split of a data set, of whichever format it is (`_layouts`)."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from focalkit.data import coco
@@ -41,6 +42,11 @@ class Place:
         told = tell_depth([image.path for image in data.images]) if self.check else []
         return replace(data, warnings=(*data.warnings, *told)) if told else data
 
+    @cached_property
+    def _layout(self) -> Layout:
+        assert self.path is not None
+        return find_layout(self.path)
+
     def _read(self, split: str) -> DetectionData:
         given = {"train": self.train_json, "val": self.val_json}.get(split)
         if given is not None:
@@ -48,7 +54,7 @@ class Place:
             return coco.read(split, files, check=self.check, repair=self.repair)
         if self.path is None:
             raise InputError(f"no data for the split {split!r}: give the data folder (--data) or --{split}-json")
-        layout = find_layout(self.path)
+        layout = self._layout
         if split not in layout.splits:
             raise InputError(
                 f"{self.path}: a {layout.format} data set with the split{'s' * (len(layout.splits) > 1)} "
@@ -77,7 +83,7 @@ class Place:
     def splits(self) -> list[str]:
         """The data's own."""
         given = [split for split, file in (("train", self.train_json), ("val", self.val_json)) if file is not None]
-        looked = list(find_layout(self.path).splits) if self.path is not None and len(given) < 2 else []
+        looked = list(self._layout.splits) if self.path is not None and len(given) < 2 else []
         return list(dict.fromkeys([*looked, *given]))
 
 

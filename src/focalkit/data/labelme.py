@@ -17,6 +17,7 @@ from focalkit._files import special, walk
 from focalkit._pictures import SUFFIXES
 from focalkit._progress import track
 from focalkit.data._coco_values import kind_of, size_of
+from focalkit.data._drawn import is_number
 from focalkit.data._lookup import Lookup
 from focalkit.data._records import Box, Category, DetectionData
 from focalkit.data._splits import by_folder
@@ -169,5 +170,5 @@ def _box(shape: dict[str, Any], place: str, findings: Findings) -> Box | None:
 
 def _are_points(points: object) -> TypeGuard[list[list[float]]]:
     return isinstance(points, list) and all(
-        isinstance(p, list) and len(p) == 2 and all(type(v) in (int, float) and abs(v) < 1e9 for v in p) for p in points
+        isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in points
     )

@@ -1,8 +1,8 @@
 """3x3 convolutions of stride 1 in float32 on the CPU, with a quarter of the products (`native/winograd.h`).
 
-In a RetinaNet they are four fifths of the arithmetic. By Winograd's algorithm (Lavin and Gray, CVPR 2016, "Fast
+In a RetinaNet they are three quarters of the arithmetic. By Winograd's algorithm (Lavin and Gray, CVPR 2016, "Fast
 Algorithms for Convolutional Neural Networks", F(4x4, 3x3)) a tile of 4 x 4 outputs takes 36 products for each pair of
-channels and not 144. Their rounding is about five times that of the direct sum, a millionth of the map's own scale
+channels and not 144. Their rounding is a few times that of the direct sum, a millionth of the map's own scale
 (root mean square); a NaN or an infinity spreads over the tiles that see it.
 """
 
@@ -48,6 +48,8 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    if watched() is not None:  # first: to a tracer, what is asked of shapes is a condition
+        return False
     if not (type(x) is Tensor and x.ndim == 4 and weight.shape[1:] == (x.shape[1], 3, 3)):
         return False
     k, c = weight.shape[:2]
@@ -58,7 +60,7 @@ def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     given = (x, weight) if bias is None else (x, weight, bias)
     if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in given):
         return False
-    return not (watched() or torch.is_autocast_enabled("cpu") or _code() is None)
+    return not torch.is_autocast_enabled("cpu") and _code() is not None
 
 
 class _Convolution(torch.autograd.Function):

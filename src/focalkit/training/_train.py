@@ -113,8 +113,8 @@ def train(
     config, notes = resolved.config, tuple(f"note: {note}" for note in resolved.notes)
     check_devices(config)
     first = is_first_process()
+    _refuse_folder_of_data(out, config.data)  # before `claim` touches what lies there
     run = claim(out, resume=resume, force=force) if first else RunDir(out)
-    _refuse_folder_of_data(out, config.data)
     changes: dict[str, tuple[Any, Any]] = {}
     if resume and run.exists:
         (config, changes), notes = continued(run, config), ()

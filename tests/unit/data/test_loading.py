@@ -24,7 +24,7 @@ from focalkit.errors import DataError, InputError
 # own opening of a file or the `__del__` of its iterator, from where no error comes further
 deaths = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <_io.FileIO name='/:pytest.PytestUnraisableExceptionWarning",
-    "ignore:Exception ignored in. <function _MultiProcessingDataLoaderIter.__del__:pytest.PytestUnraisableExceptionWarning",
+    "ignore:Exception ignored in. <function _MultiProcessingDataLoaderIter:pytest.PytestUnraisableExceptionWarning",
 )
 
 MIB = 2**20

@@ -58,13 +58,13 @@ def test_a_name_that_could_mean_two_files_means_none(tmp_path: Path) -> None:
         save_image(tmp_path / name)
     if len(list(tmp_path.iterdir())) == 1:
         pytest.skip("the file system takes both for one")
-    assert Lookup([tmp_path], Findings()).file("a.PNG") is None
+    assert Lookup([tmp_path], Findings()).files([("a.PNG",)]) == [None]
 
 
 def test_of_two_files_with_other_suffixes_none_is_meant(tmp_path: Path) -> None:
     for name in ("a.png", "a.bmp"):
         save_image(tmp_path / name)
-    assert Lookup([tmp_path], Findings()).file("a.jpg") is None
+    assert Lookup([tmp_path], Findings()).files([("a.jpg",)]) == [None]
 
 
 def test_pictures_in_a_folder_of_any_name_are_found(tmp_path: Path) -> None:
@@ -81,8 +81,7 @@ def test_pictures_of_another_split_are_not_looked_at(tmp_path: Path) -> None:
 def test_two_names_never_find_one_file(tmp_path: Path) -> None:
     save_image(tmp_path / "1.png")
     lookup = Lookup([tmp_path], Findings())
-    assert lookup.file("camera1/1.png") == tmp_path / "1.png"
-    assert lookup.file("camera2/1.png") is None
+    assert lookup.files([("camera1/1.png",), ("camera2/1.png",)]) == [tmp_path / "1.png", None]
 
 
 def test_a_name_that_differs_never_finds_the_file_of_one_that_does_not(tmp_path: Path) -> None:

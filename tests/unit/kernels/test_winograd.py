@@ -48,7 +48,7 @@ def test_values_and_gradients_are_right_to_a_millionth(shape, layout):
     usual = [direct, *torch.autograd.grad(direct, inputs, outer)]
     truth = [exact, *torch.autograd.grad(exact, exact_inputs, outer.double())]
     for ours, theirs, true in zip(found, usual, truth, strict=True):
-        assert error(ours, true) < 2e-6  # with the points 0, +-1, +-2 it is above
+        assert error(ours, true) < 2e-6
         assert error(theirs, true) < 2e-6
 
 

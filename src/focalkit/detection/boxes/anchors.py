@@ -88,7 +88,7 @@ class AnchorGrid:
         return _grid(self, shapes, steps, torch.device(device))
 
 
-@lru_cache(maxsize=8)  # of 9 anchors at 800 x 1333 pixels each takes 4 MB
+@lru_cache(maxsize=8)  # of 9 anchors at 800 x 1333 pixels each takes 3 MB
 def _grid(
     grid: AnchorGrid, shapes: tuple[tuple[int, int], ...], steps: tuple[tuple[int, int], ...], device: torch.device
 ) -> tuple[Tensor, ...]:

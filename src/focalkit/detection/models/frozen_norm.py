@@ -119,6 +119,7 @@ def with_norm(conv: nn.Conv2d, norm: FrozenNorm | nn.BatchNorm2d) -> nn.Conv2d:
     assert norm.running_mean is not None
     scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     assert plain.bias is not None
+    assert conv.bias is None  # none of ours has one before a norm
     plain.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
     plain.bias.copy_(norm.bias.double() - norm.running_mean.double() * scale)
     return plain.requires_grad_(False)

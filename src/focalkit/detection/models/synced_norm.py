@@ -49,10 +49,9 @@ class CpuSyncedNorm(_BatchNorm):
             return super().forward(input)
         over, shape = [0, *range(2, input.ndim)], [1, -1, *[1] * (input.ndim - 2)]
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
-        count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64)
-        dist.all_reduce(count)
-        count = count.to(x.dtype)
-        mean = _Sum.apply(x.sum(over)) / count
+        totals = _Sum.apply(torch.cat([x.sum(over), x.new_tensor([x.numel() / x.shape[1]])]))
+        count = totals[-1].detach()
+        mean = totals[:-1] / count
         centred = x - mean.view(shape)
         variance = _Sum.apply(centred.square().sum(over)) / count
         self._track(mean.detach(), variance.detach() * count / (count - 1))

@@ -138,8 +138,8 @@ def test_no_group_is_refused():
         build_criterion(TrainConfig(model=replace(MODEL, decoder=replace(DECODER, groups=0))))
 
 
-def test_each_object_has_a_query_in_every_group(coder, given):
+def test_the_positives_that_are_logged_are_those_of_the_first_group(coder, given):
     ours, _ = truths((4, 2))
     criterion = SetCriterion(HungarianMatcher(coder), terms(coder, losses.SigmoidFocalLoss()))
     criterion(grouped(given), ours)
-    assert int(criterion.seen["positives"]) == 6  # what is logged is the first group's, as without groups
+    assert int(criterion.seen["positives"]) == 6
