@@ -1,6 +1,7 @@
 """Cut-offs against every cut tried in a loop, the binomial test of scipy, and a small simulation of the guarantee."""
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -255,7 +256,7 @@ def test_scores_that_are_no_numbers_are_refused():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_million_scores_take_at_most_fifty_bytes_each():
+def test_a_million_scores_take_at_most_32_bytes_each():
     """A process of its own: its peak beyond the inputs."""
     code = """if True:
         import resource, torch
@@ -273,5 +274,7 @@ def test_a_million_scores_take_at_most_fifty_bytes_each():
         assert 0.78 < float(found.values) < 0.82
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1_000_000)
     """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(said.stdout) <= 50
+    # each tensor in pages of its own: what malloc keeps of freed ones, 0 to 30 bytes a row, is none of ours
+    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert 20 < float(said.stdout) <= 32
