@@ -18,6 +18,7 @@ from focalkit.cli import compare, main
 from focalkit.cli.compare import Args, in_group, run
 from focalkit.compare import cell, together
 from focalkit.compare.methods import METHODS
+from focalkit.compare.run import compare as compare_api
 from focalkit.compare.store import Store
 from focalkit.detection.models.synced_norm import synced_norms
 from focalkit.errors import ConfigError, InputError
@@ -177,6 +178,28 @@ def test_a_process_that_finds_other_data_fails_the_cell_in_all(data, tmp_path):
     record = Store(tmp_path / "c").cell("ce", 0).record
     assert "process 1: " in record["error"]
     assert "other data than those of the first process" in record["error"]
+
+
+def test_a_comparison_that_cannot_begin_ends_in_all_processes(data, tmp_path):
+    def work(rank: int) -> Any:
+        with process_group(2):
+            return compare_api(data, ["ce", "focal"], out=tmp_path / "c", seeds=0)
+
+    first, other = in_ranks(2, work)
+    assert first.kind == "ConfigError"
+    assert "seeds must be a number of at least 1" in first.message
+    assert other == Failed("ProcessDiedError", f"process 0 of 2 could not go on: {first.message}")
+
+
+def test_a_process_on_each_of_two_machines_joins_in(data, tmp_path):
+    """`torchrun --nnodes 2 --nproc-per-node 1`: one process here is not one in all."""
+
+    def launcher(rank: int, count: int, port: int) -> dict[str, str]:
+        return torchrun(rank, count, port) | {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": str(rank)}
+
+    words = [str(data), "--methods", "ce", "--seeds", "1", "--steps", "2", "--out", str(tmp_path / "c")]
+    assert in_ranks(2, lambda rank: compare.main(words), launcher) == [0, 0]
+    assert Store(tmp_path / "c").cell("ce", 0).record["facts"]["processes"] == 2
 
 
 def test_what_processes_cannot_share_is_refused(data, tmp_path, monkeypatch):

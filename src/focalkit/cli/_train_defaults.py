@@ -1,6 +1,5 @@
 """What `focalkit train` chooses where nothing was said: the run directory, and the images held out for validation."""
 
-import os
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,10 +20,12 @@ def out_for(data: DataConfig, wanted: bool) -> Path:
     Raises:
         InputError: The run has to be named: `wanted`, no data, or one of several processes, which would choose apart.
     """
+    from focalkit.training.launch import is_launched
+
     given = data.path or data.train_json
     if wanted:
         raise InputError("--out is missing: --resume and --force need the run directory that they are about")
-    if given is None or {"LOCAL_RANK", "SLURM_PROCID"} & os.environ.keys():
+    if given is None or is_launched():
         raise InputError("--out is missing: expected the run directory, such as --out runs/first")
     name = Path(given).resolve().name.partition(".")[0] or "run"
     places = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in count(1))

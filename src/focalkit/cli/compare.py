@@ -93,10 +93,10 @@ def main(argv: list[str]) -> int:
     args = tyro.cli(Args, args=argv, prog="focalkit compare")
     if args.devices < 1:
         raise InputError(f"--devices must be at least 1, got {args.devices}")
-    if args.devices == 1 or args.list or args.dry_run:
-        return run(args)
-    from focalkit.training.launch import in_every_process, is_launched
+    from focalkit.training.launch import in_every_process, is_launched, started_together
 
+    if args.list or args.dry_run or args.devices == started_together() == 1:
+        return run(args)
     if is_launched():
         return in_group(args)
     _check_shared(args)
@@ -109,13 +109,14 @@ def main(argv: list[str]) -> int:
 
 def in_group(args: Args) -> int:
     """Run as one of several processes: the first makes the comparison, the others join in its fits."""
-    from focalkit.compare.together import follow
+    from focalkit.compare.together import follow, leading
     from focalkit.training.group import process_group
 
     with process_group(args.devices) as rank:
         _check_shared(args)
         if rank == 0:
-            return run(args)
+            with leading():
+                return run(args)
         follow()
         return 0
 

@@ -89,11 +89,13 @@ def compare(
     if not together.is_first():
         together.follow()
         return Comparison(Path(out), (metric,) if isinstance(metric, Metric) else (), task=task)
-    plan, splits, own = make_plan(
-        data, methods, task=task, seeds=seeds, tune=tune, yardstick=yardstick, metric=metric, rope=rope, target=target,
-        group=group, leave_out=leave_out, budget=budget, strict=strict, selection=selection,
-    )  # fmt: skip
-    return run_plan(plan, splits, Path(out), engine=engine, jobs=jobs, resume=resume, metrics=own, progress=progress)
+    with together.leading():
+        plan, splits, own = make_plan(
+            data, methods, task=task, seeds=seeds, tune=tune, yardstick=yardstick, metric=metric, rope=rope,
+            target=target, group=group, leave_out=leave_out, budget=budget, strict=strict, selection=selection,
+        )  # fmt: skip
+        folder = Path(out)
+        return run_plan(plan, splits, folder, engine=engine, jobs=jobs, resume=resume, metrics=own, progress=progress)
 
 
 def make_plan(
@@ -216,7 +218,6 @@ def run_plan(
         store.write_results(comparison.rows)
         if (best := comparison.best) is not None:
             store.link_best(best)
-        together.dismiss()
         return comparison
 
 

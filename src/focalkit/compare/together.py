@@ -1,6 +1,7 @@
 """Fits that the processes of one job share: the first one makes the comparison, the others join in every fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -46,11 +47,13 @@ def follow() -> None:
     """What the processes after the first do: join in every fit until there are no more.
 
     Raises:
-        ProcessDiedError: Another process has ended, or this one has failed alone.
+        ProcessDiedError: Another process has ended or could not go on, or this one has failed alone.
     """
     from focalkit.compare.cell import read
 
     while (asked := _tell(None)) is not None:
+        if isinstance(asked, str):
+            raise ProcessDiedError(f"process 0 of {count()} could not go on: {asked}")
         job, splits, problem = asked.job, None, ""
         try:
             splits = read(job.task, job.source, asked.seed)
@@ -68,10 +71,20 @@ def follow() -> None:
                 continue
 
 
-def dismiss() -> None:
-    """Tell the others that there are no more fits."""
-    if count() > 1:
-        _tell(None)
+@contextmanager
+def leading() -> Iterator[None]:
+    """What the first process does: inside, it makes the comparison; at the end the others are told that, or why not."""
+    if count() == 1:
+        yield
+        return
+    try:
+        yield
+    except ProcessDiedError:  # no one is there to be told
+        raise
+    except Exception as error:
+        _tell(str(error) if isinstance(error, FocalkitError) else f"{type(error).__name__}: {error}")
+        raise
+    _tell(None)
 
 
 def count() -> int:
@@ -159,7 +172,7 @@ def _leaving(error: Exception) -> ProcessDiedError:
     return LeavingError(f"process {dist.get_rank()} of {count()} has failed: {type(error).__name__}: {error}")
 
 
-def _tell(what: Asked | None) -> Any:
+def _tell(what: Asked | str | None) -> Any:
     """From the first process to the others; returns it there."""
     import torch.distributed as dist
 

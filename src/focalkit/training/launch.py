@@ -42,8 +42,8 @@ def lost_peers_explained() -> Iterator[None]:
 
 def is_first_process() -> bool:
     """Whether this process is rank 0 of its job, as far as the environment tells; true without a launcher."""
-    for name in ("RANK", "SLURM_PROCID"):
-        if name in os.environ:
+    for name, told in (("RANK", "RANK" in os.environ), ("SLURM_PROCID", _is_task_of_slurm())):
+        if told:
             return os.environ[name] == "0"
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
 
@@ -55,7 +55,18 @@ def several_to_start(config: TrainConfig) -> bool:
 
 def is_launched() -> bool:
     """Whether this process is one of those that torchrun, Slurm or focalkit's launcher has started."""
-    return bool({"LOCAL_RANK", "SLURM_PROCID"} & os.environ.keys())
+    return "LOCAL_RANK" in os.environ or _is_task_of_slurm()
+
+
+def _is_task_of_slurm() -> bool:
+    """A shell in a job (`srun --pty bash`) has Slurm's variables too, but what is started there is no task."""
+    return "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+
+
+def started_together() -> int:
+    """Processes that torchrun or srun has started as one job, on all machines; 1 for a process on its own."""
+    name = "WORLD_SIZE" if "LOCAL_RANK" in os.environ else "SLURM_STEP_NUM_TASKS"
+    return int(os.environ.get(name, "1")) if is_launched() else 1
 
 
 def in_every_process(work: Callable[[Any], object], job: object, count: int) -> None:

@@ -184,3 +184,14 @@ def test_a_launchers_processes_are_not_started_again(monkeypatch):
     assert not several_to_start(TrainConfig(runtime=RuntimeConfig(devices=1)))
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert not several_to_start(TrainConfig(runtime=RuntimeConfig(devices=2)))
+
+
+def test_a_shell_in_a_job_of_slurm_starts_its_own_processes(monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
+    assert several_to_start(TrainConfig(runtime=RuntimeConfig(devices=2)))
+    monkeypatch.setenv("LOCAL_RANK", "1")  # as in those that it starts
+    assert not is_first_process()
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    assert is_first_process(), "a task's number is told by Slurm"
