@@ -14,10 +14,10 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from focalkit._memory import memory_for_a_file
 from focalkit.errors import InputError, WriteError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -171,15 +171,6 @@ def special(path: Path) -> str:
         return kind
     size = path.stat().st_size
     return f"a file of {size / 1e9:,.0f} GB, too large for the memory" if size > memory_for_a_file() else ""
-
-
-@cache
-def memory_for_a_file() -> int:
-    """Bytes: half of the machine's memory."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):  # Windows
-        return 2**36
 
 
 def read_text(path: Path, errors: str = "strict") -> str:

@@ -4,7 +4,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from focalkit._files import memory_for_a_file, no_file
+from focalkit._files import no_file
+from focalkit._memory import memory_for_a_file
 
 if TYPE_CHECKING:
     from PIL import Image

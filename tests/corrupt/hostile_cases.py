@@ -13,7 +13,7 @@ from corrupt.base import IMAGES, Case, coco, jpeg, png, voc, yolo
 from corrupt.data_cases import INSPECT, in_data
 from corrupt.run_cases import BINARY, PREDICT, TRAIN, config, run
 from corrupt.table_cases import CALIBRATE, DRY, RESULTS, TABLE, TRUTH
-from focalkit._files import memory_for_a_file
+from focalkit._memory import memory_for_a_file
 
 HUGE = max(100 << 30, 4 * memory_for_a_file())
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from focalkit._files import read_json
 from focalkit.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -20,14 +19,15 @@ def posterior_of(run: Path, detector: "Detector") -> "AppliedCalibration":
     """
     from focalkit._runs import RunDir
     from focalkit.calibration import AppliedCalibration
+    from focalkit.compare.store import Cell
     from focalkit.detection.build import losses_of
     from focalkit.losses import focal_arguments
 
-    cell = run.parent / "cell.json"  # beside the weights of a detector that a comparison trained
+    cell = Cell(run.parent).record  # beside the weights of a detector that a comparison trained
     if run.is_dir():
         spec = losses_of(RunDir(run).read_config())[0]
-    elif cell.is_file():
-        method = read_json(cell)["method"]
+    elif cell:
+        method = cell["method"]
         spec = method["loss"]
         if method.get("class_weight") is not None:
             raise InputError(f"{run}: its classes were weighted; --posterior does not know the inverse with that")

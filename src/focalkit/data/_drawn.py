@@ -63,7 +63,6 @@ def records(
     paths, lookup = find_images(folders, others, [item.names for item in drawn], source, findings)
     folders = lookup.roots
     images: list[RawImage] = []
-    taken: set[Path] = set()
     number = 0
     for row, (item, path) in enumerate(zip(drawn, paths, strict=True), start=1):
         size, fault = (None, None), ""
@@ -73,9 +72,6 @@ def records(
             findings.error(item.place, fault)
         hint = "" if path else lookup.nearly(item.names[0])
         path = path or folders[0] / item.names[0]
-        if path in taken:
-            findings.warn("images are of one file with another", item.place)
-        taken.add(path)
         image = RawImage(row, path, _below(path, folders[0]), *size, hint=hint)
         for name, box, crowd in item.boxes:
             number += 1

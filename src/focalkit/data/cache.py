@@ -6,20 +6,17 @@ size. What is read from the cache is what would have been read from the file.
 """
 
 import mmap
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from focalkit._memory import free_memory
+
 SHARE = 1 / 3
 """Of the memory that is free when training begins."""
-CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-"""Limit and use of a container's memory, below /sys/fs/cgroup: version 2, version 1."""
 
 
 class ImageCache:
@@ -96,17 +93,3 @@ def cache_for(sizes: Sequence[tuple[int, int]], share: float, processes: int = 1
     free = free_memory()
     found = None if free is None else ImageCache(sizes, int(free * SHARE * share / processes))
     return found if found is not None and len(found) else None
-
-
-def free_memory(proc: Path = Path("/proc/meminfo"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Bytes that a program may still take, of the machine and of its container; None where the system does not say."""
-    found = []
-    with suppress(OSError, StopIteration, ValueError):
-        line = next(line for line in proc.read_text().splitlines() if line.startswith("MemAvailable:"))
-        found.append(int(line.split()[1]) * 1024)
-    if not found and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)  # macOS says no more
-    for limit, use in CGROUPS:
-        with suppress(OSError, ValueError):  # "max" is no limit
-            found.append(max(0, int((groups / limit).read_text()) - int((groups / use).read_text())))
-    return min(found, default=None)

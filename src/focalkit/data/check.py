@@ -6,8 +6,8 @@ makes the records. Errors are all gathered before one `DataError` is raised. War
 Error: image missing, unreadable, truncated or of another size than the annotations say; box with a number that is not
 finite, without area, or reaching out of its image by 2 pixels or more; boxes that look relative to the image; what the
 readers add (ids, keys, categories).
-Warning: box reaching out by less than 2 pixels (it is clipped), box given twice (one is kept), class names that differ
-in case or blanks alone, and what the readers add.
+Warning: box reaching out by less than 2 pixels (it is clipped), box given twice (one is kept), two images of one file,
+class names that differ in case or blanks alone, and what the readers add.
 With `repair=True` boxes without area and images that cannot be read are left out, and boxes that reach out are
 clipped, as counted warnings.
 
@@ -105,6 +105,7 @@ def assemble(
     gone = {i.id for i, size in zip(look_at, sizes, strict=True) if not _check_size(i, size, source, findings, repair)}
     images = [image for image in images if image.id not in gone] if gone else images
     _check_names(categories, source, findings)
+    _check_files(images, source, findings)
     check_scale(images, source, findings)
     if corners is not None:
         check_corners(images, corners[1], corners[0], OVERHANG, findings)
@@ -127,6 +128,14 @@ def _check_names(categories: tuple[Category, ...], source: Path, findings: Findi
         if len(set(names)) > 1:
             listed = ", ".join(map(repr, names))
             findings.warn("class names differ in case or blanks alone: kept apart", f"{source.name}: {listed}")
+
+
+def _check_files(images: list[RawImage], source: Path, findings: Findings) -> None:
+    paths: set[Path] = set()
+    for image in images:
+        if image.path in paths:
+            findings.warn("images are of one file with another", f"{source.name}: image {image.id} ({image.path.name})")
+        paths.add(image.path)
 
 
 def _check_size(image: RawImage, size: tuple[int, int] | str, source: Path, findings: Findings, repair: bool) -> bool:

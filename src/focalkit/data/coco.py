@@ -96,12 +96,6 @@ def _place(images: list[RawImage], where: CocoFiles, findings: Findings) -> bool
         return False
     for image, path in zip(images, found, strict=True):
         image.hint = "" if path else lookup.nearly(image.file_name)
-    paths: set[Path] = set()
-    for image in images:
-        if image.path in paths:
-            place = f"{where.json.name}: image {image.id!r} ({image.file_name})"
-            findings.warn("images name a file that an earlier image names too", place)
-        paths.add(image.path)
     return True
 
 

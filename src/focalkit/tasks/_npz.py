@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from focalkit._files import memory_for_a_file, special
+from focalkit._files import special
+from focalkit._memory import memory_for_a_file
 
 
 def holds_images(file: Path) -> bool:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from focalkit._memory import free_memory, memory_for_a_file
 from focalkit.config import AugmentConfig
 from focalkit.data import DetectionData, DetectionDataset, ImageRecord, cache, collate, dataset
-from focalkit.data.cache import ImageCache, cache_for, free_memory
+from focalkit.data.cache import ImageCache, cache_for
 from focalkit.data.loading import make_loader
 
 SIZES = [(20, 30), (30, 20), (25, 25)]
@@ -81,6 +82,7 @@ def test_the_bound_is_the_containers_where_that_is_lower(tmp_path: Path, monkeyp
     assert free_memory(proc, tmp_path) == 4000 * 1024
     (tmp_path / "memory.max").write_text("10000\n")
     assert free_memory(proc, tmp_path) == 9000
+    assert memory_for_a_file(tmp_path) == 5000
     monkeypatch.setattr(cache, "free_memory", lambda: 3 * 3 * 600 + 1)
     found = cache_for(SIZES, 1.0)
     assert found is not None

@@ -1,6 +1,7 @@
 """What is not as it should be but plain is taken with a counted warning; what is not plain is refused."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,20 @@ from PIL import Image
 
 from focalkit.cli import main
 from focalkit.data import open_detection_data, open_train_and_val
+from focalkit.data._layouts import find_layout
 from focalkit.data.check import measure
 from focalkit.errors import DataError
 from focalkit.images import read_image
-from unit.data.tiny_data import annotation, coco_content, write_coco, write_text, write_voc, write_yolo
+from unit.data.tiny_data import (
+    annotation,
+    coco_content,
+    save_image,
+    voc_xml,
+    write_coco,
+    write_text,
+    write_voc,
+    write_yolo,
+)
 
 
 def read(root: Path, **changes: object):
@@ -170,6 +181,31 @@ def test_an_image_given_again_with_all_the_same_is_taken_once(tmp_path: Path) ->
     data = read(tmp_path, images=[*images, images[0]])
     assert [image.id for image in data.images] == [11, 12]
     assert any("1 x images are given again" in line for line in data.warnings)
+
+
+def coco_of_one_picture(root: Path) -> None:
+    first, second = coco_content()["images"]
+    write_coco(root, content=coco_content(images=[first, {**second, "file_name": "a.png"}]))
+
+
+def voc_of_one_picture(root: Path) -> None:
+    write_text(write_voc(root) / "Annotations/d.xml", voc_xml("a", ("dog", (3, 3, 9, 9), 0)))
+    write_text(root / "ImageSets/Main/train.txt", "a\nc\nd\n")
+
+
+def labelme_of_one_picture(root: Path) -> None:
+    shape = {"label": "dog", "points": [[1, 2], [9, 9]], "shape_type": "rectangle"}
+    for name in "ab":
+        write_text(root / f"{name}.json", json.dumps({"shapes": [shape], "imagePath": "a.png"}))
+    save_image(root / "a.png")
+
+
+@pytest.mark.parametrize("write", [coco_of_one_picture, voc_of_one_picture, labelme_of_one_picture])
+def test_two_records_of_one_picture_are_told(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path)
+    split = next(iter(find_layout(tmp_path).splits))
+    told = open_detection_data(tmp_path, split).warnings
+    assert any("1 x images are of one file with another" in line for line in told), told
 
 
 @pytest.mark.parametrize("name", ["background", "_background_", "__background__", "Background"])
