@@ -124,6 +124,10 @@ def main(argv: list[str]) -> int:
     return 1 if unevaluated else 0
 
 
+NEXT_TO_NOTHING = 0.01
+"""AP below which a training is not worth predicting with yet."""
+
+
 @dataclass(frozen=True)
 class Base:
     """What the flags are put over.
@@ -228,6 +232,13 @@ def _ending(out: Path, notes: list[str]) -> str:
     for name, what in (("checkpoints/best.ckpt", "weights"), ("report.html", "report"), ("predictions.json", "boxes")):
         if (out / name).is_file():
             lines.append(f"{what:<8} {out / name}")
+    if 0 <= m["AP"] < NEXT_TO_NOTHING:
+        more = f"--epochs {2 * config.epochs}" if config.max_steps is None else f"--max-steps {10 * config.max_steps}"
+        lines += [
+            f"note: next to nothing is found after {result.get('steps', 0):,} steps; more steps, a look at the data:",
+            f"  focalkit train --resume --out {where} {more}",
+            f"  focalkit inspect {data}",
+        ]
     lines += [f"note: {note}" for note in notes]
     lines += [
         "next:",

@@ -96,6 +96,14 @@ def test_the_ending_has_a_dash_where_there_is_no_ap(tmp_path):
     assert ending.startswith("AP -  AP50 -  AP75 0.2500  on the validation images")
 
 
+@pytest.mark.parametrize(("ap", "told"), [(0.0, True), (0.009, True), (0.02, False), (-1.0, False)])
+def test_a_run_that_finds_next_to_nothing_says_how_to_go_on(tmp_path, ap, told):
+    run = RunDir(tmp_path)
+    run.write_run({"config": config_to_dict(replace(cpu_small(), data=DataConfig(tmp_path)))})
+    run.write_result({"metrics": {"AP": ap, "AP50": ap, "AP75": ap}, "steps": 30, "finished": True})
+    assert ("next to nothing is found after 30 steps" in command._ending(tmp_path, [])) == told
+
+
 @pytest.fixture
 def broken_steps(monkeypatch, tmp_path):
     """A training that is done at once, with an evaluation and a report that fail."""
