@@ -8,6 +8,10 @@ folder; files and rows of the result that are there already are not made again.
 
     python benchmarks/int8.py --run runs/r50                 # trains, then measures
     python benchmarks/int8.py --run runs/r50 --measure-only  # what a run that was stopped has reached
+
+Other detectors, of runs that `benchmarks/equal_time.py` has made:
+
+    python benchmarks/int8.py --others runs/equal/rtmdet-0 --data scenes/data --out benchmarks/results/int8_others.json
 """
 
 import argparse
@@ -17,6 +21,7 @@ import platform
 import random
 import shlex
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -63,7 +68,7 @@ def settings(data: Path, epochs: int) -> TrainConfig:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="where the run goes, or is; its scenes beside it")
+    parser.add_argument("--run", type=Path, help="where the run goes, or is; its scenes beside it")
     parser.add_argument("--scenes", type=int, nargs=2, default=(600, 300), help="to train and to evaluate on")
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--calibrate", type=int, default=300, help="training scenes to measure ranges on")
@@ -71,7 +76,12 @@ def main() -> None:
     parser.add_argument("--measure-only", action="store_true", help="the best checkpoint of a run that was stopped")
     parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), help="rows to measure")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "int8.json")
+    parser.add_argument("--others", type=Path, nargs="+", help="finished runs of other detectors, measured on --data")
+    parser.add_argument("--data", type=Path)
     args = parser.parse_args()
+    if args.others:
+        of_others(args)
+        return
     scenes = args.run.with_name(f"{args.run.name}-scenes")
     if not (scenes / "annotations").is_dir():
         write_demo_scenes(scenes, train=args.scenes[0], val=args.scenes[1], size=SIDE, classes=5, imbalance=5)
@@ -79,35 +89,61 @@ def main() -> None:
         train(settings(scenes, args.epochs), args.run, resume=args.run.exists())
     if args.train_only:
         return
-    run, detector = RunDir(args.run), Detector.from_run(args.run, "cpu")
-    data = open_detection_data(scenes, "val")
-    images = [image.path for image in open_detection_data(scenes, "train").images]
-    calibration = random.Random(0).sample(images, min(args.calibrate, len(images)))
+    run = RunDir(args.run)
     best = max((row for row in run.read_metrics() if row["kind"] == "val"), key=lambda row: row["AP"])
     config = {name: value for name, value in run.read_run()["config"].items() if value is not None and name != "data"}
-    result = {
+    parts = [open_detection_data(scenes, part) for part in ("train", "val")]
+    result = about(parts, args.calibrate) | {
+        "training": {"config": config, "best": {name: best[name] for name in ("epoch", "step", "AP")}},
+        "rows": json.loads(args.out.read_text())["rows"] if args.out.is_file() else {},
+    }
+    for _ in measure(args.run, parts, args.calibrate, result["rows"], args.only):
+        write_json_atomic(args.out, result)
+
+
+def of_others(args: argparse.Namespace) -> None:
+    """Finished runs, of any detector, on the data that they were trained on."""
+    known = json.loads(args.out.read_text()) if args.out.is_file() else {}
+    parts = [open_detection_data(args.data, part) for part in ("train", "val")]
+    result = about(parts, args.calibrate) | {"runs": known.get("runs", {})}
+    for folder in args.others:
+        config = RunDir(folder).read_config()
+        entry = {"detector": config.model.detector, "pixels": config.max_size, "rows": {}}
+        rows = result["runs"].setdefault(folder.name, entry)["rows"]
+        for _ in measure(folder, parts, args.calibrate, rows, args.only):
+            write_json_atomic(args.out, result)
+
+
+def about(parts: list[Any], calibrate: int) -> dict[str, Any]:
+    """What the figures were made with."""
+    packages = {name: version(name) for name in ("torch", "onnxruntime", "openvino", "nncf")}
+    return {
         "command": shlex.join(["python", "benchmarks/int8.py", *sys.argv[1:]]),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "onnxruntime", "openvino", "nncf")},
-        "training": {"config": config, "best": {name: best[name] for name in ("epoch", "step", "AP")}},
-        "scenes": {"train": len(images), "val": len(data), "calibration": len(calibration)},
-        "rows": json.loads(args.out.read_text())["rows"] if args.out.is_file() else {},
+        "versions": {"python": platform.python_version()} | packages,
+        "scenes": {"train": len(parts[0]), "val": len(parts[1]), "calibration": min(calibrate, len(parts[0]))},
     }
-    for name in args.only:
-        if name in result["rows"]:
+
+
+def measure(run: Path, parts: list[Any], calibrate: int, rows: dict[str, Any], only: list[str]) -> Iterator[str]:
+    """Fill in the rows that are missing; yields the name of each that is there now."""
+    detector = Detector.from_run(run, "cpu")
+    train_images = [image.path for image in parts[0].images]
+    calibration = random.Random(0).sample(train_images, min(calibrate, len(train_images)))
+    for name in only:
+        if name in rows:
             continue
         form, int8 = ROWS[name]
         one = detector
         if form is not None:
-            path = args.run / f"{form}-{'int8' if int8 else 'float32'}{FORMATS[form]}"
+            path = run / f"{form}-{'int8' if int8 else 'float32'}{FORMATS[form]}"
             if not path.is_file():
                 export_detector(detector, path, format=form, calibrate_on=calibration if int8 else None)
             one = load_exported(path)
-        result["rows"][name] = measured(one, data)
-        print(json.dumps({"row": name, **result["rows"][name]}), flush=True)
-        write_json_atomic(args.out, result)
+        rows[name] = measured(one, parts[1])
+        print(json.dumps({"run": str(run), "row": name, **rows[name]}), flush=True)
+        yield name
 
 
 def measured(detector: Detector, data: Any) -> dict[str, Any]:
