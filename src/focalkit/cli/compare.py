@@ -48,8 +48,8 @@ class Args:
     task: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """What kind of data these are (default: found by looking)"""
     detector: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
-    """Boxes: the detector that every method trains: retinanet, fcos, atss, gfl, vfnet, rtmdet, rtdetrv2 (default:
-    retinanet, as the preset cpu-small builds it)"""
+    """Boxes: the detector that every method trains: retinanet, fcos, atss, gfl, vfnet, rtmdet, rtdetrv2, dfine,
+    deim (default: retinanet, as the preset cpu-small builds it)"""
     seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Seeds; where the data have no split of their own, every seed also splits them anew (default: 3)"""
     tune: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
@@ -223,8 +223,10 @@ def _detector_task(args: Args) -> str | None:
     if args.detector is None:
         return None
     if args.detector not in BY_DETECTOR:
-        known = f"expected one of {', '.join(BY_DETECTOR)}"
-        raise InputError(f"compare has no detector {args.detector!r}{nearest(args.detector, [*BY_DETECTOR])}; {known}")
+        why = nearest(args.detector, [*BY_DETECTOR])
+        if args.detector == "centernet":
+            why = ": its heat maps have one loss, gaussian_focal, so there is nothing to compare"
+        raise InputError(f"compare has no detector {args.detector!r}{why}; expected one of {', '.join(BY_DETECTOR)}")
     if args.task not in (None, "detection"):
         raise InputError(f"--detector is for boxes; the task is {args.task}")
     if args.task is None and (found := find_task(args.data)) != "detection":

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from focalkit.cli import main
 from focalkit.cli._calibrated import posterior_of
 from focalkit.cli.predict import Args, run
 from focalkit.compare import METHODS, Method, Predictor, compare
-from focalkit.config import DecoderConfig, ModelConfig, cpu_small, with_detector
+from focalkit.config import ModelConfig, cpu_small, with_detector
 from focalkit.data import open_detection_data, write_demo_scenes
 from focalkit.detection import DETECTORS, Detections, load_weights, save_weights
 from focalkit.detection.options import check_options, without_unread
@@ -22,7 +23,7 @@ from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.losses import focal_arguments, parse
 from focalkit.metrics import coco_ap
 from focalkit.tasks import Budget, Outputs, Source, find_task, open_task
-from focalkit.tasks.detection import BY_DETECTOR, RTDETRV2, TASK, Detection, best_threshold
+from focalkit.tasks.detection import BY_DETECTOR, DFINE, RTDETRV2, TASK, Detection, best_threshold
 from focalkit.tasks.detection._average_precision import average_precision, judge, precisions
 from focalkit.tasks.detection._configure import configure, not_enlarged
 from focalkit.tasks.detection._fit import guided
@@ -212,6 +213,8 @@ def test_the_detector_says_which_methods_fit():
     assert {"ohem_nms", "sampled_anchors"} <= fitting["retinanet"] & fitting["fcos"]
     assert not {"ohem_nms", "ohem_1to3", "sampled_anchors", "sampling_free"} & fitting["rtdetrv2"]
     assert {"ce", "focal_alpha", "qfl", "varifocal", "mal", "ia_bce", "position_focal"} <= fitting["rtdetrv2"]
+    assert fitting["rtdetrv2"] == fitting["dfine"] == fitting["deim"]
+    assert set(DETECTORS) - set(fitting) == {"centernet"}
     assert not {"mal", "ia_bce"} & fitting["retinanet"]
     assert all(set(open_task(where).default_methods) <= fitting[name] for name, where in BY_DETECTOR.items())
 
@@ -234,6 +237,7 @@ def test_the_command_chooses_the_detector(scenes, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["task"] == "focalkit.tasks.detection:FCOS"
     for wrong, message in (
         (["--detector", "rtdetr"], 'did you mean "rtdetrv2"'),
+        (["--detector", "centernet"], "heat maps have one loss, gaussian_focal"),
         (["--detector", "fcos", "--preset", "paper-tables-mini"], "has a detector of its own"),
         (["--detector", "fcos", "--task", "tabular"], "--detector is for boxes"),
     ):
@@ -243,21 +247,23 @@ def test_the_command_chooses_the_detector(scenes, tmp_path, capsys):
 
 def test_a_set_predictor_keeps_its_place_under_losses_of_qualities_and_no_other_detector_does(splits):
     for method, other in (("qfl", "gfl"), ("varifocal", "vfnet")):
-        found = [configure(c(), METHODS[method], splits.class_counts, Budget(), 0).model for c in (rtdetr, tiny)]
+        found = [configure(c(), METHODS[method], splits.class_counts, Budget(), 0).model for c in (small_set, tiny)]
         assert [model.detector for model in found] == ["rtdetrv2", other]
 
 
-def rtdetr():
-    decoder = DecoderConfig(layers=2, queries=12, heads=2, feedforward=16, denoising=4)
-    small = ModelConfig("tiny", "batch", 0, 16, detector="rtdetrv2", decoder=decoder)
-    return replace(RTDETRV2.config(), min_size=96, max_size=96, batch_size=2, model=small)
+def small_set(task=RTDETRV2):
+    config = task.config()
+    decoder = replace(config.model.decoder, layers=2, queries=12, heads=2, feedforward=16, denoising=4)
+    small = ModelConfig("tiny", "batch", 0, 16, detector=config.model.detector, decoder=decoder)
+    return replace(config, min_size=96, max_size=96, batch_size=2, model=small)
 
 
-def test_a_set_predictor_trains_under_a_loss_and_its_files_give_the_same_boxes(splits, tmp_path):
-    task = replace(RTDETRV2, config=rtdetr)
+@pytest.mark.parametrize("task", [RTDETRV2, DFINE], ids=["rtdetrv2", "dfine"])
+def test_a_set_predictor_trains_under_a_loss_and_its_files_give_the_same_boxes(task, splits, tmp_path):
+    task = replace(task, config=partial(small_set, task))
     fitted = task.fit(METHODS["mal"], splits, Budget(steps=2), 1, tmp_path)
     outputs = fitted.outputs("test")
-    assert (fitted.facts["detector"], fitted.facts["loss"]) == ("rtdetrv2", "mal")
+    assert (fitted.facts["detector"], fitted.facts["loss"]) == (task.config().model.detector, "mal")
     assert fitted.facts["loss_concentration"]["shares"]
     fitted.save(tmp_path)
     found = task.load(tmp_path).predict([image.path for image in splits.test.images])

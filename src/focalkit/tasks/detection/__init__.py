@@ -3,6 +3,8 @@
 from ._average_precision import best_threshold as best_threshold
 from ._detection import ATSS as ATSS
 from ._detection import BY_DETECTOR as BY_DETECTOR
+from ._detection import DEIM as DEIM
+from ._detection import DFINE as DFINE
 from ._detection import FCOS as FCOS
 from ._detection import GFL as GFL
 from ._detection import MINI as MINI

@@ -13,6 +13,7 @@ from focalkit.config import (
     ModelConfig,
     TrainConfig,
     cpu_small,
+    dfine_small,
     paper,
     rtdetrv2_small,
     with_detector,
@@ -124,11 +125,14 @@ def _relative(detector: DetectorName) -> Detection:
 FCOS, ATSS = _relative("fcos"), _relative("atss")
 GFL, VFNET, RTMDET = (replace(_relative(d), default_methods=OF_QUALITIES[:4]) for d in ("gfl", "vfnet", "rtmdet"))
 RTDETRV2 = Detection(config=rtdetrv2_small, default_methods=OF_QUALITIES)
+DFINE = Detection(config=dfine_small, default_methods=OF_QUALITIES)
+DEIM = replace(DFINE, config=lambda: with_detector(dfine_small(), "deim"))
 
 BY_DETECTOR: Mapping[str, str] = {
-    name: f"focalkit.tasks.detection:{name.upper()}" for name in ("fcos", "atss", "gfl", "vfnet", "rtmdet", "rtdetrv2")
+    name: f"focalkit.tasks.detection:{name.upper()}"
+    for name in ("fcos", "atss", "gfl", "vfnet", "rtmdet", "rtdetrv2", "dfine", "deim")
 } | {"retinanet": "focalkit.tasks.detection:TASK"}
-"""Detector -> the task that trains it under every method."""
+"""Detector -> its task under every method; CenterNet's heat maps have one loss, and nothing to compare."""
 
 
 def _mini() -> TrainConfig:
