@@ -12,7 +12,8 @@
 Shape and value mistakes in loss calls are plain `ValueError` / `TypeError`, as in PyTorch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class FocalkitError(Exception):
@@ -54,7 +55,15 @@ class BackendError(FocalkitError):
 
 
 class DivergedError(FocalkitError):
-    """A loss became NaN or infinite in training; the message names the step and what may help."""
+    """A loss became NaN or infinite in training; the message names the step and what may help.
+
+    Attributes:
+        autopsy: Ready for `autopsy.json`, where more is known than the message says, else None.
+    """
+
+    def __init__(self, message: str, autopsy: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.autopsy = autopsy
 
 
 class ProcessDiedError(FocalkitError):

@@ -21,14 +21,16 @@ from focalkit.compare.methods import METHODS
 from focalkit.compare.run import compare as compare_api
 from focalkit.compare.store import Store
 from focalkit.detection.models.synced_norm import synced_norms
-from focalkit.errors import ConfigError, InputError
+from focalkit.errors import ConfigError, DivergedError, InputError
 from focalkit.losses._statistics import StatefulLoss
 from focalkit.sampling import epoch_indices
 from focalkit.tasks import Budget, Source, _ranks
+from focalkit.tasks._diverged import Watch
 from focalkit.tasks._losses import MethodLoss
 from focalkit.tasks.image import TASK, _fit
 from focalkit.tasks.image._network import ResidualNetwork
 from focalkit.training.group import process_group
+from focalkit.training.losses import Seen
 from ranks import Failed, in_ranks, slurm, torchrun
 
 STEPS, BATCH = 20, 25
@@ -136,6 +138,23 @@ def test_the_norms_of_two_processes_are_those_of_one(tmp_path):
     for ours, theirs, alone in zip(first[1:], second[1:], one[1:], strict=True):
         assert ours == pytest.approx(alone, abs=1e-9)
         assert theirs == pytest.approx(alone, abs=1e-9)
+
+
+def test_processes_stop_alike_where_the_loss_of_one_is_not_finite():
+    def work(rank: int) -> str:
+        with process_group(2):
+            watch = Watch("images")
+            for step in (1, 2):
+                value = torch.tensor(float("nan") if (rank, step) == (1, 2) else 0.5)
+                watch.step(step, {"classification": value}, Seen([f"{rank}/{step}"]), torch.tensor(1.0), 0.1)
+            with pytest.raises(DivergedError) as caught:
+                watch.look()
+            return str(caught.value)
+
+    one, other = in_ranks(2, work)
+    assert one == other
+    assert "the loss of step 2" in one
+    assert "images: 0/2, 1/2" in one
 
 
 def asked(data: Path, out: Path, **more: Any) -> Args:

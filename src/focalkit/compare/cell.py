@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,7 +18,7 @@ from focalkit.compare._specs import with_values
 from focalkit.compare.adjust import adjusted
 from focalkit.compare.plan import Job, method_to_dict
 from focalkit.compare.store import ERROR, Cell, Store, write_cell, write_outputs
-from focalkit.errors import DataError, FocalkitError, ProcessDiedError
+from focalkit.errors import DataError, DivergedError, FocalkitError, ProcessDiedError
 from focalkit.tasks import Source, Splits, open_task
 
 
@@ -43,17 +44,20 @@ def run(job: Job) -> Outcome:
         raise
     except Exception as error:
         message = str(error) if isinstance(error, FocalkitError) else f"{type(error).__name__}: {error}"
-        return failed(job, message, time.perf_counter() - began, traceback.format_exc())
+        autopsy = error.autopsy if isinstance(error, DivergedError) else None
+        return failed(job, message, time.perf_counter() - began, traceback.format_exc(), autopsy)
     return Outcome("done", time.perf_counter() - began)
 
 
-def failed(job: Job, error: str, seconds: float, trace: str = "") -> Outcome:
+def failed(job: Job, error: str, seconds: float, trace: str = "", autopsy: Mapping[str, Any] | None = None) -> Outcome:
     """Write down that a cell could not be made; it is tried again by the next call."""
     record = {"status": "failed", "error": error, **_about(job)}
 
     def fill(folder: Path) -> dict[str, Any]:
         _begin(job, folder)
         write_text_atomic(folder / ERROR, f"{trace or error}".rstrip() + "\n")
+        if autopsy is not None:
+            write_json_atomic(folder / "autopsy.json", autopsy)
         return record
 
     write_cell(job, fill)

@@ -8,6 +8,7 @@ OUT/plan.json                 what is compared (schema, data, task, methods, see
         model.safetensors  model.json   the model, for `focalkit predict`
         cell.json             "status": "done" | "failed", classes, counts, facts of the fit, cost, tuned values
         error.txt             of a failed one alone: the traceback
+        autopsy.json          of one whose training diverged: step, losses, logits, items, likeliest causes
     cells/METHOD/tuning/seedN.jsonl     one line per trial
     results.csv               method, seed, metric, threshold, value
     best                      link to the winner's cell

@@ -49,6 +49,7 @@ class MethodLoss(nn.Module):
         of_parts: Whether the loss of a batch is the mean of those of its parts, weighted by their items, as processes
             that share a fit need it. Losses that pick items of the batch, or divide by some of them, are not, nor are
             those that do not say whether they are `elementwise`.
+        seen: (1, 2): smallest and largest logit of the last call; 0 before one.
 
     Raises:
         ConfigError: A loss, weighting or schedule that does not exist or does not fit.
@@ -80,6 +81,7 @@ class MethodLoss(nn.Module):
         self.of_parts = by_item and given.get("reduction", "mean") == "mean" and "ignore_index" not in given
         schedule, settings = read_schedule(method.schedule, schedules)
         self.start = settings["start"] if schedule == "drw" else 0.0
+        self.seen = torch.zeros(1, 2)
         w = class_weights(method.class_weight, counts)
         self.register_buffer("class_weight", None if w is None else torch.tensor(w, dtype=torch.float32))
 
@@ -91,6 +93,8 @@ class MethodLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor, share: float = 1.0) -> Tensor:
         """The mean over items, of sigmoid losses of the sum over the classes; `share` of the training is done."""
         call = {}
+        if len(logits):
+            self.seen = torch.stack(logits.detach().aminmax()).view(1, 2)
         if self.class_weight is not None and share >= self.start:
             w = self.class_weight[labels]
             call["weight"] = w.unsqueeze(1) if self.sigmoid else w

@@ -10,6 +10,16 @@ GROWTH = 5.0
 SHORT_WARMUP = 100
 LARGE_LOGIT = 1e3
 """No calibrated score needs such a logit; the weights behind it have grown without bound."""
+TRAIN = {
+    "precision": "--precision bf16-mixed or 32",
+    "start": "look at --init and --backbone-weights",
+    "lr": "try a third of --optim.lr and a smaller --optim.clip-norm",
+    "lr, short warm-up": "try a third of --optim.lr and a longer --optim.warmup-steps",
+    "items": "something in these images or their boxes: `focalkit inspect DATA`, and train without them to see",
+    "warm-up": "--optim.warmup-steps 500",
+    "clipping": "--optim.clip-norm 1 bounds it",
+}
+"""What `focalkit train` can do about each cause."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,9 @@ class Autopsy:
         precision: Of the forward pass, such as "32" or "16-mixed".
         amp_scale: What the loss was multiplied with; None without such scaling.
         checkpoint: The last good checkpoint, and the step it is from; None where there is none.
-        history: The last records of `metrics.jsonl` before the step, oldest first.
+        history: The last records before the step, oldest first, with "loss" and "gradient_norm".
+        items: What a batch is made of.
+        advice: What can be done about each cause; one that is not in it is none, except those that need no advice.
     """
 
     step: int
@@ -45,10 +57,12 @@ class Autopsy:
     amp_scale: float | None = None
     checkpoint: Mapping[str, Any] | None = None
     history: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    items: str = "images"
+    advice: Mapping[str, str] = field(default_factory=lambda: TRAIN)
 
     def to_json(self) -> dict[str, Any]:
         """For `autopsy.json`; JSON has no NaN and no infinity, so these are the strings "nan", "inf", "-inf"."""
-        return _plain({**vars(self), "causes": causes(self)})
+        return _plain({**{k: v for k, v in vars(self).items() if k != "advice"}, "causes": causes(self)})
 
     def summary(self) -> str:
         """One message: which step, what it was like, the likeliest causes."""
@@ -57,9 +71,11 @@ class Autopsy:
         lines = [
             f"training diverged: the {what} of step {self.step} is not finite ({values}; learning rate {self.lr:.3g})"
         ]
-        names = [str(i["file_name"]) for i in self.images]
+        names = [str(i["file_name"] or i["id"]) for i in self.images]
         if names:
-            lines.append(f"  images: {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}")
+            lines.append(
+                f"  {self.items}: {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
+            )
         return "\n".join([*lines, *(f"  {n}. {cause}" for n, cause in enumerate(causes(self), 1))])
 
 
@@ -69,23 +85,22 @@ def causes(found: Autopsy) -> list[str]:
     wrong = [name for name, value in found.losses.items() if not math.isfinite(value)]
     logits_broken, logits_large = _broken(logits), any(abs(v) > LARGE_LOGIT for v in logits)
     first, half = found.step == 1, "16" in found.precision and "bf" not in found.precision
-    growth = _growth(found.history)
-    slower = "a longer --optim.warmup-steps" if found.warmup_steps < SHORT_WARMUP else "a smaller --optim.clip-norm"
+    growth, advice = _growth(found.history), found.advice
+    slower = advice.get("lr, short warm-up") if found.warmup_steps < SHORT_WARMUP else None
     weighed = [
         (
             8.0 * half * (logits_broken or not wrong),
-            f"float16 overflowed ({found.precision}, largest value 65504): --precision bf16-mixed or 32",
+            f"float16 overflowed ({found.precision}, largest value 65504): {advice.get('precision')}",
         ),
         (
-            7.0 * (first and logits_broken),
-            "the weights at the start are not finite or do not belong to this model: look at --init and"
-            " --backbone-weights",
+            7.0 * (first and logits_broken and "start" in advice),
+            f"the weights at the start are not finite or do not belong to this model: {advice.get('start')}",
         ),
         (
             3.0 * (not first) + 3.0 * (growth >= GROWTH) + 2.0 * (logits_broken or logits_large) + 0.5,
             f"the learning rate ({found.lr:.3g}) is too high"
             + (f": the gradient or the loss grew {growth:.3g} times over the last records" if growth >= GROWTH else "")
-            + f"; try a third of --optim.lr and {slower}",
+            + f"; {slower or advice['lr']}",
         ),
         (
             6.0 * ("classification" in wrong and bool(logits) and not logits_broken),
@@ -103,14 +118,19 @@ def causes(found: Autopsy) -> list[str]:
             " compares the boxes with the anchors",
         ),
         (
-            1.0 + first,
-            "something in these images or their boxes: `focalkit inspect DATA`, and train without them to see",
+            3.25 * (not wrong and not half),
+            "the loss is finite and its gradient alone is not: a power, a root or a logarithm at 0, as in a loss of"
+            " your own",
         ),
         (
-            0.75 * (found.warmup_steps < SHORT_WARMUP),
-            f"the warm-up is short ({found.warmup_steps} steps): --optim.warmup-steps 500",
+            1.0 + first,
+            advice["items"],
         ),
-        (0.5, "a step too long for these weights: --optim.clip-norm 1 bounds it"),
+        (
+            0.75 * (found.warmup_steps < SHORT_WARMUP and "warm-up" in advice),
+            f"the warm-up is short ({found.warmup_steps} steps): {advice.get('warm-up')}",
+        ),
+        (0.5 * ("clipping" in advice), f"a step too long for these weights: {advice.get('clipping')}"),
     ]
     ranked = sorted((w for w in weighed if w[0] > 0), key=lambda w: -w[0])
     return [text for _, text in ranked[:3]]

@@ -13,12 +13,12 @@ class Seen:
     """What one forward pass saw.
 
     Attributes:
-        images: Ids of the images.
+        images: Ids of the images, or of what else a batch is made of.
         extremes: (levels, 2): smallest and largest class logit of each level, None where a model has no levels.
         counts: 0-d values of the matching, such as "positives" and "ignored".
     """
 
-    images: Sequence[int] = ()
+    images: Sequence[Any] = ()
     extremes: Tensor | None = None
     counts: dict[str, Tensor] = field(default_factory=dict)
 
@@ -30,11 +30,14 @@ class NotFiniteError(Exception):
         step: Counted from 1.
         values: Its losses, the mean over the processes.
         facts: What that step saw: "images", "logits" (per level), the matching, "gradient_norm" where it is known.
+        before: "step", "loss" and perhaps "gradient_norm" of the steps before it, as far as they had not been read.
     """
 
-    def __init__(self, step: int, values: dict[str, float], facts: dict[str, Any]) -> None:
-        super().__init__(step, values, facts)
-        self.step, self.values, self.facts = step, values, facts
+    def __init__(
+        self, step: int, values: dict[str, float], facts: dict[str, Any], before: list[dict[str, float]]
+    ) -> None:
+        super().__init__(step, values, facts, before)
+        self.step, self.values, self.facts, self.before = step, values, facts, before
 
 
 class LossWindow:
@@ -108,7 +111,11 @@ class LossWindow:
         if not good.all():
             first = int((~good).nonzero()[0, 0])
             losses = dict(zip(self.names, table[first].tolist(), strict=True))
-            raise NotFiniteError(steps[first], losses, _facts(seen[first], norms.get(steps[first])))
+            before = [
+                {"step": s, "loss": float(row.sum())} | ({"gradient_norm": float(norms[s])} if s in norms else {})
+                for s, row in zip(steps[:first], table, strict=False)
+            ]
+            raise NotFiniteError(steps[first], losses, _facts(seen[first], norms.get(steps[first])), before)
         counted = {n for s in seen for n in s.counts}
         self.facts = {n: float(torch.stack([s.counts[n].float() for s in seen]).mean()) for n in sorted(counted)}
         if norms:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import AveragedModel
 
 from focalkit.config import TrainConfig
@@ -15,12 +15,13 @@ from focalkit.detection import Detector, build_criterion, build_detector
 from focalkit.detection.build import assigner_of
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.detector import AnyDetector, predict_to_learn
-from focalkit.errors import DivergedError
 from focalkit.training.loaders import batches, train_loader
+from focalkit.training.losses import Seen
 from focalkit.training.optim import build_optimizer
 from focalkit.training.schedule import lr_factor, plan_run
 
 from .._clock import Clock
+from .._diverged import Watch
 from .._task import Budget, Splits
 from ._configure import GUIDED, configure, not_enlarged
 from ._fitted import DetectionFitted, DetectionModel
@@ -38,7 +39,7 @@ def fit(task: "Detection", method: "Method", splits: Splits, budget: Budget, see
 
     Raises:
         ConfigError: The method asks for what a detector cannot do.
-        DivergedError: A loss that is NaN or infinite.
+        DivergedError: A loss or a gradient that is NaN or infinite.
     """
     own = not_enlarged(task.config(), splits.train)
     config = configure(own, method, splits.class_counts, budget, seed)
@@ -89,6 +90,8 @@ def _train(
     fill = model.pixel_mean.flatten().tolist()
     loader = train_loader(data, config, fill=fill, rank=0, world=1, start_step=0, beside=budget.beside)
     model.train()
+    names = {image.id: image.file_name for image in data.images}
+    watch = Watch("images", lambda image_id: names.get(image_id, ""))
     step = 0
     for batch in batches(loader, plan.epochs):
         at = round(clock.share(step) * plan.steps)
@@ -96,16 +99,20 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = plan.lr * factor
         here = batch.to(device, non_blocking=True)
-        losses = criterion(predict_to_learn(model, here), here.targets)
+        outputs = predict_to_learn(model, here)
+        losses = criterion(outputs, here.targets)
         if method.schedule == GUIDED:
             losses = guided(losses)
         total = torch.stack(list(losses.values())).sum()
-        if not bool(total.isfinite()):
-            raise DivergedError(f"the loss is {total.item()} at step {step + 1}; a smaller lr may help")
         optimizer.zero_grad()
         total.backward()
+        norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        extremes = torch.stack([torch.stack(level.detach().aminmax()).float() for level in outputs.logits])
+        seen = Seen([t.image_id for t in here.targets], extremes, criterion.seen)
+        watch.step(step + 1, losses, seen, norm, plan.lr * factor)
+        watch.look()  # at once: matching waits for the device anyway
         if o.clip_norm is not None:
-            clip_grad_norm_(model.parameters(), o.clip_norm)
+            clip_grads_with_norm_(model.parameters(), o.clip_norm, norm)
         optimizer.step()
         if average is not None:
             average.update_parameters(model)

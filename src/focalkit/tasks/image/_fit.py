@@ -74,6 +74,7 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
         raise ConfigError("processes that share a fit need a limit of steps, not of seconds: their clocks differ")
     run = Run(
         data=splits.train,
+        loss=loss,
         batch=batch,
         rate=float(method.settings.get("lr", task.lr)) * batch / task.batch,
         weight_decay=float(method.settings.get("weight_decay", task.weight_decay)),

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from focalkit.sampling import epoch_indices
+from focalkit.training.losses import Seen
 
 from .. import _ranks
 from .._clock import Clock
+from .._diverged import Watch
+from .._losses import MethodLoss
 
 if TYPE_CHECKING:
     from ._read import Pictures
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 WARM_UP = 0.05
 """Share of the training over which the rate rises from 0."""
 SLOW_AFTER = 0.2
+LOOK = 50
+"""Steps after which it is seen that one was not finite."""
 CROP = 1 / 8
 """Largest shift of a random crop, in image sides."""
 
@@ -35,6 +40,7 @@ class Run:
 
     Attributes:
         data: Training images.
+        loss: What the objectives call; it knows what the logits were.
         batch: Images of a step.
         rate, weight_decay: Of SGD.
         decay_at: See `Images`.
@@ -44,6 +50,7 @@ class Run:
     """
 
     data: "Pictures"
+    loss: MethodLoss
     batch: int
     rate: float
     weight_decay: float
@@ -59,15 +66,18 @@ def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None
     Processes that share the training draw the same batches, and each computes its part of the images: what one process
     would have descended, all of them descend together, by losses that are `MethodLoss.of_parts`. A process without a
     part, where there are fewer images than processes, adds 0.
+
+    Raises:
+        DivergedError: A loss or a gradient that is NaN or infinite, in all processes alike.
     """
     device = next(module.parameters()).device
     optimizer = torch.optim.SGD(_groups(module, run.weight_decay), lr=run.rate, momentum=0.9, nesterov=True)
-    batches = _batches(sampler, run, device)
+    batches, watch = _batches(sampler, run, device), Watch("images")
     for step in range(clock.steps):
         share = clock.share(step)
         for group in optimizer.param_groups:
             group["lr"] = run.rate * _schedule(share, run.decay_at)
-        images, labels = next(batches)
+        images, labels, chosen = next(batches)
         pairs = [(1.0, labels)]
         if run.mixup is not None:
             mix = float(run.generator.beta(run.mixup, run.mixup))
@@ -82,8 +92,15 @@ def train(run: Run, objective: Objective, module: nn.Module, sampler: str | None
         optimizer.zero_grad()
         value.backward()
         _ranks.sum_gradients(module)
+        norm = nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+        seen = Seen(run.data.ids[chosen[own]].tolist(), run.loss.seen)
+        # subtle: the watch takes the mean over the processes of what is to be their sum
+        watch.step(step + 1, {"classification": value * _ranks.count()}, seen, norm, optimizer.param_groups[0]["lr"])
         optimizer.step()
-        if clock.share(step + 1) >= 1:
+        last = clock.share(step + 1) >= 1
+        if last or (step + 1) % LOOK == 0:
+            watch.look()
+        if last:
             return step + 1
     return clock.steps
 
@@ -104,15 +121,16 @@ def _schedule(share: float, decay_at: tuple[float, ...]) -> float:
     return 0.5 * (1 + math.cos(math.pi * max(0.0, share - SLOW_AFTER) / (1 - SLOW_AFTER)))
 
 
-def _batches(sampler: str | None, run: Run, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endlessly (images (b, 3, h, w) in 0..1, labels (b,)), cropped and flipped at random."""
+def _batches(sampler: str | None, run: Run, device: torch.device) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
+    """Endlessly (images (b, 3, h, w) in 0..1, labels (b,), their indices), cropped and flipped at random."""
     epoch = 0
     while True:
         order = epoch_indices(sampler, run.data.labels, run.seed, epoch)
         for start in range(0, max(1, len(order) - run.batch + 1), run.batch):
             chosen = order[start : start + run.batch]
             images = torch.from_numpy(_augmented(run.data.images[chosen], run.generator)).to(device)
-            yield images.permute(0, 3, 1, 2).float() / 255, torch.from_numpy(run.data.labels[chosen]).to(device)
+            labels = torch.from_numpy(run.data.labels[chosen]).to(device)
+            yield images.permute(0, 3, 1, 2).float() / 255, labels, chosen
         epoch += 1
 
 

@@ -66,4 +66,5 @@ def fit(
 
 def _encoded(encoder: Encoder, part: Part) -> Rows:
     numbers, codes = encoder.normal(part.rows), encoder.codes(part.rows)
-    return Rows(torch.from_numpy(numbers), torch.from_numpy(codes), torch.from_numpy(part.labels))
+    labels, ids = torch.from_numpy(part.labels), torch.from_numpy(part.ids)
+    return Rows(torch.from_numpy(numbers), torch.from_numpy(codes), labels, ids)

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from focalkit.errors import ConfigError
 from focalkit.sampling import epoch_indices, resample_table
+from focalkit.training.losses import Seen
 
 from .._clock import Clock
+from .._diverged import Watch
 from .._losses import MethodLoss, mixup_alpha
 from .._task import Budget
 from ._network import Factory, TableNetwork
@@ -37,11 +39,16 @@ CHUNK = 8192
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows: (n, d) numbers, (n, c) codes, (n,) labels."""
+    """Encoded rows: (n, d) numbers, (n, c) codes, (n,) labels, (n,) ids: -1 of rows that were made."""
 
     numbers: Tensor
     codes: Tensor
     labels: Tensor
+    ids: Tensor
+
+    def take(self, index: Tensor) -> "Rows":
+        """The rows `index`."""
+        return Rows(self.numbers[index], self.codes[index], self.labels[index], self.ids[index])
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,9 @@ def train_network(
         budget: Steps, seconds, threads.
         seed: Of initial weights, batches and dropout.
         factory: Makes the network.
+
+    Raises:
+        DivergedError: A loss or a gradient that is NaN or infinite.
     """
     torch.manual_seed(seed)
     settings = method.settings
@@ -94,9 +104,10 @@ def train_network(
     )
     random = np.random.default_rng([seed, 3])
     limit = budget.steps or (min(STEPS, math.ceil(PASSES * n / LARGEST_BATCH)) if large else STEPS)
-    clock = Clock(limit, budget.seconds)
+    clock, watch = Clock(limit, budget.seconds), Watch("rows")
     best, best_step, best_state, step = -np.inf, 0, copy.deepcopy(network.state_dict()), 0
-    for step, (numbers, codes, labels) in enumerate(_batches(method.sampler, train, seed), 1):
+    for step, batch in enumerate(_batches(method.sampler, train, seed), 1):
+        numbers, codes, labels = batch.numbers, batch.codes, batch.labels
         network.train()
         share = clock.share(step - 1)
         if alpha is None or not isinstance(network, TableNetwork):
@@ -108,10 +119,13 @@ def train_network(
             value = mix * loss(logits, labels, share) + (1 - mix) * loss(logits, labels[other], share)
         optimizer.zero_grad()
         value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        lr = optimizer.param_groups[0]["lr"]
+        watch.step(step, {"classification": value}, Seen(batch.ids.tolist(), loss.seen), norm, lr)
         optimizer.step()
         last = clock.share(step) >= 1
         if step % EVALUATE_EVERY == 0 or last:
+            watch.look()
             found = score(logits_of(network, val.numbers, val.codes))
             if found > best:
                 best, best_step, best_state = found, step, copy.deepcopy(network.state_dict())
@@ -136,7 +150,7 @@ def batch_size_of(rows: int) -> int:
     return int(2 ** np.clip(np.round(np.log2(max(rows, 1) / 64)), 6, math.log2(LARGEST_BATCH)))
 
 
-def _batches(sampler: str | None, train: Rows, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _batches(sampler: str | None, train: Rows, seed: int) -> Iterator[Rows]:
     """Endlessly; the size of a batch depends on the data and not on the sampler."""
     size = batch_size_of(len(train.labels))
     if sampler is not None and sampler.startswith("smote"):
@@ -148,7 +162,7 @@ def _batches(sampler: str | None, train: Rows, seed: int) -> Iterator[tuple[Tens
         # an incomplete last batch is joined with nothing: a tiny one would make a wild step
         for chosen in order.split(size):
             if len(chosen) == size or len(order) < size:
-                yield train.numbers[chosen], train.codes[chosen], train.labels[chosen]
+                yield train.take(chosen)
         epoch += 1
 
 
@@ -156,4 +170,5 @@ def _with_new_rows(sampler: str, train: Rows, seed: int) -> Rows:
     d, c = train.numbers.shape[1], train.codes.shape[1]
     x = np.concatenate([train.numbers.numpy(), train.codes.numpy().astype(np.float32)], 1)
     x, y = resample_table(x, train.labels.numpy(), sampler, categorical=range(d, d + c), seed=seed)
-    return Rows(torch.from_numpy(x[:, :d].copy()), torch.from_numpy(x[:, d:].astype(np.int64)), torch.from_numpy(y))
+    numbers, codes = torch.from_numpy(x[:, :d].copy()), torch.from_numpy(x[:, d:].astype(np.int64))
+    return Rows(numbers, codes, torch.from_numpy(y), torch.full((len(y),), -1))
