@@ -1,5 +1,6 @@
 """A set predictor through training, its run directory, evaluation, prediction, a second run that starts from it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from focalkit._runs import RunDir
+from focalkit.cli import main
 from focalkit.cli.demo import config as demo_config
 from focalkit.config import DecoderConfig, ModelConfig, RuntimeConfig, TrainConfig, with_detector
 from focalkit.data import write_demo_scenes
@@ -24,30 +26,54 @@ MODEL = ModelConfig(
 )
 
 
-def config(data: Path) -> TrainConfig:
-    base = with_detector(demo_config(data), "rtdetrv2")
+def config(data: Path, model: ModelConfig) -> TrainConfig:
+    base = with_detector(demo_config(data), model.detector)
     optim = replace(base.optim, ema_decay=0.9)
     runtime = RuntimeConfig(workers=0, accelerator="cpu")
-    return replace(base, epochs=1, min_size=96, max_size=96, batch_size=2, runtime=runtime, optim=optim, model=MODEL)
+    return replace(base, epochs=1, min_size=96, max_size=96, batch_size=2, runtime=runtime, optim=optim, model=model)
 
 
-def test_a_run_of_a_set_predictor_serves_every_later_step(tmp_path: Path, capsys):
+@pytest.mark.parametrize(
+    ("detector", "title", "loss"), [("rtdetrv2", "RT-DETRv2", "varifocal"), ("deim", "DEIM", "mal")]
+)
+def test_a_run_of_a_set_predictor_serves_every_later_step(detector, title, loss, tmp_path: Path, capsys):
     data = write_demo_scenes(tmp_path / "scenes", train=4, val=2, size=96, classes=2, imbalance=1)
-    result = train(config(data), tmp_path / "run")
+    result = train(config(data, replace(MODEL, detector=detector)), tmp_path / "run")
     told = capsys.readouterr().err
-    assert "RT-DETRv2, tiny" in told
-    assert "loss    varifocal + 5 x l1 for boxes + 2 x giou" in told
+    assert f"{title}, tiny" in told
+    assert f"loss    {loss} + 5 x l1 for boxes + 2 x giou" in told
     run = RunDir(tmp_path / "run")
     steps = [row for row in run.read_metrics() if row["kind"] == "train"]
     assert {"classification", "box", "giou", "denoising", "positives"} <= set(steps[-1])
-    assert (run.read_config().loss, run.read_config().criterion.box_loss) == ("varifocal", "l1")
-    detector = Detector.from_run(tmp_path / "run", "cpu", score_threshold=0.0)
-    found = detector.predict(torch.rand(3, 90, 70))[0]
+    assert ({"sides", "distillation"} <= set(steps[-1])) == (detector != "rtdetrv2")
+    assert (run.read_config().loss, run.read_config().criterion.box_loss) == (loss, "l1")
+    model = Detector.from_run(tmp_path / "run", "cpu", score_threshold=0.0)
+    found = model.predict(torch.rand(3, 90, 70))[0]
     assert found.boxes.shape[1] == 4
     assert (found.boxes <= torch.tensor([70.0, 90, 70, 90])).all()
     evaluation = evaluate_run(tmp_path / "run", pictures=0, device="cpu")
     assert evaluation["metrics"]["AP"] == result["metrics"]["AP"]
     assert evaluation["loss_concentration"]["num_positives"] > 0
+
+
+def test_the_commands_take_a_d_fine(tmp_path: Path, capsys):
+    """train with its preset, evaluate, predict, export to weights, and the same AP from that file."""
+    data = write_demo_scenes(tmp_path / "scenes", train=4, val=2, size=96, classes=2, imbalance=1)
+    run, file, found = (str(tmp_path / name) for name in ("run", "fine.safetensors", "found"))
+    flags = (
+        "--preset dfine-small --model.backbone tiny --model.fpn-channels 16 --model.decoder.layers 2"
+        " --model.decoder.queries 20 --model.decoder.heads 2 --model.decoder.feedforward 32 --model.freeze-at 0"
+        " --min-size 96 --max-size 96 --max-steps 2 --batch-size 2 --workers 0 --accelerator cpu --logger none"
+    )
+    assert main(["train", "--data", str(data), *flags.split(), "--out", run]) == 0
+    assert main(["export", run, "--format", "weights", "--out", file]) == 0
+    assert main(["predict", file, str(data / "images" / "val"), "--out", found, "--device", "cpu"]) == 0
+    capsys.readouterr()
+    scores = []
+    for source in (run, file):
+        assert main(["evaluate", source, "--data", str(data), "--device", "cpu", "--json"]) == 0
+        scores.append(json.loads(capsys.readouterr().out)["metrics"])
+    assert scores[0] == scores[1]
 
 
 def test_its_weights_start_another_with_some_of_its_classes_or_others():

@@ -77,16 +77,6 @@ def test_a_file_of_a_relative_finds_what_the_detector_finds(format, detectors, i
         same(load_exported(done.path, trust=True).predict(images, batch_size=3), expected)
 
 
-@pytest.mark.soak
-def test_onnx_runtime_finds_what_rtmdet_finds(detectors, images, tmp_path):
-    needs("onnx")
-    one = detectors("rtmdet")
-    done = export_detector(one, tmp_path / "rtmdet.onnx", format="onnx", with_nms=True)
-    expected = one.predict(images, batch_size=3)
-    assert min(map(len, expected)) > 10
-    same(load_exported(done.path, trust=True).predict(images, batch_size=3), expected)
-
-
 @pytest.mark.parametrize("name", ["retinanet", "torchvision", *RELATIVES])
 def test_the_graphs_post_processing_is_the_detectors(name, detectors):
     one = detectors(name)
