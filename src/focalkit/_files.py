@@ -104,6 +104,23 @@ def make_folder(folder: Path) -> None:
         raise _explained(folder, error) or error from error
 
 
+def check_writable(path: Path) -> None:
+    """Before work that takes long: that its file can be written at the end. Folders are made.
+
+    Raises:
+        InputError, WriteError: As `replacing`.
+    """
+    probe = path.with_name(f".{_temporary_name(path)}.{os.getpid()}.tmp")
+    make_folder(path.parent)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _explained(path, error) or error from error
+
+
 def append_text(path: Path, text: str) -> None:
     """Add to the end of a file.
 

@@ -111,13 +111,15 @@ def configurations() -> Iterator[Case]:
     for name, text in {
         "no TOML": "epochs = ", "binary": BINARY, "an unknown key": "epoch = 3", "text for a number": 'epochs = "many"',
         "NaN": "[optim]\nlr = nan", "infinity": "[optim]\nlr = inf", "a negative count": "epochs = -1",
-        "a boolean for a count": "epochs = true", "a table for a number": "[epochs]\na = 1", "a number for a table": "model = 3",
+        "a negative seed": "seed = -1", "a boolean for a count": "epochs = true", "a table for a number": "[epochs]\na = 1", "a number for a table": "model = 3",
         "a loss that nobody knows": 'loss = "fokal"', "a loss that cannot be read": 'loss = "focal(gamma="',
         "a loss of many brackets": f'loss = "focal(gamma={"(" * 5000}"', "a loss that runs code": "loss = \"os:mkdir(path='code-has-run')\"",
         "a loss with an unknown argument": 'loss = "focal(gama=2)"', "an unknown backbone": '[model]\nbackbone = "resnet19"',
         "a key twice": "epochs = 1\nepochs = 2", "a date": "epochs = 2020-01-01",
     }.items():  # fmt: skip
-        yield Case(f"config: {name}", (*TRAIN, "--config", "c.toml"), {**run(), "c.toml": text}, 2, ())
+        named = {"negative": " must be ", "backbone": "unknown backbone 'resnet19'", "loss": "fo"}
+        says = next((word for part, word in named.items() if part in name and "code" not in name), "c.toml")
+        yield Case(f"config: {name}", (*TRAIN, "--config", "c.toml"), {**run(), "c.toml": text}, 2, (says,))
     yield Case("config: absent", (*TRAIN, "--config", "c.toml"), run(), 2, ("c.toml",))
     yield Case("config: a folder", (*TRAIN, "--config", "data"), run(), 2, ("data",))
     yield Case("config: a pipe", (*TRAIN, "--config", "p"), {**run(), "p": os.mkfifo}, 2, ("p",))
@@ -148,12 +150,39 @@ def weights() -> Iterator[Case]:
         "a description without configuration": metadata('{"schema": 1}'),
         "categories as numbers": metadata(json.dumps(record(categories=[1, 2]))),
         "a number of classes in text": metadata(json.dumps(record(num_classes="two"))),
+        "a backbone that nobody knows": metadata(json.dumps(config(model={"backbone": "resnet19"}))),
     }.items():  # fmt: skip
         yield Case(f"safetensors: {name}", words, {"a.png": png(), "w.safetensors": content}, 2, ("w.safetensors",))
     sound = {"a.png": png(), "w.pth": lambda path: save_weights(named(), path)}
     yield Case(
         "pth: sound", ("predict", "w.pth", "a.png", "--out", "out", "--device", "cpu"), sound, 0, ("detections",)
     )
+
+
+def exports() -> Iterator[Case]:
+    """What damages a run or a weights file for prediction damages it for `export`, whatever it writes."""
+    for case in [*runs(), *weights()]:
+        source = case.words[1]
+        if case.words[0] == "predict" and case.status == 2:
+            for kind in ("onnx", "weights"):
+                words = ("export", source, "--format", kind, "--out", "out.file")
+                yield replace(case, name=f"{case.name}: export --format {kind}", words=words)
+
+
+def others() -> Iterator[Case]:
+    """Commands that read no file: what their arguments can be, and where they write."""
+    files, long = {"file": "x", "folder": lambda path: path.mkdir()}, "x" * 5000
+    for words, says in (
+        (("losses", "fokal"), "focal"), (("losses", "os:mkdir"), "os:mkdir"), (("losses", long), "xxx"), (("losses", "\x1b[2J"), "\\x1b"),
+        (("bench", "los"), "loss"), (("bench", "loss", "--rounds", "0"), "--rounds"), (("bench", "loss", "--threads", "-1"), "--threads"),
+        (("bench", "loss", "--rounds", "many"), "many"), (("bench", "loss", "--device", "tpu"), "tpu"), (("bench", "--json", "loss"), "--json"),
+        (("bench", "loss", "--json", "folder"), "folder"), (("bench", "loss", "--json", "file/x"), "file: cannot be written"),
+        (("bench", "loss", "--plot", "folder"), "folder"), (("bench", "loss", "--plot", "/proc/nowhere/x"), "/proc/nowhere"),
+        (("demo", "--size", "64"), "--scenes-only"), (("demo", "--size", "8", "--scenes-only", "--out", "d"), "96"),
+        (("demo", "--size", "big", "--out", "d"), "big"), (("demo", "--seed", "-1", "--scenes-only", "--quick", "--out", "d"), "seed"),
+        (("demo", "--out", "file"), "file"), (("demo", "--out", "/proc/nowhere"), "/proc/nowhere"), (("demo", "--out", long), "xxx"),
+    ):  # fmt: skip
+        yield Case(" ".join(words)[:60], words, files, 2, (says,))
 
 
 def named() -> Any:
@@ -187,4 +216,4 @@ def places() -> Iterator[Case]:
         yield Case(f"predict: an image is {name}", ("predict", "run", "b.png", "--out", "out"), files, 2, ("b.png",))
 
 
-CASES = [*runs(), *configurations(), *weights(), *places()]
+CASES = [*runs(), *configurations(), *weights(), *exports(), *places(), *others()]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from focalkit._files import check_writable
 from focalkit._runs import dump_json, write_json_atomic
 from focalkit.errors import InputError
 
@@ -36,6 +37,9 @@ def run(args: argparse.Namespace) -> int:
     from focalkit.bench import disagreements, render, run_suites
 
     settings = _settings(args)
+    for file in (args.json, args.plot):
+        if file not in (None, STDOUT):
+            check_writable(Path(file))
     result = run_suites(args.suite or SUITES, settings, _command(args), _progress())
     print(dump_json(result, indent=1) if args.json == STDOUT else render(result))
     if args.json not in (None, STDOUT):

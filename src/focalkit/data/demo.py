@@ -58,10 +58,10 @@ def write_demo_scenes(
     """
 
     out = Path(out)
-    if size < 96 or not 1 <= classes <= 10 or imbalance < 1 or train < 1 or val < 1:
+    if size < 96 or not 1 <= classes <= 10 or imbalance < 1 or train < 1 or val < 1 or seed < 0:
         raise InputError(
-            f"demo scenes need size >= 96, 1 <= classes <= 10, imbalance >= 1, train >= 1, val >= 1; "
-            f"got size={size}, classes={classes}, imbalance={imbalance}, train={train}, val={val}"
+            f"demo scenes need size >= 96, 1 <= classes <= 10, imbalance >= 1, train >= 1, val >= 1, seed >= 0; "
+            f"got size={size}, classes={classes}, imbalance={imbalance}, train={train}, val={val}, seed={seed}"
         )
     for code, (split, count, samples) in enumerate(
         zip(("train", "val"), (train, val), _handwriting(seed, classes), strict=True)

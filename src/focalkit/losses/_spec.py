@@ -39,7 +39,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
             raise ValueError("a name and named arguments are needed")
     except (SyntaxError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"cannot read the loss {spec!r}: expected a name with named literal arguments, like "
+            f"cannot read the loss {spec!r:.200}: expected a name with named literal arguments, like "
             f'"focal(gamma=0.5, alpha=0.25)" or "my_pkg.mod:MyLoss(gamma=1)" ({error})'
         ) from error
     return name.strip(), arguments

@@ -87,6 +87,8 @@ def _check(config: TrainConfig) -> None:
         )
     if config.max_steps is not None and config.max_steps < 1:
         problems.append(f"max_steps must be at least 1, got {config.max_steps}")
+    if not 0 <= config.seed < 2**32:
+        problems.append(f"seed must be in 0..{2**32 - 1}, got {config.seed}")
     if config.patience is not None and config.patience < 1:
         problems.append(f"patience must be at least 1, got {config.patience}")
     if config.runtime.workers < 0 or o.warmup_steps < 0 or o.weight_decay < 0:

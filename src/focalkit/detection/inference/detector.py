@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from focalkit._runs import RunDir
 from focalkit.calibration import AppliedCalibration
-from focalkit.detection.build import build_detector
 from focalkit.detection.inference.calibrated import Cut, calibrate
 from focalkit.detection.inference.detections import Detections
 from focalkit.detection.inference.postprocess import DensePostprocess
@@ -25,8 +24,8 @@ from focalkit.detection.inference.predict import detect
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.types import DetectionBatch, DetectionTarget
 from focalkit.detection.weights import LayoutName, load_weights
-from focalkit.detection.weights.checkpoint import load_checkpoint
-from focalkit.errors import ConfigError, InputError
+from focalkit.detection.weights.checkpoint import build_described, load_checkpoint
+from focalkit.errors import InputError
 from focalkit.images import as_image, each_image, fit_size, pad_batch, resize, same_size_batches
 from focalkit.images.resize import Resize
 
@@ -116,10 +115,7 @@ class Detector:
         """
         run = RunDir(Path(run_dir))
         config, categories = run.read_config(), run.read_categories()
-        try:
-            model = build_detector(config.model, len(categories))
-        except InputError as error:
-            raise ConfigError(f"{run.path / 'run.json'}: {error}") from error
+        model = build_described(config.model, len(categories), run.path / "run.json")
         load_checkpoint(model, run)
         names, stored = [c["name"] for c in categories], run.path / "calibration.json"
         return cls(

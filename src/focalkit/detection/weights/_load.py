@@ -11,7 +11,7 @@ import torch
 from focalkit._config_io import config_from_dict
 from focalkit._runs import READS, RunDir, checked_categories
 from focalkit.config import LayoutName, NumericsConfig
-from focalkit.detection.build import build_detector, build_retinanet
+from focalkit.detection.build import build_retinanet
 from focalkit.detection.models.backbone_weights import listed, misfits, nearest
 from focalkit.detection.models.card import ModelCard
 from focalkit.detection.models.detr.detector import AnyDetector
@@ -22,7 +22,7 @@ from focalkit.detection.weights._rtmdet import SIZE as RTMDET_SIZE
 from focalkit.detection.weights._rtmdet import is_rtmdet, load_rtmdet
 from focalkit.detection.weights._sets import SET_LAYOUTS, load_set
 from focalkit.detection.weights._structure import MissingError, count_classes, model_config, p6_from
-from focalkit.detection.weights.checkpoint import load_checkpoint
+from focalkit.detection.weights.checkpoint import build_described, load_checkpoint
 from focalkit.detection.weights.layouts import detectron2, mmdet, torchvision
 from focalkit.detection.weights.layouts.layout import DROPPED, Layout, Style
 from focalkit.errors import ConfigError, InputError
@@ -212,7 +212,7 @@ def named_in(raw: RawWeights, classes: int) -> tuple[tuple[int, str], ...] | Non
 def _own_run(run: RunDir) -> AnyDetector:
     config = run.read_config()
     categories = tuple((c["id"], c["name"]) for c in run.read_categories())
-    model = build_detector(config.model, len(categories))
+    model = build_described(config.model, len(categories), run.path / "run.json")
     load_checkpoint(model, run)
     model.card = ModelCard(config.model, categories, config.min_size, config.max_size)
     return model.eval()
@@ -237,7 +237,7 @@ def _own(raw: RawWeights) -> AnyDetector:
     classes = header.get("num_classes") or len(listed_classes)
     if not isinstance(classes, int) or not 1 <= classes <= 10**6:
         raise ConfigError(f"{raw.source}: its number of classes is {classes!r:.80}, expected at least 1")
-    model = build_detector(config.model, classes)
+    model = build_described(config.model, classes, raw.source)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     if problems := misfits(wanted, {name: tuple(t.shape) for name, t in raw.tensors.items()}):
         raise InputError(f"{raw.source}: does not fit the model that it describes {listed(problems)}")

@@ -6,7 +6,22 @@ import torch
 from torch import nn
 
 from focalkit._runs import RunDir
-from focalkit.errors import ConfigError
+from focalkit.config import ModelConfig
+from focalkit.detection.build import build_detector
+from focalkit.detection.models.detr.detector import AnyDetector
+from focalkit.errors import ConfigError, InputError
+
+
+def build_described(config: ModelConfig, num_classes: int, source: object) -> AnyDetector:
+    """`build_detector` of a configuration that was read from `source`.
+
+    Raises:
+        ConfigError: There is no such detector; the message names the source.
+    """
+    try:
+        return build_detector(config, num_classes)
+    except InputError as error:
+        raise ConfigError(f"{source}: {error}") from error
 
 
 def load_checkpoint(model: nn.Module, run: RunDir) -> Path:
