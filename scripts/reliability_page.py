@@ -18,7 +18,8 @@ KINDS = {
         "Kills",
         "SIGKILL at every file that a command opens for writing, renames or makes a folder for, and at random times."
         " After each, every file under its own name could be read, the same command was run again, left no temporary"
-        " file, and ended as the undisturbed one did: the same weights, metrics and predictions.",
+        " file, and ended as the undisturbed one did: the same weights, metrics and predictions. Where the folder held"
+        ' the result of other images ("again"), every file was the earlier one or the new one, whole.',
     ),
     "full disk": (
         "Full disk",
@@ -27,8 +28,9 @@ KINDS = {
     ),
     "signals": (
         "Signals, dead and silent processes",
-        "The command ended with the exit status of the signal, or with the reason in words; it said how to go on, and"
-        " no process of its own was left.",
+        "The command ended with the exit status of the signal, or with the reason in words, and no process of its own"
+        " was left. A training said how to go on; the others left no half file, and ended as if nothing had been when"
+        " they were run again.",
     ),
     "ranks": (
         "Several processes",

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,18 +15,20 @@ import numpy as np
 from focalkit.cli import main
 from focalkit.data import write_demo_scenes
 
-COMMANDS = ("train", "evaluate", "predict", "export", "report", "calibrate", "compare")
+AGAIN = ("evaluate again", "predict again")
+"""Into a folder that holds the result of other images."""
+COMMANDS = ("train", "evaluate", "predict", "export", "export onnx", "report", "calibrate", "compare", *AGAIN)
 
 
 class Writes:
     """Counts the files that are opened for writing, renamed or made below a folder, and disturbs from a count on.
 
-    `full` is a full disk, which stays full; `kill` is SIGKILL to this process.
+    `full` is a full disk, which stays full; a signal is sent to this process, once.
     """
 
     def __init__(self) -> None:
         self.root, self.count, self.at, self.hit = "", 0, 0, ""
-        self.kind: Literal["full", "kill"] = "full"
+        self.kind: Literal["full"] | signal.Signals = "full"
         sys.addaudithook(self)  # for good: Python has no way to take one away
 
     def __call__(self, event: str, args: tuple) -> None:
@@ -40,12 +42,14 @@ class Writes:
             return
         self.count += 1
         if self.at and self.count >= self.at:
-            self.hit = self.hit or f"{event} {os.fsdecode(path)}"
-            if self.kind == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
+            first, self.hit = not self.hit, self.hit or f"{event} {os.fsdecode(path)}"
+            if self.kind != "full":
+                if first:
+                    os.kill(os.getpid(), self.kind)
+                return
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fsdecode(path))
 
-    def during(self, root: Path, at: int, words: list[str], kind: Literal["full", "kill"] = "full") -> int:
+    def during(self, root: Path, at: int, words: list[str], kind: Literal["full"] | signal.Signals = "full") -> int:
         """The exit status of a command that is disturbed at write number `at` below `root` (from 1; 0 for never)."""
         self.root, self.count, self.at, self.hit, self.kind = str(root), 0, at, "", kind
         try:
@@ -66,16 +70,17 @@ def alone(root: Path, at: int, words: list[str]) -> None:
     os.dup2(quiet, 2)
     status = 1
     try:
-        status = WRITES.during(root, at, words, "kill")
+        status = WRITES.during(root, at, words, signal.SIGKILL)
     finally:
         os._exit(status)
 
 
 @dataclass(frozen=True)
 class Place:
-    """A data set, a finished run, predictions and a table to work on."""
+    """Two data sets, a finished run, predictions and a table to work on."""
 
     data: Path
+    other: Path
     run: Path
     table: Path
     found: Path
@@ -83,6 +88,7 @@ class Place:
 
 def make_place(root: Path) -> Place:
     data = write_demo_scenes(root / "scenes", train=8, val=8, size=96, classes=2, imbalance=3)
+    other = write_demo_scenes(root / "other", train=1, val=5, size=96, classes=2, imbalance=3, seed=1)
     assert main(train_words(data, root / "run")) == 0
     rng = np.random.default_rng(0)
     y = (rng.random(240) < 0.2).astype(int)
@@ -90,7 +96,7 @@ def make_place(root: Path) -> Place:
     rows = [f"{a:.4f},{b:.4f},{c:.4f},{t}" for (a, b, c), t in zip(x, y, strict=True)]
     (root / "table.csv").write_text("\n".join(["a,b,c,target", *rows]) + "\n")
     (root / "found.json").write_text(json.dumps(found_in(data / "annotations" / "instances_val.json", rng)))
-    return Place(data, root / "run", root / "table.csv", root / "found.json")
+    return Place(data, other, root / "run", root / "table.csv", root / "found.json")
 
 
 def found_in(truth: Path, rng: np.random.Generator) -> list[dict]:
@@ -111,6 +117,13 @@ def train_words(data: Path, out: Path) -> list[str]:
     return ["train", "--preset", "cpu-small", *where, *small, *slim, "--checkpoint-seconds", "0"]
 
 
+def make_earlier(name: str, place: Place, out: Path) -> None:
+    """What is below `out` before a command begins."""
+    out.mkdir()
+    if name in AGAIN:
+        assert main(words_of(name, replace(place, data=place.other), out)) == 0
+
+
 def words_of(name: str, place: Place, out: Path) -> list[str]:
     """A command line that writes below `out`, and goes on where it was disturbed when it is given again."""
     run = str(place.run)
@@ -128,7 +141,8 @@ def words_of(name: str, place: Place, out: Path) -> list[str]:
             *("compare", str(place.table), "--out", str(out / "cmp")),
             *("--seeds", "1", "--engine", "serial", "--steps", "20", "--methods", "ce", "logistic"),
         ],
-    }[name]
+        "export onnx": ["export", run, "--format", "onnx", "--out", str(out / "m.onnx")],
+    }[name.removesuffix(" again")]
 
 
 def state(folder: Path) -> dict[str, str]:

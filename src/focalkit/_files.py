@@ -155,6 +155,19 @@ def write_json_atomic(path: Path, value: object, *, indent: int | None = 1) -> N
     write_text_atomic(path, dump_json(value, indent=indent) + "\n")
 
 
+def write_jsons_atomic(files: Mapping[Path, object]) -> None:
+    """Write JSON files that belong together: all are whole before the first takes its place, the first of them last.
+
+    Raises:
+        InputError, WriteError: As `replacing`.
+    """
+    with replacing_all(list(files)) as places:
+        for place, value in zip(places, files.values(), strict=True):
+            # a list has an entry for each detection: there is no reading it, and an indent would double its size
+            text = dump_json(value, indent=None if isinstance(value, list) else 1) + "\n"
+            place.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
 def dump_json(value: object, *, indent: int | None = None) -> str:
     """`value` as strict JSON text: NaN and infinities become null, paths become strings."""
     try:

@@ -117,7 +117,8 @@ def configurations() -> Iterator[Case]:
         "a loss with an unknown argument": 'loss = "focal(gama=2)"', "an unknown backbone": '[model]\nbackbone = "resnet19"',
         "a key twice": "epochs = 1\nepochs = 2", "a date": "epochs = 2020-01-01",
     }.items():  # fmt: skip
-        named = {"negative": " must be ", "backbone": "unknown backbone 'resnet19'", "loss": "fo"}
+        named = {"negative": " must be ", "backbone": "unknown backbone 'resnet19'", "loss with": "'gama'"}
+        named |= {"loss that nobody": "unknown loss 'fokal'", "loss": "cannot read the loss"}
         says = next((word for part, word in named.items() if part in name and "code" not in name), "c.toml")
         yield Case(f"config: {name}", (*TRAIN, "--config", "c.toml"), {**run(), "c.toml": text}, 2, (says,))
     yield Case("config: absent", (*TRAIN, "--config", "c.toml"), run(), 2, ("c.toml",))

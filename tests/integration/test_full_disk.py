@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from disturbed import COMMANDS, WRITES, Place, make_place, state, words_of
+from disturbed import COMMANDS, WRITES, Place, make_earlier, make_place, state, words_of
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,9 @@ def place(tmp_path_factory) -> Place:
 
 
 def check(name: str, place: Place, out: Path, at: int, capsys) -> None:
-    before = state(place.run)
+    make_earlier(name, place, out)
+    capsys.readouterr()
+    before, old = state(place.run), state(out)
     status = WRITES.during(out, at, words_of(name, place, out))
     said = capsys.readouterr()
     words, where = said.err + said.out, WRITES.hit
@@ -27,10 +29,13 @@ def check(name: str, place: Place, out: Path, at: int, capsys) -> None:
     for path in out.rglob("*.json"):
         json.loads(path.read_text())
     assert state(place.run) == before
+    if old and where.startswith("open"):
+        assert old.items() <= state(out).items(), where
 
 
 def writes_of(name: str, place: Place, out: Path) -> int:
     """How many writes the undisturbed command makes."""
+    make_earlier(name, place, out)
     assert WRITES.during(out, 0, words_of(name, place, out)) == 0
     return WRITES.count
 

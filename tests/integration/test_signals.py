@@ -1,4 +1,4 @@
-"""Signals and dead processes end a training with its status and its reason, and it can be resumed."""
+"""Signals and dead processes end a command with its status and its reason, and it can be resumed or run again."""
 
 import os
 import re
@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from disturbed import WRITES, make_place, state, words_of
 from focalkit._config_io import config_to_dict
 from focalkit._files import write_json_atomic
 from focalkit._runs import RunDir
 from focalkit.config import DataConfig, ModelConfig, OptimConfig, RuntimeConfig, TrainConfig
 from focalkit.data import write_demo_scenes
+from outcomes import assert_whole, result
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 
@@ -213,3 +215,40 @@ def test_a_comparison_stops_with_its_workers_and_goes_on(tmp_path, number, statu
     subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=tmp_path)
     assert done == {path: path.read_bytes() for path in done}
     reliability("signals", f"{signal.Signals(number).name} to the group, compare --jobs 2", 1)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return make_place(tmp_path_factory.mktemp("place"))
+
+
+SIGNALLED = """
+import signal, sys
+from pathlib import Path
+from disturbed import WRITES
+root, at, number, *words = sys.argv[1:]
+sys.exit(WRITES.during(Path(root), int(at), words, signal.Signals(int(number))))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["evaluate", "predict", "export", "export onnx", "calibrate", "report"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_amid_its_writes_ends_a_command_without_half_a_file(
+    name, number, status, place, tmp_path, monkeypatch, reliability
+):
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    )
+    before, sound, cut = state(place.run), tmp_path / "sound", tmp_path / "cut"
+    assert WRITES.during(sound, 0, words_of(name, place, sound)) == 0
+    at = (WRITES.count + 1) // 2
+    words = [str(cut), str(at), str(int(number)), *words_of(name, place, cut)]
+    got, err = ended(on_a_terminal([sys.executable, "-c", SIGNALLED, *words], stdout=subprocess.DEVNULL))
+    assert got == status, err
+    assert_whole(cut)
+    assert [str(path) for path in cut.rglob("*.tmp*")] == []
+    assert state(place.run) == before
+    assert WRITES.during(cut, 0, words_of(name, place, cut)) == 0
+    assert result(cut) == result(sound)
+    reliability("signals", f"{number.name} amid the writes, {name}", 1)

@@ -76,11 +76,11 @@ class Predictions:
 
     def finish(self) -> None:
         """Write what is of all pictures together."""
-        from focalkit._files import write_json_atomic, write_text_atomic
+        from focalkit._files import write_jsons_atomic, write_text_atomic
 
         categories = [{"id": i, "name": n} for i, n in zip(self.category_ids or (), self.names, strict=True)]
-        write_json_atomic(self.out / "predictions.json", self.results, indent=None)
-        write_json_atomic(self.out / "images.json", {"images": self.images, "categories": categories})
+        images = {"images": self.images, "categories": categories}
+        write_jsons_atomic({self.out / "predictions.json": self.results, self.out / "images.json": images})
         if self.txt:
             write_text_atomic(self.out / "classes.txt", "".join(f"{name}\n" for name in self.names))
         if self.csv:

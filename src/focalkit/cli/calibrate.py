@@ -234,7 +234,7 @@ def write(
     ids: Sequence[int] | None = None,
 ) -> None:
     """The four files; the maps last, when the others are there."""
-    from focalkit._files import write_json_atomic
+    from focalkit._files import write_jsons_atomic
     from focalkit.calibration import DETECTION_MEASURES, calibrate_results
     from focalkit.report import write_calibration_page
 
@@ -243,10 +243,10 @@ def write(
     if ids is not None:
         study = replace(study, category_ids=tuple(ids))
         calibrated = [{**row, "category_id": ids[row["category_id"]]} for row in calibrated]
-    write_json_atomic(out / "predictions.json", calibrated, indent=None)
-    write_json_atomic(out / "report.json", study.report_dict())
-    write_calibration_page(study.report_dict(), DETECTION_MEASURES, out / "report.html")
-    write_json_atomic(maps, study.calibration_dict())
+    report = study.report_dict()
+    write_calibration_page(report, DETECTION_MEASURES, out / "report.html")
+    files = {maps: study.calibration_dict(), out / "report.json": report, out / "predictions.json": calibrated}
+    write_jsons_atomic(files)
 
 
 def refresh_report(run: Path) -> None:

@@ -12,9 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from focalkit._files import make_folder, replacing_all
+from focalkit._files import make_folder, write_jsons_atomic
 from focalkit._html import table
-from focalkit._runs import dump_json
 from focalkit.data import DetectionData
 from focalkit.data.lvis import lvis_truth
 from focalkit.detection import DenseOutputs, Detections, DetectionTarget, Detector
@@ -208,9 +207,8 @@ def evaluate_into(
         "loss_concentration": None if concentration is None else concentration.curves(),
     }
     # the evaluation names the pictures, so it comes last, and those of the earlier one go when nothing names them
-    with replacing_all([folder / f"{name}{ending}.json" for name in ("evaluation", "predictions")]) as places:
-        for place, value, indent in zip(places, (evaluation, found.predictions), (1, None), strict=True):
-            place.write_text(dump_json(value, indent=indent) + "\n", encoding="utf-8", newline="\n")
+    names = (f"evaluation{ending}.json", f"predictions{ending}.json")
+    write_jsons_atomic({folder / names[0]: evaluation, folder / names[1]: found.predictions})
     tidy_gallery(shown, folder, f"gallery{ending}")
     return evaluation
 

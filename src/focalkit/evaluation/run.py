@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from focalkit._files import read_json, write_json_atomic
+from focalkit._files import read_json, write_jsons_atomic
 from focalkit._runs import RunDir
 from focalkit.config import TrainConfig
 from focalkit.data import Category, DetectionData, Selection, choose_classes, open_detection_data
@@ -186,8 +186,8 @@ def evaluate_detector(
     summary = found.summary()
     if out is not None:
         ending = file_ending(data)
-        write_json_atomic(out / f"predictions{ending}.json", found.predictions, indent=None)
-        write_json_atomic(out / f"evaluation{ending}.json", summary)
+        files = {out / f"evaluation{ending}.json": summary, out / f"predictions{ending}.json": found.predictions}
+        write_jsons_atomic(files)
     return summary
 
 
