@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from focalkit.config import DecoderConfig, ModelConfig, TrainConfig
-from focalkit.detection import DetectionTarget, build_criterion, build_detector, load_weights
+from focalkit.detection import DetectionTarget, SetCriterion, build_criterion, build_detector, load_weights
 from focalkit.detection.models.detr.attention import DeformableAttention
 from focalkit.detection.models.detr.decoder import first_boxes
 from focalkit.detection.models.detr.layers import RepVGG
@@ -82,7 +82,7 @@ def flat(level):
     return level.squeeze(-1).transpose(1, 2)
 
 
-@pytest.mark.parametrize(("backbone", "expansion"), [("resnet18vd", 0.5), ("resnet50vd", 1.0)])
+@pytest.mark.parametrize(("backbone", "expansion"), [("resnet18vd", 0.5), ("resnet34vd", 0.5), ("resnet50vd", 1.0)])
 def test_its_logits_and_boxes_are_transformers_own(build_peer, backbone, expansion):
     peer = build_peer(backbone, expansion).eval()
     model = moved(peer)
@@ -96,8 +96,12 @@ def test_its_logits_and_boxes_are_transformers_own(build_peer, backbone, expansi
     torch.testing.assert_close(flat(found.deltas[0]), expected.pred_boxes, atol=1e-5, rtol=1e-5)
 
 
+def rows(outputs, part):
+    return replace(outputs, logits=(outputs.logits[0][part],), deltas=(outputs.deltas[0][part],), earlier=None)
+
+
 @pytest.mark.parametrize("counts", [(3, 3), (4, 0), (1, 2)])
-def test_its_losses_in_training_are_transformers_own_with_the_same_noise(build_peer, counts):
+def test_each_term_of_each_layer_in_training_is_transformers_own_with_the_same_noise(build_peer, counts):
     peer = build_peer().train()
     model = moved(peer).train()
     model.head.denoising = replace(model.head.denoising, queries=12)
@@ -106,12 +110,22 @@ def test_its_losses_in_training_are_transformers_own_with_the_same_noise(build_p
     torch.manual_seed(5)
     expected = peer(images, labels=theirs)
     torch.manual_seed(5)
-    found = build_criterion(TrainConfig(model=model.card.config))(model(images, ours), ours)
-    torch.testing.assert_close(sum(found.values()), expected.loss, atol=1e-4, rtol=1e-5)
-    noised = sum(v for name, v in expected.loss_dict.items() if "_dn_" in name)
-    torch.testing.assert_close(found["denoising"], noised, atol=1e-5, rtol=1e-5)
-    grown = sum(v for name, v in expected.loss_dict.items() if name.startswith("loss_vfl") and "_dn_" not in name)
-    torch.testing.assert_close(found["classification"], grown, atol=1e-5, rtol=1e-5)
+    criterion, outputs = build_criterion(TrainConfig(model=model.card.config)), model(images, ours)
+    found, compared = criterion(outputs, ours), {}
+    for term, other in (("classification", "loss_vfl"), ("box", "loss_bbox"), ("giou", "loss_giou")):
+        alone = SetCriterion(criterion.matcher, {term: criterion.terms[term]})
+        earlier, mended = replace(outputs.earlier, denoising=None), outputs.denoising.outputs
+        first, second = slice(0, 2), slice(2, 4)
+        plain = {"": rows(outputs, first), "_aux_0": rows(earlier, first), "_aux_1": rows(earlier, second)}
+        for suffix, layer in plain.items():
+            compared[other + suffix] = alone(replace(layer, denoising=None), ours)[term]
+        for suffix, part in (("_dn_1", first), ("_dn_0", second)):
+            noised = replace(outputs.denoising, outputs=rows(mended, part))
+            compared[other + suffix] = alone(replace(plain[""], denoising=noised), ours)["denoising"]
+        summed = sum(compared[other + suffix] for suffix in plain)
+        torch.testing.assert_close(found[term], summed, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(compared, expected.loss_dict, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(sum(found.values()), expected.loss, atol=len(compared) * 1e-5, rtol=1e-5)
 
 
 def test_deformable_attention_is_transformers_own(build_peer):
