@@ -12,7 +12,7 @@ START, END = "<!-- detector-table -->\n", "<!-- /detector-table -->"
 KINDS = {"binary": "labels", "quality": "qualities", "heat map": "heat maps"}
 FLOAT = "ONNX, OpenVINO, torch.export"
 WEIGHTS = {
-    "deim": "DEIM's authors, Apache-2.0",
+    "deim": "DEIM's authors, Apache-2.0 (`--layout deim`)",
     "dfine": "its authors and transformers, Apache-2.0",
     "retinanet": "torchvision, BSD-3-Clause; Detectron2's zoo, CC BY-SA 3.0; MMDetection, Apache-2.0",
     "rtdetrv2": "its authors and transformers, Apache-2.0",

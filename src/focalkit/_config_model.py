@@ -12,7 +12,7 @@ DetectorName: TypeAlias = Literal[
 """The detectors there are; what each is made of is said in `focalkit.detection`, which this file does not import."""
 
 LayoutName: TypeAlias = Literal[
-    "auto", "focalkit", "torchvision", "detectron2", "mmdet", "rtdetr", "dfine", "transformers"
+    "auto", "focalkit", "torchvision", "detectron2", "mmdet", "rtdetr", "dfine", "deim", "transformers"
 ]
 """Whose names the weights in a file have; "auto" looks at them. `focalkit.detection.load_weights` explains them."""
 

@@ -59,7 +59,8 @@ class Args:
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Where to write instead of the run directory"""
     layout: Annotated[LayoutName, tyro.conf.arg(metavar="NAME")] = "auto"
-    """For a weights file: whose it is: auto (looks at its names), focalkit, torchvision, detectron2 or mmdet"""
+    """For a weights file: whose it is: auto (looks at its names), focalkit, torchvision, detectron2, mmdet,
+    rtdetr, dfine, deim or transformers"""
     coco80: Flag = False
     """For a weights file of torchvision with 91 class channels: keep the 80 classes of COCO"""
     trust: Flag = False

@@ -93,7 +93,8 @@ class Args:
     overlap: float = 0.2
     """For --tiles: share of a tile's side; objects should be smaller than three quarters of it"""
     layout: Annotated[LayoutName, tyro.conf.arg(metavar="NAME")] = "auto"
-    """For a weights file: whose it is: auto (looks at its names), focalkit, torchvision, detectron2 or mmdet"""
+    """For a weights file: whose it is: auto (looks at its names), focalkit, torchvision, detectron2, mmdet,
+    rtdetr, dfine, deim or transformers"""
     coco80: Flag = False
     """For a weights file of torchvision with 91 class channels: keep the 80 classes of COCO"""
     trust: Flag = False

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
+from torch.nn import functional as F
 
 from focalkit import losses
 from focalkit.config import CriterionConfig, ModelConfig
@@ -17,7 +18,7 @@ from focalkit.detection.models.detr.decoder import SetHead
 from focalkit.detection.models.detr.denoising import ContrastiveDenoising
 from focalkit.detection.models.detr.fine_decoder import SCALE, FineHead
 from focalkit.detection.models.detr.hybrid_encoder import HybridEncoder
-from focalkit.detection.models.detr.layers import ConvNorm, DepthwiseDown, ELANBlock
+from focalkit.detection.models.detr.layers import Activation, ConvNorm, DepthwiseDown, ELANBlock
 from focalkit.detection.models.fpn import FPN
 from focalkit.detection.models.head import RetinaNetHead
 from focalkit.detection.models.point_head import PointHead
@@ -147,7 +148,9 @@ def fine_encoder(channels: Sequence[int], model: ModelConfig) -> HybridEncoder:
     )
 
 
-def fine_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: BoxCoder) -> FineHead:
+def fine_head(
+    model: ModelConfig, num_classes: int, priors: PriorGrid, coder: BoxCoder, *, activation: Activation = F.relu
+) -> FineHead:
     d = model.decoder
     return FineHead(
         model.fpn_channels,
@@ -157,6 +160,7 @@ def fine_head(model: ModelConfig, num_classes: int, priors: PriorGrid, coder: Bo
         heads=d.heads,
         feedforward=d.feedforward,
         points=(d.points, 2 * d.points, d.points),
+        activation=activation,
         denoising=ContrastiveDenoising(d.denoising, d.label_noise, d.box_noise) if d.denoising else None,
         prior_prob=model.prior_prob,
         groups=d.groups,

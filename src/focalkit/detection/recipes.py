@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from torch import nn
+from torch.nn import functional as F
 
 from focalkit.config import CriterionConfig, DecoderConfig, DetectorName, ModelConfig
 from focalkit.detection import parts
@@ -216,7 +217,9 @@ DFINE = replace(
     normalizers=("batch",),
     criterion=partial(SetCriterion, united=("box", "giou", "sides", "distillation")),
 )
-DEIM = replace(DFINE, title="DEIM", loss="mal")  # and mosaic, mixup: more objects in an image (Huang et al., 2025)
+DEIM = replace(  # Huang et al., 2025; mosaic and mixup, for more objects in an image, are in the presets
+    DFINE, title="DEIM", head=partial(parts.fine_head, activation=F.silu), loss="mal"
+)
 
 DETECTORS: dict[DetectorName, Recipe] = {
     "retinanet": RETINANET,

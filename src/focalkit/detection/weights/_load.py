@@ -59,7 +59,7 @@ def load_weights(
 
     Args:
         source: A file (.pth, .pt, .ckpt, .pkl, .safetensors), a run directory, or a state dict.
-        layout: Whose names the weights have; "auto" looks at them.
+        layout: Whose names the weights have; "auto" looks at them. DEIM's are those of D-FINE, so say "deim".
         coco80: Of a model with torchvision's 91 class channels, numbered by COCO's ids, keep the 80 that are used.
         trust: Read a pickle even if it runs code to do so. Only for files whose origin you know.
         style: One of `STYLES`, where the file does not say or says it wrongly. Without it: torchvision's by the shapes;
@@ -84,6 +84,11 @@ def load_weights(
         raw = unwrap(source, "state dict") if isinstance(source, Mapping) else read_file(Path(source), trust)
         if layout == "auto":
             layout = find_layout(raw)
+            if layout == "dfine" and "deim" in Path(raw.source).name.lower():
+                raise InputError(
+                    f"{raw.source}: weights of DEIM and of D-FINE have the same names and shapes, and are used with"
+                    " other activations; say which it is: --layout deim or --layout dfine"
+                )
         if layout in SET_LAYOUTS:
             if coco80 or style or numerics:
                 raise InputError(f"{raw.source}: coco80, style and numerics are for RetinaNets, not for set predictors")

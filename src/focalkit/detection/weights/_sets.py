@@ -21,7 +21,13 @@ from focalkit.detection.weights.layouts.layout import Layout
 from focalkit.detection.weights.layouts.rtdetr import AUTHORS, DROPPED, TRANSFORMERS, fused
 from focalkit.errors import InputError
 
-SET_LAYOUTS: dict[LayoutName, Layout] = {"dfine": dfine.AUTHORS, "rtdetr": AUTHORS, "transformers": TRANSFORMERS}
+SET_LAYOUTS: dict[LayoutName, Layout] = {
+    "dfine": dfine.AUTHORS,
+    "deim": dfine.DEIM,
+    "rtdetr": AUTHORS,
+    "transformers": TRANSFORMERS,
+}
+FINE = (dfine.AUTHORS, dfine.DEIM, dfine.TRANSFORMERS)
 SIDE = 640
 """Pixels to which the authors' models resize both sides of an image."""
 NUMERICS = NumericsConfig(resize="square", max_detections=300)
@@ -52,7 +58,7 @@ def load_set(raw: RawWeights, layout: Layout) -> SetDetector:
         else:
             weights[ours] = tensor
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    kind = "D-FINE" if layout in (dfine.AUTHORS, dfine.TRANSFORMERS) else "RT-DETR"
+    kind = "D-FINE" if layout in FINE else "RT-DETR"
     config, classes = read_structure(shapes, f"{raw.source}: no {kind} of {layout.library}", layout)
     with torch.device("meta"):  # shapes alone
         state = build_detector(config, classes).state_dict()
@@ -93,14 +99,14 @@ def read_structure(shapes: Shapes, source: str, layout: Layout) -> tuple[ModelCo
     )
     config = ModelConfig(freeze_at=0, fpn_channels=channels, numerics=NUMERICS)
     classes, looks = need("head.class_output.0.weight")[0], need("head.layers.0.cross_attn.attention_weights.weight")[0]
-    if layout in (dfine.AUTHORS, dfine.TRANSFORMERS):
+    if layout in FINE:
         inside = need("neck.top_down.0.csp1.conv1.conv.weight")[0]
         if (bins := need("head.box_output.1.layers.2.weight")[0]) != 4 * (SCALE.bins + 1):
             raise InputError(f"{source}: its sides have {bins // 4} bins, expected {SCALE.bins + 1}")
         found = replace(decoder, expansion=2 * inside / channels, points=looks // (4 * HEADS))
         return replace(
             config,
-            detector="dfine",
+            detector="deim" if layout is dfine.DEIM else "dfine",
             backbone=_hgnet(shapes, source),
             neck_depth=_count(shapes, r"neck\.top_down\.0\.csp1\.bottlenecks\.(\d+)\.conv1\.conv\.weight"),
             numerics=replace(NUMERICS, pixel_mean=(0.0, 0.0, 0.0), pixel_std=(1.0, 1.0, 1.0)),

@@ -68,9 +68,13 @@ def test_our_own_file_keeps_all_of_it(model, tmp_path):
 @pytest.mark.parametrize(
     ("size", "backbone", "depth", "plain"), [("s", "cspnext_s", 1, True), ("m", "cspnext_m", 2, False)]
 )
-def test_other_sizes_are_known_by_their_shapes(size, backbone, depth, plain):
-    config = load_weights(R.state_dict(size, 1)).card.config
+def test_other_sizes_are_known_by_their_shapes_and_go_back_exactly(size, backbone, depth, plain):
+    state = R.state_dict(size, 1)
+    model = load_weights(state)
+    config, back = model.card.config, weights_as(model, "mmdet")
     assert (config.backbone, config.neck_depth, config.numerics.plain_distances) == (backbone, depth, plain)
+    assert set(back) == {name for name in state if not name.endswith("num_batches_tracked")}
+    assert all(torch.equal(t, state[name]) for name, t in back.items())
 
 
 def damaged(state, **changes):

@@ -1,6 +1,7 @@
 """D-FINE against transformers' own, built from a configuration with random weights and moved over."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -26,6 +27,13 @@ TINY = ModelConfig(
     decoder=DecoderConfig(LAYERS, QUERIES, expansion=0.5, points=3, feedforward=48, denoising=NOISED),
 )
 
+SIZES = {
+    "S": ("b0", [16, 16], [16, 32, 64, 128], [64, 256, 512, 1024], [1, 1, 2, 1], 3, True, 0.5, 1),
+    "M": ("b2", [24, 32], [32, 64, 128, 256], [96, 384, 768, 1536], [1, 1, 3, 1], 4, True, 1.0, 2),
+    "L": ("b4", [32, 48], [48, 96, 192, 384], [128, 512, 1024, 2048], [1, 1, 3, 1], 6, False, 1.0, 3),
+}
+"""HGNetv2: channels of the stem, inside and behind each stage, blocks, layers of a block, affine; expansion, depth."""
+
 
 @pytest.fixture(scope="module")
 def build_peer():
@@ -34,19 +42,19 @@ def build_peer():
     from transformers import DFineConfig, DFineForObjectDetection
     from transformers.models.hgnet_v2.configuration_hgnet_v2 import HGNetV2Config
 
-    def build():
-        outs = [64, 256, 512, 1024]
+    def build(size="S"):
+        _, stem, middles, outs, blocks, layers, affine, expansion, depth = SIZES[size]
         backbone = HGNetV2Config(
-            stem_channels=[3, 16, 16],
-            stage_in_channels=[16, 64, 256, 512],
-            stage_mid_channels=[16, 32, 64, 128],
+            stem_channels=[3, *stem],
+            stage_in_channels=[stem[1], *outs[:3]],
+            stage_mid_channels=middles,
             stage_out_channels=outs,
-            stage_num_blocks=[1, 1, 2, 1],
-            stage_numb_of_layers=[3, 3, 3, 3],
-            use_learnable_affine_block=True,
+            stage_num_blocks=blocks,
+            stage_numb_of_layers=[layers] * 4,
+            use_learnable_affine_block=affine,
             out_indices=[2, 3, 4],
             hidden_sizes=outs,
-            depths=[1, 1, 2, 1],
+            depths=blocks,
         )
         torch.manual_seed(0)
         model = DFineForObjectDetection(
@@ -62,8 +70,8 @@ def build_peer():
                 decoder_n_points=[3, 6, 3],
                 num_queries=QUERIES,
                 num_labels=4,
-                hidden_expansion=0.5,
-                depth_mult=0.34,
+                hidden_expansion=expansion,
+                depth_mult=depth / 3,
                 num_denoising=NOISED,
                 tie_word_embeddings=False,
             )
@@ -93,13 +101,45 @@ def flat(level):
     return level.squeeze(-1).transpose(1, 2)
 
 
-def test_its_logits_and_boxes_are_transformers_own(build_peer):
+@pytest.mark.parametrize("size", ["S", *(pytest.param(size, marks=pytest.mark.soak) for size in "ML")])
+def test_its_logits_and_boxes_are_transformers_own(build_peer, size):
     """In float64: in float32 what both lose to rounding in so deep a network is larger than the bound."""
-    peer = build_peer().eval().double()
+    peer = build_peer(size).eval().double()
     model = moved(peer).double()
-    config = model.card.config
-    assert (config.backbone, config.neck_depth, config.decoder.expansion) == ("timm:hgnetv2_b0", 1, 0.5)
+    config, (name, *_, expansion, depth) = model.card.config, SIZES[size]
+    assert (config.backbone, config.neck_depth, config.decoder.expansion) == (f"timm:hgnetv2_{name}", depth, expansion)
     assert (config.decoder.layers, config.decoder.points, config.decoder.feedforward) == (LAYERS, 3, 48)
+    agree(model, peer)
+
+
+def test_a_file_of_deims_authors_is_a_d_fine_with_silu_in_the_decoder(build_peer, tmp_path):
+    """Their names are D-FINE's; so that no file is taken for the other, one called DEIM has to be named."""
+    peer = build_peer().eval()
+    theirs = {AUTHORS.theirs(n) or n: t for n, t in moved(peer).state_dict().items()}
+    file = tmp_path / "deim_dfine_s.pth"
+    torch.save({"last_epoch": 119, "model": {}, "ema": {"module": theirs}}, file)
+    with pytest.raises(InputError, match="say which it is: --layout deim or --layout dfine"):
+        load_weights(file)
+    model = load_weights(file, layout="deim")
+    assert (model.card.config.detector, model.card.config.backbone) == ("deim", "timm:hgnetv2_b0")
+    back = {AUTHORS.theirs(n) or n: t for n, t in model.state_dict().items()}
+    assert back.keys() == theirs.keys()
+    assert all(torch.equal(back[n], t) for n, t in theirs.items())
+    model.head.queries = QUERIES
+    from transformers.models.d_fine.modeling_d_fine import DFineMLP, DFineMLPPredictionHead
+
+    for module in peer.modules():
+        if isinstance(module, DFineMLPPredictionHead):  # whose ReLU is written into its `forward`
+            module.forward = partial(DFineMLP.forward, module)
+            module.act = torch.nn.SiLU()
+        elif isinstance(module, DFineMLP) and isinstance(module.act, torch.nn.ReLU):
+            module.act = torch.nn.SiLU()
+    agree(model.double(), peer.double())
+    with pytest.raises(AssertionError, match="not close"):
+        agree(moved(peer).double(), peer)
+
+
+def agree(model, peer):
     images = torch.rand(2, 3, *SIZE).double()
     with torch.no_grad():
         expected, found = peer(images), model(images)

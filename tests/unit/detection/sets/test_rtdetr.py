@@ -187,6 +187,16 @@ def test_a_state_dict_of_each_library_comes_back_as_it_was(model, layout):
     assert (again.card.min_size, again.card.config.numerics.resize) == (640, "square")
 
 
+def test_a_state_dict_of_its_authors_r50_comes_back_as_it_was():
+    wide = build_detector(replace(TINY, backbone="resnet50vd", decoder=replace(TINY.decoder, expansion=1.0)), 4)
+    theirs = renamed(wide, AUTHORS)
+    again = load_weights(dict(theirs))
+    assert (again.card.config.backbone, again.card.config.decoder.expansion) == ("resnet50vd", 1.0)
+    back = renamed(again, AUTHORS)
+    assert back.keys() == theirs.keys()
+    assert all(torch.equal(back[n], t) for n, t in theirs.items() if "num_batches" not in n)
+
+
 def test_earlier_names_of_both_libraries_are_read(model):
     theirs = renamed(model, AUTHORS)
     for n in range(3):

@@ -26,7 +26,7 @@ from focalkit.detection.models.detr.decoder import (
 )
 from focalkit.detection.models.detr.denoising import ContrastiveDenoising, NoisedQueries
 from focalkit.detection.models.detr.groups import Proposer
-from focalkit.detection.models.detr.layers import Perceptron, inverse_sigmoid
+from focalkit.detection.models.detr.layers import Activation, Perceptron, inverse_sigmoid
 
 SCALE = SideScale()
 """Of all published models but the largest."""
@@ -53,8 +53,11 @@ class Gate(nn.Module):
 class FineLayer(nn.Module):
     """As RT-DETR's layer, with a gate in the place of the sum after cross-attention, which projects nothing."""
 
-    def __init__(self, channels: int, heads: int, feedforward: int, points: Sequence[int]) -> None:
+    def __init__(
+        self, channels: int, heads: int, feedforward: int, points: Sequence[int], activation: Activation
+    ) -> None:
         super().__init__()
+        self.activation = activation
         self.self_attn = nn.MultiheadAttention(channels, heads, batch_first=True)
         self.cross_attn = DeformableAttention(channels, heads, len(points), points, projected=False)
         self.gateway = Gate(channels)
@@ -70,15 +73,15 @@ class FineLayer(nn.Module):
         at = x + positions
         x = self.norm1(x + self.self_attn(at, at, x, attn_mask=hidden, need_weights=False)[0])
         x = self.gateway(x, self.cross_attn(x + positions, boxes, memory, shapes))
-        return self.norm3(x + self.linear2(F.relu(self.linear1(x))))
+        return self.norm3(x + self.linear2(self.activation(self.linear1(x))))
 
 
 class SideQuality(nn.Module):
     """Adds to the logits what the distributions say of the box's quality: sharp ones are sure."""
 
-    def __init__(self) -> None:
+    def __init__(self, activation: Activation) -> None:
         super().__init__()
-        self.estimate = Perceptron(4 * (BEST + 1), QUALITY_WIDTH, 1, 2)
+        self.estimate = Perceptron(4 * (BEST + 1), QUALITY_WIDTH, 1, 2, activation)
         last = cast(nn.Linear, self.estimate.layers[-1])
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -100,6 +103,7 @@ class FineHead(nn.Module):
         layers, queries, heads, feedforward: As of `SetHead`.
         points: That a head looks at on each map.
         denoising, prior_prob, groups: As of `SetHead`.
+        activation: Of every layer: ReLU in D-FINE, SiLU in DEIM.
     """
 
     def __init__(
@@ -115,21 +119,22 @@ class FineHead(nn.Module):
         denoising: ContrastiveDenoising | None = None,
         prior_prob: float | None = 0.01,
         groups: int = 1,
+        activation: Activation = F.relu,
     ) -> None:
         super().__init__()
         check_counts(num_classes, layers, queries, groups)
         self.num_classes, self.queries, self.denoising = num_classes, queries, denoising
         self.proposal = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
-        self.query_position = Perceptron(4, 2 * channels, channels, 2)
-        self.layers = nn.ModuleList(FineLayer(channels, heads, feedforward, points) for _ in range(layers))
-        self.qualities = nn.ModuleList(SideQuality() for _ in range(layers))
+        self.query_position = Perceptron(4, 2 * channels, channels, 2, activation)
+        self.layers = nn.ModuleList(FineLayer(channels, heads, feedforward, points, activation) for _ in range(layers))
+        self.qualities = nn.ModuleList(SideQuality(activation) for _ in range(layers))
         # [0] are those of the proposals
         self.class_output = nn.ModuleList(nn.Linear(channels, num_classes) for _ in range(layers + 1))
         widths = [4, *[4 * (SCALE.bins + 1)] * layers]
-        self.box_output = nn.ModuleList(Perceptron(channels, channels, width, 3) for width in widths)
-        self.first_box = Perceptron(channels, channels, 4, 3)
+        self.box_output = nn.ModuleList(Perceptron(channels, channels, width, 3, activation) for width in widths)
+        self.first_box = Perceptron(channels, channels, 4, 3, activation)
         self.label_embedding = label_embedding(num_classes, channels) if denoising is not None else None
-        self.further = nn.ModuleList(Proposer(channels, num_classes) for _ in range(groups - 1))
+        self.further = nn.ModuleList(Proposer(channels, num_classes, activation) for _ in range(groups - 1))
         makers = proposers(self)
         begin_weights(
             [*self.class_output, *(classes for _, classes, _ in makers[1:])],

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from focalkit.detection.models.detr.layers import Perceptron
+from focalkit.detection.models.detr.layers import Activation, Perceptron
 
 
 class Proposer(nn.Module):
@@ -19,13 +19,14 @@ class Proposer(nn.Module):
     Args:
         channels: Of the decoder.
         num_classes: K.
+        activation: Of what makes the boxes.
     """
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    def __init__(self, channels: int, num_classes: int, activation: Activation = F.relu) -> None:
         super().__init__()
         self.proposal = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
         self.class_output = nn.Linear(channels, num_classes)
-        self.box_output = Perceptron(channels, channels, 4, 3)
+        self.box_output = Perceptron(channels, channels, 4, 3, activation)
 
 
 def beside(x: Tensor, groups: int) -> Tensor:

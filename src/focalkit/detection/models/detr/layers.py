@@ -116,17 +116,23 @@ class DepthwiseDown(nn.Sequential):
         super().__init__(ConvNorm(channels, channels), ConvNorm(channels, channels, 3, 2, groups=channels))
 
 
-class Perceptron(nn.Module):
-    """Linear layers with ReLU between them."""
+Activation = Callable[[Tensor], Tensor]
 
-    def __init__(self, in_channels: int, hidden: int, out_channels: int, depth: int) -> None:
+
+class Perceptron(nn.Module):
+    """Linear layers with an activation between them."""
+
+    def __init__(
+        self, in_channels: int, hidden: int, out_channels: int, depth: int, activation: Activation = F.relu
+    ) -> None:
         super().__init__()
+        self.activation = activation
         widths = [in_channels, *[hidden] * (depth - 1), out_channels]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
+            x = self.activation(layer(x))
         return self.layers[-1](x)
 
 

@@ -1,10 +1,12 @@
 """Files of D-FINE and DEIM: those of their authors' repositories, and those of transformers.
 
-Facts from the sources of Peterande/D-FINE (`src/zoo/dfine`, `src/nn/backbone`, Apache-2.0) and of transformers 5.24
-(`models/d_fine`, `models/hgnet_v2`, Apache-2.0).
+Facts from the sources of Peterande/D-FINE (`src/zoo/dfine`, `src/nn/backbone`, Apache-2.0), of DEIM
+(`engine/deim/dfine_decoder.py`, `configs/base/deim.yml`: the same names, SiLU in the decoder; Apache-2.0) and of
+transformers 5.24 (`models/d_fine`, `models/hgnet_v2`, Apache-2.0).
 """
 
 import re
+from dataclasses import replace
 
 from focalkit.detection.weights.layouts.layout import Layout
 
@@ -47,6 +49,7 @@ AUTHORS = Layout(
         ("decoder.dec_bbox_head.{n}.{rest}", "head.box_output.{n+1}.{rest}"),
     ),
 )
+DEIM = replace(AUTHORS, name="deim", library="DEIM")
 
 
 def _hgnet(theirs: str, ours: str) -> tuple[tuple[str, str], ...]:
