@@ -197,8 +197,8 @@ class TrainConfig:
     evaluate_every: int = 1
     """Epochs between evaluations"""
     init: Path | None = None
-    """Start from this trained detector: a run, or a weights file of ours, torchvision, Detectron2 or MMDetection. The
-    model is the file's unless told otherwise"""
+    """Start from this trained detector: a run, or a weights file of ours, torchvision, Detectron2, MMDetection,
+    transformers, or the authors of RT-DETR, D-FINE or DEIM. The model is the file's unless told otherwise"""
     layout: LayoutName = "auto"
     """Whose names the weights of `init` have: auto looks at them"""
     coco80: bool = False
