@@ -18,6 +18,7 @@ SHOWN = {
     "flip": {"flip": 1.0},
     "scale": {"scale": (1.6, 1.6)},
     "crop": {"crop": 1.0},
+    "translate": {"translate": 0.3},
     "color": {"color": 0.5},
     "rotate": {"rotate": 25.0},
     "shear": {"shear": 25.0},

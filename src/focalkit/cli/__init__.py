@@ -28,7 +28,7 @@ COMMANDS = {
     "train": "train a detector on images with boxes, from a folder as the tools write it",
     "evaluate": "COCO AP of a trained run, over all classes and per class",
     "calibrate": "make a detector's scores mean what they say, and choose its thresholds",
-    "predict": "detect objects in image files and folders",
+    "predict": "detect objects in image files, folders, videos and what a camera sees",
     "export": "a trained run as an ONNX, OpenVINO or torch.export file, in float32 or int8",
     "compare": "which treatment of imbalance is best on your data, by how much",
     "report": "one HTML file from one or more runs",

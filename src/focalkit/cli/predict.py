@@ -75,7 +75,8 @@ class Args:
     batch_size: int = 8
     """Images per pass through the model"""
     compile: Flag = False
-    """Compile the network first, half a minute or more for each new size: for thousands of images of few sizes"""
+    """Compile the network first, half a minute or more for each new size: for a GPU and thousands of images of few
+    sizes; on CPUs it has gained nothing"""
     every: int = 1
     """Of a video: look at every n-th frame"""
     camera: Annotated[str | None, tyro.conf.arg(metavar="NUMBER", help_behavior_hint="")] = None
