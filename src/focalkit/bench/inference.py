@@ -81,26 +81,6 @@ def ours_compiled(inputs: Photo) -> Call:
     return call
 
 
-PLAIN = "the network as it is trained: no norm folded, and each convolution PyTorch's own"
-
-
-def plain(inputs: Photo) -> Call:
-    """Eager PyTorch without what `focalkit predict` does for speed."""
-    from focalkit.detection.models.fast_conv import FastConv2d
-
-    model = our_model(inputs)
-    for module in model.modules():
-        if isinstance(module, FastConv2d):
-            module.__class__ = torch.nn.Conv2d
-    rule, (_, height, width) = DensePostprocess(), inputs.image.shape
-
-    def call() -> object:
-        with torch.inference_mode():
-            return rule(model(inputs.image[None]), [(height, width)])
-
-    return call
-
-
 FLOOR = "as many operations as the network's convolutions have, in direct 3x3 convolutions of 256 channels, 80 x 80"
 
 
@@ -152,10 +132,6 @@ RUNTIMES: dict[str, tuple[Format, bool]] = {
 """Row -> format and int8 of the exported file."""
 
 
-def plain_row() -> Row:
-    return Row("PyTorch alone", plain, "peer", answer=no_answer, note=PLAIN)
-
-
 def runtime_row(name: str) -> Row:
     format, int8 = RUNTIMES[name]
     return Row(
@@ -168,9 +144,7 @@ def runtime_row(name: str) -> Row:
 
 def runtime_bars() -> list[Bar]:
     """A file in float32 is worth its trouble where its runtime is faster than PyTorch."""
-    peers = {"PyTorch": "PyTorch alone", "focalkit in PyTorch": "focalkit"}
-    runtimes = ("ONNX Runtime", "OpenVINO")
-    return [Bar(f"the speed of {peer}, in {name}", row, name, 1.2) for peer, row in peers.items() for name in runtimes]
+    return [Bar(f"the speed of PyTorch, in {name}", "focalkit", name, 1.2) for name in ("ONNX Runtime", "OpenVINO")]
 
 
 def inference_case(side: int, backbone: str = "resnet50", runtimes: bool = False) -> Case:
@@ -191,7 +165,7 @@ def inference_case(side: int, backbone: str = "resnet50", runtimes: bool = False
         inputs=lambda s: large(side, backbone, s.device),
         rows=(
             Row("focalkit", ours, answer=no_answer),
-            *([Row("focalkit compiled", ours_compiled, answer=no_answer), plain_row()] if runtimes else []),
+            *([Row("focalkit compiled", ours_compiled, answer=no_answer)] if runtimes else []),
             Row("torchvision", torchvision, "peer", "torchvision", answer=no_answer),
             Row(
                 "torchvision channels_last",
@@ -218,7 +192,6 @@ def small_case(height: int, width: int) -> Case:
         rows=(
             Row("focalkit", ours, answer=no_answer),
             Row("focalkit compiled", ours_compiled, answer=no_answer),
-            plain_row(),
             *(runtime_row(name) for name in RUNTIMES),
         ),
         bars=tuple(runtime_bars()),
