@@ -36,6 +36,7 @@ def slurm(rank: int, count: int, port: int) -> dict[str, str]:
     """What srun tells its tasks; the port follows from the job's number."""
     ranks = {"SLURM_PROCID": rank, "SLURM_LOCALID": rank, "SLURM_NTASKS": count, "SLURM_NTASKS_PER_NODE": count}
     place = {"SLURM_NODEID": 0, "SLURM_NNODES": 1, "SLURM_NODELIST": "127.0.0.1"}
+    place |= {"SLURM_STEP_NUM_TASKS": count}
     job = {"SLURM_JOB_ID": 70000 + port - 15000, "SLURM_JOB_NAME": "train"}
     return {name: str(value) for name, value in (ranks | place | job).items()}
 

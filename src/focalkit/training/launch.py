@@ -59,8 +59,9 @@ def is_launched() -> bool:
 
 
 def _is_task_of_slurm() -> bool:
-    """A shell in a job (`srun --pty bash`) has Slurm's variables too, but what is started there is no task."""
-    return "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+    """Whether srun has started it. Of Slurm's variables a batch script has some too, and a shell of srun's has all."""
+    shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as Lightning tells it
+    return {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"} <= os.environ.keys() and not shell
 
 
 def started_together() -> int:
@@ -130,6 +131,8 @@ def _child(
     leave_signals_to_parent(128 + signal.SIGTERM)
     # subtle: a spawned process would spawn its loading processes too, which takes them seconds to start
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        del os.environ[name]  # they tell of the process that started this one
     os.environ.update(place, LOCAL_RANK=str(rank))
     if "OMP_NUM_THREADS" not in os.environ:  # the processes share the cores
         torch.set_num_threads(max(torch.get_num_threads() // count, 1))

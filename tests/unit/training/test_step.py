@@ -164,13 +164,14 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path, content):
         ({}, True),
         ({"RANK": "0", "LOCAL_RANK": "0"}, True),
         ({"RANK": "2", "LOCAL_RANK": "0"}, False),
-        ({"SLURM_PROCID": "1"}, False),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, False),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),  # a batch script has started this one's launcher
         ({"LOCAL_RANK": "1"}, False),
         ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
     ],
 )
 def test_the_first_process_is_the_first_of_all_machines(environment, first, monkeypatch):
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"):
+    for name in ("RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -186,12 +187,16 @@ def test_a_launchers_processes_are_not_started_again(monkeypatch):
     assert not several_to_start(TrainConfig(runtime=RuntimeConfig(devices=2)))
 
 
-def test_a_shell_in_a_job_of_slurm_starts_its_own_processes(monkeypatch):
+@pytest.mark.parametrize(
+    ("environment", "own"),
+    [
+        ({}, True),  # a batch script: its processes are no tasks
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_NAME": "bash"}, True),  # `srun --pty bash`
+        ({"SLURM_STEP_NUM_TASKS": "2"}, False),
+    ],
+)
+def test_a_job_of_slurm_without_srun_starts_its_own_processes(environment, own, monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    monkeypatch.setenv("SLURM_PROCID", "0")
-    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
-    assert several_to_start(TrainConfig(runtime=RuntimeConfig(devices=2)))
-    monkeypatch.setenv("LOCAL_RANK", "1")  # as in those that it starts
-    assert not is_first_process()
-    monkeypatch.setenv("SLURM_JOB_NAME", "train")
-    assert is_first_process(), "a task's number is told by Slurm"
+    for name, value in {"SLURM_PROCID": "0", "SLURM_JOB_NAME": "train", **environment}.items():
+        monkeypatch.setenv(name, value)
+    assert several_to_start(TrainConfig(runtime=RuntimeConfig(devices=2))) == own
