@@ -68,11 +68,15 @@ def remove_leftovers(folder: Path, name: str = "*") -> None:
     """Delete what killed processes left of a file, or of all files in a folder, and our own of a moment ago."""
     for file in folder.glob(f".{name}.*.tmp"):
         pid = file.name.removesuffix(".tmp").rpartition(".")[2]
-        if pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
+        if pid.isdigit() and (int(pid) == os.getpid() or not alive(int(pid))):
             file.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that was killed does not, though it can be signalled until somebody waits for it."""
+    with suppress(OSError, IndexError):
+        if Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] == "Z":
+            return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -129,8 +129,12 @@ def _check_shared(args: Args) -> None:
 
 
 def out_of(args: Args) -> Path:
-    """The directory of the comparison."""
-    return args.out or Path("runs") / args.data.resolve().name.partition(".")[0]
+    """The directory of the comparison: `runs/NAME` after the data, unless a training of that name is there."""
+    if args.out is not None:
+        return args.out
+    place = Path("runs") / (args.data.resolve().name.partition(".")[0] or "comparison")
+    trained = (place / "run.json").is_file() and not (place / "plan.json").is_file()
+    return place.with_name(f"{place.name}-compare") if trained else place
 
 
 def run(args: Args) -> int:

@@ -102,8 +102,3 @@ def cell_folder(run: Path) -> Path:
         if named.resolve().is_relative_to(run.parent.resolve()):
             return named
     return run
-
-
-def is_cell(run: Path) -> bool:
-    """Whether a path means a cell of a comparison."""
-    return (cell_folder(run) / "cell.json").is_file() or (run / "plan.json").is_file()

@@ -190,6 +190,8 @@ def run_plan(
     check_workers(engine, jobs)
     if together.count() > 1:
         together.check_shared(plan.task, engine, jobs)
+    if (out / "run.json").is_file():
+        raise ConfigError(f"{out}: holds a run of `focalkit train`; choose another --out")
     tell = progress or (lambda event: None)
     store = Store(out)
     with store.locked():

@@ -16,6 +16,7 @@ OUT/plan.json                 what is compared (schema, data, task, methods, see
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from focalkit import _files
-from focalkit._files import write_json_atomic, write_text_atomic
+from focalkit._files import alive, write_json_atomic, write_text_atomic
 from focalkit.compare._specs import folder_name
 from focalkit.compare.plan import Job, Plan, plan_from_dict, plan_to_dict
 from focalkit.errors import ConfigError
@@ -144,7 +145,7 @@ class Store:
         """Remove half-made cells of processes that are gone."""
         for folder in self.out.glob("cells/*/.seed*.tmp-*"):
             pid = folder.name.rpartition("-")[2]
-            if not (pid.isdigit() and int(pid) != os.getpid() and _alive(int(pid))):
+            if not (pid.isdigit() and int(pid) != os.getpid() and alive(int(pid))):
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
@@ -205,20 +206,6 @@ def read_json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        # a process that was killed and that nobody has waited for can still be signalled, but writes nothing any more
-        if Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] == "Z":
-            return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _lock(file: BinaryIO) -> bool:
     try:
         import fcntl
@@ -226,6 +213,6 @@ def _lock(file: BinaryIO) -> bool:
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:  # other errors: a file system without locks, where nothing is guarded either
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
     return True

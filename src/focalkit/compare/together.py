@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,8 @@ from focalkit.tasks import Fitted, Splits, open_task
 
 ALIKE = (FocalkitError, ValueError, TypeError, ArithmeticError)
 """Failures that follow from the method and the data, at the same place in every process."""
+PATIENCE = timedelta(days=7)
+"""The others wait so long while the first one reads data or writes results; one that has died is found at once."""
 AGREED_WITHIN = timedelta(seconds=60)
 """A process that has failed waits so long for the others to say that they have too."""
 
@@ -77,6 +80,7 @@ def leading() -> Iterator[None]:
     if count() == 1:
         yield
         return
+    _line()
     try:
         yield
     except ProcessDiedError:  # no one is there to be told
@@ -123,7 +127,7 @@ def _fit(job: Job, method: Method, splits: Splits | None, seed: int, folder: Pat
 
     problems: list[str] = [""] * n
     with lost_peers_explained():
-        dist.all_gather_object(problems, problem)
+        dist.all_gather_object(problems, problem, group=_line())
         for rank, said in enumerate(problems):
             if said:
                 raise DataError(job.source.path, [f"process {rank}: {said}"])
@@ -180,5 +184,19 @@ def _tell(what: Asked | str | None) -> Any:
 
     message: list[Any] = [what]
     with lost_peers_explained():
-        dist.broadcast_object_list(message, 0)
+        dist.broadcast_object_list(message, 0, group=_line())
     return message[0]
+
+
+def _line() -> Any:
+    """The group in which the processes talk between fits; all make it before the first one begins its work."""
+    import torch.distributed as dist
+
+    return _line_of(dist.group.WORLD)
+
+
+@lru_cache(maxsize=1)
+def _line_of(world: object) -> Any:
+    import torch.distributed as dist
+
+    return dist.new_group(backend="gloo", timeout=PATIENCE)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from focalkit._runs import dump_json
@@ -83,10 +84,9 @@ def edges(space: Mapping[str, Range], values: Mapping[str, float]) -> list[str]:
 
 
 def _value(task: Task, method: Method, job: Job, splits: Splits) -> float:
-    folder = job.folder.parent / f".{job.folder.name}.tuning"
-    folder.mkdir(parents=True, exist_ok=True)
-    fitted = together.fit(job, method, splits, job.tune_seed, folder)
-    val = adjusted(fitted.outputs("val"), method.adjust, splits.class_counts, fitted.facts)
+    with TemporaryDirectory() as folder:
+        fitted = together.fit(job, method, splits, job.tune_seed, Path(folder))
+        val = adjusted(fitted.outputs("val"), method.adjust, splits.class_counts, fitted.facts)
     metric = task.metrics[0]
     thresholds = tuned_thresholds(val, metric) if metric.of == "decisions" else default_thresholds(val)
     return value_of(metric, val, thresholds)

@@ -1,21 +1,30 @@
 """A comparison from end to end, on a task that only this test knows."""
 
 import csv
+import errno
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import focalkit.compare
+from focalkit._runs import RunDir
+from focalkit.cli import compare as command
 from focalkit.cli import main
 from focalkit.compare import METHODS, Comparison, Method, compare
 from focalkit.compare import cell as cells
+from focalkit.compare.run import run_plan
 from focalkit.compare.store import Store
 from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.findings import Finding
 from focalkit.tasks import TASKS, Inspection, Metric
+
+NOTHING: Any = SimpleNamespace()
 
 
 def own_row(name: str, **values) -> Method:
@@ -224,3 +233,23 @@ def test_every_method_can_be_stored():
 
     for method in METHODS.values():
         assert method_from_dict(json.loads(json.dumps(method_to_dict(method)))) == method
+
+
+def test_a_comparison_does_not_go_into_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = command.Args(data=Path("photos"))
+    assert command.out_of(args) == Path("runs/photos")
+    RunDir(Path("runs/photos")).write_run({})
+    assert command.out_of(args) == Path("runs/photos-compare")
+    with pytest.raises(ConfigError, match="holds a run of `focalkit train`"):
+        run_plan(NOTHING, NOTHING, Path("runs/photos"))
+
+
+@pytest.mark.parametrize(("number", "held"), [(errno.EWOULDBLOCK, True), (errno.ENOTSUP, False), (errno.ENOLCK, False)])
+def test_a_file_system_without_locks_is_no_other_comparison(tmp_path, monkeypatch, number, held):
+    def flock(*_):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(ConfigError, match="running here") if held else nullcontext(), Store(tmp_path).locked():
+        pass
