@@ -44,7 +44,7 @@ def with_split(config: TrainConfig) -> tuple[TrainConfig, str]:
     if data.split or data.fold or data.val_json or (data.path is None and data.train_json is None):
         return config, ""
     splits = [split for split in Place(data.path, data.train_json).splits() if split != "test"]
-    if len(splits) != 1:
+    if splits not in (["train"], ["all"]):
         return config, ""
     note = (
         f"note: the data have no val, so a fifth of the images is held out: --split {SPLIT}. Images that belong "

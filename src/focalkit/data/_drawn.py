@@ -72,7 +72,7 @@ def records(
             findings.error(item.place, fault)
         hint = "" if path else lookup.nearly(item.names[0])
         path = path or folders[0] / item.names[0]
-        image = RawImage(row, path, _below(path, folders[0]), *size, hint=hint)
+        image = RawImage(row, path, _below(path, folders[0], source.parent), *size, hint=hint)
         for name, box, crowd in item.boxes:
             number += 1
             if name in label_of:
@@ -88,8 +88,10 @@ def records(
     return assemble(split, categories, images, source, findings, check=check, repair=repair)
 
 
-def _below(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+def _below(path: Path, *folders: Path) -> str:
+    """The name that tells a picture from those of other folders."""
+    above = next((folder for folder in folders if path.is_relative_to(folder)), path.parent.parent)
+    return path.relative_to(above).as_posix()
 
 
 def load_json(file: Path, findings: Findings) -> Any:

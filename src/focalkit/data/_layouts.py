@@ -6,7 +6,8 @@ recognise and read it.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,10 +38,24 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies at a path: the format's name and, per split, how to read it with (check, repair)."""
+    """What lies at a path: the format's name, what reads it, and per split where it lies, as the reader found it.
+
+    `inside` says what the split is called there, where that is another name.
+    """
 
     format: str
-    splits: Mapping[str, Callable[[bool, bool], DetectionData]]
+    reader: Any
+    places: Mapping[str, Any]
+    inside: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> dict[str, Callable[[bool, bool], DetectionData]]:
+        """Split -> how to read it with (check, repair)."""
+        return {split: partial(self._read, split) for split in self.places}
+
+    def _read(self, split: str, check: bool, repair: bool) -> DetectionData:
+        called = self.inside.get(split, split)
+        return replace(self.reader.read(called, self.places[split], check=check, repair=repair), split=split)
 
 
 def find_layout(path: Path | str) -> Layout:
@@ -108,27 +123,26 @@ def _layouts_at(path: Path, readers: Mapping[str, Any]) -> dict[str, Layout]:
     for name, reader in readers.items():
         places = reader.find(path)
         if places:
-            found[name] = Layout(name, {split: _opener(reader, split, where) for split, where in places.items()})
+            found[name] = Layout(name, reader, places)
     return found
 
 
 def _as_splits(path: Path, inside: dict[Path, dict[str, Layout]]) -> dict[str, Layout]:
-    """Data sets in folders that are called like splits, as one."""
-    splits: dict[str, Callable[[bool, bool], DetectionData]] = {}
+    """Data sets in folders that are called like splits, as one: the classes are those of all."""
+    places: dict[str, Any] = {}
+    called: dict[str, str] = {}
     for folder, layouts in inside.items():
         split, layout = split_in(folder.name), next(iter(layouts.values()))
-        if split and split not in splits and len(layouts) == len(layout.splits) == 1:
-            read = next(iter(layout.splits.values()))
-            splits[split] = lambda check, repair, read=read, split=split: replace(read(check, repair), split=split)
-    names = {name for layouts in inside.values() for name in layouts}
-    if len(names) > 1 or len(splits) < len(inside):
+        if split and split not in places and len(layouts) == len(layout.places) == 1:
+            called[split], places[split] = next(iter(layout.places.items()))
+    found = {name: layout for layouts in inside.values() for name, layout in layouts.items()}
+    if len(found) > 1 or len(places) < len(inside):
         listed = ", ".join(f"{folder.name} ({' or '.join(layouts)})" for folder, layouts in inside.items())
         raise SeveralError(f"{path} holds several data sets: {listed}; give one of them")
-    return {name: Layout(name, splits) for name in names}
-
-
-def _opener(reader, split: str, where) -> Callable[[bool, bool], DetectionData]:
-    return lambda check, repair: reader.read(split, where, check=check, repair=repair)
+    everything = tuple(part for where in places.values() for part in getattr(where, "everything", ()))
+    if everything:
+        places = {split: replace(where, everything=everything) for split, where in places.items()}
+    return {name: Layout(name, layout.reader, places, called) for name, layout in found.items()}
 
 
 def _listing(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Names that data sets use for train, val and test splits."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from focalkit.errors import InputError
@@ -37,6 +37,30 @@ def split_in(name: str) -> str | None:
     """
     found = {_SPLIT_OF[w] for w in re.findall("[a-z]+", name.lower()) if w in _SPLIT_OF}
     return found.pop() if len(found) == 1 else None
+
+
+def folders_of_splits(folders: Sequence[Path], used: Callable[[Path], bool]) -> dict[str, Path]:
+    """Those of `folders` that are called like a split, perhaps with a year or number behind it, and are `used`.
+
+    Raises:
+        SeveralError: Two are of one split.
+
+    Example:
+        >>> folders_of_splits([Path("train2017"), Path("valid"), Path("notes")], lambda folder: True)
+        {'train': PosixPath('train2017'), 'val': PosixPath('valid')}
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        split = split_in(folder.name)
+        if split is None or not used(folder):
+            continue
+        if split in found:
+            raise SeveralError(
+                f"{found[split]} and {folder} are both called like the split {split!r}; put them into one folder, or"
+                " give one of them another name"
+            )
+        found[split] = folder
+    return found
 
 
 def split_words(name: str) -> list[str]:

@@ -10,7 +10,7 @@ from focalkit._pictures import is_picture
 from focalkit.data._elsewhere import only_one, others_in
 from focalkit.data._findings import Findings
 from focalkit.data._lookup import Lookup
-from focalkit.data._splits import SeveralError, by_folder, canonical, split_in
+from focalkit.data._splits import SeveralError, by_folder, canonical, folders_of_splits
 from focalkit.data._texts import beginning, read_lines
 from focalkit.data.cvat import is_cvat
 from focalkit.errors import InputError
@@ -46,12 +46,12 @@ def find(path: Path) -> dict[str, VocFiles]:
         raise SeveralError(f"{path} holds several VOC data sets: {', '.join(r.name for r in roots)}; give one of them")
     if roots:
         return _from_image_sets(roots[0])
-    folders = {canonical(d.name): d for d in subfolders(path) if split_in(d.name)}
+    folders = folders_of_splits(subfolders(path), lambda folder: bool(_split_xmls(folder)))
     found = {split: tuple(_split_xmls(d)) for split, d in folders.items()}
     everything = tuple(xml for xmls in found.values() for xml in xmls)
     places = {split: (d, *_image_dirs(d)) for split, d in folders.items()}
     if everything and any(_has_pictures(place) for here in places.values() for place in here):
-        return {split: VocFiles(xmls, places[split], everything, path) for split, xmls in found.items() if xmls}
+        return {split: VocFiles(xmls, places[split], everything, path) for split, xmls in found.items()}
     beside = tuple(xml for xml in _xmls(path) if _is_voc(xml))
     if not beside or not any(map(_has_pictures, (path, *_image_dirs(path)))):
         return {}
@@ -136,7 +136,8 @@ def xmls_of(where: VocFiles, findings: Findings) -> tuple[Path, ...]:
     lookup = Lookup([folder], findings)
     found: dict[Path, None] = {}
     for line in lines:
-        name = re.sub(r"\s+-?[01]$", "", line)  # lists of one class say whether the image shows it
+        # lists of one class say whether the image shows it
+        name = line if line in there else re.sub(r"\s+-?[01]$", "", line)
         stem = Path(name).stem if is_picture(Path(name)) or name.endswith(".xml") else name
         exact = there.get(name) or there.get(stem)
         xml = folder / exact if exact else lookup.loosely(f"{stem}.xml") or folder / f"{stem}.xml"

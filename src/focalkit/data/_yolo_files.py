@@ -11,7 +11,7 @@ from typing import Any
 from focalkit._files import subfolders, visible, walk
 from focalkit._pictures import is_picture
 from focalkit.data._lookup import Lookup
-from focalkit.data._splits import SPLITS, SeveralError, canonical, split_in
+from focalkit.data._splits import SPLITS, SeveralError, canonical, folders_of_splits
 from focalkit.data._texts import number_in, read_lines, read_text
 from focalkit.data._yolo_labels import label_path
 from focalkit.data.check import Findings
@@ -202,7 +202,7 @@ def _by_folders(folder: Path, source: Path, names: tuple[tuple[int, str], ...]) 
     images = next((folder / name for name in ("images", "data") if (folder / name).is_dir()), folder)
     if not any(label_path(file).is_file() or file.with_suffix(".txt").is_file() for file in _pictures(images)):
         return {}
-    below = {canonical(d.name): d for d in subfolders(images) if split_in(d.name)}
+    below = folders_of_splits(subfolders(images), lambda place: any(True for _ in _pictures(place)))
     splits = below or {"all": images}
     return {split: YoloFiles(source, (str(place.absolute()),), "", names) for split, place in splits.items()}
 

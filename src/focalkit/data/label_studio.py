@@ -129,6 +129,9 @@ def _regions(task: dict[str, Any], place: str, findings: Findings) -> list[dict[
     values = [(r, r["value"]) for r in chosen if isinstance(r, dict) and isinstance(r.get("value"), dict)]
     flat = [{**r, **value} for r, value in values if "original_width" in r]
     flat = [r for r in flat if _labels(r) or any(key in r for key in _DRAWN)]  # the rest is said of the whole image
+    if len(drawn_on := {r["to_name"] for r in flat if isinstance(r.get("to_name"), str)}) > 1:
+        listed = ", ".join(sorted(drawn_on))
+        findings.error(place, f"has boxes on several images ({listed}), expected one: make each a task of its own")
     labelled = {str(r.get("id")) for r in flat if _labels(r)}
     # a shape and its label may be two entries of one id
     return [r for r in flat if _labels(r) or r.get("id") is None or str(r["id"]) not in labelled]

@@ -150,7 +150,7 @@ def _rows(table: Path, columns: Columns, described: dict[str, str], findings: Fi
             if len(values) == 1 and len(found := _NUMBER.findall(values[0])) == 4:
                 values = tuple(found)
             label = "object" if columns.label is None else row[columns.label]
-            crowd = columns.group is not None and row[columns.group] == "1"
+            crowd = columns.group is not None and row[columns.group : columns.group + 1] == ["1"]
             box = values if any(values) else ()
             if box and not label.strip():
                 findings.error(f"{table}: line {reader.line_num} ({row[columns.image]})", "the box has no class")

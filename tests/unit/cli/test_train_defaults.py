@@ -84,3 +84,8 @@ def test_processes_of_one_job_do_not_choose_apart(monkeypatch) -> None:
 def test_the_data_may_be_given_without_its_flag(tmp_path, capsys):
     assert main(["train", str(tmp_path / "my-data"), "--preset", "cpu-small"]) == 2
     assert f"{tmp_path / 'my-data'}: there is no such file or folder" in capsys.readouterr().err
+
+
+def test_data_with_val_alone_are_no_data_to_train_on(tmp_path: Path) -> None:
+    given = config(path=write_coco(tmp_path, split="val"))
+    assert with_split(given) == (given, "")

@@ -83,6 +83,8 @@ def test_the_bound_is_the_containers_where_that_is_lower(tmp_path: Path, monkeyp
     (tmp_path / "memory.max").write_text("10000\n")
     assert free_memory(proc, tmp_path) == 9000
     assert memory_for_a_file(tmp_path) == 5000
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 600\n")  # files that were read
+    assert free_memory(proc, tmp_path) == 9600
     monkeypatch.setattr(cache, "free_memory", lambda: 3 * 3 * 600 + 1)
     found = cache_for(SIZES, 1.0)
     assert found is not None

@@ -216,3 +216,25 @@ def test_inspect_takes_folders_of_images_beside_annotations_for_boxes(
     save_image(tmp_path / "drawn/a.png")
     assert main(["inspect", str(tmp_path)]) == 0
     assert "Pascal VOC data set" in capsys.readouterr().out
+
+
+def yolo_folders(root: Path, *folders: str) -> Path:
+    write_text(root / "classes.txt", "dog\n")
+    for number, folder in enumerate(folders):
+        save_image(root / f"images/{folder}/{number}.png")
+        write_text(root / f"labels/{folder}/{number}.txt", "0 0.5 0.5 0.25 0.5\n")
+    return root
+
+
+def voc_folders(root: Path, *folders: str) -> Path:
+    for number, folder in enumerate(folders):
+        write_text(root / f"{folder}/{number}.xml", voc_xml(str(number), DOG))
+        save_image(root / f"{folder}/{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("write", [yolo_folders, voc_folders])
+def test_folders_of_splits_may_have_a_year_and_are_one_each(tmp_path: Path, write: Callable[..., Path]) -> None:
+    assert list(find_layout(write(tmp_path / "years", "train2017", "val2017")).splits) == ["train", "val"]
+    with pytest.raises(InputError, match=r"train and .*training are both called like the split 'train'"):
+        find_layout(write(tmp_path / "twice", "train", "training", "val"))

@@ -70,3 +70,11 @@ def test_images_of_a_split_lie_in_a_folder_whose_name_says_so(tmp_path: Path) ->
     save_image(tmp_path / "data/training_images/a.png")
     write_text(tmp_path / "data/train_boxes.csv", "image,xmin,ymin,xmax,ymax\na.png,5,6,15,18\n")
     assert open_detection_data(tmp_path, "train").images[0].boxes == (BOX,)
+
+
+def test_a_row_of_open_images_may_end_before_its_marks(tmp_path: Path) -> None:
+    save_image(tmp_path / "train/a.png")
+    head = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf\n"
+    write_text(tmp_path / "train-annotations-bbox.csv", head + "a,xclick,dog,1,0.1,0.35,0.1,0.5\n")
+    (image,) = open_detection_data(tmp_path, "train").images
+    assert (len(image.boxes), image.crowd) == (1, (False,))

@@ -399,3 +399,25 @@ def test_signs_of_addresses_may_stand_in_names_of_label_studio(tmp_path: Path, n
     label_studio_of(tmp_path, task("a.png", region(), data={"image": f"images/{name}"}, file_upload=None))
     save_image(tmp_path / "images" / name)
     assert open_detection_data(tmp_path, "all").images[0].path == tmp_path / "images" / name
+
+
+def test_a_task_with_boxes_on_several_images_is_refused(tmp_path: Path) -> None:
+    both = task("a.png", region(to_name="left"), region(to_name="right"), data={"l": "a.png", "r": "b.png"})
+    with pytest.raises(DataError, match=r"task 97: has boxes on several images \(left, right\)"):
+        open_detection_data(label_studio_of(tmp_path, both), "all")
+
+
+def test_exports_in_folders_of_splits_have_the_classes_of_all(tmp_path: Path) -> None:
+    label_studio_of(tmp_path / "train", task("a.png", region()), task("b.png"))
+    label_studio_of(tmp_path / "val", task("a.png", region(value(rectanglelabels=["cat"]))), task("b.png"))
+    found = {split: open_detection_data(tmp_path, split) for split in ("train", "val")}
+    assert {split: data.names for split, data in found.items()} == {"train": ("cat", "dog"), "val": ("cat", "dog")}
+    assert {split: data.split for split, data in found.items()} == {"train": "train", "val": "val"}
+
+
+def test_images_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
+    text = cvat_xml().replace('name="a.png"', 'name="x/a.png"').replace('name="b.png"', 'name="y/a.png"')
+    write_text(tmp_path / "annotations.xml", text)
+    for folder in "xy":
+        save_image(tmp_path / folder / "a.png")
+    assert [image.file_name for image in open_detection_data(tmp_path, "all").images] == ["x/a.png", "y/a.png"]

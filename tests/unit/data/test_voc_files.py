@@ -96,3 +96,13 @@ def test_a_problem_of_a_box_names_its_file_and_the_remedy(tmp_path: Path) -> Non
     write_text(write_voc(tmp_path) / "Annotations/a.xml", voc_xml("a", DOG, ("dog", (9, 9, 3, 12), 0)))
     with pytest.raises(DataError, match=r"Annotations/a\.xml: box 2 \(image a\.png\): .* has no area \(--repair"):
         open_detection_data(tmp_path)
+
+
+def test_a_name_that_ends_like_a_mark_of_one_class_is_a_name(tmp_path: Path) -> None:
+    for name in ("scan", "scan 1", "scan 2"):
+        write_text(tmp_path / f"Annotations/{name}.xml", voc_xml(name, DOG))
+        save_image(tmp_path / f"JPEGImages/{name}.png")
+    write_text(tmp_path / "ImageSets/Main/train.txt", "scan 1\nscan 2\n")
+    write_text(tmp_path / "ImageSets/Main/val.txt", "scan -1\n")
+    names = {split: [i.path.stem for i in open_detection_data(tmp_path, split).images] for split in ("train", "val")}
+    assert names == {"train": ["scan 1", "scan 2"], "val": ["scan"]}
