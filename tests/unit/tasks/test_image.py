@@ -253,3 +253,21 @@ def test_of_two_classes_the_second_is_the_rare_one(folders):
     splits = Images(size=16).read(Source(folders), 0)
     assert splits.classes == ("blue", "a_rare")
     assert splits.class_counts[0] > splits.class_counts[1]
+
+
+def test_labels_beyond_the_names_of_the_classes_are_refused(tmp_path):
+    for part in ("train", "test"):
+        images = np.zeros((6, 8, 8, 3), dtype=np.uint8)
+        np.savez(tmp_path / f"{part}.npz", images=images, labels=[0, 1, 2] * 2, classes=["a", "b"])
+    with pytest.raises(DataError, match="names 2 classes, but has labels up to 2"):
+        TASK.read(Source(tmp_path), 0)
+
+
+def test_two_folders_of_one_part_are_told(tmp_path):
+    for part in ("train", "val", "valid"):
+        for name in ("cat", "dog"):
+            place = tmp_path / part / name / f"{part}.png"
+            place.parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(place)
+    with pytest.raises(InputError, match=r"val and .*valid are both called like the part 'val'"):
+        TASK.read(Source(tmp_path), 0)

@@ -15,7 +15,7 @@ from focalkit.errors import ConfigError, DataError, InputError
 from focalkit.tasks import Budget, Source, find_task, open_task
 from focalkit.tasks.tabular._columns import rows_of
 from focalkit.tasks.tabular._fitted import frame_of
-from focalkit.tasks.tabular._read import read_frame
+from focalkit.tasks.tabular._read import files_of, read_frame
 
 TABLES = open_task("tabular")
 
@@ -228,6 +228,7 @@ def test_rows_without_a_target_are_left_out(tmp_path: Path):
         ("", "is empty"),
         ("x,target\n", "no rows"),
         (rows(20, lambda i: f"{i}.5,{i},{i % 2}"), "has no header: the first line holds numbers"),
+        ('"a, USD","a, USD",target\n' + rows(20, lambda i: f"{i},{i},{i % 2}"), "two columns are named 'a, USD'"),
         ("x,x,target\n" + rows(20, lambda i: f"{i},{i},{i % 2}"), "two columns are named 'x'"),
         ("x,target\n" + rows(20, lambda i: f"{i},1"), "holds 1 only; at least two classes"),
         ("x,target\n" + rows(200, lambda i: f"{i},{i * 0.37}"), "200 different values and looks like a quantity"),
@@ -304,3 +305,16 @@ def test_thousands_in_quotes_are_numbers_and_texts_with_commas_are_not(tmp_path:
     assert frame["a"].to_list() == [1234.5, 7.0]
     assert frame["b"].to_list() == ["x,1", "y,2"]
     assert frame["c"].dtype.is_numeric(), "as polars reads it"
+
+
+def test_names_of_columns_may_hold_the_separator(tmp_path):
+    text = '"Income, USD","Debt, USD",target\n' + rows(20, lambda i: f"{i},{i * 7 % 5},{i % 2}")
+    (tmp_path / "t.csv").write_text(text)
+    assert list(read_frame(tmp_path / "t.csv").columns) == ["Income, USD", "Debt, USD", "target"]
+
+
+def test_a_part_in_two_files_is_not_guessed_between(tmp_path):
+    for name in ("train.csv", "train.csv.gz", "test.csv"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"train\.csv and train\.csv\.gz are the same part"):
+        files_of(tmp_path)

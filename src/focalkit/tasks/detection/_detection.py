@@ -65,7 +65,7 @@ class Detection:
         return frozenset({"boxes"}) | kinds_of(self.config())
 
     def recognises(self, path: Path) -> bool:
-        """A folder in COCO, Pascal VOC or YOLO form, or its JSON or YAML file."""
+        """A folder, or the file, of boxes in one of the forms that `focalkit.data` reads."""
         from ._read import looks_like_boxes
 
         return looks_like_boxes(path)

@@ -101,6 +101,7 @@ def _fit(task: "Images", method: "Method", splits: Splits, budget: Budget, seed:
         teacher, model = model, network(seed + 1)
         taught = _taught(model, teacher, loss, settings["weight"], settings["temperature"])
         taken += train(run, taught, model, method.sampler, clock.stage(steps - first))
+    _ranks.start_alike(model)  # norms that are not synchronised have seen other images in each process
     fitted = ImageModel(splits.classes, name_of(chosen), size, model.cpu(), loss.link)
     facts = {"training_prior": prior, "steps": taken, "network": name_of(chosen), **_classifier(model)}
     facts["parameters"] = sum(p.numel() for p in model.parameters())

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from focalkit._files import make_folder, replacing
 from focalkit._progress import track
 from focalkit.errors import DataError, InputError
 
@@ -96,6 +96,8 @@ def _from_npz(files: Mapping[str, Path], size: int | None, cache: Path | None) -
     k = max(int(every.max(initial=-1)) + 1, len(names or ()))
     if every.min(initial=0) < 0 or k < 2:
         raise DataError(next(iter(files.values())), [f"expected labels from 0 up of at least two classes, got {k}"])
+    if names and len(names) < k:
+        raise DataError(next(iter(files.values())), [f"names {len(names)} classes, but has labels up to {k - 1}"])
     counts = [len(of_file) for of_file in labels]
     images = _once(list(files.values()), size, cache, lambda: _decode_npz(list(files.values()), counts, size))
     classes = tuple(names) if names else tuple(map(str, range(k)))
@@ -155,11 +157,9 @@ def _once(
 
 
 def _write(file: Path, images: NDArray[np.uint8]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    whole = file.with_suffix(f".{os.getpid()}.tmp")
-    with whole.open("wb") as out:
+    make_folder(file.parent)
+    with replacing(file) as temporary, temporary.open("wb") as out:
         np.save(out, images, allow_pickle=False)
-    whole.replace(file)
 
 
 def _decode_all(data: NDArray[np.uint8], offsets: NDArray[np.int64], file: Path) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from focalkit._files import walk
 from focalkit._pictures import is_picture
+from focalkit.errors import InputError
 
 from .._npz import holds_images
 
@@ -35,7 +36,13 @@ def npz_parts(folder: Path) -> dict[str, Path]:
 
 def split_folders(folder: Path) -> dict[str, Path]:
     """Part -> folder of folders, where there is train/ and perhaps val/ and test/."""
-    found = {SPLITS[f.name.lower()]: f for f in _folders(folder) if f.name.lower() in SPLITS}
+    found: dict[str, Path] = {}
+    for here in _folders(folder):
+        part = SPLITS.get(here.name.lower())
+        if part in found and class_folders(here):
+            raise InputError(f"{found[part]} and {here} are both called like the part {part!r}; put them together")
+        if part is not None:
+            found[part] = here
     return found if "train" in found and all(class_folders(f) for f in found.values()) else {}
 
 

@@ -1,5 +1,6 @@
 """Read a table: csv, tsv (also .gz), parquet or npz, as a polars data frame with a name for every column."""
 
+import csv
 import gzip
 import hashlib
 import zipfile
@@ -40,7 +41,10 @@ def files_of(path: Path) -> dict[str, Path]:
         if format_of(path) is None:
             raise InputError(f"{path}: expected a table that ends in {', '.join(FORMATS)}")
         return {"all": path}
-    found = {p: f for p in PARTS for f in sorted(path.glob(f"{p}.*")) if format_of(f) == f.name[len(p) :]}
+    of_parts = {p: [f for f in sorted(path.glob(f"{p}.*")) if format_of(f) == f.name[len(p) :]] for p in PARTS}
+    if several := next((files for files in of_parts.values() if len(files) > 1), None):
+        raise InputError(f"{several[0]} and {several[1].name} are the same part; leave one of them in the folder")
+    found = {p: files[0] for p, files in of_parts.items() if files}
     if "train" not in found or "test" not in found:
         raise InputError(f"{path}: expected a table, or a folder with train.csv and test.csv (and perhaps val.csv)")
     return found
@@ -178,7 +182,7 @@ def _separator(file: Path) -> str:
 
 
 def _names(file: Path, separator: str) -> list[str]:
-    return [name.strip().strip('"') for name in _first_line(file).split(separator)]
+    return [name.strip() for name in next(csv.reader([_first_line(file)], delimiter=separator), [""])]
 
 
 def _check_header(file: Path, separator: str) -> None:
