@@ -67,8 +67,18 @@ def detections(
                 read.append((image_id, file, size))
                 yield image
 
-    for found in detector.stream(readable(), threshold, batch_size):
-        yield *read.popleft(), found
+    if not windows:
+        for found in detector.stream(readable(), threshold, batch_size):
+            yield *read.popleft(), found
+        return
+    for image in readable():  # one by one: of a large one the damage shows while its windows are read
+        try:
+            (found,) = detector.stream([image], threshold, batch_size)
+        except InputError as error:
+            unreadable.append(str(error))
+            read.popleft()
+        else:
+            yield *read.popleft(), found
 
 
 def picture_of(file: Path) -> "Image.Image":

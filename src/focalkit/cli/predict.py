@@ -204,6 +204,8 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     from focalkit.cli._calibrated import posterior_of, without_calibration
     from focalkit.cli._exported import metadata, open_exported
     from focalkit.detection import AugmentedDetector, Detector, TiledDetector, compiled, folded
+    from focalkit.detection.inference.tiles import check_tiles
+    from focalkit.detection.inference.tta import check_scales
     from focalkit.evaluation.run import evaluated_threshold
     from focalkit.export import is_exported
 
@@ -227,11 +229,13 @@ def open_detector(args: Args) -> "tuple[Detector | AugmentedDetector | TiledDete
     threshold = threshold if args.score_threshold is None else args.score_threshold
     detector: Detector | AugmentedDetector | TiledDetector = single
     try:
-        augmented = AugmentedDetector(single, args.tta_scales)  # made in any case: a wrong flag is told
-        detector = augmented if args.tta else single
-        progress = lambda found, total: track(found, total, "tiles")  # noqa: E731
-        tiled = TiledDetector(detector, 1 if args.tiles is None else args.tiles, args.overlap, progress=progress)
-        detector = detector if args.tiles is None else tiled
+        check_scales(args.tta_scales)  # in any case: a wrong flag is told
+        check_tiles(1 if args.tiles is None else args.tiles, args.overlap)
+        if args.tta:
+            detector = AugmentedDetector(single, args.tta_scales)
+        if args.tiles is not None:
+            progress = lambda found, total: track(found, total, "tiles")  # noqa: E731
+            detector = TiledDetector(detector, args.tiles, args.overlap, progress=progress)
     except ValueError as error:
         raise InputError(str(error)) from error
     return detector, threshold

@@ -48,7 +48,7 @@ class LargePicture:
         self.path = Path(path)
         vips = _pyvips()
         try:
-            opened = vips.Image.new_from_file(str(self.path), access="random")
+            opened = vips.Image.new_from_file(str(self.path), access="random", fail_on="error")
             # from its beginning to its end a file is read without keeping its pixels, but only in the order it has
             self._upright = not opened.get_typeof("orientation") or opened.get("orientation") == 1
             self._image = _rgb(opened.autorot(), self.path)
@@ -68,7 +68,8 @@ class LargePicture:
         """uint8 (3, h, w) of the whole picture, reduced so that its long side is `side` at most."""
         scale, image = min(1.0, side / max(self.height, self.width)), self._image
         if self._upright:
-            image = _rgb(_pyvips().Image.new_from_file(str(self.path), access="sequential"), self.path)
+            opened = _pyvips().Image.new_from_file(str(self.path), access="sequential", fail_on="error")
+            image = _rgb(opened, self.path)
         return self._pixels(image.resize(scale) if scale < 1 else image)
 
     def _pixels(self, image: Any) -> Tensor:

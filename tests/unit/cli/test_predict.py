@@ -325,3 +325,18 @@ def test_windows_of_a_large_picture_are_parts_of_what_is_read_otherwise(tmp_path
 def test_impossible_numbers_are_wrong_usage(words, capsys):
     assert main(["predict", "run", "a.png", "--out", "out", *words]) == 2
     assert words[0] in capsys.readouterr().err
+
+
+def test_of_damaged_large_pictures_the_others_are_kept(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pyvips")
+    noise = np.random.default_rng(0).integers(0, 60, (96, 160, 3), dtype=np.uint8)
+    for name in ("b.tif", "c.png"):
+        Image.fromarray(noise).save(name)
+    damaged = bytearray(Path("c.png").read_bytes())
+    damaged[len(damaged) // 2 :: 7] = bytes(len(damaged[len(damaged) // 2 :: 7]))
+    Path("c.png").write_bytes(damaged)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 160 * 96 // 2 - 1)
+    assert main(["predict", "run", "c.png", "b.tif", "--out", "out", "--tiles", "64", "--no-draw"]) == 2
+    assert "skipped: " in (said := capsys.readouterr().err)
+    assert "c.png" in said
+    assert [row["file_name"] for row in json.loads(Path("out/images.json").read_text())["images"]] == ["b.tif"]

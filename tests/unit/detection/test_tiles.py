@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from focalkit.calibration import AppliedCalibration, DetectionCalibration
 from focalkit.detection import AugmentedDetector, DenseOutputs, Detector, TiledDetector
 from focalkit.detection.inference.tiles import cut
+from focalkit.images.draw import to_pil
 
 SIDE = 64
 
@@ -149,3 +151,19 @@ def test_tiles_can_be_looked_at_several_times():
 def test_impossible_tiles_are_refused(size, overlap):
     with pytest.raises(ValueError, match=r"pixel a side|share of the tile"):
         TiledDetector(squares(), size=size, overlap=overlap)
+
+
+def test_a_calibration_by_place_in_the_image_is_refused():
+    scores, labels, where = torch.rand(400), torch.zeros(400, dtype=torch.int64), torch.rand(400, 4)
+    by_place = DetectionCalibration("box").fit(scores, labels, torch.rand(400) < scores, where)
+    detector = squares()
+    detector.calibration = AppliedCalibration(by_place)
+    for inner in (detector, AugmentedDetector(detector)):
+        with pytest.raises(ValueError, match='the calibration "box" goes by places in the whole image'):
+            TiledDetector(inner, size=SIDE)
+
+
+def test_files_are_known_in_what_was_found_as_the_detectors_own(tmp_path):
+    to_pil(picture(64, 160, [(70, 8, 80, 18)])).save(tmp_path / "a.png")
+    for detector in (TiledDetector(squares(), size=SIDE), AugmentedDetector(squares(), scales=(1.0,))):
+        assert detector.predict(tmp_path / "a.png")[0].source == tmp_path / "a.png"

@@ -7,7 +7,7 @@ Not here: sliding windows, test-time augmentation, video, downloads.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -194,13 +194,7 @@ class Detector:
             InputError: A URL, a missing or unreadable file (named), a folder without images, or something that is no
                 image.
         """
-        if isinstance(images, Iterator):  # their images are let go
-            return list(self.stream(images, score_threshold, batch_size))
-        given = list(each_image(images))
-        found = self.stream(given, score_threshold, batch_size)
-        # subtle: a path alone is kept; pixels would stay in memory as long as their result, and go into its pickle
-        paths = [image if isinstance(image, str | os.PathLike) else None for image in given]
-        return [replace(one, source=path) for path, one in zip(paths, found, strict=True)]
+        return with_sources(lambda given: self.stream(given, score_threshold, batch_size), images)
 
     def stream(self, images: Iterable[Any], score_threshold: Cut = None, batch_size: int = 8) -> Iterator[Detections]:
         """As `predict`, for any number of single images: they are read when their turn comes, and resized at once.
@@ -268,3 +262,13 @@ def usable_device(device: torch.device | str | None) -> torch.device:
             f"the device {str(device)!r} cannot be used: {reason}; `focalkit doctor` shows what is here"
         ) from error
     return found
+
+
+def with_sources(stream: Callable[[Iterable[Any]], Iterator[Detections]], images: Any) -> list[Detections]:
+    """What `stream` finds in `images`, as `Detector.predict` takes them, each with its file where it was one."""
+    if isinstance(images, Iterator):  # their images are let go
+        return list(stream(images))
+    given = list(each_image(images))
+    # subtle: a path alone is kept; pixels would stay in memory as long as their result, and go into its pickle
+    paths = [image if isinstance(image, str | os.PathLike) else None for image in given]
+    return [replace(one, source=path) for path, one in zip(paths, stream(given), strict=True)]

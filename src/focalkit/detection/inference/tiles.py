@@ -19,10 +19,10 @@ from torch import Tensor
 
 from focalkit.detection.inference.calibrated import Cut
 from focalkit.detection.inference.detections import Detections
-from focalkit.detection.inference.detector import Detector
+from focalkit.detection.inference.detector import Detector, with_sources
 from focalkit.detection.inference.merge import across_looks, merge
 from focalkit.detection.inference.tta import AugmentedDetector
-from focalkit.images import LargePicture, as_image, each_image, is_large
+from focalkit.images import LargePicture, as_image, is_large
 
 NEAR = 1 / 8
 """Of the overlap: a box as near as this to an inner border counts as cut."""
@@ -63,10 +63,13 @@ class TiledDetector:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f"a tile has at least one pixel a side, got size {self.size}")
-        if not 0 <= self.overlap <= 0.9:
-            raise ValueError(f"overlap is a share of the tile's side, 0 to 0.9, got {self.overlap}")
+        check_tiles(self.size, self.overlap)
+        found = self.detector.detector if isinstance(self.detector, AugmentedDetector) else self.detector
+        if found.calibration is not None and found.calibration.scores.method == "box":
+            raise ValueError(
+                'the calibration "box" goes by places in the whole image, which a tile does not tell: calibrate with'
+                " another --method, or predict with --no-calibration"
+            )
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -84,7 +87,7 @@ class TiledDetector:
 
     def predict(self, images: Any, score_threshold: Cut = None, batch_size: int = 8) -> list[Detections]:
         """As `Detector.predict`."""
-        return list(self.stream(each_image(images), score_threshold, batch_size))
+        return with_sources(lambda given: self.stream(given, score_threshold, batch_size), images)
 
     def stream(self, images: Iterable[Any], score_threshold: Cut = None, batch_size: int = 8) -> Iterator[Detections]:
         """As `Detector.stream`, one image at a time; a `LargePicture` is one too."""
@@ -136,6 +139,14 @@ def _picture(given: Any) -> LargePicture | _InMemory:
     if isinstance(given, str | os.PathLike) and is_large(given):
         return LargePicture(given)
     return _InMemory(as_image(given))
+
+
+def check_tiles(size: int, overlap: float) -> None:
+    """Raises ValueError for what no tile can be."""
+    if size < 1:
+        raise ValueError(f"a tile has at least one pixel a side, got size {size}")
+    if not 0 <= overlap <= 0.9:
+        raise ValueError(f"overlap is a share of the tile's side, 0 to 0.9, got {overlap}")
 
 
 def cut(height: int, width: int, size: int, overlap: float) -> list[Tile]:

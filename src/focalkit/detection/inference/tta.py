@@ -14,9 +14,9 @@ from torch import Tensor
 
 from focalkit.detection.inference.calibrated import Cut
 from focalkit.detection.inference.detections import Detections
-from focalkit.detection.inference.detector import WINDOW, Detector
+from focalkit.detection.inference.detector import WINDOW, Detector, with_sources
 from focalkit.detection.inference.merge import across_looks, merge
-from focalkit.images import as_image, each_image
+from focalkit.images import as_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,7 @@ class AugmentedDetector:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale <= 100 for scale in self.scales):
-            raise ValueError(f"expected one or more scales above 0, and at most 100, got {self.scales}")
+        check_scales(self.scales)
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -59,7 +58,7 @@ class AugmentedDetector:
 
     def predict(self, images: Any, score_threshold: Cut = None, batch_size: int = 8) -> list[Detections]:
         """As `Detector.predict`."""
-        return list(self.stream(each_image(images), score_threshold, batch_size))
+        return with_sources(lambda given: self.stream(given, score_threshold, batch_size), images)
 
     def stream(self, images: Iterable[Any], score_threshold: Cut = None, batch_size: int = 8) -> Iterator[Detections]:
         """As `Detector.stream`."""
@@ -82,6 +81,12 @@ class AugmentedDetector:
             return scaled.predict(images, score_threshold, batch_size)
         found = scaled.predict([image.flip(2) for image in images], score_threshold, batch_size)
         return [_mirrored(d, image.shape[2]) for d, image in zip(found, images, strict=True)]
+
+
+def check_scales(scales: tuple[float, ...]) -> None:
+    """Raises ValueError for what no scale can be."""
+    if not scales or not all(0 < scale <= 100 for scale in scales):
+        raise ValueError(f"expected one or more scales above 0, and at most 100, got {scales}")
 
 
 def _mirrored(found: Detections, width: int) -> Detections:
