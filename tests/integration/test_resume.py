@@ -127,7 +127,7 @@ def test_a_run_killed_before_its_last_evaluation_makes_up_for_it(config, tmp_pat
 
 
 def test_a_run_that_lost_its_patience_has_done_so_when_it_resumes(config, tmp_path):
-    config = replace(config, patience=1, epochs=6, optim=replace(config.optim, lr=1e-12))
+    config = replace(config, patience=2, epochs=6, optim=replace(config.optim, lr=1e-12))
     train(config, tmp_path / "run")
     run = RunDir(tmp_path / "run")
     before = run.read_metrics()
@@ -136,6 +136,8 @@ def test_a_run_that_lost_its_patience_has_done_so_when_it_resumes(config, tmp_pa
     train(config, run.path, resume=True)
     assert run.read_metrics() == before
     assert run.finished
+    train(replace(config, epochs=9), run.path, resume=True)  # more was asked for: its patience begins anew
+    assert run.read_metrics()[-1]["epoch"] == before[-1]["epoch"] + 2
 
 
 def test_a_run_killed_before_its_result_has_the_time_of_its_training(config, whole, tmp_path):

@@ -21,6 +21,7 @@ from ..metrics import (
     reliability_curve,
     select_images,
 )
+from ..metrics.coco_input import id_key
 from ._detection import METHODS, DetectionCalibration, DetectionMethod
 from ._intervals import study_intervals
 from ._operating import before_map, cut_offs, detection_thresholds
@@ -134,9 +135,9 @@ def calibrate_results(
     Raises:
         InputError: A category that the map does not know, or an image of unknown size.
     """
-    place = {key: c for c, key in enumerate(category_ids)}
+    place = {id_key(key): c for c, key in enumerate(category_ids)}
     try:
-        labels = torch.tensor([place[d["category_id"]] for d in detections], dtype=torch.int64)
+        labels = torch.tensor([place[id_key(d["category_id"])] for d in detections], dtype=torch.int64)
     except KeyError as error:
         raise InputError(f"a detection has the category {error.args[0]!r}, unknown to the calibration") from error
     scores = torch.tensor([float(d["score"]) for d in detections], dtype=torch.float64)
@@ -144,7 +145,8 @@ def calibrate_results(
     if calibration.method == "box":
         if image_sizes is None:
             raise InputError('the method "box" needs the sizes of the images')
-        rows = [(*d["bbox"], *image_sizes[d["image_id"]]) for d in detections]
+        sizes = {id_key(key): size for key, size in image_sizes.items()}
+        rows = [(*d["bbox"], *sizes[id_key(d["image_id"])]) for d in detections]
         x, y, w, h, width, height = torch.tensor(rows, dtype=torch.float64).reshape(-1, 6).unbind(1)
         boxes = torch.stack([(x + w / 2) / width, (y + h / 2) / height, w / width, h / height], 1).clamp(0, 1)
     found = calibration.transform(scores, labels, boxes).tolist()

@@ -81,7 +81,7 @@ def prepare(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, A
     return Prepared(shell, found, _unique_names([c for _, c in categories]), [c["id"] for _, c in categories], counts)
 
 
-def _key(value: Any) -> Hashable:
+def id_key(value: Any) -> Hashable:
     """An id as it is compared: integers, and strings that spell one, as the integer; other strings as they are."""
     if isinstance(value, str):
         try:
@@ -99,7 +99,7 @@ def _key(value: Any) -> Hashable:
 def _sorted_by_id(entries: Iterable[Mapping[str, Any]], kind: str) -> list[tuple[Hashable, Mapping[str, Any]]]:
     keyed = []
     for number, entry in enumerate(entries, 1):
-        key = _key(entry.get("id"))
+        key = id_key(entry.get("id"))
         if key is None:
             got = entry.get("id")
             raise InputError(f"{kind} number {number} of the ground truth has the id {got!r}, expected an integer")
@@ -113,7 +113,7 @@ def _sorted_by_id(entries: Iterable[Mapping[str, Any]], kind: str) -> list[tuple
 
 def _lookup(entry: Mapping[str, Any], field: str, index: Mapping[Hashable, int], name: str) -> int:
     value = entry.get(field)
-    found = index.get(value if type(value) is int else _key(value))
+    found = index.get(value if type(value) is int else id_key(value))
     if found is None:
         known = list(index)
         shown = ", ".join(map(repr, known[:5])) + (f", ... ({len(known)} in all)" if len(known) > 5 else "")

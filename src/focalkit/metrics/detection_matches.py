@@ -17,7 +17,7 @@ from torch import Tensor
 from focalkit._boxes import area, intersection, overlap
 
 from ..errors import InputError
-from .coco_input import _finite, _key, _lookup, _shape, _sorted_by_id, _truth_fields, _unique_names
+from .coco_input import _finite, _lookup, _shape, _sorted_by_id, _truth_fields, _unique_names, id_key
 from .pairing import greedy, pairs, within_limit
 
 
@@ -223,9 +223,9 @@ def select_images(ground_truth: Mapping[str, Any], image_ids: Iterable[Any]) -> 
         >>> select_images(truth, [1])["annotations"]
         []
     """
-    wanted = {_key(i) for i in image_ids}
-    images = [image for image in ground_truth["images"] if _key(image["id"]) in wanted]
-    annotations = [a for a in ground_truth.get("annotations", ()) if _key(a["image_id"]) in wanted]
+    wanted = {id_key(i) for i in image_ids}
+    images = [image for image in ground_truth["images"] if id_key(image["id"]) in wanted]
+    annotations = [a for a in ground_truth.get("annotations", ()) if id_key(a["image_id"]) in wanted]
     return {**ground_truth, "images": images, "annotations": annotations}
 
 

@@ -32,6 +32,7 @@ from focalkit.training.callbacks import (
     AveragedWeights,
     Checkpoints,
     LastEvaluation,
+    PatienceAnew,
     RunLog,
     StopAtOnce,
     UnfinishedEpoch,
@@ -164,7 +165,7 @@ def fit(job: Job) -> dict[str, Any]:
         trainer = build_trainer(
             config,
             run.path,
-            [*_callbacks(config, plan, log, checkpoints), Pictures(data[1]), *first_together],
+            [*_callbacks(config, plan, log, checkpoints, bool(job.changes)), Pictures(data[1]), *first_together],
             epochs=plan.epochs,
             start_step=start_step,
         )
@@ -259,7 +260,7 @@ def _checked_init(config: TrainConfig, trust: bool, found: AnyDetector | None) -
     return found
 
 
-def _callbacks(config: TrainConfig, plan: Plan, log: RunLog, checkpoints: Checkpoints) -> list[Callback]:
+def _callbacks(config: TrainConfig, plan: Plan, log: RunLog, checkpoints: Checkpoints, anew: bool) -> list[Callback]:
     # the averaged weights come first: others see them swapped in and back
     callbacks: list[Callback] = [AveragedWeights(config.optim.ema_decay)] if config.optim.ema_decay else []
     callbacks += [StopAtOnce(), UnfinishedEpoch(), LastEvaluation(plan.steps), log, checkpoints]
@@ -268,6 +269,7 @@ def _callbacks(config: TrainConfig, plan: Plan, log: RunLog, checkpoints: Checkp
         callbacks.append(
             EarlyStopping("AP", mode="max", patience=config.patience, verbose=False, check_on_train_epoch_end=False)
         )
+        callbacks += [PatienceAnew()] * anew
     return [*callbacks, RunProgress(log, checkpoints, plan)]
 
 

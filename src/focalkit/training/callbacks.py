@@ -18,6 +18,14 @@ from focalkit.training.losses import NotFiniteError
 from focalkit.training.module import DetectionModule
 
 
+class PatienceAnew(Callback):
+    """Lets a run that had lost its patience go on where more was asked for."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert trainer.early_stopping_callback is not None
+        trainer.early_stopping_callback.wait_count = 0
+
+
 class WhenAllAreThere(Callback):
     """Lets the first process do something once all have come together; before, the others may still read the run."""
 

@@ -242,3 +242,13 @@ def test_results_may_name_their_images_by_their_files(files, tmp_path, capsys):
         found.append((tmp_path / name / "calibration.json").read_text())
     assert f"{len(rows)} detections name their image by its file" in capsys.readouterr().out
     assert found[0] == found[1]
+
+
+def test_ids_as_text_are_those_of_the_numbers():
+    truth, results = over_confident(60)
+    study = calibrate_detections(truth, results, method="box")
+    sizes = {image["id"]: (image["width"], image["height"]) for image in truth["images"]}
+    told = [{**row, "image_id": str(row["image_id"]), "category_id": str(row["category_id"])} for row in results]
+    arguments = study.maps["precision"], study.category_ids, sizes
+    scores = [[row["score"] for row in calibrate_results(rows, *arguments)] for rows in (results, told)]
+    assert scores[0] == scores[1]
