@@ -1,13 +1,15 @@
 """Every command of the how-to pages is one that the program takes, on data of the kind that the page is about.
 
 Commands are read from the pages. `inspect` runs; training stops when its configuration is made and its data are read
-and divided; of the others the flags are read.
+and divided; of the others the flags are read. In the soak tests all run, on tiny networks.
 """
 
 import importlib
 import json
 import re
 import shlex
+import shutil
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from PIL import Image
 from focalkit.cli import main
 from focalkit.config import ModelConfig
 from focalkit.data import Selection, open_train_and_val
+from focalkit.images.video import write_video
 
 PAGES = sorted((Path(__file__).parents[2] / "docs/howto").glob("*.md"))
 NAMES = ("car", "truck", "person")
@@ -105,6 +108,34 @@ def test_the_commands_of_a_page_work(page, place, done, capsys):
         assert main(words) == 0, (words, capsys.readouterr().err)
         assert len(done) == before + (words[0] != "inspect"), words
     assert len(done) >= 3
+
+
+QUICK = shlex.split(
+    "--model.backbone tiny --model.backbone-norm batch --model.fpn-channels 16 --model.head-channels 16 --min-size 64"
+    " --max-size 64 --batch-size 4 --workers 0 --accelerator cpu --logger none"
+)
+STEPS = {"rare-classes": 150}
+"""More than two where a page calibrates, for which something has to be found."""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_run_to_their_end(page, place, capsys):
+    """All but those that begin with weights of other libraries; trainings of two steps, from scratch."""
+    Image.new("RGB", (96, 64)).save("aerial.tif")
+    shutil.copytree("pictures", "new-pictures")
+    with write_video("clip.mp4", Fraction(10)) as add:
+        add(Image.new("RGB", (64, 48)))
+    ran = 0
+    for words in commands(page):
+        if any(word.endswith((".pth", ".pkl")) for word in words):
+            continue
+        if words[0] == "train":
+            words = [word for word in words if word != "--pretrained-backbone"]
+            words += [*QUICK, "--max-steps", str(STEPS.get(page.stem, 2))]
+        assert main(words) == 0, (words, capsys.readouterr().err)
+        ran += 1
+    assert ran >= 3
 
 
 def test_what_the_pages_promise_of_splits_and_classes(place, done):
