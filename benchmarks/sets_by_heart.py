@@ -1,9 +1,11 @@
-"""Whether a set predictor can learn a few demo scenes by heart, by the product's own training, with any loss.
+"""Whether a detector of today can learn a few demo scenes by heart, by the product's own training, with any loss.
 
 A model that cannot is broken. Images are as they are, not augmented; evaluated are the images that were learned.
 
     python benchmarks/sets_by_heart.py --losses varifocal mal
     python benchmarks/sets_by_heart.py --detector dfine
+    python benchmarks/sets_by_heart.py --detector deim --losses mal
+    python benchmarks/sets_by_heart.py --detector rtmdet --losses qfl
 
 Each finished run is added to the result file at once; runs that are there already are not repeated.
 """
@@ -54,7 +56,7 @@ def config(data: Path, detector: DetectorName, loss: str, steps: int) -> TrainCo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--detector", default="rtdetrv2", choices=["rtdetrv2", "dfine", "deim"])
+    parser.add_argument("--detector", default="rtdetrv2", choices=["rtdetrv2", "dfine", "deim", "rtmdet"])
     parser.add_argument("--losses", nargs="+", default=["varifocal"])
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "sets_by_heart.json")
