@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from focalkit.config import ModelConfig
-from focalkit.detection import build_backbone, build_detector, resolve_backbone
+from focalkit.config import DecoderConfig, ModelConfig
+from focalkit.detection import DETECTORS, build_backbone, build_detector, resolve_backbone
 from focalkit.detection.models.synced_norm import synced_norms
 from focalkit.detection.models.timm_backbone import TimmBackbone
 from focalkit.errors import ConfigError, InputError
@@ -35,9 +35,11 @@ def test_other_strides_are_an_argument():
         TimmBackbone(NAME, (8, 16, 64))
 
 
-@pytest.mark.parametrize("detector", ["retinanet", "gfl", "rtmdet"])
-def test_detectors_take_it(detector):
-    config = ModelConfig(NAME, fpn_channels=8, head_channels=8, head_depth=1, detector=detector, freeze_at=0)
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_every_detector_takes_it(detector):
+    decoder = DecoderConfig(layers=1, queries=10, heads=2, feedforward=16, expansion=0.5)
+    sizes = {"fpn_channels": 8, "head_channels": 8, "head_depth": 1, "decoder": decoder}
+    config = ModelConfig(NAME, **sizes, detector=detector, freeze_at=0)
     model = build_detector(config, 2).eval()
     with torch.no_grad():
         out = model(torch.zeros(1, 3, 64, 64))
