@@ -77,6 +77,12 @@ class RunLog(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.flush(trainer, pl_module)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loggers: list[Any] = trainer.loggers
+        for logger in loggers:
+            if type(logger).__name__ == "WandbLogger":  # it goes on until then, and the next training would go into it
+                logger.experiment.finish()
+
     def flush(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Read the losses of the steps since the last time and write them, if there are any.
 

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from focalkit.config import RuntimeConfig, TrainConfig
-from focalkit.data import Category, DetectionData, ImageRecord
+from focalkit.config import DataConfig, ModelConfig, RuntimeConfig, TrainConfig
+from focalkit.data import Category, DetectionData, ImageRecord, write_demo_scenes
+from focalkit.training import train
 from focalkit.training.engine import build_logger
 from focalkit.training.module import DetectionModule
 from focalkit.training.pictures import Pictures, drawn, takes_pictures
@@ -65,14 +66,31 @@ def test_tensorboard_has_numbers_and_pictures(tmp_path, data):
 
 @pytest.mark.filterwarnings("ignore::Warning")  # of these packages, about themselves
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
-def test_other_trackers_write_on_this_machine_alone(name, tmp_path, data, monkeypatch):
+def test_other_trackers_follow_a_training_on_this_machine_alone(name, tmp_path, monkeypatch):
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"needs the package {name}, an extra of its own")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    follow(name, tmp_path, data)
-    written = {file.suffix for file in (tmp_path / "run").rglob("*") if file.is_file()}
-    assert {"wandb": {".wandb", ".png"}, "mlflow": {".yaml", ".png"}}[name] <= written
+    scenes = write_demo_scenes(tmp_path / "scenes", train=4, val=2, size=96, classes=2, imbalance=2)
+    config = TrainConfig(
+        data=DataConfig(scenes),
+        max_steps=2,
+        batch_size=2,
+        min_size=32,
+        max_size=32,
+        runtime=RuntimeConfig(workers=0, accelerator="cpu", log_every=1, logger=name),
+        model=ModelConfig("tiny", fpn_channels=8, head_channels=8, head_depth=1),
+    )
+    train(config, tmp_path / "run")
+    written = {file: file.suffix for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    if name == "mlflow":
+        (metric,) = (file for file in written if file.parts[-3:] == ("metrics", "train", "loss"))
+        assert [line.split()[2] for line in metric.read_text().splitlines()] == ["1", "2"]
+    else:
+        importlib.import_module(name).teardown()  # waits for its process, which writes
+        (record,) = (file for file, suffix in written.items() if suffix == ".wandb")
+        assert b"train/loss" in record.read_bytes()
+    assert ".png" in written.values()
 
 
 def test_a_picture_shows_what_is_sure_and_the_truth(data):
