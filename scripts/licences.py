@@ -3,7 +3,8 @@
     python scripts/licences.py             # a table
     python scripts/licences.py --check     # exit status 1 where one is neither permissive nor excepted below
 
-It reads the environment at hand. Packages for developers alone (tests, documentation) are not looked at.
+It reads the environment at hand, and says which packages are not installed here. Packages for developers alone (tests,
+documentation) are not looked at.
 """
 
 import re
@@ -20,8 +21,6 @@ EXTRAS = (
     "ray",
     "trees",
     "timm",
-    "text",
-    "audio",
     "video",
     "large",
     "wandb",
@@ -54,15 +53,23 @@ def requirements(found: Distribution, extras: tuple[str, ...]) -> set[tuple[str,
 
 def closure() -> dict[str, Distribution]:
     """Everything that `focalkit` with its extras for users brings, as far as it is installed."""
-    waiting, seen, found = [("focalkit", EXTRAS)], set(), {}
+    return {name: here for name, here in everything().items() if here is not None}
+
+
+def everything() -> dict[str, Distribution | None]:
+    """Everything that `focalkit` with its extras for users brings; None for what is not installed."""
+    waiting, seen = [("focalkit", EXTRAS)], set()
+    found: dict[str, Distribution | None] = {}
     while waiting:
         name, extras = waiting.pop()
         if (name, extras) in seen:
             continue
         seen.add((name, extras))
+        plain = re.sub(r"[-_.]+", "-", name).lower()
         try:
-            found[re.sub(r"[-_.]+", "-", name).lower()] = here = distribution(name)
-        except PackageNotFoundError:  # an extra that is not installed
+            found[plain] = here = distribution(name)
+        except PackageNotFoundError:
+            found[plain] = None
             continue
         waiting += requirements(here, extras)
     return found
@@ -90,10 +97,18 @@ def main() -> int:
     problems = [f"{name} {version}: {said} ({why})" for name, version, said in rows if (why := problem(name, said))]
     if "--check" in sys.argv[1:]:
         print("\n".join(problems) or f"licences of {len(rows)} packages: permissive, or excepted with a reason")
+        print_absent()
         return bool(problems)
     width = max(len(name) for name, _, _ in rows)
     print("\n".join(f"{name:<{width}}  {version:<16} {said}" for name, version, said in rows))
+    print_absent()
     return 0
+
+
+def print_absent() -> None:
+    """Say which packages were not looked at."""
+    if absent := sorted(name for name, here in everything().items() if here is None):
+        print(f"not looked at, because not installed here (nor what they bring): {', '.join(absent)}")
 
 
 if __name__ == "__main__":

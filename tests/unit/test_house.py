@@ -115,6 +115,24 @@ def test_constraints_are_names_and_versions_only():
     assert lines == sorted(lines)
 
 
+def test_what_renews_the_constraints_installs_every_extra_and_writes_such_lines():
+    script = text("scripts/supply")
+    extras = re.search(r"^ *extras=(\S+)$", script, re.MULTILINE)
+    assert extras is not None
+    others = {"detection", "compare", "report", "export"}  # in all
+    assert {*extras[1].split(",")} | others == {*PYPROJECT["project"]["optional-dependencies"]}
+    frozen = "PyYAML==6.0.3\ntyping_extensions==4.16.0\ntorch==2.15.0+cpu\n-e .\nabsl-py==2.5.1\n"
+    (plain,) = re.findall(r"^plain\(\) .*?^}$", script, re.MULTILINE | re.DOTALL)
+    done = subprocess.run(["bash", "-c", f"{plain}\nplain"], input=frozen, capture_output=True, text=True, check=True)
+    assert done.stdout == "absl-py==2.5.1\npyyaml==6.0.3\ntorch==2.15.0\ntyping-extensions==4.16.0\n"
+
+
+def test_licences_are_those_of_extras_that_exist():
+    extras = re.search(r"^EXTRAS = \((.*?)\)", text("scripts/licences.py"), re.MULTILINE | re.DOTALL)
+    assert extras is not None
+    assert {*re.findall(r'"(\w+)"', extras[1])} <= {*PYPROJECT["project"]["optional-dependencies"]}
+
+
 def test_constraints_cover_every_requirement():
     project = PYPROJECT["project"]
     wanted = [*project["dependencies"], *(r for rs in project["optional-dependencies"].values() for r in rs)]
