@@ -171,8 +171,10 @@ def _match(
 
 def _near_any(assigner: Costs, priors: Tensor, boxes: Tensor) -> Tensor:
     """Which priors suit any box, bool (n,)."""
-    blocks = boxes.split(max(1, BLOCK // len(priors)))
-    return torch.stack([assigner.near(priors, block).any(dim=0) for block in blocks]).any(dim=0)
+    found = torch.zeros(len(priors), dtype=torch.bool, device=priors.device)
+    for block in boxes.split(max(1, BLOCK // len(priors))):
+        found |= assigner.near(priors, block).any(dim=0)
+    return found
 
 
 def _settle(assigner: Costs, predictions: Predictions, boxes: Tensor, labels: Tensor) -> Tensor:
