@@ -101,6 +101,12 @@ def of_run(folder: Path) -> dict[str, Any]:
     return size | counts | {key: round(result["metrics"][key], 4) for key in ("AP", "AP50", "AP75")}
 
 
+def command_of(folder: Path) -> str:
+    """What made a run that this script did not start, without the folders that its paths were in."""
+    words = json.loads((folder / "run.json").read_text())["command"].split()
+    return " ".join(Path(word).name if word.startswith("/") else word for word in words)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -131,7 +137,7 @@ def main() -> None:
         if args.probe:
             result["cpu_seconds_of_a_step"] = probe(args.data)
         if args.faces:
-            result["faces"] = [of_run(folder) for folder in args.faces]
+            result["faces"] = [of_run(folder) | {"command": command_of(folder)} for folder in args.faces]
         write_json_atomic(args.out, result)
         return
     rates, result["rows"] = result["cpu_seconds_of_a_step"], []
