@@ -222,14 +222,13 @@ def _task_of(args: Args, preset: "Preset") -> str:
 def _detector_task(args: Args) -> str | None:
     """The task that trains the detector asked for."""
     from focalkit.tasks import find_task
-    from focalkit.tasks.detection import BY_DETECTOR
+    from focalkit.tasks.detection import BY_DETECTOR, NOT_COMPARED
 
     if args.detector is None:
         return None
     if args.detector not in BY_DETECTOR:
-        why = nearest(args.detector, [*BY_DETECTOR])
-        if args.detector == "centernet":
-            why = ": its heat maps have one loss, gaussian_focal, so there is nothing to compare"
+        reason = NOT_COMPARED.get(args.detector)
+        why = f": {reason}" if reason else nearest(args.detector, [*BY_DETECTOR])
         raise InputError(f"compare has no detector {args.detector!r}{why}; expected one of {', '.join(BY_DETECTOR)}")
     if args.task not in (None, "detection"):
         raise InputError(f"--detector is for boxes; the task is {args.task}")

@@ -56,7 +56,7 @@ def test_no_other_file_mentions_a_detector_by_name():
     choices = {"config.py", "_config_model.py", "cli/_presets.py", "compare/methods.py"}
     choices.add("tasks/detection/_detection.py")
     readers = {
-        f"detection/weights/{name}.py" for name in ("_rtmdet", "_sets", "layouts/dfine")
+        f"detection/weights/{name}.py" for name in ("_load", "_rtmdet", "_sets", "layouts/dfine")
     }  # a file has one model in it
     assert found == {"detection/recipes.py", *choices, *readers}
 

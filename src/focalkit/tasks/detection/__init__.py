@@ -8,6 +8,7 @@ from ._detection import DFINE as DFINE
 from ._detection import FCOS as FCOS
 from ._detection import GFL as GFL
 from ._detection import MINI as MINI
+from ._detection import NOT_COMPARED as NOT_COMPARED
 from ._detection import PAPER as PAPER
 from ._detection import RTDETRV2 as RTDETRV2
 from ._detection import RTDETRV2_MINI as RTDETRV2_MINI
