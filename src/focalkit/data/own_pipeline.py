@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,8 +62,15 @@ def load_pipeline(spec: str, content: str = "") -> Pipeline:
     return cast("Pipeline", found)
 
 
+class _AsItIs(SourceFileLoader):
+    """Keeps no compiled copy, which would be taken for the file when that is edited within a second."""
+
+    def set_data(self, *_: Any, **__: Any) -> None: ...
+
+
 def _of_file(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"focalkit_pipeline_{file.stem}", file)
+    name = f"focalkit_pipeline_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file, loader=_AsItIs(name, str(file)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
