@@ -1,6 +1,5 @@
 """Which methods were asked for: names, "focal(gamma=1)", losses of the catalog, Python files with rows of one's own."""
 
-import importlib.util
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from focalkit._config_io import nearest
+from focalkit._modules import run_file
 from focalkit.compare.methods import ALL, DENSE, METHODS, QUALITIES, Method
 from focalkit.errors import ConfigError
 
@@ -144,12 +144,8 @@ def _of_file(file: Path) -> list[Method]:
     """The module-level `Method`s of a Python file, which is run: give only files whose origin you know."""
     if not file.is_file():
         raise ConfigError(f"{file}: no such file; expected a Python file with methods of your own")
-    spec = importlib.util.spec_from_file_location(f"focalkit_methods_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = run_file(file, f"focalkit_methods_{file.stem}")
     except Exception as error:
         raise ConfigError(f"{file}: fails when it is run: {type(error).__name__}: {error}") from error
     found = [value for value in vars(module).values() if isinstance(value, Method)]

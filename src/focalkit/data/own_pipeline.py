@@ -6,13 +6,11 @@ configuration names it.
 
 import hashlib
 import importlib
-import importlib.util
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +18,7 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
+from focalkit._modules import run_file
 from focalkit.data.transforms import Sample
 from focalkit.errors import ConfigError, InputError
 
@@ -53,29 +52,17 @@ def load_pipeline(spec: str, content: str = "") -> Pipeline:
         raise ConfigError(f"augment.pipeline is {spec!r}, expected a file and a name in it, such as my.py:pipeline")
     where, name = match.groups()
     try:
-        module = _of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        module = (
+            run_file(Path(where), f"focalkit_pipeline_{Path(where).stem}")
+            if where.endswith(".py")
+            else importlib.import_module(where)
+        )
         found = getattr(module, name)
     except Exception as error:
         raise ConfigError(f"augment.pipeline {spec}: cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise ConfigError(f"augment.pipeline {spec}: is {type(found).__name__}, expected something to call")
     return cast("Pipeline", found)
-
-
-class _AsItIs(SourceFileLoader):
-    """Keeps no compiled copy, which would be taken for the file when that is edited within a second."""
-
-    def set_data(self, *_: Any, **__: Any) -> None: ...
-
-
-def _of_file(file: Path) -> Any:
-    name = f"focalkit_pipeline_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file, loader=_AsItIs(name, str(file)))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run_pipeline(pipeline: Pipeline, sample: Sample, generator: torch.Generator, source: str = "pipeline") -> Sample:

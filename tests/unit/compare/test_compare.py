@@ -18,6 +18,7 @@ from focalkit.cli import compare as command
 from focalkit.cli import main
 from focalkit.compare import METHODS, Comparison, Method, compare
 from focalkit.compare import cell as cells
+from focalkit.compare._specs import resolve
 from focalkit.compare.run import run_plan
 from focalkit.compare.store import Store
 from focalkit.errors import ConfigError, DataError, InputError
@@ -253,3 +254,13 @@ def test_a_file_system_without_locks_is_no_other_comparison(tmp_path, monkeypatc
     monkeypatch.setattr("fcntl.flock", flock)
     with pytest.raises(ConfigError, match="running here") if held else nullcontext(), Store(tmp_path).locked():
         pass
+
+
+def test_a_file_of_methods_that_is_edited_is_read_anew(tmp_path):
+    file = tmp_path / "mine.py"
+    text = 'from focalkit.compare import Method\nmine = Method("mine", loss="focal(gamma={})")\n'
+    found = []
+    for gamma in (1, 3):  # within one second, of one size
+        file.write_text(text.format(gamma))
+        found += [method.loss for method in resolve([str(file)], "tabular")]
+    assert found == ["focal(gamma=1)", "focal(gamma=3)"]
