@@ -51,29 +51,24 @@ def equal_time(result: dict[str, Any]) -> Section:
             "On a larger backbone, a ResNet-18 (RT-DETRv2: ResNet-18-vd), for 23 to 25 minutes of two cores that other"
             " work shared, one seed each:\n"
         )
-        large = [
-            (
-                NAMES[run["detector"]],
-                f"{run['steps']:,} in {run['minutes']:.0f} min",
-                f"{run['AP']:.3f}",
-                f"{run['AP50']:.3f}",
-            )
-            for run in result["large"]
-        ]
-        text.append(table(("detector", "steps", "AP", "AP50"), large))
+        text.append(_single_runs(result["large"]))
     if "faces" in result:
         text.append(
             "Face masks (photographs), MobileNetV2 with ImageNet weights, one seed each; minutes of the clock, on cores"
             " that other work shared:\n"
         )
-        faces = [
-            (
-                NAMES[run["detector"]],
-                f"{run['steps']:,} at {run['pixels']} px, {run['minutes']:.0f} min",
-                f"{run['AP']:.3f}",
-                f"{run['AP50']:.3f}",
-            )
-            for run in result["faces"]
-        ]
-        text.append(table(("detector", "steps", "AP", "AP50"), faces))
+        text.append(_single_runs(result["faces"]))
     return Section(EQUAL, short, "\n".join(text))
+
+
+def _single_runs(runs: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            NAMES[run["detector"]],
+            f"{run['steps']:,} at {run['pixels']} px, {run['minutes']:.0f} min",
+            f"{run['AP']:.3f}",
+            f"{run['AP50']:.3f}",
+        )
+        for run in runs
+    ]
+    return table(("detector", "steps", "AP", "AP50"), rows)

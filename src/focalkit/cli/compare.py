@@ -133,8 +133,7 @@ def out_of(args: Args) -> Path:
     if args.out is not None:
         return args.out
     place = Path("runs") / (args.data.resolve().name.partition(".")[0] or "comparison")
-    trained = (place / "run.json").is_file() and not (place / "plan.json").is_file()
-    return place.with_name(f"{place.name}-compare") if trained else place
+    return place.with_name(f"{place.name}-compare") if (place / "run.json").is_file() else place
 
 
 def run(args: Args) -> int:
